@@ -1,0 +1,412 @@
+"""The command line, `python -m bnbench`: the only code that prints or sets an exit code.
+
+Exit codes: 0 fine; 1 a variant was invalid, failed or crashed; 2 usage or input error; 130 interrupted.
+"""
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+
+OK, FAULT, USAGE, INTERRUPTED = 0, 1, 2, 130
+RESULTS = "results"
+
+PRESET_HELP = "quick (about a minute), default (about 5 minutes), full (hours)"
+
+
+class UsageError(Exception):
+    """Wrong input; the message is one line that says what was given and what is allowed."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message):
+        """Raise the message as a UsageError."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    try:
+        options = parser().parse_args(arguments)
+        signal.signal(signal.SIGTERM, _interrupt)
+        return options.command(options)
+    except UsageError as error:
+        print(f"bnbench: {' '.join(str(error).split())}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("bnbench: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone
+        return OK
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = Parser(
+        prog="bnbench",
+        description="Gradients of backpropagation through batch normalisation: proven right, measured honestly.",
+        epilog="Exit codes: 0 fine, 1 a variant was invalid, failed or crashed, 2 wrong input, 130 interrupted.",
+    )
+    from bnbench import __version__
+
+    top.add_argument("--version", action="version", version=f"bnbench {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    sweep = commands.add_parser(
+        "sweep",
+        help="validate and time every variant over N, p1, p2; write tables and plots",
+        description="Validate and time every variant at every cell of a sweep, and write DIR/summary.csv, "
+        "summary.md, plots/ and report.html beside the journal of raw samples.",
+    )
+    plan_flags(sweep, "default")
+    sweep.add_argument("--time-budget", metavar="S", help="limit for the whole sweep in seconds")
+    sweep.add_argument("--timeout", metavar="S", help="limit for one variant at one cell in seconds")
+    sweep.add_argument(
+        "--sampling", metavar="S", help="time for samples of one variant at one cell in seconds"
+    )
+    sweep.add_argument(
+        "--out", metavar="DIR", help=f"run folder (default: {RESULTS}/<date>-<host>-<short id>)"
+    )
+    sweep.add_argument(
+        "--resume", action="store_true", help="finish the run in --out: only what is missing is done"
+    )
+    sweep.add_argument("--json", action="store_true", help="print the summary rows as JSON at the end")
+    sweep.set_defaults(command=run_sweep)
+
+    verify = commands.add_parser(
+        "verify",
+        help="validate variants without timing them",
+        description="Check every variant against the reference: all activations, normalizations, dtypes and "
+        "regimes at two sizes, or what the flags say. Nothing is timed or written.",
+    )
+    plan_flags(verify, None)
+    verify.add_argument("--timeout", metavar="S", help="limit for one variant at one cell in seconds")
+    verify.add_argument("--json", action="store_true", help="print one object a cell and variant as JSON")
+    verify.set_defaults(command=run_verify)
+
+    report = commands.add_parser("report", help="write a run's tables, plots and HTML page again")
+    report.add_argument("folder", metavar="DIR", help="a run folder")
+    report.add_argument("--json", action="store_true", help="print the summary rows as JSON")
+    report.set_defaults(command=run_report)
+
+    listing = commands.add_parser("list", help="the variants, and why one cannot run here")
+    listing.add_argument(
+        "--plugin", action="append", metavar="FILE.py", help="a plug-in file; may be repeated"
+    )
+    listing.add_argument("--json", action="store_true", help="print as JSON")
+    listing.set_defaults(command=run_list)
+
+    doctor = commands.add_parser(
+        "doctor", help="what is installed, threads, BLAS, and what would make timings unreliable"
+    )
+    doctor.add_argument("--json", action="store_true", help="print as JSON")
+    doctor.set_defaults(command=run_doctor)
+    return top
+
+
+def plan_flags(command, preset):
+    """Add the flags that say what a sweep is made of."""
+    several = "; several with commas"
+    group = command.add_argument_group("what is swept")
+    group.add_argument(
+        "--preset", help=PRESET_HELP if preset else "begin from a sweep's preset: " + PRESET_HELP
+    )
+    group.add_argument("--config", metavar="FILE.toml", help="settings from a file, keys as the flags")
+    group.add_argument("--N", metavar="N", help="rows" + several)
+    group.add_argument("--p1", metavar="P", help="inputs" + several)
+    group.add_argument("--p2", metavar="P", help="hidden nodes" + several)
+    group.add_argument("--dtype", help="float64, float32" + several)
+    group.add_argument("--activation", help="relu, sigmoid, tanh, gaussian, identity" + several)
+    group.add_argument("--normalization", help="batch, none" + several)
+    group.add_argument("--ddof", help="the variance divides by N - ddof" + several)
+    group.add_argument("--eps", help="added to the variance under the root" + several)
+    group.add_argument("--threads", help="threads of every variant (default: all processors)" + several)
+    group.add_argument(
+        "--regime", help="fresh (all in every step), fixed (what depends on X is kept)" + several
+    )
+    group.add_argument("--seed", help="of the drawn data and of the order (default: 0)")
+    group.add_argument("--variants", metavar="A,B", help="names, see `bnbench list` (default: all)")
+    group.add_argument("--plugin", action="append", metavar="FILE.py", help="a plug-in file; may be repeated")
+    group.add_argument("--data", metavar="FILE", help="take X and y from a .csv, .parquet or .npy table")
+    group.add_argument("--target", metavar="COL", help="the table's outcome column (.npy: its number from 0)")
+
+
+def run_sweep(options) -> int:
+    """`sweep`."""
+    from bnbench import store
+    from bnbench.measure import environment
+    from bnbench.progress import Progress
+
+    plan, table = make_plan(options, {})
+    if options.resume and not options.out:
+        raise UsageError("--resume is given without --out; allowed is --resume --out DIR")
+    description = environment.describe()
+    saved = saved_plan(plan, table)
+    folder = Path(options.out) if options.out else default_folder(saved)
+    try:
+        journal = store.Journal(
+            folder, store.new_environment(description, saved, command_line(options)), resume=options.resume
+        )
+    except store.StoreError as error:
+        raise UsageError(error) from error
+    with journal, Progress(plan, len(journal.records)) as progress:
+        for remark in [*journal.remarks, *description["warnings"]]:
+            progress.say(f"note: {remark}")
+        try:
+            records = carry_out(plan, table, journal.append, journal.records, progress)
+        except KeyboardInterrupt:
+            progress.say(
+                f"interrupted; {len(journal.records)} records are kept. To go on: --resume --out {folder}"
+            )
+            return INTERRUPTED
+        progress.stage("writing tables and plots")
+        frame, remarks = write_report(folder, records)
+        for remark in remarks:
+            progress.say(f"note: {remark}")
+    return conclude(frame, folder, options.json)
+
+
+def run_verify(options) -> int:
+    """`verify`."""
+    from bnbench.problem import ACTIVATIONS, DTYPES, NORMALIZATIONS, REGIMES
+    from bnbench.progress import Progress, verdict_table
+
+    plan, table = make_plan(
+        options,
+        {
+            "N": (10, 1000),
+            "p1": (7,),
+            "p2": (4,),
+            "activation": ACTIVATIONS,
+            "normalization": NORMALIZATIONS,
+            "dtype": DTYPES,
+            "regime": REGIMES,
+            "timeout": 60.0,
+        },
+    )
+    with Progress(plan, 0) as progress:
+        records = carry_out(plan, table, lambda record: record, [], progress, timing=False)
+    if options.json:
+        kept = (
+            "variant",
+            "N",
+            "p1",
+            "p2",
+            "dtype",
+            "activation",
+            "normalization",
+            "ddof",
+            "eps",
+            "threads",
+            "regime",
+        )
+        kept += ("status", "reason", "max_error_ratio")
+        print(json.dumps([{name: record.get(name) for name in kept} for record in records], indent=1))
+    else:
+        verdict_table(records)
+    return exit_code(record["status"] for record in records)
+
+
+def run_report(options) -> int:
+    """`report`."""
+    from bnbench import store
+
+    try:
+        records, remarks = store.read_journal(options.folder)
+        frame, more = write_report(Path(options.folder), records)
+    except store.StoreError as error:
+        raise UsageError(error) from error
+    except OSError as error:
+        raise UsageError(f"{options.folder} cannot be written: {error.strerror}") from error
+    for remark in remarks + more:
+        print(f"note: {remark}", file=sys.stderr)
+    return conclude(frame, Path(options.folder), options.json, judge=False)
+
+
+def run_list(options) -> int:
+    """`list`."""
+    from bnbench.progress import variant_table
+
+    rows = []
+    for name, cls in load_variants(options.plugin).items():
+        words = " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+        reason = cls.unavailable()
+        rows.append(
+            {
+                "name": name,
+                "family": cls.family,
+                "device": cls.device,
+                "available": not reason,
+                "reason": reason,
+            }
+            | {"description": words}
+        )
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        variant_table(rows)
+    return OK
+
+
+def run_doctor(options) -> int:
+    """`doctor`."""
+    from bnbench.measure import environment
+    from bnbench.progress import environment_table
+
+    found = environment.describe()
+    if options.json:
+        print(json.dumps(found, indent=1))
+    else:
+        environment_table(found)
+    return OK
+
+
+def make_plan(options, base):
+    """The plan that flags, config and preset make on top of base, and the table of --data, checked."""
+    from bnbench.measure import data
+    from bnbench.measure.plan import AXES, PRESETS, coerce, make_plan, read_config
+
+    flags = {}
+    for name in (*AXES, "variants", "seed", "timeout", "time_budget", "data", "target"):
+        given = getattr(options, name, None)
+        if given is not None:
+            parts = [part.strip() for part in given.split(",")]
+            listed = name in (*AXES, "variants")
+            if listed and "" in parts:
+                raise UsageError(f"--{name} is {given!r}; allowed are values with commas between them")
+            flags[name] = parts if listed else given
+    if getattr(options, "sampling", None) is not None:
+        flags["sampling_s"] = options.sampling
+    try:
+        flags = {name: coerce(f"--{name.replace('_', '-')}", name, value) for name, value in flags.items()}
+        settings = read_config(options.config) if options.config else {}
+        preset = options.preset or settings.pop("preset", None)
+        settings.pop("preset", None)
+        plugins = [*settings.pop("plugins", ()), *(options.plugin or ())]
+        known = load_variants(plugins)
+        settings["plugins"] = tuple(str(Path(plugin).resolve()) for plugin in plugins)
+        chosen = settings | flags
+        table = None
+        if chosen.get("data") or chosen.get("target"):
+            if not chosen.get("data"):
+                raise UsageError("--target is given without --data; allowed is --data FILE --target COL")
+            if "p1" in chosen:
+                raise UsageError("--p1 is given with --data; allowed is one: the table's columns say p1")
+            table = data.read_table(chosen["data"], chosen.get("target", ""))
+            rows, p1 = table.X.shape
+            axis = chosen.get("N")
+            if axis is None:
+                axis = (base or PRESETS.get(preset or "default", {})).get(
+                    "N", (10, 100, 1000, 10_000, 100_000)
+                )
+                axis = (*(N for N in axis if N < rows), rows)
+            too_many = [N for N in axis if N > rows]
+            if too_many:
+                raise UsageError(f"N is {too_many[0]}; {table.name} has {rows} rows, allowed is up to that")
+            chosen |= {"p1": (p1,), "N": tuple(axis)}
+        plan = make_plan(preset, base, chosen)
+    except ValueError as error:
+        raise UsageError(error) from error
+    for name in plan.variants:
+        if name not in known:
+            raise UsageError(f"variant is {name!r}; allowed are {', '.join(known)}")
+    return plan, table
+
+
+def load_variants(plugins):
+    """The registry with these plug-ins in it."""
+    from bnbench.variants import PluginError, load_plugin, variants
+
+    try:
+        for plugin in plugins or ():
+            load_plugin(plugin)
+        return variants()
+    except PluginError as error:
+        raise UsageError(error) from error
+
+
+def saved_plan(plan, table) -> dict:
+    """The plan as environment.json keeps it: names of files, not their paths, and a hash of the data."""
+    import dataclasses
+
+    from bnbench.variants import variants
+
+    saved = dataclasses.asdict(plan)
+    saved["variants"] = plan.variants or tuple(variants())
+    saved["plugins"] = tuple(Path(plugin).name for plugin in plan.plugins)
+    saved["data"] = table.name if table else ""
+    saved["data_digest"] = table.digest if table else ""
+    return json.loads(json.dumps(saved))
+
+
+def default_folder(saved) -> Path:
+    """results/<date>-<host>-<short id>, a name that is not taken."""
+    import hashlib
+    import platform
+    import time
+
+    now = time.strftime("%Y-%m-%d")
+    short = hashlib.sha256(f"{time.time_ns()}{saved}".encode()).hexdigest()[:6]
+    return Path(RESULTS) / f"{now}-{platform.node() or 'host'}-{short}"
+
+
+def command_line(options) -> str:
+    """The command that does this run again: its flags but for the folder, files by name."""
+    words = ["python -m bnbench sweep"]
+    for name, value in vars(options).items():
+        if name in ("command", "out", "resume", "json") or value in (None, False):
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            text = Path(item).name if name in ("plugin", "data", "config") else str(item)
+            words.append(f"--{name.replace('_', '-')} {text}")
+    return " ".join(words)
+
+
+def carry_out(plan, table, write, stored, progress, *, timing=True):
+    """Run the sweep; the records of all its cells."""
+    from bnbench.measure.plan import Cell
+    from bnbench.measure.scheduler import Sweep
+    from bnbench.problem import FIELDS, Problem
+
+    done = {}
+    for record in stored:
+        problem = Problem(**{name: record[name] for name in FIELDS})
+        done[record["variant"], Cell(problem, record["threads"], record["regime"])] = record
+    with Sweep(plan, write, done, table=table, timing=timing, events=progress.events) as sweep:
+        return sweep.run()
+
+
+def write_report(folder, records):
+    """Tables, plots and the HTML page of a run; its summary as a frame, and remarks."""
+    from bnbench import store
+    from bnbench.report import build, tables
+
+    environment = store.read_environment(folder)
+    remarks = build(records, environment, folder, environment["command"])
+    return tables.frame(records), remarks
+
+
+def conclude(frame, folder, as_json, *, judge=True) -> int:
+    """Say what came out and where it lies; the exit code."""
+    from bnbench.progress import summary_table
+
+    if as_json:
+        print(frame.to_json(orient="records", indent=1))
+    else:
+        summary_table(frame, folder)
+    return exit_code(frame["status"]) if judge else OK
+
+
+def exit_code(statuses) -> int:
+    """1 where a variant was invalid, failed or crashed."""
+    from bnbench.store import FAULTS
+
+    return FAULT if any(status in FAULTS for status in statuses) else OK
+
+
+def _interrupt(signum, frame):
+    raise KeyboardInterrupt

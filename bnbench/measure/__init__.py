@@ -1,0 +1,1 @@
+"""Measurement: workers, the judge, the scheduler, statistics, the plan and the environment."""

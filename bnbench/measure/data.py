@@ -1,0 +1,113 @@
+"""A real table as the data of a sweep: X and y from a CSV, Parquet or NumPy file."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bnbench.problem import Batch, Problem
+
+SUFFIXES = (".csv", ".parquet", ".npy")
+
+
+class Table(NamedTuple):
+    """X (rows, p1) and y (rows,) of a table in float64, with its name and a hash of its numbers."""
+
+    X: np.ndarray
+    y: np.ndarray
+    name: str
+    digest: str
+
+
+def read_table(path: str | Path, target: str) -> Table:
+    """Read a table; the target column is y, all others are X, in the file's order.
+
+    In a .npy file, a matrix, the target is a column's number, counted from 0; negative counts from the end.
+
+    Raises:
+        ValueError: no such file or format, no such target, text, missing or infinite values, no rows or no
+            column besides the target; the message names the column.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"data file is {path.name}; allowed are files ending in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise ValueError(f"data file {path} is not there")
+    frame = _read(path)
+    if not str(target):
+        raise ValueError("data is given without a target; allowed is --target with the outcome's column")
+    if path.suffix == ".npy":
+        columns = len(frame.columns)
+        if not str(target).lstrip("-").isdigit() or not -columns <= int(target) < columns:
+            raise ValueError(f"target is {target!r}; allowed is a column number, 0 to {columns - 1}")
+        target = int(target) % columns
+    frame.columns = [str(column) for column in frame.columns]
+    target = str(target)
+    if list(frame.columns).count(target) != 1:
+        names = ", ".join(frame.columns[:12]) + (", …" if len(frame.columns) > 12 else "")
+        raise ValueError(f"target {target!r} is not one column of {path.name}; its columns are {names}")
+    if frame.shape[0] == 0 or frame.shape[1] < 2:
+        raise ValueError(
+            f"{path.name} is {frame.shape[0]} rows by {frame.shape[1]} columns; allowed is at least 1 by 2"
+        )
+    numbers = np.empty(frame.shape)
+    for place, name in enumerate(frame.columns):
+        numbers[:, place] = _numbers(path, name, frame.iloc[:, place])
+    at = frame.columns.get_loc(target)
+    X = np.ascontiguousarray(np.delete(numbers, at, axis=1))
+    y = np.ascontiguousarray(numbers[:, at])
+    return Table(X, y, path.name, hashlib.sha256(X.tobytes() + y.tobytes()).hexdigest()[:16])
+
+
+def save(table: Table, stem: str):
+    """Write X and y where the processes of a sweep find them."""
+    np.save(f"{stem}.X.npy", table.X)
+    np.save(f"{stem}.y.npy", table.y)
+
+
+def sample_batch(problem: Problem, stem: str) -> Batch:
+    """The batch of a problem: the leading rows of the table saved at stem, or drawn data where stem is ""."""
+    if not stem:
+        return problem.sample()
+    X, y = (np.load(f"{stem}.{name}.npy", mmap_mode="r")[: problem.N] for name in "Xy")
+    return problem.sample(X=np.array(X, problem.dtype), y=np.array(y, problem.dtype))
+
+
+def _read(path):
+    import pandas
+
+    try:
+        if path.suffix == ".csv":
+            return pandas.read_csv(path)
+        if path.suffix == ".parquet":
+            return pandas.read_parquet(path)
+        array = np.load(path, allow_pickle=False)
+    except Exception as error:
+        raise ValueError(
+            f"data file {path.name} could not be read: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(array, np.ndarray) or array.ndim != 2:
+        raise ValueError(f"data file {path.name} holds no matrix; allowed is an array of two dimensions")
+    return pandas.DataFrame(array)
+
+
+def _numbers(path, name, column):
+    kind = getattr(column.dtype, "kind", "O")
+    missing = int(column.isna().sum())
+    if missing:
+        row = int(column.isna().to_numpy().argmax()) + 1
+        raise ValueError(
+            f"column {name!r} of {path.name} has {missing} missing values (first in row {row}); "
+            "allowed are numbers: fill or drop them"
+        )
+    if kind not in "iufb":
+        example = str(column.iloc[0])[:30]
+        raise ValueError(
+            f"column {name!r} of {path.name} is not numeric (such as {example!r}); "
+            "allowed are numbers: encode or drop it"
+        )
+    values = column.to_numpy(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"column {name!r} of {path.name} has infinite values; allowed are finite numbers")
+    return values

@@ -1,0 +1,145 @@
+"""The machine and the software a run was made on: described, fingerprinted, and looked at for trouble."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+PACKAGES = ("bnbench", "numpy", "numba", "llvmlite", "scipy", "pandas", "matplotlib", "threadpoolctl")
+BUSY_LOAD = 0.3  # load average from which the machine counts as busy
+
+
+def processors() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_bytes() -> int:
+    """Memory that can be used without swapping: the system's, or less where a control group sets a limit."""
+    free = psutil.virtual_memory().available
+    for limit, usage in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        allowed = _read(limit)
+        if allowed.isdigit():
+            free = min(free, max(0, int(allowed) - int(_read(usage) or 0)))
+    return free
+
+
+def machine() -> dict:
+    """What identifies the machine; two runs can be joined only where all of it agrees."""
+    return {
+        "host": platform.node(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu_model(),
+        "processors": processors(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+    }
+
+
+def machine_id(description: dict) -> str:
+    """A short hash of `machine()`."""
+    text = "|".join(f"{key}={description[key]}" for key in sorted(description))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def cpu_model() -> str:
+    """The processor's name, as the system gives it."""
+    for line in _read("/proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def software() -> dict:
+    """Versions of Python and of the packages that a timing depends on."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def libraries() -> list[dict]:
+    """The BLAS and OpenMP libraries of this process with their thread counts; no paths."""
+    import numpy  # noqa: F401  - its BLAS is to be seen
+    import scipy.linalg.cython_blas  # noqa: F401  - Numba's np.dot uses this one
+    import threadpoolctl
+
+    kept = ("user_api", "internal_api", "version", "architecture", "threading_layer", "num_threads")
+    found = [
+        {key: pool[key] for key in kept if key in pool} | {"file": os.path.basename(pool["filepath"])}
+        for pool in threadpoolctl.threadpool_info()
+    ]
+    return sorted(found, key=lambda pool: pool["file"])
+
+
+def describe() -> dict:
+    """Machine, software and settings of this run, for environment.json."""
+    clock = time.get_clock_info("perf_counter")
+    return {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "machine": machine(),
+        "caches": caches(),
+        "software": software(),
+        "libraries": libraries(),
+        "clock_resolution_s": clock.resolution,
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not readable",
+        "load_average": list(os.getloadavg()),
+        "warnings": warnings(),
+    }
+
+
+def caches() -> dict:
+    """Sizes of the first processor's caches, as the system gives them."""
+    sizes = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        kind = _read(index / "type")
+        if kind != "Instruction":
+            sizes[f"L{_read(index / 'level')}"] = _read(index / "size")
+    return sizes
+
+
+def warnings() -> list[str]:
+    """What would make timings on this machine unreliable, a sentence each."""
+    found = []
+    load = os.getloadavg()[0]
+    if load > BUSY_LOAD:
+        found.append(f"the load average is {load:.2f}: something else is running")
+    governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    if governor and governor != "performance":
+        found.append(f"the frequency governor is {governor}: the clock changes while timing")
+    flags = next((x for x in _read("/proc/cpuinfo").splitlines() if x.startswith("flags")), "")
+    if " hypervisor" in flags:
+        found.append("this is a virtual machine: its processors may be shared with others")
+    physical = psutil.cpu_count(logical=False)
+    if physical and processors() > physical:
+        found.append(f"{processors()} logical processors on {physical} cores: threads share a core")
+    if processors() < (os.cpu_count() or 1):
+        found.append(f"this process may use {processors()} of {os.cpu_count()} processors")
+    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    if battery is not None and not battery.power_plugged:
+        found.append("running on battery: the clock is likely to be held down")
+    if psutil.swap_memory().used > 2**28:
+        found.append("swap is in use: memory is short")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"):
+        if name in os.environ:
+            found.append(f"{name}={os.environ[name]} is set; a sweep sets its own in every worker")
+    if sys.flags.dev_mode or sys.gettrace() is not None:
+        found.append("Python runs in development mode or under a debugger")
+    return found
+
+
+def _read(path) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""

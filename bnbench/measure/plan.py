@@ -1,0 +1,198 @@
+"""What a sweep is made of: the axes, the presets, and the cells in their order."""
+
+import dataclasses
+import functools
+import itertools
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnbench.measure.environment import processors
+from bnbench.problem import FIELDS, REGIMES, Problem
+
+AXES = ("N", "p1", "p2", "dtype", "activation", "normalization", "ddof", "eps", "threads", "regime")
+WHOLE_NUMBERS = ("N", "p1", "p2", "ddof", "threads")
+SETTING = tuple(axis for axis in AXES if axis not in ("N", "p1", "p2"))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a sweep: a problem, the threads it may use, and its regime."""
+
+    problem: Problem
+    threads: int = 1
+    regime: str = "fresh"
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """N, p1, p2."""
+        return self.problem.N, self.problem.p1, self.problem.p2
+
+    @functools.cached_property
+    def setting(self) -> tuple:
+        """All but the sizes: cells compare, and dominate each other, only within a setting."""
+        return tuple(self.columns[name] for name in SETTING)
+
+    @property
+    def columns(self) -> dict:
+        """The cell as columns of a journal record."""
+        return {name: getattr(self.problem, name) for name in FIELDS} | {
+            "threads": self.threads,
+            "regime": self.regime,
+        }
+
+    def __str__(self):
+        return f"N={self.problem.N}, p1={self.problem.p1}, p2={self.problem.p2}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep as it was asked for. The axes are tuples; the cells are their product.
+
+    Attributes:
+        variants: names, in the order of the tables; empty means all.
+        plugins: files of plug-ins, loaded in every worker.
+        data: a table's file, or "" for drawn data; target: its outcome column.
+        sampling_s: time for the samples of one variant at one cell, seconds.
+        timeout: limit for one variant at one cell, seconds, compilation apart.
+        time_budget: limit for the whole sweep, seconds; None for none.
+    """
+
+    N: tuple[int, ...] = (10, 100, 1000, 10_000, 100_000)
+    p1: tuple[int, ...] = (4, 16, 64, 256)
+    p2: tuple[int, ...] = (4, 16, 64, 256)
+    dtype: tuple[str, ...] = ("float64",)
+    activation: tuple[str, ...] = ("relu",)
+    normalization: tuple[str, ...] = ("batch",)
+    ddof: tuple[int, ...] = (0,)
+    eps: tuple[float, ...] = (1e-5,)
+    threads: tuple[int, ...] = dataclasses.field(default_factory=lambda: (processors(),))
+    regime: tuple[str, ...] = ("fresh",)
+    variants: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
+    data: str = ""
+    target: str = ""
+    seed: int = 0
+    sampling_s: float = 0.3
+    timeout: float = 20.0
+    time_budget: float | None = None
+
+    def __post_init__(self):
+        for axis in AXES:
+            values = getattr(self, axis)
+            if not values:
+                raise ValueError(f"{axis} is empty; allowed is at least one value")
+        for regime in self.regime:
+            if regime not in REGIMES:
+                raise ValueError(f"regime is {regime!r}; allowed are {', '.join(REGIMES)}")
+        for threads in self.threads:
+            if not 1 <= threads <= processors():
+                raise ValueError(f"threads is {threads}; allowed is 1 to {processors()} on this machine")
+        for name in ("sampling_s", "timeout", "time_budget"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} is {value}; allowed is a positive number of seconds")
+        self.cells()
+
+    def cells(self) -> list[Cell]:
+        """Every cell, settings apart and small before large, so that a larger one can be judged by a smaller.
+
+        Raises:
+            ValueError: a value that `Problem` does not allow.
+        """
+        columns = [dict(zip(AXES, values, strict=True)) for values in self._product()]
+        cells = []
+        for column in columns:
+            threads, regime = column.pop("threads"), column.pop("regime")
+            cells.append(Cell(Problem(**column, seed=self.seed), threads, regime))
+        order = {
+            setting: place for place, setting in enumerate(dict.fromkeys(cell.setting for cell in cells))
+        }
+        return sorted(
+            dict.fromkeys(cells), key=lambda cell: (order[cell.setting], cell.problem.work, cell.sizes)
+        )
+
+    def _product(self):
+        settings = itertools.product(*(getattr(self, axis) for axis in SETTING))
+        sizes = list(itertools.product(self.N, self.p1, self.p2))
+        return (size + setting for setting in settings for size in sizes)
+
+
+PRESETS = {
+    "quick": {
+        "N": (10, 100, 1000, 10_000),
+        "p1": (4, 32),
+        "p2": (4, 64),
+        "sampling_s": 0.15,
+        "timeout": 10.0,
+    },
+    "default": {},
+    "full": {
+        "N": (10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000),
+        "p1": (4, 32, 256, 1024),
+        "p2": (4, 64, 256, 1024),
+        "dtype": ("float64", "float32"),
+        "activation": ("relu", "tanh"),
+        "regime": REGIMES,
+        "sampling_s": 0.5,
+        "timeout": 120.0,
+        "time_budget": 4 * 3600.0,
+    },
+}
+FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Plan))
+
+
+def make_plan(preset: str | None, base: dict, settings: dict) -> Plan:
+    """The plan of a preset, or of base where none is named, changed by settings.
+
+    Raises:
+        ValueError: an unknown preset, or a value that is not allowed.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}; allowed are {', '.join(PRESETS)}")
+    return Plan(**((PRESETS[preset] if preset else base) | settings))
+
+
+def read_config(path: str | Path) -> dict:
+    """The settings of a TOML file, each a key of the plan (`preset` and `plugin` as well), checked for type."""
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ValueError(f"config {path.name} could not be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"config {path.name} is not TOML: {error}") from error
+    if "plugin" in content:
+        content["plugins"] = content.pop("plugin")
+    for key, value in content.items():
+        if key != "preset" and key not in FIELD_NAMES:
+            raise ValueError(f"config {path.name} has {key!r}; allowed are preset, {', '.join(FIELD_NAMES)}")
+        content[key] = coerce(f"{key} in config {path.name}", key, value)
+    return content
+
+
+def coerce(label: str, key: str, value):
+    """A setting as the plan wants it: a tuple for an axis, numbers as numbers; ValueError names the label."""
+
+    def one(item):
+        try:
+            if isinstance(item, bool):
+                raise ValueError
+            if key in WHOLE_NUMBERS or key == "seed":
+                number = float(str(item).replace("_", ""))
+                if number != int(number):
+                    raise ValueError
+                return int(number)
+            if key in ("eps", "sampling_s", "timeout", "time_budget"):
+                return float(item)
+        except (ValueError, OverflowError, TypeError):
+            kind = "a whole number" if key in WHOLE_NUMBERS or key == "seed" else "a number"
+            raise ValueError(f"{label} is {item!r}; allowed is {kind}") from None
+        if not isinstance(item, str):
+            raise ValueError(f"{label} is {item!r}; allowed is text")
+        return item
+
+    if key in (*AXES, "variants", "plugins"):
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(dict.fromkeys(one(item) for item in items))
+    return one(value)

@@ -1,0 +1,440 @@
+"""The sweep: cells small before large, variants interleaved sample by sample.
+
+A cell runs through these states, and only one process computes at any time:
+
+    load     every worker samples its batch; the judge computes the reference (nothing is timed yet)
+    open     one worker after another: prepare, first step, verdict; derivation check once a setting; calibration
+    sample   rounds in seeded random order, a sample of each variant a round, until its interval is tight or its
+             time is spent
+    close    peak memory; one journal record for each variant
+
+A variant that fails on the way gets its record then and is out of the cell. A worker that died is started again
+when its variant's next cell comes.
+"""
+
+import math
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bnbench.measure.child import Child, ChildError
+from bnbench.measure.data import Table, save
+from bnbench.measure.environment import available_bytes
+from bnbench.measure.plan import Cell, Plan
+from bnbench.measure.statistics import median_interval
+from bnbench.measure.worker import environment
+from bnbench.variants import variants
+
+MIN_SAMPLES = 6  # from here on an interval of 95 % exists
+TIGHT_SAMPLES = 10
+MAX_SAMPLES = 100
+TIGHT = 0.01  # half an interval over its median, from which a median is good enough
+STEPS_BESIDE_SAMPLES = 3  # first step, calibration, warming
+BUDGET_FOR_SAMPLES = 0.5  # share of what is left of a time budget that goes into samples
+REFERENCE_S = 2e-7  # of the reference, for each element of Z
+MEMORY_SHARE = 0.6  # of the memory available at the start, a child's limit
+ARRAYS_LIKE_Z = 10  # how many arrays of N p2 a step may hold; beyond what fits, a cell is not interleaved
+
+
+@dataclass(eq=False)
+class Run:
+    """One variant at one cell, while it is measured."""
+
+    variant: str
+    cell: Cell
+    spent_s: float = 0.0
+    sampling_s: float = 0.0
+    samples: list[float] = field(default_factory=list)
+    found: dict = field(default_factory=dict)  # columns of the record to come
+    step_s: float = math.inf
+
+    @property
+    def done(self) -> bool:
+        """Whether the interval on the median is tight, or there are enough samples of it."""
+        count = len(self.samples)
+        if count >= MAX_SAMPLES:
+            return True
+        if count < TIGHT_SAMPLES:
+            return False
+        median, low, high = median_interval(self.samples)
+        return (high - low) / 2 <= TIGHT * median
+
+
+@dataclass
+class Events:
+    """What a sweep tells whoever watches it; each a function that does nothing by default.
+
+    stage(text), record(record), remaining(seconds or None): an estimate of the time left.
+    """
+
+    stage: Callable = lambda text: None
+    record: Callable = lambda record: None
+    remaining: Callable = lambda seconds: None
+
+
+class Sweep:
+    """A plan being carried out. Use it as a context manager: leaving it ends every child."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        write: Callable[[dict], dict],
+        done: dict[tuple[str, Cell], dict],
+        *,
+        table: Table | None = None,
+        timing: bool = True,
+        events: Events | None = None,
+    ):
+        """Carry out plan; write(record) stores a record; done maps (variant, cell) to what is stored already.
+
+        With timing off, cells end after their verdict: that is `verify`.
+        """
+        self.plan, self.write, self.timing = plan, write, timing
+        self.events = events or Events()
+        self.names = list(plan.variants or variants())
+        self.records = dict(done)
+        self.scratch = tempfile.TemporaryDirectory(prefix="bnbench-")
+        self.folder = Path(self.scratch.name)
+        self.stem = ""
+        if table is not None:
+            self.stem = str(self.folder / "table")
+            save(table, self.stem)
+        self.data = table.name if table is not None else None
+        self.memory_limit = int(MEMORY_SHARE * available_bytes())
+        self.children: dict[str, Child] = {}
+        self.started = time.monotonic()
+        self.derived: dict[tuple, str] = {}
+        self.device: dict[str, str] = {}
+        self.random = random.Random(plan.seed)
+        self.steps: dict[tuple, list[tuple[Cell, float]]] = {}
+        for record_of, record in self.records.items():
+            self.learn(*record_of, record)
+        self.sampling_s = plan.sampling_s
+        self.begun, self.predicted_s, self.cells_done = self.started, 0.0, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for child in self.children.values():
+            child.kill()
+        self.scratch.cleanup()
+
+    def run(self):
+        """Do every cell that has variants left to do; returns the records of all, in the plan's order."""
+        cells = self.plan.cells()
+        missing = {cell: [v for v in self.names if (v, cell) not in self.records] for cell in cells}
+        wanted = [name for name in self.names if any(name in names for names in missing.values())]
+        unavailable = self.start(wanted) if wanted else {}
+        self.begun = time.monotonic()
+        for place, cell in enumerate(cells):
+            left_to_do = cells[place:]
+            self.events.remaining(self.estimate(left_to_do, missing))
+            if missing[cell]:
+                runs = sum(len(missing[later]) for later in left_to_do)
+                self.sampling_s = min(self.plan.sampling_s, BUDGET_FOR_SAMPLES * self.left() / runs)
+                predicted = self.cost(cell, missing[cell])
+                self.measure(cell, missing[cell], unavailable)
+                self.predicted_s += predicted
+                self.cells_done += 1
+        return [self.records[name, cell] for cell in cells for name in self.names]
+
+    # --- children ---
+
+    def start(self, names):
+        """Start the judge and the workers together; returns the reasons of those that cannot run here."""
+        self.events.stage(f"starting {len(names)} workers")
+        self.child("judge")
+        for name in names:
+            self.child(name)
+        unavailable = {}
+        for name in names:
+            try:
+                hello = self.child(name).ask("hello")
+                self.device[name] = hello["device"]
+                if hello["unavailable"]:
+                    unavailable[name] = hello["unavailable"]
+            except ChildError as error:
+                unavailable[name] = f"its worker could not be started: {error.reason}"
+        return unavailable
+
+    def child(self, name):
+        """The living child of that name, started where there is none."""
+        child = self.children.get(name)
+        if child is None or not child.alive:
+            if child is not None:
+                child.kill()
+            judge = name == "judge"
+            self.children[name] = child = Child(
+                "bnbench.measure.judge" if judge else "bnbench.measure.worker",
+                [] if judge else [name, *self.plan.plugins],
+                self.folder / f"{name}.log",
+                environment(max(self.plan.threads))
+                | ({} if judge or not self.timing else {"BNBENCH_JIT_CACHE": "off"}),
+                self.memory_limit,
+            )
+        return child
+
+    def ask(self, run, do, *, allowance=0.0, **arguments):
+        """A request to a run's worker, within what is left of the run's time-out."""
+        start = time.monotonic()
+        try:
+            timeout = max(0.0, self.plan.timeout - run.spent_s) + allowance
+            return self.child(run.variant).ask(do, timeout=timeout, **arguments)
+        finally:
+            # what compilation took is not the cell's: only a step's own time counts against its limit
+            run.spent_s += max(0.0, time.monotonic() - start - allowance)
+
+    def judge(self, do, **arguments):
+        """A request to the judge; its failure is no fault of a variant's, and says so."""
+        try:
+            return self.child("judge").ask(do, **arguments)
+        except ChildError as error:
+            raise ChildError("failed", f"the reference could not be computed: {error.reason}") from error
+
+    # --- one cell ---
+
+    def measure(self, cell, names, unavailable):
+        """Bring one cell to its records."""
+        runs = {}
+        for name in names:
+            if name in unavailable:
+                self.finish(Run(name, cell), "unavailable", unavailable[name])
+            elif reason := self.pruned(name, cell):
+                self.finish(Run(name, cell), "pruned", reason)
+            else:
+                runs[name] = Run(name, cell)
+        if not runs:
+            return
+        self.events.stage(f"{cell}: reference")
+        order = list(runs.values())
+        self.random.shuffle(order)
+        try:
+            self.judge("refer", problem=cell.problem, data=self.stem)
+        except ChildError as error:
+            for run in order:
+                self.finish(run, error.status, error.reason)
+            return
+        for group in self.groups(cell, order):
+            self.measure_group(cell, group)
+
+    def groups(self, cell, order):
+        """The runs that are interleaved: all together, or each alone where memory holds no more."""
+        array = cell.problem.N * cell.problem.p2 * (8 if cell.problem.dtype == "float64" else 4)
+        together = len(order) * (cell.problem.batch_bytes + ARRAYS_LIKE_Z * array)
+        if together <= MEMORY_SHARE * available_bytes():
+            return [order]
+        return [[run] for run in order]
+
+    def measure_group(self, cell, runs):
+        """Load, open, sample and close the runs of one cell."""
+        runs = self.each(runs, self.load, send_first=True)
+        for run in runs:
+            run.found["interleaved"] = len(runs)
+        runs = self.each(runs, self.open)
+        if self.timing:
+            runs = self.each(runs, self.calibrate)
+            sampled, active = [], runs
+            while active:
+                self.events.stage(f"{cell}: sampling {len(active)} variants")
+                self.random.shuffle(active)
+                alive = self.each(active, self.sample)
+                sampled += [run for run in alive if self.enough(run)]
+                active = [run for run in alive if run not in sampled]
+            runs = self.each(sampled, self.close)
+        for run in runs:
+            self.finish(run, "ok", run.found.pop("reason", ""))
+
+    def each(self, runs, stage, send_first=False):
+        """Take every run through a stage; those that got through. A failure writes the run's record."""
+        through = []
+        if send_first:
+            for run in runs:
+                self.request_load(run)
+        for run in runs:
+            try:
+                if stage(run):
+                    through.append(run)
+            except ChildError as error:
+                self.finish(run, error.status, error.reason)
+        return through
+
+    def request_load(self, run):
+        """Let a worker begin to sample its batch, beside the others."""
+        try:
+            self.child(run.variant).send(
+                "load", problem=run.cell.problem, data=self.stem, regime=run.cell.regime
+            )
+        except ChildError:
+            return  # `load` finds the worker dead and says so
+
+    def load(self, run):
+        """Wait for the batch; a worker that cannot take the problem says why."""
+        reason = self.child(run.variant).receive()
+        if reason:
+            self.finish(run, "unsupported", reason)
+        return not reason
+
+    def open(self, run):
+        """Prepare, first step, verdict; the derivation check where this setting has not had it."""
+        self.events.stage(f"{run.cell}: {run.variant}")
+        cell, problem = run.cell, run.cell.problem
+        cls = variants()[run.variant]
+        opened = self.ask(
+            run,
+            "open",
+            allowance=cls.compile_allowance_s,
+            problem=problem,
+            regime=cell.regime,
+            threads=cell.threads,
+        )
+        answer = opened.pop("answer")
+        run.found |= opened
+        verdict = self.judge("judge", answer=answer)
+        run.found |= {"errors": verdict.errors, "max_error_ratio": verdict.max_error_ratio}
+        reason = self.derivation(run, cls) or verdict.reason
+        if reason:
+            self.finish(run, "invalid", reason)
+            return False
+        blind = [name for name, entry in verdict.errors.items() if not entry["tolerance"] < 1]
+        if blind:
+            run.found["reason"] = f"ill-conditioned: rounding may be as large as {', '.join(blind)} itself"
+        return True
+
+    def derivation(self, run, cls):
+        """The reason why a variant fails the derivation check of its setting, or ""."""
+        problem = run.cell.problem
+        key = (run.variant, problem.activation, problem.normalization, run.cell.regime)
+        if key not in self.derived:
+            answers = self.ask(
+                run,
+                "derive",
+                allowance=cls.compile_allowance_s,
+                activation=problem.activation,
+                normalization=problem.normalization,
+                regime=run.cell.regime,
+            )
+            self.derived[key] = self.judge(
+                "derive", activation=problem.activation, normalization=problem.normalization, answers=answers
+            )
+        return self.derived[key]
+
+    def calibrate(self, run):
+        """How many steps a sample holds; too slow a step for the time-out ends the run here."""
+        found = self.ask(run, "calibrate")
+        run.step_s = found["step_s"]
+        run.found["inner_loops"] = found["inner_loops"]
+        return True
+
+    def sample(self, run):
+        """One sample."""
+        start = time.monotonic()
+        run.samples.append(self.ask(run, "sample", inner_loops=run.found["inner_loops"], step_s=run.step_s))
+        run.sampling_s += time.monotonic() - start
+        return True
+
+    def enough(self, run):
+        """Whether a run needs no more samples, or has no time for more."""
+        if run.done:
+            return True
+        over = run.sampling_s >= self.sampling_s or run.spent_s + 2 * run.step_s > self.plan.timeout
+        return over and len(run.samples) >= MIN_SAMPLES
+
+    def close(self, run):
+        """The peak of memory; the worker lets go of the cell."""
+        run.found |= self.ask(run, "close", allowance=1.0)
+        return True
+
+    def finish(self, run, status, reason):
+        """Write the record of a run."""
+        found = dict(run.found)
+        if status == "ok" and self.timing:
+            median = median_interval(run.samples)[0]
+            found["samples_s"] = run.samples
+            found["compile_s"] = max(0.0, found["first_step_s"] - median)
+        cls = variants()[run.variant]
+        record = (
+            {"variant": run.variant, "family": cls.family, "device": self.device.get(run.variant, cls.device)}
+            | run.cell.columns
+            | {"data": self.data, "status": status, "reason": reason}
+            | found
+        )
+        record = self.write(record)
+        self.records[run.variant, run.cell] = record
+        self.learn(run.variant, run.cell, record)
+        self.events.record(record)
+
+    def learn(self, name, cell, record):
+        """Keep a measured step for the predictions."""
+        if record["status"] == "ok" and record.get("samples_s"):
+            median = median_interval(record["samples_s"])[0]
+            self.steps.setdefault((name, cell.setting), []).append((cell, median))
+
+    # --- prediction ---
+
+    def pruned(self, name, cell):
+        """Why a variant is not tried at a cell, or "": it timed out at a smaller one, or would overrun."""
+        for (other, smaller), record in self.records.items():
+            if other == name and record["status"] == "timeout" and dominates(cell, smaller):
+                return f"it timed out at {smaller}, which is no larger"
+        if not self.timing:
+            return ""
+        need = self.predicted(name, cell)
+        if need > self.plan.timeout:
+            return f"it would take about {need:.2g} s, more than the time-out of {self.plan.timeout:g} s"
+        left = self.left()
+        if left <= 0:
+            return f"the time budget of {self.plan.time_budget:g} s is spent"
+        if need > left:
+            return f"it would take about {need:.2g} s, and {left:.2g} s of the time budget are left"
+        return ""
+
+    def left(self):
+        """Seconds left of the time budget."""
+        if self.plan.time_budget is None:
+            return math.inf
+        return self.plan.time_budget - (time.monotonic() - self.started)
+
+    def predicted_step(self, name, cell):
+        """Seconds of a step, scaled by N p1 p2 from the smaller cells that were measured; 0 without any."""
+        estimates = [
+            step_s * cell.problem.work / smaller.problem.work
+            for smaller, step_s in self.steps.get((name, cell.setting), ())
+            if dominates(cell, smaller)
+        ]
+        return min(estimates, default=0.0)
+
+    def predicted(self, name, cell):
+        """Seconds that a run at least takes: the steps that cannot be spared."""
+        return (MIN_SAMPLES + STEPS_BESIDE_SAMPLES) * self.predicted_step(name, cell)
+
+    def estimate(self, cells, missing):
+        """Seconds that these cells will take, roughly; None before a cell is done.
+
+        Predicted where steps of the setting are known, and scaled by how far predictions were off so far; a
+        cell of a setting to come counts as the average cell did.
+        """
+        took = time.monotonic() - self.begun
+        if not self.cells_done or not self.timing:
+            return None
+        here = [cell for cell in cells if cell.setting == cells[0].setting]
+        predicted = sum(self.cost(cell, missing[cell]) for cell in here)
+        rest = (len(cells) - len(here)) * took / self.cells_done
+        return min(predicted * took / max(self.predicted_s, 1e-9) + rest, self.left())
+
+    def cost(self, cell, names):
+        """Predicted seconds of a cell: its samples, and what a reference takes."""
+        needs = [self.predicted(name, cell) for name in names]
+        return sum(max(need, self.sampling_s) for need in needs if need <= self.plan.timeout) + (
+            REFERENCE_S * cell.problem.N * cell.problem.p2 if names else 0.0
+        )
+
+
+def dominates(cell: Cell, smaller: Cell) -> bool:
+    """Whether a cell is of the same setting as another, and as large in every size."""
+    return cell.setting == smaller.setting and all(
+        a >= b for a, b in zip(cell.sizes, smaller.sizes, strict=True)
+    )

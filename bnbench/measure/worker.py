@@ -1,0 +1,204 @@
+"""The worker process: one variant, alive for a whole sweep, driven a sample at a time.
+
+Requests in the life of a cell: `load` samples the batch; `open` prepares the variant and makes the first step;
+`derive` runs the derivation problems, once a setting; `calibrate` finds how many steps a sample holds; `sample`
+times one sample; `close` says the peak of memory and lets go of everything.
+"""
+
+import gc
+import math
+import os
+import sys
+import time
+
+from bnbench import validation
+from bnbench.measure.child import serve
+from bnbench.measure.data import sample_batch
+from bnbench.problem import Problem
+from bnbench.variants import load_plugin, variants
+
+SAMPLE_S = 5e-3  # a sample lasts at least this long
+RESOLUTIONS = 1000  # and at least so many times the clock's resolution
+WARM_S = 2e-3  # steps before a sample, for caches and thread pools that others' samples left cold
+LONG_STEP_S = 0.1  # a step from this length on warms itself
+PER_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def environment(threads: int) -> dict:
+    """The environment of a child whose thread pools are to have so many threads at most."""
+    pools = dict.fromkeys(PER_THREAD_VARIABLES, str(threads))
+    # OpenBLAS's idle threads spin on for 2^26 cycles and would take a core from the next worker; 2^22 is 2 ms.
+    return os.environ | pools | {"OPENBLAS_THREAD_TIMEOUT": "22", "PYTHONUNBUFFERED": "1"}
+
+
+class Worker:
+    """The requests' handlers for one variant."""
+
+    def __init__(self, name: str):
+        self.cls = variants()[name]
+        self.variant = self.batch = None
+        self.limits = None
+
+    def hello(self) -> dict:
+        """Whether the variant can run here, and what the process takes before any work."""
+        return {"unavailable": self.cls.unavailable(), "device": self.cls.device}
+
+    def load(self, problem: Problem, data: str, regime: str) -> str:
+        """Sample the batch; returns why the variant cannot take the problem, or ""."""
+        self.variant = self.batch = None
+        reason = self.cls.unsupported(problem, regime)
+        if not reason:
+            gc.collect()
+            self.baseline = resident_bytes()
+            self.batch = sample_batch(problem, data)
+            reset_peak()
+        return reason
+
+    def open(self, problem: Problem, regime: str, threads: int) -> dict:
+        """Prepare and make the first step, both timed; the answer to be judged comes with it."""
+        self.pin(threads)
+        self.variant = self.cls()
+        start = time.perf_counter()
+        self.variant.prepare(self.batch, problem, regime)
+        prepared = time.perf_counter()
+        self.peak = peak_bytes()
+        self.pin(threads)
+        begun = time.perf_counter()
+        self.variant.step()
+        stepped = time.perf_counter()
+        self.pin(threads)
+        answer = validation.plain(self.variant.result())
+        reset_peak()
+        return {
+            "prepare_s": prepared - start,
+            "first_step_s": stepped - begun,
+            "answer": answer,
+            "threads_in_force": self.in_force(),
+        }
+
+    def derive(self, activation: str, normalization: str, regime: str) -> list:
+        """The answers to the derivation problems; those that the variant does not support are marked."""
+        answers = []
+        for batch, problem in validation.derivation_problems(activation, normalization):
+            if self.cls.unsupported(problem, regime):
+                answers.append(validation.UNSUPPORTED)
+                continue
+            variant = self.cls()
+            variant.prepare(batch, problem, regime)
+            variant.step()
+            answers.append(validation.plain(variant.result()))
+        reset_peak()
+        return answers
+
+    def calibrate(self) -> dict:
+        """How many steps a sample must hold, found on warm steps only."""
+        target = max(SAMPLE_S, RESOLUTIONS * time.get_clock_info("perf_counter").resolution)
+        step = self.variant.step
+        count, took = 1, timed(step, 1)
+        if took < LONG_STEP_S:
+            took = timed(step, 1)
+        while took < target:
+            count = (
+                min(100 * count, max(2 * count, math.ceil(1.1 * target * count / took)))
+                if took > 0
+                else 2 * count
+            )
+            took = timed(step, count)
+        return {"inner_loops": count, "step_s": took / count}
+
+    def sample(self, inner_loops: int, step_s: float) -> float:
+        """Seconds a step, over one sample, after warm steps."""
+        if step_s < LONG_STEP_S:
+            timed(self.variant.step, max(1, min(inner_loops, math.ceil(WARM_S / step_s))))
+        return timed(self.variant.step, inner_loops) / inner_loops
+
+    def close(self) -> dict:
+        """Peak and baseline of resident memory in this cell, in bytes; the cell's arrays are let go."""
+        peak = max(self.peak, peak_bytes())
+        self.variant = self.batch = None
+        gc.collect()
+        return {"peak_bytes": peak, "baseline_bytes": self.baseline}
+
+    def pin(self, threads: int):
+        """Hold BLAS, OpenMP and Numba to so many threads; again after each stage that may load a library."""
+        import threadpoolctl
+
+        self.limits = threadpoolctl.threadpool_limits(threads)
+        if "numba" in sys.modules:
+            sys.modules["numba"].set_num_threads(threads)
+
+    def in_force(self) -> dict:
+        """Library to the thread count it has now."""
+        import threadpoolctl
+
+        pools = {
+            f"{pool['internal_api']} ({os.path.basename(pool['filepath'])})": pool["num_threads"]
+            for pool in threadpoolctl.threadpool_info()
+        }
+        if "numba" in sys.modules:
+            pools["numba"] = sys.modules["numba"].get_num_threads()
+        return pools
+
+
+def timed(step, count: int) -> float:
+    """Seconds of so many steps, without garbage collection in between."""
+    steps = range(count)
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        for _ in steps:
+            step()
+        return time.perf_counter() - start
+    finally:
+        gc.enable()
+
+
+def _status_bytes(field):
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith(field):
+                return 1024 * int(line.split()[1])
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process now."""
+    try:
+        return _status_bytes("VmRSS")
+    except OSError:
+        import psutil
+
+        return psutil.Process().memory_info().rss
+
+
+def peak_bytes() -> int:
+    """Highest resident memory since `reset_peak`; where the system cannot reset it, since the start."""
+    try:
+        return _status_bytes("VmHWM")
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def reset_peak():
+    """Begin `peak_bytes` anew, where the system can."""
+    try:
+        with open("/proc/self/clear_refs", "w") as control:
+            control.write("5")
+    except OSError:
+        return
+
+
+def main():
+    """Serve a sweep's requests: worker FD LIMIT NAME [PLUGIN ...]."""
+    name, *plugins = sys.argv[3:]
+    for plugin in plugins:
+        load_plugin(plugin)
+    worker = Worker(name)
+    requests = ("hello", "load", "open", "derive", "calibrate", "sample", "close")
+    serve({request: getattr(worker, request) for request in requests})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""What a sweep shows on the terminal: live progress, plain lines where there is none, and tables at the end."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from bnbench.measure.scheduler import Events
+from bnbench.measure.statistics import median_interval
+from bnbench.report.units import seconds as duration
+
+QUIET_STATUSES = ("ok", "pruned")
+
+
+class Progress:
+    """The progress of a sweep, on stderr; a context manager.
+
+    On a terminal a bar with the stage and the time left; elsewhere a line for each cell. What is not fine is a
+    line of its own on both.
+    """
+
+    def __init__(self, plan, stored: int):
+        """Show a plan's progress, where so many records are stored already."""
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.live = self.console.is_terminal
+        self.cells = plan.cells()
+        self.place = {cell: number for number, cell in enumerate(self.cells, 1)}
+        self.stored = stored
+        self.events = Events(stage=self.stage, record=self.record, remaining=self.remaining)
+        self.current, self.parts, self.left = None, [], ""
+        self.started = time.monotonic()
+        self.bar = Bar(
+            TextColumn("{task.fields[left]:>14}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+            transient=True,
+            disable=not self.live,
+        )
+        self.task = self.bar.add_task("starting", total=len(self.cells), left="")
+
+    def __enter__(self):
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception):
+        self.flush()
+        self.bar.stop()
+
+    def say(self, text):
+        """Print a line of its own."""
+        self.console.print(text, markup=False)
+
+    def stage(self, text):
+        """What is being done now."""
+        self.bar.update(self.task, description=text)
+
+    def remaining(self, seconds):
+        """An estimate of the time left; called as a cell begins."""
+        self.left = "" if seconds is None else f"{clock(seconds)} left"
+        self.bar.update(self.task, left=self.left)
+
+    def record(self, record):
+        """A record was written."""
+        cell = tuple(
+            record[name] for name in ("N", "p1", "p2", "dtype", "activation", "normalization", "threads")
+        )
+        cell += (record["ddof"], record["eps"], record["regime"])
+        if cell != self.current:
+            self.flush()
+            self.current = cell
+            self.bar.advance(self.task)
+        if record["status"] == "ok":
+            samples = record.get("samples_s")
+            text = duration(median_interval(samples)[0]) if samples else f"ok {record['max_error_ratio']:.1g}"
+        else:
+            text = record["status"]
+        self.parts.append(f"{record['variant']} {text}")
+        if record["status"] not in QUIET_STATUSES:
+            self.say(f"{record['variant']} at {_where(record)}: {record['status']}: {record['reason']}")
+
+    def flush(self):
+        """End the line of the cell that is done."""
+        if self.parts and not self.live:
+            N, p1, p2, *setting = self.current
+            setting = " ".join(str(value) for value in setting[:3])
+            left = f" ({self.left})" if self.left else ""
+            self.say(f"N={N} p1={p1} p2={p2} {setting}: {', '.join(self.parts)}{left}")
+        self.parts = []
+
+
+def _where(record):
+    return f"N={record['N']}, p1={record['p1']}, p2={record['p2']}, {record['dtype']}, {record['activation']}"
+
+
+def clock(seconds) -> str:
+    """Minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _print(*tables):
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    for table in tables:
+        console.print(table, markup=False) if isinstance(table, str) else console.print(table)
+
+
+def _table(title, *columns):
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        right = name.startswith(">")
+        table.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def verdict_table(records):
+    """Print what validation found: one line a variant and setting of activation, and every fault."""
+    table = _table(
+        "Validation", "variant", "activation", "normalization", ">valid", ">worst error / tolerance"
+    )
+    groups = {}
+    for record in records:
+        key = (record["variant"], record["activation"], record["normalization"])
+        groups.setdefault(key, []).append(record)
+    for key, group in groups.items():
+        valid = sum(record["status"] == "ok" for record in group)
+        ratios = [r["max_error_ratio"] for r in group if r.get("max_error_ratio") is not None]
+        worst = f"{max(ratios):.2g}" if ratios else ""
+        table.add_row(*key, f"{valid} of {len(group)}", worst)
+    _print(table)
+    for record in records:
+        if record["status"] != "ok":
+            _print(f"{record['variant']} at {_where(record)}: {record['status']}: {record['reason']}")
+
+
+def variant_table(rows):
+    """Print the variants."""
+    table = _table(None, "variant", "family", "device", "here", "what it is")
+    for row in rows:
+        here = "yes" if row["available"] else f"no: {row['reason']}"
+        table.add_row(row["name"], row["family"], row["device"], here, row["description"])
+    _print(table)
+
+
+def environment_table(found):
+    """Print what doctor found."""
+    table = _table(None, "what", "found")
+    for name, value in found["machine"].items():
+        table.add_row(name.replace("_", " "), str(value))
+    for name, value in found["caches"].items():
+        table.add_row(f"{name} cache", value)
+    for name, value in found["software"].items():
+        table.add_row(name, value)
+    for pool in found["libraries"]:
+        words = [
+            str(pool[key])
+            for key in ("internal_api", "version", "architecture", "threading_layer")
+            if pool.get(key)
+        ]
+        table.add_row("library", f"{' '.join(words)}, {pool['num_threads']} threads ({pool['file']})")
+    table.add_row("clock resolution", duration(found["clock_resolution_s"]))
+    table.add_row("frequency governor", found["governor"])
+    table.add_row("load average", " ".join(f"{load:.2f}" for load in found["load_average"]))
+    _print(table)
+    _print("")
+    if found["warnings"]:
+        _print("What would make timings unreliable:")
+        for warning in found["warnings"]:
+            _print(f"  - {warning}")
+    else:
+        _print("Nothing found that would make timings unreliable.")
+
+
+def summary_table(frame, folder):
+    """Print how a sweep ended."""
+    counts = frame["status"].value_counts()
+    table = _table(None, "variant", *(f">{status}" for status in counts.index), ">worst error / tolerance")
+    for name in dict.fromkeys(frame["variant"]):
+        rows = frame[frame["variant"] == name]
+        numbers = [str((rows["status"] == status).sum()) for status in counts.index]
+        worst = rows["max_error_ratio"].max()
+        table.add_row(name, *numbers, "" if worst != worst else f"{worst:.2g}")
+    _print(table)
+    _print(f"\nReport: {folder / 'report.html'}")

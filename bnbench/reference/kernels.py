@@ -1,0 +1,322 @@
+"""The compiled passes of the oracle: MATH.md's formulas in double-double, each value with its error bound.
+
+A name ending in h or l is a half of a double-double; `error_v` bounds the error of v in an implementation that
+rounds to u; φ(n) u Σ|terms| is that of a sum (`oracle.phi`). Rows are added up in chunks of fixed size, the
+chunks in order, so that the sums are the same for every number of threads.
+"""
+
+import functools
+
+import numpy as np
+from numba import prange
+
+from bnbench.activations import GAUSSIAN, RELU, SIGMOID, TANH
+from bnbench.jit import njit
+from bnbench.reference import doubledouble as dd
+
+CHUNK_ROWS = 256
+FUNCTION_UNITS = 8  # units of rounding granted to exp and tanh: 4 ulp
+
+
+@njit()
+def quotient(a, b):
+    """a/b of two float64 as a double-double."""
+    return dd.div(a, 0.0, b, 0.0)
+
+
+@njit()
+def plus(h, l, th, tl):
+    """A running sum h + l plus a term; h is exact to l, which takes up the errors (Sum2)."""
+    s, r = dd.two_sum(h, th)
+    return s, l + (r + tl)
+
+
+@njit()
+def chunks_of(n):
+    """How many chunks n rows are."""
+    return (n + CHUNK_ROWS - 1) // CHUNK_ROWS
+
+
+@njit()
+def join(parts, total):
+    """Add running sums (chunks, 2, p2), in order, to total (2,p2)."""
+    for c in range(parts.shape[0]):
+        for j in range(parts.shape[2]):
+            h, l = dd.two_sum(parts[c, 0, j], parts[c, 1, j])
+            total[0, j], total[1, j] = dd.add(total[0, j], total[1, j], h, l)
+
+
+@njit()
+def add_to(total, H, L):
+    """Add a double-double matrix (n,m) to total (2,n,m)."""
+    for k in range(H.shape[0]):
+        for j in range(H.shape[1]):
+            total[0, k, j], total[1, k, j] = dd.add(total[0, k, j], total[1, k, j], H[k, j], L[k, j])
+
+
+@njit()
+def means(Xh, Xl, G1, N):
+    """μ = Γ1ᵀ(Xᵀ1)/N, (2,p2), from the column sums of X."""
+    p1, p2 = G1.shape
+    mu = np.zeros((2, p2))
+    for j in range(p2):
+        h, l = 0.0, 0.0
+        for k in range(p1):
+            th, tl = dd.mul(Xh[k], Xl[k], G1[k, j], 0.0)
+            h, l = dd.add(h, l, th, tl)
+        mu[0, j], mu[1, j] = dd.div(h, l, N, 0.0)
+    return mu
+
+
+@njit()
+def roots(squares, divisor, eps):
+    """s (p2,) and 1/s (2,p2) of s² = squares/divisor + eps."""
+    p2 = squares.shape[1]
+    s, over_s = np.empty(p2), np.empty((2, p2))
+    for j in range(p2):
+        h, l = dd.div(squares[0, j], squares[1, j], divisor, 0.0)
+        h, l = dd.add(h, l, eps, 0.0)
+        h, l = dd.sqrt(h, l)
+        s[j] = h
+        over_s[0, j], over_s[1, j] = dd.div(1.0, 0.0, h, l)
+    return s, over_s
+
+
+@njit(parallel=True)
+def sum_squares(Zh, Zl, mu, squares):
+    """Add Σ_i (Z_ij - μ_j)² of a block of rows to squares (2,p2)."""
+    n, p2 = Zh.shape
+    chunks = chunks_of(n)
+    parts = np.zeros((chunks, 2, p2))
+    for c in prange(chunks):
+        mh, ml, ph, pl = mu[0], mu[1], parts[c, 0], parts[c, 1]
+        for i in range(c * CHUNK_ROWS, min(n, (c + 1) * CHUNK_ROWS)):
+            zh, zl = Zh[i], Zl[i]
+            for j in range(p2):
+                h, l = dd.add(zh[j], zl[j], -mh[j], -ml[j])
+                h, l = dd.mul(h, l, h, l)
+                ph[j], pl[j] = plus(ph[j], pl[j], h, l)
+    join(parts, squares)
+
+
+@njit()
+def loss(e, N, u, phi_N):
+    """R = Σ ε̂²/N of e (ε̂ high, ε̂ low, error; each (N,)): its halves and its error bound."""
+    h, l, error = 0.0, 0.0, 0.0
+    for i in range(e.shape[1]):
+        sh, sl = dd.mul(e[0, i], e[1, i], e[0, i], e[1, i])
+        h, l = dd.add(h, l, sh, sl)
+        error += (2 * abs(e[0, i]) + e[2, i]) * e[2, i]
+    h, l = dd.div(h, l, N, 0.0)
+    return h, l, error / N + u * (phi_N + 3) * h
+
+
+@njit()
+def move(Xc, flips, Xhat, slope, moved):
+    """Add what ambiguous elements move ∂R/∂Γ1 by to moved (2,p1,p2), upwards and downwards.
+
+    flips (n,p2) is the change of S_ij times γ_j/s_j, 0 where a'(B) is certain; Xc is X - 1x̄ᵀ (n,p1) and slope
+    XᵀX̂/(N - ddof) (p1,p2), or without normalisation X and 0.
+    """
+    for i in range(flips.shape[0]):
+        for j in range(flips.shape[1]):
+            if flips[i, j] != 0:
+                for k in range(Xc.shape[1]):
+                    v = flips[i, j] * (Xc[i, k] - Xhat[i, j] * slope[k, j])
+                    moved[0 if v > 0 else 1, k, j] += abs(v)
+
+
+@njit()
+def activation_error(code, b, error, A, D, u):
+    """Error bounds of A = a(b) and D = a'(b), kinks apart, where b is off by at most `error`.
+
+    To first order a' error and |a''| error, plus a bound on the second derivative of each times error²/2
+    (sigmoid 0.05 and 0.07, tanh 0.4 and 1, gaussian 0.5 and 0.7), plus the functions' own rounding.
+    """
+    own = FUNCTION_UNITS * u
+    if code == RELU:
+        return (error if b > -error else 0.0), 0.0
+    if code == SIGMOID:
+        bend = abs(D * (1 - 2 * A))
+        return (abs(D) + 0.05 * error) * error + own * A, (bend + 0.07 * error) * error + 3 * own * A
+    if code == TANH:
+        bend = abs(2 * A * D)
+        return (abs(D) + 0.4 * error) * error + own * abs(A), (bend + error) * error + 3 * own * abs(A)
+    if code == GAUSSIAN:
+        bend = abs((b * b - 1) * A)
+        own += 2 * u * b * b
+        return (abs(D) + 0.5 * error) * error + own * A, (bend + 0.7 * error) * error + 2 * own * abs(D)
+    return error, 0.0
+
+
+@njit()
+def element(code, normalize, zh, zl, M, mh, ml, oh, ol, gamma, beta, error_mu, rho, u, phi_p1):
+    """X̂, B, A, D = a'(B) of one element and the errors of X̂, B, A, D; M is its (|X||Γ1|)_ij."""
+    xh, xl, error_x = zh, zl, u * phi_p1 * M
+    if normalize:
+        xh, xl = dd.add(zh, zl, -mh, -ml)
+        error_x += error_mu + u * abs(xh)
+        xh, xl = dd.mul(xh, xl, oh, ol)
+        error_x = error_x * oh * (1 + rho) + abs(xh) * (rho + 2 * u)
+        gh, gl = dd.mul(xh, xl, gamma, 0.0)
+        bh, bl = dd.add(gh, gl, beta, 0.0)
+        error_b = abs(gamma) * error_x + u * (2 * abs(gh) + abs(bh))
+    else:
+        bh, bl, error_b = xh, xl, error_x
+    Ah, Al = dd.activation(code, bh, bl)
+    Dh, Dl = dd.derivative(code, bh, bl)
+    error_A, error_D = activation_error(code, bh, error_b, Ah, Dh, u)
+    return xh, xl, bh, Ah, Al, Dh, Dl, error_x, error_b, error_A, error_D
+
+
+@njit()
+def stub(code, th, tl, scale, e, error_e, b, Dh, Dl, error_b, error_D, u):
+    """S = t D of one element, its error, and its move where a'(b) is ambiguous; t = -(2/N) ε̂_i Γ2_j.
+
+    scale is (2/N)|Γ2_j|.
+    """
+    Sh, Sl = dd.mul(th, tl, Dh, Dl)
+    ambiguous = code == RELU and abs(b) <= error_b
+    slope = 1.0 if ambiguous else abs(Dh)
+    flip = 0.0
+    if ambiguous:
+        flip = -th if Dh > 0 else th
+    error = scale * (error_e * (slope + error_D) + abs(e) * error_D) + 5 * u * abs(Sh)
+    return Sh, Sl, error, flip
+
+
+@functools.cache
+def passes(code, normalize):
+    """The forward and the backward pass for one activation, with or without batch normalisation.
+
+    `nodes` (9,p2) is μ, 1/s (two halves each), γ, β, Γ2, the error of μ, the relative error of s; `c` is the two
+    halves of -2/N; `rounding` is u, φ(p1), φ(p2 + 1), φ(N).
+    """
+
+    @njit(parallel=True)
+    def forward(Zh, Zl, M, y, nodes, c, rounding, e, sums, errors, moved):
+        """ε̂ of a block of rows into e (3,n), its share of the sums over rows; returns X̂ (n,p2).
+
+        sums (3,2,p2) and errors (3,p2) are of ∂R/∂β, ∂R/∂γ, ∂R/∂Γ2; moved (2,2,p2) is what kinks move the first
+        two by, upwards and downwards.
+        """
+        n, p2 = Zh.shape
+        chunks = chunks_of(n)
+        Xhat = np.empty((n, p2))
+        parts = np.zeros((3, chunks, 2, p2))
+        part_errors = np.zeros((chunks, 3, p2))
+        part_moved = np.zeros((chunks, 4, p2))
+        u, phi_p1, phi_p2, phi_N = rounding
+        ch, cl = c
+        for chunk in prange(chunks):
+            mh, ml, oh, ol, gamma, beta, G2, error_mu, rho = nodes
+            row = np.empty((11, p2))
+            xl, b, Ah, Al, Dh, Dl, error_x, error_b, error_A, error_D, _ = row
+            beta_h, beta_l = parts[0, chunk]
+            gamma_h, gamma_l = parts[1, chunk]
+            G2_h, G2_l = parts[2, chunk]
+            error_beta, error_gamma, error_G2 = part_errors[chunk]
+            beta_up, beta_down, gamma_up, gamma_down = part_moved[chunk]
+            for i in range(chunk * CHUNK_ROWS, min(n, (chunk + 1) * CHUNK_ROWS)):
+                zh, zl, m, xh = Zh[i], Zl[i], M[i], Xhat[i]
+                for j in range(p2):
+                    (
+                        xh[j], xl[j], b[j], Ah[j], Al[j], Dh[j], Dl[j],
+                        error_x[j], error_b[j], error_A[j], error_D[j],
+                    ) = element(
+                        code, normalize, zh[j], zl[j], m[j], mh[j], ml[j], oh[j], ol[j],
+                        gamma[j], beta[j], error_mu[j], rho[j], u, phi_p1,
+                    )  # fmt: skip
+                yh, yl, terms, error_e = 0.0, 0.0, abs(y[i]), 0.0
+                for j in range(p2):
+                    h, l = dd.mul(Ah[j], Al[j], G2[j], 0.0)
+                    yh, yl = plus(yh, yl, h, l)
+                    terms += abs(h)
+                    error_e += error_A[j] * abs(G2[j])
+                yh, yl = dd.two_sum(yh, yl)
+                eh, el = dd.add(y[i], 0.0, -yh, -yl)
+                error_e += u * (phi_p2 * terms + abs(eh))
+                e[0, i], e[1, i], e[2, i] = eh, el, error_e
+                wh, wl = dd.mul(eh, el, ch, cl)
+                for j in range(p2):
+                    th, tl = dd.mul(wh, wl, G2[j], 0.0)
+                    Sh, Sl, error_S, flip = stub(
+                        code, th, tl, abs(ch * G2[j]), eh, error_e, b[j], Dh[j], Dl[j], error_b[j], error_D[j], u
+                    )  # fmt: skip
+                    beta_h[j], beta_l[j] = plus(beta_h[j], beta_l[j], Sh, Sl)
+                    error_beta[j] += error_S + u * phi_N * abs(Sh)
+                    h, l = dd.mul(Sh, Sl, xh[j], xl[j])
+                    gamma_h[j], gamma_l[j] = plus(gamma_h[j], gamma_l[j], h, l)
+                    error_gamma[j] += (
+                        error_S * (abs(xh[j]) + error_x[j]) + abs(Sh) * error_x[j] + u * (phi_N + 2) * abs(h)
+                    )
+                    h, l = dd.mul(Ah[j], Al[j], wh, wl)
+                    G2_h[j], G2_l[j] = plus(G2_h[j], G2_l[j], h, l)
+                    error_G2[j] += abs(ch) * (error_A[j] * (abs(eh) + error_e) + abs(Ah[j]) * error_e) + u * (
+                        phi_N + 3
+                    ) * abs(h)
+                    beta_up[j] += max(flip, 0.0)
+                    beta_down[j] += max(-flip, 0.0)
+                    gamma_up[j] += max(flip * xh[j], 0.0)
+                    gamma_down[j] += max(-flip * xh[j], 0.0)
+        for q in range(3):
+            join(parts[q], sums[q])
+        for chunk in range(chunks):
+            errors += part_errors[chunk]
+            moved += part_moved[chunk].reshape(2, 2, p2)
+        return Xhat
+
+    @njit(parallel=True)
+    def backward(Zh, Zl, M, e, nodes, sums, errors, over_N, over_Nd, c, rounding):
+        """dZ (n,p2) of a block of rows, its halves; W, flips and X̂ (n,p2).
+
+        |X|ᵀ W is the error of its part of Xᵀ dZ. flips is what `move` takes. over_N and over_Nd are the halves of
+        1/N and 1/(N - ddof).
+        """
+        n, p2 = Zh.shape
+        dZh, dZl, W, Xhat = np.empty((n, p2)), np.empty((n, p2)), np.empty((n, p2)), np.empty((n, p2))
+        flips = np.empty((n, p2))
+        u, phi_p1, _, phi_N = rounding
+        ch, cl = c
+        nh, nl = over_N
+        dh, dl = over_Nd
+        for chunk in prange(chunks_of(n)):
+            mh, ml, oh, ol, gamma, beta, G2, error_mu, rho = nodes
+            node = np.empty((6, p2))
+            mean_h, mean_l, slope_h, slope_l, weight_h, weight_l = node
+            for j in range(p2):
+                mean_h[j], mean_l[j] = dd.mul(sums[0, 0, j], sums[0, 1, j], nh, nl)
+                slope_h[j], slope_l[j] = dd.mul(sums[1, 0, j], sums[1, 1, j], dh, dl)
+                weight_h[j], weight_l[j] = dd.mul(oh[j], ol[j], gamma[j], 0.0)
+            for i in range(chunk * CHUNK_ROWS, min(n, (chunk + 1) * CHUNK_ROWS)):
+                zh, zl, m, xh = Zh[i], Zl[i], M[i], Xhat[i]
+                out_h, out_l, w, flip = dZh[i], dZl[i], W[i], flips[i]
+                eh, error_e = e[0, i], e[2, i]
+                rh, rl = dd.mul(eh, e[1, i], ch, cl)
+                for j in range(p2):
+                    x, xl, b, _, _, Dh, Dl, error_x, error_b, _, error_D = element(
+                        code, normalize, zh[j], zl[j], m[j], mh[j], ml[j], oh[j], ol[j],
+                        gamma[j], beta[j], error_mu[j], rho[j], u, phi_p1,
+                    )  # fmt: skip
+                    th, tl = dd.mul(rh, rl, G2[j], 0.0)
+                    h, l, error, t = stub(
+                        code, th, tl, abs(ch * G2[j]), eh, error_e, b, Dh, Dl, error_b, error_D, u
+                    )
+                    terms, weight = abs(h), 1.0
+                    if normalize:
+                        h, l = dd.add(h, l, -mean_h[j], -mean_l[j])
+                        gh, gl = dd.mul(slope_h[j], slope_l[j], x, xl)
+                        h, l = dd.add(h, l, -gh, -gl)
+                        terms += abs(mean_h[j]) + abs(gh)
+                        error += errors[0, j] * nh + abs(slope_h[j]) * error_x
+                        error += (abs(x) + error_x) * errors[1, j] * dh
+                        error = error * (1 + rho[j]) + terms * (rho[j] + 6 * u)
+                        h, l = dd.mul(h, l, weight_h[j], weight_l[j])
+                        weight = abs(weight_h[j])
+                        t *= weight_h[j]
+                    xh[j], out_h[j], out_l[j] = x, h, l
+                    w[j] = weight * (error + u * phi_N * terms)
+                    flip[j] = t
+        return dZh, dZl, W, flips, Xhat
+
+    return forward, backward

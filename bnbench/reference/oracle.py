@@ -1,0 +1,185 @@
+"""The reference: every gradient in double-double arithmetic, with what a correct answer may differ by.
+
+Two questions are answered in one pass over the data.
+
+*What is the gradient?* MATH.md's formulas, two-pass statistics, every operation in double-double (about 31
+digits). The bound on its own error, `Reference.bound`, is the propagation below with `DOUBLE_DOUBLE` for the
+rounding unit and every sum at its worst case.
+
+*How far may a correct implementation in the problem's dtype be off?* A running error analysis, first order
+in the rounding unit u, element by element: each operation adds its own rounding, each sum of n terms
+φ(n) u Σ|terms|, and what came before is carried through the derivative of what comes after. So the bound
+grows where the problem is ill-conditioned (|μ|/s, a variance that cancels) and only there. φ(n) is n up to 16
+terms and 4 √n beyond: the probabilistic bound of Higham and Mary (A new approach to probabilistic rounding
+error analysis, SIAM J. Sci. Comput. 41, 2019, Theorem 2.4) with λ = 4.
+
+*Kinks.* Where |B| of a ReLU is within its own error bound of 0, a'(B) may be judged either way, which moves
+the gradients by far more than rounding. Such an element (i,j) moves S_ij by ±t, t = -(2/N) ε̂_i Γ2_j, and with
+it ∂R/∂β_j by t, ∂R/∂γ_j by t X̂_ij and ∂R/∂Γ1_kj by t (γ_j/s_j)(X_ik - x̄_k - X̂_ij (XᵀX̂)_kj/(N - ddof)). The
+allowance of an entry is the largest sum that any subset of its ambiguous elements makes: the positive moves
+together or the negative ones together, no more.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnbench.activations import CODES
+from bnbench.problem import Batch, Gradients, Problem
+from bnbench.reference import doubledouble as dd
+from bnbench.reference import kernels
+
+DOUBLE_DOUBLE = 2.0**-100  # above the relative error of every double-double operation used here
+LAMBDA = 4.0
+BLOCK_ROWS = 4096
+Z_BYTES_KEPT = 2**30  # Z and |X||Γ1| are kept up to this size and computed three times beyond
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The gradient of a problem and the errors that are allowed around it; each field a `Gradients`.
+
+    Attributes:
+        high, low: their sum is the reference, as double-doubles.
+        allowed: the largest error, entry by entry, of a correct implementation in the problem's dtype, kink
+            allowance included; infinite where rounding alone may lose the variance.
+        kink: the kink allowance alone.
+        bound: a bound on the reference's own error.
+        ambiguous: how many elements of B a correct implementation may judge either way (a number).
+    """
+
+    high: Gradients
+    low: Gradients
+    allowed: Gradients
+    kink: Gradients
+    bound: Gradients
+    ambiguous: int
+
+
+def phi(n):
+    """The growth of rounding errors in a sum of n terms, in units of u Σ|terms|."""
+    return min(float(n), LAMBDA * math.sqrt(n))
+
+
+def worst_sum(n):
+    """The relative growth in the reference's own sums of n terms, in units of Σ|terms|."""
+    return n * DOUBLE_DOUBLE + dd.dot_bound(min(n, BLOCK_ROWS))
+
+
+def reference(batch: Batch, problem: Problem) -> Reference:
+    """The gradient of a batch in double-double, and what a correct answer may differ by.
+
+    Shapes as in `Batch`. Takes 24 N p2 bytes, or blocks of 4096 rows where that is more than 1 GiB.
+    """
+    X, y, G1, gamma, beta, G2 = (
+        None if array is None else np.ascontiguousarray(array, np.float64) for array in batch
+    )
+    N, p1, p2, ddof = problem.N, problem.p1, problem.p2, problem.ddof
+    normalize = problem.normalization == "batch"
+    u = float(np.finfo(problem.dtype).eps) / 2
+    rounding = (u, phi(p1), phi(p2 + 1), phi(N))
+    minus_two_over_N = kernels.quotient(-2.0, float(N))
+    blocks = _Blocks(X, G1)
+    if normalize:
+        xbar, statistics = _statistics(X, G1, blocks, problem, u)
+        nodes = np.vstack([*statistics[:4], gamma, beta, G2, *statistics[4:]])
+    else:
+        xbar, nodes = np.zeros(p1), np.zeros((9, p2))
+        nodes[6] = G2
+    forward, backward = kernels.passes(CODES[problem.activation], normalize)
+
+    e = np.empty((3, N))
+    sums, errors = np.zeros((3, 2, p2)), np.zeros((3, p2))  # of ∂R/∂β, ∂R/∂γ, ∂R/∂Γ2
+    moved = np.zeros((2, 2, p2))
+    slope = np.zeros((p1, p2))
+    for rows, Z in blocks:
+        Xhat = forward(*Z, y[rows], nodes, minus_two_over_N, rounding, e[:, rows], sums, errors, moved)
+        if normalize:
+            slope += (X[rows] - xbar).T @ Xhat / (N - ddof)
+
+    over_N, over_Nd = kernels.quotient(1.0, float(N)), kernels.quotient(1.0, float(N - ddof))
+    dG1, error_G1, moved_G1 = np.zeros((2, p1, p2)), np.zeros((p1, p2)), np.zeros((2, p1, p2))
+    ambiguous = 0
+    for rows, Z in blocks:
+        dZh, dZl, W, flips, Xhat = backward(
+            *Z, e[:, rows], nodes, sums, errors, over_N, over_Nd, minus_two_over_N, rounding
+        )
+        kernels.add_to(dG1, *dd.tmatmul(X[rows], dZh, dZl))
+        error_G1 += np.abs(X[rows]).T @ W
+        count = np.count_nonzero(flips)
+        if count:
+            ambiguous += count
+            kernels.move(X[rows] - xbar, flips, Xhat, slope, moved_G1)
+
+    *loss, error_loss = kernels.loss(e, float(N), u, rounding[3])
+    own = max(worst_sum(n) / (phi(n) * u) for n in (1, p1, p2 + 1, N))
+    tiny = N * float(np.finfo(problem.dtype).tiny)
+
+    def gradients(loss, dG1, dgamma, dbeta, dG2):
+        return Gradients(loss, dG1, dgamma if normalize else None, dbeta if normalize else None, dG2)
+
+    errors_all = gradients(error_loss, error_G1, errors[1], errors[0], errors[2])
+    kink = gradients(0.0, moved_G1.max(axis=0), moved[1].max(axis=0), moved[0].max(axis=0), np.zeros(p2))
+    return Reference(
+        high=gradients(loss[0], dG1[0], sums[1, 0], sums[0, 0], sums[2, 0]),
+        low=gradients(loss[1], dG1[1], sums[1, 1], sums[0, 1], sums[2, 1]),
+        allowed=_each(lambda error, kinks: error * (1 + own) + kinks + tiny, errors_all, kink),
+        kink=kink,
+        bound=_each(lambda error: error * own, errors_all),
+        ambiguous=ambiguous,
+    )
+
+
+class _Blocks:
+    """Blocks of rows with their Z = X Γ1 as a double-double and |X||Γ1|, kept where memory allows."""
+
+    def __init__(self, X, G1):
+        self.X, self.G1 = X, G1
+        self.kept = {} if 24 * len(X) * G1.shape[1] <= Z_BYTES_KEPT else None
+
+    def __iter__(self):
+        N = len(self.X)
+        for start in range(0, N, BLOCK_ROWS):
+            rows = slice(start, min(start + BLOCK_ROWS, N))
+            Z = self.kept.get(start) if self.kept is not None else None
+            if Z is None:
+                Z = (*dd.matmul(self.X[rows], self.G1), np.abs(self.X[rows]) @ np.abs(self.G1))
+                if self.kept is not None:
+                    self.kept[start] = Z
+            yield rows, Z
+
+
+def _statistics(X, G1, blocks, problem, u):
+    """x̄ (p1,), and rows of p2: μ, 1/s (two halves each), the error of μ, the relative error of s."""
+    N, free = problem.N, problem.N - problem.ddof
+    ones = np.ones((BLOCK_ROWS, 1))
+    columns = np.zeros((2, problem.p1, 1))
+    squares, size, size2 = np.zeros((2, problem.p2)), np.zeros(problem.p2), np.zeros(problem.p2)
+    for start in range(0, N, BLOCK_ROWS):
+        part = X[start : start + BLOCK_ROWS]
+        kernels.add_to(columns, *dd.tmatmul(part, ones[: len(part)], np.zeros((len(part), 1))))
+    mu = kernels.means(columns[0, :, 0], columns[1, :, 0], G1, float(N))
+    for _, (Zh, Zl, M) in blocks:
+        kernels.sum_squares(Zh, Zl, mu, squares)
+        size += M.sum(axis=0)
+        size2 += np.einsum("ij,ij->j", M, M)
+    s, over_s = kernels.roots(squares, float(free), problem.eps)
+    variance = squares[0] / free
+    error_mu = u * ((phi(N) + phi(problem.p1)) * size / N + np.abs(mu[0]))
+    spread = u * phi(problem.p1) * np.sqrt(size2 / free)  # root mean square error of Z
+    error_variance = (
+        u * ((phi(N) + 6) * variance + problem.eps)
+        + 2 * np.sqrt(variance) * spread
+        + (spread + error_mu) ** 2 * (N / free)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rho = error_variance / (2 * s * s) + 2 * u
+        rho = np.where(rho < 0.5, rho / (1 - 2 * rho), np.inf)
+    return columns[0, :, 0] / N, (*mu, *over_s, error_mu, rho)
+
+
+def _each(function, *gradients):
+    return Gradients(
+        *(None if parts[0] is None else function(*parts) for parts in zip(*gradients, strict=True))
+    )

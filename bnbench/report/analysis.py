@@ -1,0 +1,221 @@
+"""What the table says: settings, winners, crossover, break-even, slopes. Numbers only, no rendering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bnbench.report import units
+
+CELL = ["N", "p1", "p2"]
+SETTING = ["dtype", "activation", "normalization", "ddof", "eps", "threads", "regime"]
+ALWAYS_NAMED = {"dtype", "activation", "normalization", "threads", "regime"}
+STATUSES = [
+    *["ok", "invalid", "failed", "crashed", "timeout", "out-of-memory", "unsupported", "unavailable"],
+    "pruned",
+]
+COMPILED_S = 0.05  # a first step's excess below this is warming up, not compiling
+REFERENCE = "matrix-numpy"  # what a compiled variant has to pay its compile time back against
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows measured under one setting."""
+
+    label: str  # "float64, relu, batch, 2 threads, fresh"
+    suffix: str  # for file names: the values that differ between settings; empty where there is one
+    table: pd.DataFrame
+    compile_s: dict[str, float]  # largest by variant: under this setting, else (compiled earlier) under any
+
+
+def parts(table: pd.DataFrame) -> list[Part]:
+    """Split the rows that belong to a cell by setting, in sorted order."""
+    cells = table.dropna(subset=[*CELL, "dtype"])
+    if cells.empty:
+        return []
+    differing = [name for name in SETTING if cells[name].nunique(dropna=False) > 1]
+    anywhere = _compile_times(cells)
+    found = []
+    for values, group in cells.groupby(SETTING, dropna=False, sort=True):
+        words = {
+            name: _say(name, value)
+            for name, value in zip(SETTING, values, strict=True)
+            if pd.notna(value) and (name in ALWAYS_NAMED or name in differing)
+        }
+        suffix = "".join(f"-{words[name].replace(' ', '')}" for name in differing if name in words)
+        here = {name: time for name, time in _compile_times(group).items() if time >= COMPILED_S}
+        label = ", ".join(words.values())
+        found.append(Part(label, suffix, group.reset_index(drop=True), anywhere | here))
+    return found
+
+
+def _compile_times(rows: pd.DataFrame) -> dict[str, float]:
+    """Each variant's largest compile_s: it compiles at its first cell only."""
+    return rows.groupby("variant")["compile_s"].max().dropna().to_dict()
+
+
+def _say(name: str, value: object) -> str:
+    if name == "threads":
+        return units.plural(value, "thread")
+    if name in ("ddof", "eps"):
+        return f"{name} {value:g}"
+    if name == "normalization":
+        return {"batch": "batch normalisation", "none": "no normalisation"}.get(value, str(value))
+    return str(value)
+
+
+def measured(part: pd.DataFrame) -> pd.DataFrame:
+    """Rows with a median, the last where a cell and variant occur twice; whole numbers as plain int64."""
+    rows = part[(part["status"] == "ok") & (part["median_s"] > 0)]
+    rows = rows.drop_duplicates([*SETTING, *CELL, "variant"], keep="last")
+    return rows.astype(dict.fromkeys(CELL, "int64"))
+
+
+def winners(part: pd.DataFrame) -> list[dict]:
+    """For each cell measured: N, p1, p2, the winner, its median and interval, and those tied (itself first).
+
+    A variant ties where its interval on the median overlaps the winner's.
+    """
+    found = []
+    for cell, group in measured(part).groupby(CELL):
+        group = group.sort_values("median_s", kind="stable")
+        best = group.iloc[0]
+        tied = group.loc[group["ci_low_s"] <= best["ci_high_s"], "variant"]
+        tied = [best["variant"], *(name for name in tied if name != best["variant"])]
+        found.append(
+            dict(zip(CELL, cell, strict=True))
+            | {"winner": best["variant"], "tied": tied}
+            | {name: best[name] for name in ("median_s", "ci_low_s", "ci_high_s")}
+        )
+    return found
+
+
+def crossover(part: pd.DataFrame) -> pd.DataFrame:
+    """Loops against matrix form: N, p1, p2, loops_s, matrix_s (the families' fastest medians), ratio.
+
+    ratio = loops_s / matrix_s, above 1 where the matrix form is faster; NaN where a family is missing.
+    Where variants ran on several devices, the device with most cells of both families is taken (`device`).
+    """
+    rows = measured(part)
+    rows = rows[rows["family"].isin(["loops", "matrix"])]
+    best = rows.groupby(["device", *CELL, "family"], dropna=False)["median_s"].min().unstack("family")
+    best = best.reindex(columns=["loops", "matrix"]).rename(
+        columns={"loops": "loops_s", "matrix": "matrix_s"}
+    )
+    best["ratio"] = best["loops_s"] / best["matrix_s"]
+    best = best.reset_index().rename_axis(columns=None)
+    if best["device"].nunique() > 1:
+        both = best[best["ratio"].notna()].groupby("device").size()
+        best = best[best["device"] == (both.idxmax() if both.size else best["device"].iloc[0])]
+    return best.reset_index(drop=True)
+
+
+def frontier(N: np.ndarray, ratio: np.ndarray) -> list[float]:
+    """The N at which `ratio` crosses 1: log ratio interpolated linearly in log N between neighbours."""
+    order = np.argsort(N)
+    x, y = np.log(np.asarray(N, float)[order]), np.log(np.asarray(ratio, float)[order])
+    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
+    found = [x[i] for i in range(len(x)) if y[i] == 0]
+    for i in range(len(x) - 1):
+        if y[i] * y[i + 1] < 0:
+            found += [x[i] - y[i] * (x[i + 1] - x[i]) / (y[i + 1] - y[i])]
+    return sorted(float(np.exp(value)) for value in found)
+
+
+def break_even(part: Part) -> tuple[pd.DataFrame, str]:
+    """Calls until compiling has paid: one row a compiled variant and cell, and the reference's name.
+
+    Columns: variant, N, p1, p2, compile_s (the variant's largest), saved_s (per step, against the
+    reference), calls = compile_s / saved_s, infinite where nothing is saved. The reference is
+    `matrix-numpy`, else the fastest variant of each cell that does not compile.
+    """
+    rows = measured(part.table)
+    compiled = {name for name, time in part.compile_s.items() if time >= COMPILED_S}
+    plain = rows[~rows["variant"].isin(compiled)]
+    name = "the fastest variant that does not compile"
+    if (plain["variant"] == REFERENCE).any():
+        name, plain = REFERENCE, plain[plain["variant"] == REFERENCE]
+    reference = plain.groupby(CELL)["median_s"].min().rename("reference_s").reset_index()
+    found = rows[rows["variant"].isin(compiled)].merge(reference, on=CELL)
+    found["compile_s"] = found["variant"].map(part.compile_s)
+    found["saved_s"] = found["reference_s"] - found["median_s"]
+    found["calls"] = np.where(
+        found["saved_s"] > 0, found["compile_s"] / found["saved_s"].where(found["saved_s"] > 0, 1), np.inf
+    )
+    return found[["variant", *CELL, "compile_s", "saved_s", "calls"]], name
+
+
+def slope(N: np.ndarray, time_s: np.ndarray) -> float:
+    """Least-squares b of time ~ N^b over the upper half (in log N) of the range; NaN below 2 points."""
+    x, y = np.log(np.asarray(N, float)), np.log(np.asarray(time_s, float))
+    if len(x) < 2:
+        return float("nan")
+    upper = x >= (x.min() + x.max()) / 2 - 1e-9
+    if len(np.unique(x[upper])) < 2:
+        return float("nan")
+    return float(np.polyfit(x[upper], y[upper], 1)[0])
+
+
+def headlines(table: pd.DataFrame) -> list[str]:
+    """Sentences that answer first: cells and statuses, who wins, where loops beat matrix, the worst error."""
+    settings = parts(table)
+    variants = table["variant"].nunique()
+    ok = int((table["status"] == "ok").sum())
+    cells = sum(len(part.table.drop_duplicates(CELL)) for part in settings)
+    several = f" in {units.plural(len(settings), 'setting')}" if len(settings) > 1 else ""
+    lines = [
+        f"{units.plural(variants, 'variant')} on {units.plural(cells, 'cell')}{several}: "
+        f"{units.count(ok)} of {units.plural(len(table), 'record')} ok."
+    ]
+    for part in settings:
+        where = f"{part.label}: " if len(settings) > 1 else ""
+        lines += [where + line for line in (_who_wins(part.table), _where_loops_win(part.table)) if line]
+    lines.append(_worst_error(table))
+    bad = table.loc[table["status"] != "ok", "status"].value_counts(sort=False)
+    if bad.size:
+        lines.append("Not ok: " + ", ".join(f"{units.count(n)} {status}" for status, n in bad.items()) + ".")
+    return lines
+
+
+def _who_wins(part: pd.DataFrame) -> str:
+    found = winners(part)
+    if not found:
+        return "Nothing was timed successfully."
+    tally = pd.Series([row["winner"] for row in found]).value_counts()
+    tied = sum(len(row["tied"]) > 1 for row in found)
+    text = "Fastest: " + ", ".join(f"{name} in {units.plural(n, 'cell')}" for name, n in tally.items())
+    return text + (f" ({units.count(tied)} of them tied with a runner-up)." if tied else ".")
+
+
+def _where_loops_win(part: pd.DataFrame) -> str:
+    ratio = crossover(part).dropna(subset=["ratio"])
+    if ratio.empty:
+        return ""
+    faster = ratio[ratio["ratio"] < 1]
+    if faster.empty:
+        return f"The matrix form beats loops in all {units.plural(len(ratio), 'cell')} with both."
+    N, width = faster["N"], faster["p1"] * faster["p2"]
+    return (
+        f"Loops beat the matrix form in {units.count(len(faster))} of {units.plural(len(ratio), 'cell')} "
+        f"with both (N {_range(N)}, p1·p2 {_range(width)}), by up to "
+        f"{units.factor(1 / faster['ratio'].min())} times."
+    )
+
+
+def _range(values: pd.Series) -> str:
+    low, high = values.min(), values.max()
+    return units.count(low) if low == high else f"{units.count(low)} to {units.count(high)}"
+
+
+def _worst_error(table: pd.DataFrame) -> str:
+    judged = table[table["max_error_ratio"].notna()]
+    if judged.empty:
+        return "No gradient was judged."
+    worst = judged.loc[judged["max_error_ratio"].idxmax()]
+    return (
+        f"The worst error is {worst['max_error_ratio']:.2f} times its tolerance "
+        f"({worst['variant']}, N {units.count(worst['N'])}, p1 {units.count(worst['p1'])}, "
+        f"p2 {units.count(worst['p2'])}, {worst['dtype']})."
+    )

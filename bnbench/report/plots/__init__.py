@@ -1,0 +1,62 @@
+"""The plots of a report, as PNG and SVG. Importing this package imports matplotlib (never pyplot)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+
+from bnbench.report import analysis
+from bnbench.report.plots import maps, quality, style, timing
+from bnbench.report.plots.layout import Skipped
+
+DRAWINGS = {
+    "time-vs-N": timing.time_vs_n,
+    "crossover": maps.crossover,
+    "winner": maps.winner,
+    "break-even": timing.break_even,
+    "accuracy": quality.accuracy,
+    "memory": quality.memory,
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot on disk and the words that go with it."""
+
+    name: str  # of the files, without their ending
+    title: str
+    caption: str  # how to read it
+    png: Path
+    svg: Path
+    alt: str
+
+
+def draw(table: pd.DataFrame, folder: str | Path) -> tuple[list[Plot], list[tuple[str, str]]]:
+    """Draw every plot for every setting in `tables.frame`'s table into `folder` (made if absent).
+
+    Returns the plots drawn, and (name, reason) for each that the data are too few for. Names carry the
+    setting only where there are several.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    plots, skipped = [], []
+    settings = analysis.parts(table)
+    if not settings:
+        return [], [(name, "there are no cells") for name in DRAWINGS]
+    assigned = style.looks(table["variant"].unique())
+    with matplotlib.rc_context(style.RC):
+        for part in settings:
+            for kind, function in DRAWINGS.items():
+                name = kind + part.suffix
+                try:
+                    drawing = function(part, assigned)
+                except Skipped as reason:
+                    skipped.append((name, str(reason)))
+                    continue
+                png, svg = style.save(drawing.figure, folder, name)
+                title = drawing.title + (f" ({part.label})" if len(settings) > 1 else "")
+                plots.append(Plot(name, title, drawing.caption, png, svg, drawing.alt))
+    return plots, skipped

@@ -1,0 +1,238 @@
+"""Journal records as one table, and the table as CSV and Markdown."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from bnbench.measure.statistics import median_interval, outliers
+from bnbench.report import analysis, units
+
+TEXT = ["variant", "family", "device", "dtype", "activation", "normalization", "regime", "status", "reason"]
+WHOLE = [
+    *["N", "p1", "p2", "threads", "samples", "inner_loops", "peak_bytes", "ddof", "baseline_bytes"],
+    "outliers",
+]
+COLUMNS = [
+    *["variant", "family", "device", "N", "p1", "p2", "dtype", "activation", "normalization", "threads"],
+    *["regime", "status", "reason", "median_s", "ci_low_s", "ci_high_s", "samples", "inner_loops"],
+    *["compile_s", "prepare_s", "peak_bytes", "gflops", "limit_s", "limit_fraction", "max_error_ratio"],
+    *["ddof", "eps", "baseline_bytes", "max_error", "outliers"],
+]
+REASON_WIDTH = 200  # characters of an example reason that a table shows
+
+
+def frame(records: Iterable[dict]) -> pd.DataFrame:
+    """One row a journal record, columns `COLUMNS`, sorted by setting, N, p1, p2 and first appearance.
+
+    Times are in seconds per step, with the 95 % order-statistic interval on the median; `gflops` counts the
+    two matrix products of a step, 2 N p1 p2 flops each: 4 N p1 p2 / median_s / 1e9. `max_error` is the
+    largest relative error of any gradient (the loss left out). `limit_s`, `limit_fraction` are empty so far.
+    Timing columns are empty (NaN, or <NA> in whole-number columns) where the status is not ok.
+    """
+    table = pd.DataFrame([_row(record) for record in records], columns=COLUMNS)
+    for name in WHOLE:
+        table[name] = pd.array(table[name], dtype="Int64")
+    for name in COLUMNS:
+        if name in TEXT:
+            table[name] = table[name].astype("object")
+        elif name not in WHOLE:
+            table[name] = table[name].astype("float64")
+    order = {name: place for place, name in enumerate(table["variant"].unique())}
+    keys = [*analysis.SETTING, *analysis.CELL, "variant"]
+    table = table.sort_values(
+        keys, key=lambda column: column.map(order) if column.name == "variant" else column, kind="stable"
+    )
+    return table.reset_index(drop=True)
+
+
+def _row(record: dict) -> dict:
+    errors = [entry for name, entry in (record.get("errors") or {}).items() if entry and name != "loss"]
+    row = {name: record.get(name) for name in TEXT + WHOLE} | {
+        "samples": None,
+        "status": record.get("status") or "failed",
+        "reason": record.get("reason") or "",
+        "eps": _number(record.get("eps")),
+        "prepare_s": _number(record.get("prepare_s")),
+        "compile_s": _number(record.get("compile_s")),
+        "max_error_ratio": _number(record.get("max_error_ratio")),
+        "max_error": _largest(_number(entry.get("error")) for entry in errors),
+        "limit_s": math.nan,
+        "limit_fraction": math.nan,
+    }
+    samples = record.get("samples_s") or []
+    if row["status"] == "ok" and samples:
+        median, low, high = median_interval(samples)
+        work = 4 * record["N"] * record["p1"] * record["p2"]
+        row |= {
+            "median_s": median,
+            "ci_low_s": low,
+            "ci_high_s": high,
+            "samples": len(samples),
+            "outliers": int(outliers(samples).sum()),
+            "gflops": work / median / 1e9 if median > 0 else math.nan,
+        }
+    else:
+        row |= {"inner_loops": None, "prepare_s": math.nan, "compile_s": math.nan}
+    return row
+
+
+def _number(value: object) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _largest(values: Iterable[float]) -> float:
+    """Return the largest value, NaN where there is none or one is NaN."""
+    values = list(values)
+    return math.nan if not values or any(map(math.isnan, values)) else max(values)
+
+
+def write_summary(table: pd.DataFrame, path: str | Path) -> None:
+    """Write the table as CSV, full precision; the file is replaced whole or not at all."""
+    write_whole(path, table.to_csv(index=False))
+
+
+def write_markdown(table: pd.DataFrame, path: str | Path) -> None:
+    """Write `markdown(table)`, whole or not at all."""
+    write_whole(path, markdown(table))
+
+
+def write_whole(path: str | Path, content: str | bytes) -> None:
+    """Replace the file at `path` by `content` in one step, so that no reader ever sees half of it."""
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Markdown summary: counts by status, medians by cell, what is not ok and why, accuracy, compile times.
+
+    In the medians, the fastest variant of a cell is bold, and so is every one whose interval overlaps its.
+    """
+    blocks = ["# bnbench: summary", "\n".join(f"- {line}" for line in analysis.headlines(table))]
+    blocks += ["## Records by status", _table(statuses(table))]
+    for part in analysis.parts(table):
+        blocks += [
+            f"## Median time of a step: {part.label}",
+            "Bold is fastest; several bold in a row are tied (their 95 % intervals overlap the fastest's).",
+            _table(medians(part.table, bold=("**", "**"))),
+        ]
+    if (failures := not_ok(table)).size:
+        blocks += ["## Everything that is not ok, with its reason", _table(failures)]
+    if (errors := accuracy(table)).size:
+        blocks += ["## Accuracy: the worst error over its tolerance", _table(errors)]
+    if (compiling := compile_times(table)).size:
+        blocks += ["## Compile times", _table(compiling)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def statuses(table: pd.DataFrame) -> pd.DataFrame:
+    """Variants by status: the number of records of each."""
+    counts = pd.crosstab(table["variant"], table["status"]) if len(table) else pd.DataFrame()
+    columns = [status for status in analysis.STATUSES if status in counts]
+    columns += [status for status in counts if status not in columns]
+    counts = counts.reindex(index=table["variant"].unique(), columns=columns)
+    return counts.astype(object).rename_axis(columns=None).reset_index(names="variant")
+
+
+def medians(part: pd.DataFrame, bold: tuple[str, str] = ("", "")) -> pd.DataFrame:
+    """Cells by variants, as text: the median time, or the status in words where there is none.
+
+    `bold` is put around the winner of each cell and those tied with it.
+    """
+    best = {tuple(row[k] for k in analysis.CELL): row["tied"] for row in analysis.winners(part)}
+    rows: dict[tuple, dict] = {}
+    for row in part.to_dict("records"):
+        cell = tuple(row[k] for k in analysis.CELL)
+        text = row["status"]
+        if row["status"] == "ok":
+            text = units.seconds(row["median_s"], row["ci_low_s"], row["ci_high_s"])
+        if row["status"] == "ok" and row["variant"] in best.get(cell, ()):
+            text = bold[0] + text + bold[1]
+        rows.setdefault(cell, {k: units.count(v) for k, v in zip(analysis.CELL, cell, strict=True)})
+        rows[cell][row["variant"]] = text
+    columns = [*analysis.CELL, *part["variant"].unique()]
+    return pd.DataFrame(rows.values(), columns=columns).fillna("")
+
+
+def not_ok(table: pd.DataFrame) -> pd.DataFrame:
+    """Everything that is not ok, one row for each variant, status and kind of reason, with an example.
+
+    Two reasons are of a kind when they differ in numbers only.
+    """
+    bad = table[table["status"] != "ok"]
+    kinds = bad["reason"].map(lambda reason: re.sub(r"\d[\d.,e+\-]*", "#", reason))
+    order = list(table["variant"].unique())
+    groups = bad.groupby(["variant", "status", kinds], sort=False)
+    rows = []
+    for (variant, status, _), group in sorted(groups, key=lambda pair: order.index(pair[0][0])):
+        example = " ".join(group["reason"].iloc[0].split())
+        shown = example if len(example) <= REASON_WIDTH else example[: REASON_WIDTH - 1] + "…"
+        rows.append(
+            {
+                "variant": variant,
+                "status": status,
+                "records": units.count(len(group)),
+                **{name: _span(group[name]) for name in analysis.CELL},
+                "reason (an example)": shown or "none given",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def accuracy(table: pd.DataFrame) -> pd.DataFrame:
+    """Variants with a verdict: the worst error over its tolerance, where it occurred, and the worst error."""
+    rows = []
+    for variant, group in table[table["max_error_ratio"].notna()].groupby("variant", sort=False):
+        worst = group.loc[group["max_error_ratio"].idxmax()]
+        rows.append(
+            {
+                "variant": variant,
+                "worst error / tolerance": f"{worst['max_error_ratio']:.3g}",
+                "at N": units.count(worst["N"]),
+                "p1": units.count(worst["p1"]),
+                "p2": units.count(worst["p2"]),
+                "dtype": worst["dtype"],
+                "largest relative error of any gradient": units.scientific(group["max_error"].max()),
+                "cells judged": units.count(len(group)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def compile_times(table: pd.DataFrame) -> pd.DataFrame:
+    """Variants: the largest excess of a first step over a steady one (compiling, where there is any)."""
+    rows = []
+    for variant, group in table[table["compile_s"].notna()].groupby("variant", sort=False):
+        largest = group["compile_s"].max()
+        compiled = "yes" if largest >= analysis.COMPILED_S else "no"
+        rows.append({"variant": variant, "compiled": compiled, "first step's excess": units.seconds(largest)})
+    return pd.DataFrame(rows)
+
+
+def _span(values: pd.Series) -> str:
+    values = values.dropna()
+    if values.empty:
+        return "–"
+    low, high = values.min(), values.max()
+    return units.count(low) if low == high else f"{units.count(low)}–{units.count(high)}"
+
+
+def _table(table: pd.DataFrame) -> str:
+    text = table.map(lambda value: str(value).replace("|", "\\|").replace("<", "&lt;"))
+    text.columns = [str(name).replace("|", "\\|").replace("<", "&lt;") for name in text]
+    return text.to_markdown(index=False, disable_numparse=True)

@@ -1,0 +1,206 @@
+"""The one interface of every implementation, and the registry that they and plug-ins join."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
+
+import numpy as np
+
+from bnbench.problem import Batch, Gradients, Problem
+
+FAMILIES = ("loops", "matrix", "fused", "autodiff")
+ENTRY_POINTS = "bnbench.variants"
+BUILT_IN = ("loops_python", "loops_numba", "matrix_numpy", "matrix_numba")
+
+_registry: dict[str, type["Variant"]] = {}
+
+
+class PluginError(Exception):
+    """A plug-in could not be loaded; the message is one line."""
+
+
+class Variant(ABC):
+    """One implementation of the step. A subclass with a `name` joins the registry.
+
+    `prepare` is called once a problem, `step` any number of times (it alone is timed), `result` after it.
+    The first paragraph of a subclass's docstring is its description in `list`.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    device: ClassVar[str] = "cpu"
+    compile_allowance_s: ClassVar[float] = 0.0  # added to the time-out for a first step that compiles
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "name" in cls.__dict__:
+            register(cls)
+
+    @classmethod
+    def unavailable(cls) -> str:
+        """Why it cannot run on this machine, as a sentence; "" where it can."""
+        return ""
+
+    @classmethod
+    def unsupported(cls, problem: Problem, regime: str) -> str:
+        """Why it cannot take this problem, as a sentence; "" where it can."""
+        return ""
+
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh"):
+        """Set up for a problem; in the regime "fixed" what depends on X alone may be kept.
+
+        The arrays of the batch are C-contiguous, of the problem's dtype, and stay the caller's: read only.
+        A subclass calls this first.
+        """
+        self.batch, self.problem, self.regime = batch, problem, regime
+
+    def load(self, G1, gamma, beta, G2):
+        """Take new parameters, of the same shapes, for the steps to come.
+
+        The default copies them into the arrays that `prepare` was given; override it where the parameters
+        live elsewhere.
+        """
+        for mine, new in zip(self.batch[2:], (G1, gamma, beta, G2), strict=True):
+            if mine is not None:
+                np.copyto(mine, new)
+
+    @abstractmethod
+    def step(self):
+        """Forward and backward pass into the variant's own buffers; synchronised when it returns."""
+
+    @abstractmethod
+    def result(self) -> Gradients:
+        """The last step's `Gradients`, in arrays that later steps leave alone."""
+
+
+class FunctionVariant(Variant):
+    """A plain function as a variant: what `@bnbench.variant` makes of it."""
+
+    function: ClassVar[Callable]
+
+    def prepare(self, batch, problem, regime="fresh"):
+        """Keep the arrays and the conventions that the function is called with."""
+        super().prepare(batch, problem, regime)
+        self.conventions = {
+            name: getattr(problem, name) for name in ("activation", "normalization", "ddof", "eps")
+        }
+        self.answer = None
+
+    def step(self):
+        """Call the function."""
+        self.answer = self.function(*self.batch, **self.conventions)
+
+    def result(self):
+        """What the function returned, as Gradients where it has five parts."""
+        if isinstance(self.answer, tuple | list) and len(self.answer) == len(Gradients._fields):
+            return Gradients(*self.answer)
+        return self.answer
+
+
+def register(cls: type[Variant]):
+    """Add a Variant class under its name; the name must be new."""
+    name, family = cls.name, getattr(cls, "family", None)
+    if not isinstance(name, str) or not name or any(c in ", \t\n/" for c in name):
+        raise ValueError(f"variant name is {name!r}; allowed is a word without commas, slashes or blanks")
+    if not isinstance(family, str) or not family:
+        raise ValueError(f"family of {name} is {family!r}; allowed is a word such as {', '.join(FAMILIES)}")
+    if _registry.get(name, cls) is not cls:
+        raise ValueError(f"variant name {name!r} is taken; give the plug-in another")
+    _registry[name] = cls
+
+
+def variant(name: str, *, family: str, device: str = "cpu"):
+    """Register a function or a `Variant` subclass under a name: `@bnbench.variant("mine", family="matrix")`.
+
+    The function is `step(X, y, G1, gamma, beta, G2, *, activation, normalization, ddof, eps)` and returns
+    `loss, dG1, dgamma, dbeta, dG2` in the arrays' dtype.
+
+    Raises:
+        ValueError: the name is taken or no plain word.
+    """
+
+    def decorate(target):
+        if isinstance(target, type) and issubclass(target, Variant):
+            target.name, target.family, target.device = name, family, device
+            register(target)
+            return target
+        if not callable(target):
+            raise ValueError(f"variant {name!r} decorates {target!r}; allowed is a function or a Variant")
+        body = {
+            "name": name,
+            "family": family,
+            "device": device,
+            "function": staticmethod(target),
+            "__doc__": target.__doc__ or f"The plug-in function {target.__name__}.",
+            "__module__": target.__module__,
+        }
+        type(target.__name__, (FunctionVariant,), body)
+        return target
+
+    return decorate
+
+
+def variants() -> Mapping[str, type[Variant]]:
+    """Name to Variant class, in registration order: the built-in ones, entry points, loaded plug-ins.
+
+    Raises:
+        PluginError: an installed entry point could not be loaded.
+    """
+    load_built_in()
+    return MappingProxyType(_registry)
+
+
+def load_built_in():
+    """Import the built-in variants and the installed entry points, once."""
+    for module in BUILT_IN:
+        importlib.import_module(f"bnbench.variants.{module}")
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        if entry.name not in _loaded:
+            _loaded.add(entry.name)
+            _guarded(f"entry point {entry.name} ({entry.value})", entry.load)
+
+
+def load_plugin(path: str | Path) -> list[str]:
+    """Run a plug-in file and return the names of the variants it registered.
+
+    Raises:
+        PluginError: the file is missing, fails, or registers no variant.
+    """
+    load_built_in()
+    path = Path(path).resolve()
+    if str(path) in _loaded:
+        return []
+    if not path.is_file():
+        raise PluginError(f"plug-in {path.name}: there is no such file at {path}")
+    before = set(_registry)
+    module_name = f"bnbench_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None:
+        raise PluginError(f"plug-in {path.name}: allowed is a Python file, NAME.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    _guarded(f"plug-in {path.name}", lambda: spec.loader.exec_module(module))
+    _loaded.add(str(path))
+    names = [name for name in _registry if name not in before]
+    if not names:
+        raise PluginError(
+            f"plug-in {path.name} registers no variant; decorate a function with @bnbench.variant(name, family=…)"
+        )
+    return names
+
+
+_loaded: set[str] = set()
+
+
+def _guarded(what, load):
+    try:
+        load()
+    except (Exception, SystemExit) as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PluginError(f"{what} could not be loaded: {text}") from error

@@ -1,0 +1,86 @@
+"""`loops-python`: the node-by-node computation in the interpreter."""
+
+import math
+
+import numpy as np
+
+from bnbench.problem import Gradients
+from bnbench.variants.base import Variant
+
+
+def _sigmoid(b):
+    return 1 / (1 + math.exp(-b)) if b > -700 else 0.0
+
+
+FUNCTIONS = {
+    "relu": (lambda b: max(b, 0.0), lambda b: 1.0 if b > 0 else 0.0),
+    "sigmoid": (_sigmoid, lambda b: _sigmoid(b) * (1 - _sigmoid(b))),
+    "tanh": (math.tanh, lambda b: 1 - math.tanh(b) ** 2),
+    "gaussian": (lambda b: math.exp(-b * b / 2), lambda b: -b * math.exp(-b * b / 2)),
+    "identity": (lambda b: b, lambda b: 1.0),
+}
+
+
+class LoopsPython(Variant):
+    """Node by node over Python lists. A Python number is a float64, so float32 is only rounded to at the end."""
+
+    name = "loops-python"
+    family = "loops"
+
+    def prepare(self, batch, problem, regime="fresh"):
+        """Turn the data into lists; the parameters are few and are turned in every step."""
+        super().prepare(batch, problem, regime)
+        self.rows, self.y = batch.X.tolist(), batch.y.tolist()
+
+    def step(self):
+        """For each hidden node its column of Z, its statistics, its gradients."""
+        X, y, problem = self.rows, self.y, self.problem
+        N, p1, p2, ddof, eps = problem.N, problem.p1, problem.p2, problem.ddof, problem.eps
+        a, da = FUNCTIONS[problem.activation]
+        normalize = problem.normalization == "batch"
+        columns, G2 = self.batch.G1.T.tolist(), self.batch.G2.tolist()
+        if normalize:
+            gamma, beta = self.batch.gamma.tolist(), self.batch.beta.tolist()
+
+        residual = list(y)
+        scale, Xhat, B, A = [], [], [], []
+        for j in range(p2):
+            z = [sum(x * g for x, g in zip(row, columns[j], strict=True)) for row in X]
+            if normalize:
+                mu = sum(z) / N
+                s = math.sqrt(sum((v - mu) ** 2 for v in z) / (N - ddof) + eps)
+                scale.append(s)
+                Xhat.append([(v - mu) / s for v in z])
+                z = [gamma[j] * v + beta[j] for v in Xhat[j]]
+            B.append(z)
+            A.append([a(b) for b in z])
+            for i in range(N):
+                residual[i] -= A[j][i] * G2[j]
+        loss = sum(r * r for r in residual) / N
+
+        dG1, dgamma, dbeta, dG2 = [], [], [], []
+        for j in range(p2):
+            dz = [-2 / N * r * G2[j] * da(b) for r, b in zip(residual, B[j], strict=True)]
+            dG2.append(-2 / N * sum(v * r for v, r in zip(A[j], residual, strict=True)))
+            if normalize:
+                dbeta.append(sum(dz))
+                dgamma.append(sum(v * x for v, x in zip(dz, Xhat[j], strict=True)))
+                mean, slope = dbeta[j] / N, dgamma[j] / (N - ddof)
+                weight = gamma[j] / scale[j]
+                dz = [weight * (v - mean - x * slope) for v, x in zip(dz, Xhat[j], strict=True)]
+            column = [0.0] * p1
+            for row, v in zip(X, dz, strict=True):
+                for k in range(p1):
+                    column[k] += row[k] * v
+            dG1.append(column)
+        self.answer = loss, dG1, dgamma, dbeta, dG2
+
+    def result(self):
+        """The last step's gradients as arrays of the problem's dtype."""
+        dtype = self.problem.dtype
+        loss, dG1, dgamma, dbeta, dG2 = self.answer
+        dG1 = np.array(np.array(dG1).T, dtype, order="C")
+        dG2 = np.array(dG2, dtype)
+        if self.problem.normalization == "none":
+            return Gradients(loss, dG1, None, None, dG2)
+        return Gradients(loss, dG1, np.array(dgamma, dtype), np.array(dbeta, dtype), dG2)
