@@ -65,15 +65,9 @@ def parser() -> argparse.ArgumentParser:
     plan_flags(sweep, "default")
     sweep.add_argument("--time-budget", metavar="S", help="limit for the whole sweep in seconds")
     sweep.add_argument("--timeout", metavar="S", help="limit for one variant at one cell in seconds")
-    sweep.add_argument(
-        "--sampling", metavar="S", help="time for samples of one variant at one cell in seconds"
-    )
-    sweep.add_argument(
-        "--out", metavar="DIR", help=f"run folder (default: {RESULTS}/<date>-<host>-<short id>)"
-    )
-    sweep.add_argument(
-        "--resume", action="store_true", help="finish the run in --out: only what is missing is done"
-    )
+    sweep.add_argument("--sampling", metavar="S", help="time for samples of one variant at one cell in seconds")
+    sweep.add_argument("--out", metavar="DIR", help=f"run folder (default: {RESULTS}/<date>-<host>-<short id>)")
+    sweep.add_argument("--resume", action="store_true", help="finish the run in --out: only what is missing is done")
     sweep.add_argument("--json", action="store_true", help="print the summary rows as JSON at the end")
     sweep.set_defaults(command=run_sweep)
 
@@ -94,9 +88,7 @@ def parser() -> argparse.ArgumentParser:
     report.set_defaults(command=run_report)
 
     listing = commands.add_parser("list", help="the variants, and why one cannot run here")
-    listing.add_argument(
-        "--plugin", action="append", metavar="FILE.py", help="a plug-in file; may be repeated"
-    )
+    listing.add_argument("--plugin", action="append", metavar="FILE.py", help="a plug-in file; may be repeated")
     listing.add_argument("--json", action="store_true", help="print as JSON")
     listing.set_defaults(command=run_list)
 
@@ -112,9 +104,7 @@ def plan_flags(command, preset):
     """Add the flags that say what a sweep is made of."""
     several = "; several with commas"
     group = command.add_argument_group("what is swept")
-    group.add_argument(
-        "--preset", help=PRESET_HELP if preset else "begin from a sweep's preset: " + PRESET_HELP
-    )
+    group.add_argument("--preset", help=PRESET_HELP if preset else "begin from a sweep's preset: " + PRESET_HELP)
     group.add_argument("--config", metavar="FILE.toml", help="settings from a file, keys as the flags")
     group.add_argument("--N", metavar="N", help="rows" + several)
     group.add_argument("--p1", metavar="P", help="inputs" + several)
@@ -125,9 +115,7 @@ def plan_flags(command, preset):
     group.add_argument("--ddof", help="the variance divides by N - ddof" + several)
     group.add_argument("--eps", help="added to the variance under the root" + several)
     group.add_argument("--threads", help="threads of every variant (default: all processors)" + several)
-    group.add_argument(
-        "--regime", help="fresh (all in every step), fixed (what depends on X is kept)" + several
-    )
+    group.add_argument("--regime", help="fresh (all in every step), fixed (what depends on X is kept)" + several)
     group.add_argument("--seed", help="of the drawn data and of the order (default: 0)")
     group.add_argument("--variants", metavar="A,B", help="names, see `bnbench list` (default: all)")
     group.add_argument("--plugin", action="append", metavar="FILE.py", help="a plug-in file; may be repeated")
@@ -159,9 +147,7 @@ def run_sweep(options) -> int:
         try:
             records = carry_out(plan, table, journal.append, journal.records, progress)
         except KeyboardInterrupt:
-            progress.say(
-                f"interrupted; {len(journal.records)} records are kept. To go on: --resume --out {folder}"
-            )
+            progress.say(f"interrupted; {len(journal.records)} records are kept. To go on: --resume --out {folder}")
             return INTERRUPTED
         progress.stage("writing tables and plots")
         frame, remarks = write_report(folder, records)
@@ -268,7 +254,7 @@ def run_doctor(options) -> int:
 def make_plan(options, base):
     """The plan that flags, config and preset make on top of base, and the table of --data, checked."""
     from bnbench.measure import data
-    from bnbench.measure.plan import AXES, PRESETS, coerce, make_plan, read_config
+    from bnbench.measure.plan import AXES, PRESETS, Plan, coerce, make_plan, read_config
 
     flags = {}
     for name in (*AXES, "variants", "seed", "timeout", "time_budget", "data", "target"):
@@ -300,9 +286,7 @@ def make_plan(options, base):
             rows, p1 = table.X.shape
             axis = chosen.get("N")
             if axis is None:
-                axis = (base or PRESETS.get(preset or "default", {})).get(
-                    "N", (10, 100, 1000, 10_000, 100_000)
-                )
+                axis = (PRESETS.get(preset, {}) if preset else base).get("N", Plan.N)
                 axis = (*(N for N in axis if N < rows), rows)
             too_many = [N for N in axis if N > rows]
             if too_many:

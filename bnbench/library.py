@@ -179,9 +179,7 @@ def _check_finite(name, array):
         place = tuple(int(i) for i in np.argwhere(~finite)[0])
         index = ", ".join(map(str, place))
         count = int(np.size(finite) - np.count_nonzero(finite))
-        raise ValueError(
-            f"{name}[{index}] is {array[place]} ({count} such entries); allowed are finite numbers"
-        )
+        raise ValueError(f"{name}[{index}] is {array[place]} ({count} such entries); allowed are finite numbers")
 
 
 def _check_variance(X, G1):

@@ -116,9 +116,7 @@ class Problem:
         X = normal(0, (self.N, self.p1)) if X is None else np.ascontiguousarray(X, dtype)
         y = normal(1, self.N) if y is None else np.ascontiguousarray(y, dtype)
         if X.shape != (self.N, self.p1) or y.shape != (self.N,):
-            raise ValueError(
-                f"X is {X.shape} and y {y.shape}; allowed are {(self.N, self.p1)} and {(self.N,)}"
-            )
+            raise ValueError(f"X is {X.shape} and y {y.shape}; allowed are {(self.N, self.p1)} and {(self.N,)}")
         G1 = normal(2, (self.p1, self.p2), self.p1**-0.5)
         G2 = normal(3, self.p2, self.p2**-0.5)
         if self.normalization == "none":

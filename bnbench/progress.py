@@ -66,9 +66,7 @@ class Progress:
 
     def record(self, record):
         """A record was written."""
-        cell = tuple(
-            record[name] for name in ("N", "p1", "p2", "dtype", "activation", "normalization", "threads")
-        )
+        cell = tuple(record[name] for name in ("N", "p1", "p2", "dtype", "activation", "normalization", "threads"))
         cell += (record["ddof"], record["eps"], record["regime"])
         if cell != self.current:
             self.flush()
@@ -118,9 +116,7 @@ def _table(title, *columns):
 
 def verdict_table(records):
     """Print what validation found: one line a variant and setting of activation, and every fault."""
-    table = _table(
-        "Validation", "variant", "activation", "normalization", ">valid", ">worst error / tolerance"
-    )
+    table = _table("Validation", "variant", "activation", "normalization", ">valid", ">worst error / tolerance")
     groups = {}
     for record in records:
         key = (record["variant"], record["activation"], record["normalization"])
@@ -156,9 +152,7 @@ def environment_table(found):
         table.add_row(name, value)
     for pool in found["libraries"]:
         words = [
-            str(pool[key])
-            for key in ("internal_api", "version", "architecture", "threading_layer")
-            if pool.get(key)
+            str(pool[key]) for key in ("internal_api", "version", "architecture", "threading_layer") if pool.get(key)
         ]
         table.add_row("library", f"{' '.join(words)}, {pool['num_threads']} threads ({pool['file']})")
     table.add_row("clock resolution", duration(found["clock_resolution_s"]))

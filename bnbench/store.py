@@ -77,9 +77,7 @@ def read_journal(folder: str | Path) -> tuple[list[dict], list[str]]:
             record = json.loads(line)
             schema = record["schema"]
             if schema != SCHEMA:
-                raise StoreError(
-                    f"{path} line {number} is of schema {schema}; this version reads schema {SCHEMA}"
-                )
+                raise StoreError(f"{path} line {number} is of schema {schema}; this version reads schema {SCHEMA}")
             key(record)
             if record["status"] not in STATUSES:
                 raise KeyError(f"status {record['status']}")
@@ -109,7 +107,7 @@ class Journal:
             raise StoreError(f"{folder} holds a run already; allowed is --resume, or another --out")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.path, "ab")
+            self.file = open(self.path, "ab")  # noqa: SIM115  - closed by __exit__
         except OSError as error:
             raise StoreError(f"{folder} cannot be written: {error.strerror}") from error
         try:
@@ -130,12 +128,8 @@ class Journal:
     def _check(self, found, wanted):
         if found["machine_id"] != wanted["machine_id"]:
             here, there = machine(), found.get("machine", {})
-            differing = ", ".join(
-                f"{k} {there.get(k)} there, {here[k]} here" for k in here if here[k] != there.get(k)
-            )
-            raise StoreError(
-                f"{self.folder} was made on another machine ({differing}); allowed is another --out"
-            )
+            differing = ", ".join(f"{k} {there.get(k)} there, {here[k]} here" for k in here if here[k] != there.get(k))
+            raise StoreError(f"{self.folder} was made on another machine ({differing}); allowed is another --out")
         for name, value in wanted["plan"].items():
             if found["plan"].get(name) != value:
                 raise StoreError(

@@ -55,10 +55,7 @@ def plain(answer: Any) -> dict[str, Any] | str:
     parts = {}
     for name in Gradients._fields:
         value = getattr(answer, name, MISSING)
-        if (
-            isinstance(value, np.ndarray | np.generic | int | float)
-            and np.asarray(value).dtype.kind in "fiubc"
-        ):
+        if isinstance(value, np.ndarray | np.generic | int | float) and np.asarray(value).dtype.kind in "fiubc":
             value = np.asarray(value)
         elif value is not None and not (isinstance(value, str) and value == MISSING):
             value = f"a {type(value).__name__}"

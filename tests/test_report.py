@@ -275,9 +275,7 @@ def test_crossover_and_frontier_of_four_records():
     assert analysis.frontier([10, 100], [2.0, 3.0]) == []
     assert analysis.frontier([10, 100, 1000], [0.5, math.nan, 2.0]) == [pytest.approx(100)]
     text = " ".join(analysis.headlines(tables.frame(FOUR)))
-    assert (
-        "Loops beat the matrix form in 1 of 2 cells with both (N 100, p1·p2 32), by up to 2.0 times." in text
-    )
+    assert "Loops beat the matrix form in 1 of 2 cells with both (N 100, p1·p2 32), by up to 2.0 times." in text
 
 
 def test_break_even_of_four_records():
@@ -292,9 +290,7 @@ def test_break_even_of_four_records():
 
 
 def test_break_even_where_a_setting_met_compiled_code_and_where_numpy_is_absent():
-    warm = [row | {"threads": 1} for row in FOUR[1:]] + [
-        timed("loops-numba", "loops", 100, [1e-3], threads=1)
-    ]
+    warm = [row | {"threads": 1} for row in FOUR[1:]] + [timed("loops-numba", "loops", 100, [1e-3], threads=1)]
     one, two = analysis.parts(tables.frame(FOUR + warm))
     assert one.compile_s["loops-numba"] == two.compile_s["loops-numba"] == 2.0
     renamed = [row | {"variant": row["variant"].replace("matrix-numpy", "mine")} for row in FOUR]
@@ -312,9 +308,7 @@ def test_slope_is_fitted_over_the_upper_half():
 
 
 def test_settings_are_split_and_named_by_what_differs(tmp_path):
-    table = tables.frame(
-        synthetic(dtypes=("float64", "float32"), threads=(1, 2), N=(10, 100), p1=(4,), p2=(4,))
-    )
+    table = tables.frame(synthetic(dtypes=("float64", "float32"), threads=(1, 2), N=(10, 100), p1=(4,), p2=(4,)))
     suffixes = [part.suffix for part in analysis.parts(table)]
     assert suffixes == ["-float32-1thread", "-float32-2threads", "-float64-1thread", "-float64-2threads"]
     plots, _ = draw(table, tmp_path)
@@ -328,8 +322,7 @@ def test_settings_are_split_and_named_by_what_differs(tmp_path):
 
 def test_failures_are_grouped_by_kind_of_reason():
     records = [
-        timed("a", "loops", n, [1.0], status="pruned", reason=f"predicted {n / 7:.3g} s a step")
-        for n in range(10, 210)
+        timed("a", "loops", n, [1.0], status="pruned", reason=f"predicted {n / 7:.3g} s a step") for n in range(10, 210)
     ]
     records.append(timed("a", "loops", 9, [1.0], status="failed", reason="x | y\n<b>"))
     found = tables.not_ok(tables.frame(records))
@@ -427,10 +420,7 @@ DEGENERATE = {
     ],
     "hostile names": [
         *FAILED,
-        *(
-            row | {"variant": HOSTILE + str(i % 2), "reason": HOSTILE, "compile_s": 1.0}
-            for i, row in enumerate(FOUR)
-        ),
+        *(row | {"variant": HOSTILE + str(i % 2), "reason": HOSTILE, "compile_s": 1.0} for i, row in enumerate(FOUR)),
         *FOUR,
     ],
 }

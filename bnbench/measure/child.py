@@ -5,6 +5,7 @@ that Ctrl-C reaches the parent alone; the kernel kills them when the parent dies
 limit on the child's own data and by a watch on what the machine has left.
 """
 
+import contextlib
 import ctypes
 import os
 import pickle
@@ -74,9 +75,7 @@ class Child:
                 break
             if deadline is not None and time.monotonic() >= deadline:
                 self.kill()
-                raise ChildError(
-                    "timeout", f"no answer within the time-out ({timeout:.3g} s were left of it)"
-                )
+                raise ChildError("timeout", f"no answer within the time-out ({timeout:.3g} s were left of it)")
             if available_bytes() < self.reserve:
                 self.kill()
                 raise ChildError("out-of-memory", "killed because the machine's memory was running out")
@@ -105,10 +104,8 @@ class Child:
         """End the process at once, and whatever it started."""
         if self.pipe.closed:
             return
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it and its group may be gone already
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # it and its group are gone already
         self.process.wait()
         self.pipe.close()
 

@@ -84,9 +84,7 @@ def _read(path):
             return pandas.read_parquet(path)
         array = np.load(path, allow_pickle=False)
     except Exception as error:
-        raise ValueError(
-            f"data file {path.name} could not be read: {' '.join(str(error).split())}"
-        ) from error
+        raise ValueError(f"data file {path.name} could not be read: {' '.join(str(error).split())}") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2:
         raise ValueError(f"data file {path.name} holds no matrix; allowed is an array of two dimensions")
     return pandas.DataFrame(array)

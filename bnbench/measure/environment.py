@@ -130,9 +130,11 @@ def warnings() -> list[str]:
         found.append("running on battery: the clock is likely to be held down")
     if psutil.swap_memory().used > 2**28:
         found.append("swap is in use: memory is short")
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"):
-        if name in os.environ:
-            found.append(f"{name}={os.environ[name]} is set; a sweep sets its own in every worker")
+    found += [
+        f"{name}={os.environ[name]} is set; a sweep sets its own in every worker"
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS")
+        if name in os.environ
+    ]
     if sys.flags.dev_mode or sys.gettrace() is not None:
         found.append("Python runs in development mode or under a debugger")
     return found

@@ -105,12 +105,8 @@ class Plan:
         for column in columns:
             threads, regime = column.pop("threads"), column.pop("regime")
             cells.append(Cell(Problem(**column, seed=self.seed), threads, regime))
-        order = {
-            setting: place for place, setting in enumerate(dict.fromkeys(cell.setting for cell in cells))
-        }
-        return sorted(
-            dict.fromkeys(cells), key=lambda cell: (order[cell.setting], cell.problem.work, cell.sizes)
-        )
+        order = {setting: place for place, setting in enumerate(dict.fromkeys(cell.setting for cell in cells))}
+        return sorted(dict.fromkeys(cells), key=lambda cell: (order[cell.setting], cell.problem.work, cell.sizes))
 
     def _product(self):
         settings = itertools.product(*(getattr(self, axis) for axis in SETTING))

@@ -265,9 +265,7 @@ class Sweep:
     def request_load(self, run):
         """Let a worker begin to sample its batch, beside the others."""
         try:
-            self.child(run.variant).send(
-                "load", problem=run.cell.problem, data=self.stem, regime=run.cell.regime
-            )
+            self.child(run.variant).send("load", problem=run.cell.problem, data=self.stem, regime=run.cell.regime)
         except ChildError:
             return  # `load` finds the worker dead and says so
 
@@ -435,6 +433,4 @@ class Sweep:
 
 def dominates(cell: Cell, smaller: Cell) -> bool:
     """Whether a cell is of the same setting as another, and as large in every size."""
-    return cell.setting == smaller.setting and all(
-        a >= b for a, b in zip(cell.sizes, smaller.sizes, strict=True)
-    )
+    return cell.setting == smaller.setting and all(a >= b for a, b in zip(cell.sizes, smaller.sizes, strict=True))

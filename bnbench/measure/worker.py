@@ -98,11 +98,7 @@ class Worker:
         if took < LONG_STEP_S:
             took = timed(step, 1)
         while took < target:
-            count = (
-                min(100 * count, max(2 * count, math.ceil(1.1 * target * count / took)))
-                if took > 0
-                else 2 * count
-            )
+            count = min(100 * count, max(2 * count, math.ceil(1.1 * target * count / took))) if took > 0 else 2 * count
             took = timed(step, count)
         return {"inner_loops": count, "step_s": took / count}
 

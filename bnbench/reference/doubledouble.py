@@ -321,9 +321,7 @@ def _accumulate(A, Bh, Bl, H, L, rows):
 
 
 def _product(A, Bh, Bl):
-    H, L = np.zeros(
-        (2, len(A), Bh.shape[1])
-    )  # NumPy asks for huge pages, an allocation inside Numba does not
+    H, L = np.zeros((2, len(A), Bh.shape[1]))  # NumPy asks for huge pages, an allocation inside Numba does not
     rows = len(A) // (4 * numba.get_num_threads())
     _accumulate(A, Bh, Bl, H, L, max(1, min(TILE_ROWS, rows)))
     return H, L

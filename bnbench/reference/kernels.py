@@ -1,20 +1,18 @@
 """The compiled passes of the oracle: MATH.md's formulas in double-double, each value with its error bound.
 
 A name ending in h or l is a half of a double-double; `error_v` bounds the error of v in an implementation that
-rounds to u; φ(n) u Σ|terms| is that of a sum (`oracle.phi`). Rows are added up in chunks of fixed size, the
-chunks in order, so that the sums are the same for every number of threads.
+rounds to u; φ(n) u Σ|terms| is that of a sum (`oracle.phi`). The passes take a chunk of rows each and are
+called from threads: plain compiled loops without the interpreter's lock.
 """
 
 import functools
 
 import numpy as np
-from numba import prange
 
 from bnbench.activations import GAUSSIAN, RELU, SIGMOID, TANH
 from bnbench.jit import njit
 from bnbench.reference import doubledouble as dd
 
-CHUNK_ROWS = 256
 FUNCTION_UNITS = 8  # units of rounding granted to exp and tanh: 4 ulp
 
 
@@ -32,18 +30,11 @@ def plus(h, l, th, tl):
 
 
 @njit()
-def chunks_of(n):
-    """How many chunks n rows are."""
-    return (n + CHUNK_ROWS - 1) // CHUNK_ROWS
-
-
-@njit()
-def join(parts, total):
-    """Add running sums (chunks, 2, p2), in order, to total (2,p2)."""
-    for c in range(parts.shape[0]):
-        for j in range(parts.shape[2]):
-            h, l = dd.two_sum(parts[c, 0, j], parts[c, 1, j])
-            total[0, j], total[1, j] = dd.add(total[0, j], total[1, j], h, l)
+def add_pairs(total, part):
+    """Add running sums (2,m) to total (2,m)."""
+    for j in range(total.shape[1]):
+        h, l = dd.two_sum(part[0, j], part[1, j])
+        total[0, j], total[1, j] = dd.add(total[0, j], total[1, j], h, l)
 
 
 @njit()
@@ -82,21 +73,17 @@ def roots(squares, divisor, eps):
     return s, over_s
 
 
-@njit(parallel=True)
-def sum_squares(Zh, Zl, mu, squares):
-    """Add Σ_i (Z_ij - μ_j)² of a block of rows to squares (2,p2)."""
+@njit()
+def sum_squares(Zh, Zl, mu):
+    """Σ_i (Z_ij - μ_j)² over a chunk of rows, a running sum (2,p2)."""
     n, p2 = Zh.shape
-    chunks = chunks_of(n)
-    parts = np.zeros((chunks, 2, p2))
-    for c in prange(chunks):
-        mh, ml, ph, pl = mu[0], mu[1], parts[c, 0], parts[c, 1]
-        for i in range(c * CHUNK_ROWS, min(n, (c + 1) * CHUNK_ROWS)):
-            zh, zl = Zh[i], Zl[i]
-            for j in range(p2):
-                h, l = dd.add(zh[j], zl[j], -mh[j], -ml[j])
-                h, l = dd.mul(h, l, h, l)
-                ph[j], pl[j] = plus(ph[j], pl[j], h, l)
-    join(parts, squares)
+    total = np.zeros((2, p2))
+    for i in range(n):
+        for j in range(p2):
+            h, l = dd.add(Zh[i, j], Zl[i, j], -mu[0, j], -mu[1, j])
+            h, l = dd.mul(h, l, h, l)
+            total[0, j], total[1, j] = plus(total[0, j], total[1, j], h, l)
+    return total
 
 
 @njit()
@@ -193,130 +180,113 @@ def passes(code, normalize):
     halves of -2/N; `rounding` is u, φ(p1), φ(p2 + 1), φ(N).
     """
 
-    @njit(parallel=True)
-    def forward(Zh, Zl, M, y, nodes, c, rounding, e, sums, errors, moved):
-        """ε̂ of a block of rows into e (3,n), its share of the sums over rows; returns X̂ (n,p2).
+    @njit()
+    def forward(Zh, Zl, M, y, nodes, c, rounding, e):
+        """ε̂ of a chunk of rows into e (3,n); returns X̂ (n,p2) and the chunk's share of the sums over rows.
 
-        sums (3,2,p2) and errors (3,p2) are of ∂R/∂β, ∂R/∂γ, ∂R/∂Γ2; moved (2,2,p2) is what kinks move the first
-        two by, upwards and downwards.
+        The running sums (3,2,p2) and their errors (3,p2) are of ∂R/∂β, ∂R/∂γ, ∂R/∂Γ2; moved (2,2,p2) is what kinks
+        move the first two by, upwards and downwards.
         """
         n, p2 = Zh.shape
-        chunks = chunks_of(n)
         Xhat = np.empty((n, p2))
-        parts = np.zeros((3, chunks, 2, p2))
-        part_errors = np.zeros((chunks, 3, p2))
-        part_moved = np.zeros((chunks, 4, p2))
+        sums, errors, moved = np.zeros((3, 2, p2)), np.zeros((3, p2)), np.zeros((2, 2, p2))
+        row = np.empty((10, p2))
         u, phi_p1, phi_p2, phi_N = rounding
         ch, cl = c
-        for chunk in prange(chunks):
-            mh, ml, oh, ol, gamma, beta, G2, error_mu, rho = nodes
-            row = np.empty((11, p2))
-            xl, b, Ah, Al, Dh, Dl, error_x, error_b, error_A, error_D, _ = row
-            beta_h, beta_l = parts[0, chunk]
-            gamma_h, gamma_l = parts[1, chunk]
-            G2_h, G2_l = parts[2, chunk]
-            error_beta, error_gamma, error_G2 = part_errors[chunk]
-            beta_up, beta_down, gamma_up, gamma_down = part_moved[chunk]
-            for i in range(chunk * CHUNK_ROWS, min(n, (chunk + 1) * CHUNK_ROWS)):
-                zh, zl, m, xh = Zh[i], Zl[i], M[i], Xhat[i]
-                for j in range(p2):
-                    (
-                        xh[j], xl[j], b[j], Ah[j], Al[j], Dh[j], Dl[j],
-                        error_x[j], error_b[j], error_A[j], error_D[j],
-                    ) = element(
-                        code, normalize, zh[j], zl[j], m[j], mh[j], ml[j], oh[j], ol[j],
-                        gamma[j], beta[j], error_mu[j], rho[j], u, phi_p1,
-                    )  # fmt: skip
-                yh, yl, terms, error_e = 0.0, 0.0, abs(y[i]), 0.0
-                for j in range(p2):
-                    h, l = dd.mul(Ah[j], Al[j], G2[j], 0.0)
-                    yh, yl = plus(yh, yl, h, l)
-                    terms += abs(h)
-                    error_e += error_A[j] * abs(G2[j])
-                yh, yl = dd.two_sum(yh, yl)
-                eh, el = dd.add(y[i], 0.0, -yh, -yl)
-                error_e += u * (phi_p2 * terms + abs(eh))
-                e[0, i], e[1, i], e[2, i] = eh, el, error_e
-                wh, wl = dd.mul(eh, el, ch, cl)
-                for j in range(p2):
-                    th, tl = dd.mul(wh, wl, G2[j], 0.0)
-                    Sh, Sl, error_S, flip = stub(
-                        code, th, tl, abs(ch * G2[j]), eh, error_e, b[j], Dh[j], Dl[j], error_b[j], error_D[j], u
-                    )  # fmt: skip
-                    beta_h[j], beta_l[j] = plus(beta_h[j], beta_l[j], Sh, Sl)
-                    error_beta[j] += error_S + u * phi_N * abs(Sh)
-                    h, l = dd.mul(Sh, Sl, xh[j], xl[j])
-                    gamma_h[j], gamma_l[j] = plus(gamma_h[j], gamma_l[j], h, l)
-                    error_gamma[j] += (
-                        error_S * (abs(xh[j]) + error_x[j]) + abs(Sh) * error_x[j] + u * (phi_N + 2) * abs(h)
-                    )
-                    h, l = dd.mul(Ah[j], Al[j], wh, wl)
-                    G2_h[j], G2_l[j] = plus(G2_h[j], G2_l[j], h, l)
-                    error_G2[j] += abs(ch) * (error_A[j] * (abs(eh) + error_e) + abs(Ah[j]) * error_e) + u * (
-                        phi_N + 3
-                    ) * abs(h)
-                    beta_up[j] += max(flip, 0.0)
-                    beta_down[j] += max(-flip, 0.0)
-                    gamma_up[j] += max(flip * xh[j], 0.0)
-                    gamma_down[j] += max(-flip * xh[j], 0.0)
-        for q in range(3):
-            join(parts[q], sums[q])
-        for chunk in range(chunks):
-            errors += part_errors[chunk]
-            moved += part_moved[chunk].reshape(2, 2, p2)
-        return Xhat
+        mh, ml, oh, ol, gamma, beta, G2, error_mu, rho = nodes
+        xl, b, Ah, Al, Dh, Dl, error_x, error_b, error_A, error_D = row
+        beta_h, beta_l = sums[0]
+        gamma_h, gamma_l = sums[1]
+        G2_h, G2_l = sums[2]
+        error_beta, error_gamma, error_G2 = errors
+        beta_up, beta_down = moved[0]
+        gamma_up, gamma_down = moved[1]
+        for i in range(n):
+            zh, zl, m, xh = Zh[i], Zl[i], M[i], Xhat[i]
+            for j in range(p2):
+                (
+                    xh[j], xl[j], b[j], Ah[j], Al[j], Dh[j], Dl[j],
+                    error_x[j], error_b[j], error_A[j], error_D[j],
+                ) = element(
+                    code, normalize, zh[j], zl[j], m[j], mh[j], ml[j], oh[j], ol[j],
+                    gamma[j], beta[j], error_mu[j], rho[j], u, phi_p1,
+                )  # fmt: skip
+            yh, yl, terms, error_e = 0.0, 0.0, abs(y[i]), 0.0
+            for j in range(p2):
+                h, l = dd.mul(Ah[j], Al[j], G2[j], 0.0)
+                yh, yl = plus(yh, yl, h, l)
+                terms += abs(h)
+                error_e += error_A[j] * abs(G2[j])
+            yh, yl = dd.two_sum(yh, yl)
+            eh, el = dd.add(y[i], 0.0, -yh, -yl)
+            error_e += u * (phi_p2 * terms + abs(eh))
+            e[0, i], e[1, i], e[2, i] = eh, el, error_e
+            wh, wl = dd.mul(eh, el, ch, cl)
+            for j in range(p2):
+                th, tl = dd.mul(wh, wl, G2[j], 0.0)
+                Sh, Sl, error_S, flip = stub(
+                    code, th, tl, abs(ch * G2[j]), eh, error_e, b[j], Dh[j], Dl[j], error_b[j], error_D[j], u
+                )
+                beta_h[j], beta_l[j] = plus(beta_h[j], beta_l[j], Sh, Sl)
+                error_beta[j] += error_S + u * phi_N * abs(Sh)
+                h, l = dd.mul(Sh, Sl, xh[j], xl[j])
+                gamma_h[j], gamma_l[j] = plus(gamma_h[j], gamma_l[j], h, l)
+                error_gamma[j] += error_S * (abs(xh[j]) + error_x[j]) + abs(Sh) * error_x[j]
+                error_gamma[j] += u * (phi_N + 2) * abs(h)
+                h, l = dd.mul(Ah[j], Al[j], wh, wl)
+                G2_h[j], G2_l[j] = plus(G2_h[j], G2_l[j], h, l)
+                error_G2[j] += abs(ch) * (error_A[j] * (abs(eh) + error_e) + abs(Ah[j]) * error_e)
+                error_G2[j] += u * (phi_N + 3) * abs(h)
+                beta_up[j] += max(flip, 0.0)
+                beta_down[j] += max(-flip, 0.0)
+                gamma_up[j] += max(flip * xh[j], 0.0)
+                gamma_down[j] += max(-flip * xh[j], 0.0)
+        return Xhat, sums, errors, moved
 
-    @njit(parallel=True)
+    @njit()
     def backward(Zh, Zl, M, e, nodes, sums, errors, over_N, over_Nd, c, rounding):
-        """dZ (n,p2) of a block of rows, its halves; W, flips and X̂ (n,p2).
+        """dZ (n,p2) of a chunk of rows, its halves; W, flips and X̂ (n,p2).
 
-        |X|ᵀ W is the error of its part of Xᵀ dZ. flips is what `move` takes. over_N and over_Nd are the halves of
-        1/N and 1/(N - ddof).
+        |X|ᵀ W is the error of the chunk's part of Xᵀ dZ. flips is what `move` takes. over_N and over_Nd are the
+        halves of 1/N and 1/(N - ddof).
         """
         n, p2 = Zh.shape
-        dZh, dZl, W, Xhat = np.empty((n, p2)), np.empty((n, p2)), np.empty((n, p2)), np.empty((n, p2))
-        flips = np.empty((n, p2))
+        dZh, dZl, W, flips, Xhat = np.empty((5, n, p2))
         u, phi_p1, _, phi_N = rounding
         ch, cl = c
         nh, nl = over_N
         dh, dl = over_Nd
-        for chunk in prange(chunks_of(n)):
-            mh, ml, oh, ol, gamma, beta, G2, error_mu, rho = nodes
-            node = np.empty((6, p2))
-            mean_h, mean_l, slope_h, slope_l, weight_h, weight_l = node
+        mh, ml, oh, ol, gamma, beta, G2, error_mu, rho = nodes
+        mean_h, mean_l, slope_h, slope_l, weight_h, weight_l = np.empty((6, p2))
+        for j in range(p2):
+            mean_h[j], mean_l[j] = dd.mul(sums[0, 0, j], sums[0, 1, j], nh, nl)
+            slope_h[j], slope_l[j] = dd.mul(sums[1, 0, j], sums[1, 1, j], dh, dl)
+            weight_h[j], weight_l[j] = dd.mul(oh[j], ol[j], gamma[j], 0.0)
+        for i in range(n):
+            eh, error_e = e[0, i], e[2, i]
+            rh, rl = dd.mul(eh, e[1, i], ch, cl)
             for j in range(p2):
-                mean_h[j], mean_l[j] = dd.mul(sums[0, 0, j], sums[0, 1, j], nh, nl)
-                slope_h[j], slope_l[j] = dd.mul(sums[1, 0, j], sums[1, 1, j], dh, dl)
-                weight_h[j], weight_l[j] = dd.mul(oh[j], ol[j], gamma[j], 0.0)
-            for i in range(chunk * CHUNK_ROWS, min(n, (chunk + 1) * CHUNK_ROWS)):
-                zh, zl, m, xh = Zh[i], Zl[i], M[i], Xhat[i]
-                out_h, out_l, w, flip = dZh[i], dZl[i], W[i], flips[i]
-                eh, error_e = e[0, i], e[2, i]
-                rh, rl = dd.mul(eh, e[1, i], ch, cl)
-                for j in range(p2):
-                    x, xl, b, _, _, Dh, Dl, error_x, error_b, _, error_D = element(
-                        code, normalize, zh[j], zl[j], m[j], mh[j], ml[j], oh[j], ol[j],
-                        gamma[j], beta[j], error_mu[j], rho[j], u, phi_p1,
-                    )  # fmt: skip
-                    th, tl = dd.mul(rh, rl, G2[j], 0.0)
-                    h, l, error, t = stub(
-                        code, th, tl, abs(ch * G2[j]), eh, error_e, b, Dh, Dl, error_b, error_D, u
-                    )
-                    terms, weight = abs(h), 1.0
-                    if normalize:
-                        h, l = dd.add(h, l, -mean_h[j], -mean_l[j])
-                        gh, gl = dd.mul(slope_h[j], slope_l[j], x, xl)
-                        h, l = dd.add(h, l, -gh, -gl)
-                        terms += abs(mean_h[j]) + abs(gh)
-                        error += errors[0, j] * nh + abs(slope_h[j]) * error_x
-                        error += (abs(x) + error_x) * errors[1, j] * dh
-                        error = error * (1 + rho[j]) + terms * (rho[j] + 6 * u)
-                        h, l = dd.mul(h, l, weight_h[j], weight_l[j])
-                        weight = abs(weight_h[j])
-                        t *= weight_h[j]
-                    xh[j], out_h[j], out_l[j] = x, h, l
-                    w[j] = weight * (error + u * phi_N * terms)
-                    flip[j] = t
+                x, xl, b, _, _, Dh, Dl, error_x, error_b, _, error_D = element(
+                    code, normalize, Zh[i, j], Zl[i, j], M[i, j], mh[j], ml[j], oh[j], ol[j],
+                    gamma[j], beta[j], error_mu[j], rho[j], u, phi_p1,
+                )  # fmt: skip
+                th, tl = dd.mul(rh, rl, G2[j], 0.0)
+                h, l, error, t = stub(code, th, tl, abs(ch * G2[j]), eh, error_e, b, Dh, Dl, error_b, error_D, u)
+                terms, weight = abs(h), 1.0
+                if normalize:
+                    h, l = dd.add(h, l, -mean_h[j], -mean_l[j])
+                    gh, gl = dd.mul(slope_h[j], slope_l[j], x, xl)
+                    h, l = dd.add(h, l, -gh, -gl)
+                    terms += abs(mean_h[j]) + abs(gh)
+                    error += errors[0, j] * nh + abs(slope_h[j]) * error_x
+                    error += (abs(x) + error_x) * errors[1, j] * dh
+                    error = error * (1 + rho[j]) + terms * (rho[j] + 6 * u)
+                    h, l = dd.mul(h, l, weight_h[j], weight_l[j])
+                    weight = abs(weight_h[j])
+                    t *= weight_h[j]
+                Xhat[i, j], dZh[i, j], dZl[i, j] = x, h, l
+                W[i, j] = weight * (error + u * phi_N * terms)
+                flips[i, j] = t
         return dZh, dZl, W, flips, Xhat
 
     return forward, backward

@@ -20,9 +20,12 @@ allowance of an entry is the largest sum that any subset of its ambiguous elemen
 together or the negative ones together, no more.
 """
 
+import functools
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from bnbench.activations import CODES
@@ -33,6 +36,7 @@ from bnbench.reference import kernels
 DOUBLE_DOUBLE = 2.0**-100  # above the relative error of every double-double operation used here
 LAMBDA = 4.0
 BLOCK_ROWS = 4096
+CHUNK_ROWS = 1024  # of a thread's task; fixed, so that the sums do not depend on the number of threads
 Z_BYTES_KEPT = 2**30  # Z and |X||Γ1| are kept up to this size and computed three times beyond
 
 
@@ -72,9 +76,7 @@ def reference(batch: Batch, problem: Problem) -> Reference:
 
     Shapes as in `Batch`. Takes 24 N p2 bytes, or blocks of 4096 rows where that is more than 1 GiB.
     """
-    X, y, G1, gamma, beta, G2 = (
-        None if array is None else np.ascontiguousarray(array, np.float64) for array in batch
-    )
+    X, y, G1, gamma, beta, G2 = (None if array is None else np.ascontiguousarray(array, np.float64) for array in batch)
     N, p1, p2, ddof = problem.N, problem.p1, problem.p2, problem.ddof
     normalize = problem.normalization == "batch"
     u = float(np.finfo(problem.dtype).eps) / 2
@@ -93,18 +95,26 @@ def reference(batch: Batch, problem: Problem) -> Reference:
     sums, errors = np.zeros((3, 2, p2)), np.zeros((3, p2))  # of ∂R/∂β, ∂R/∂γ, ∂R/∂Γ2
     moved = np.zeros((2, 2, p2))
     slope = np.zeros((p1, p2))
-    for rows, Z in blocks:
-        Xhat = forward(*Z, y[rows], nodes, minus_two_over_N, rounding, e[:, rows], sums, errors, moved)
+    dG1, error_G1, moved_G1 = np.zeros((2, p1, p2)), np.zeros((p1, p2)), np.zeros((2, p1, p2))
+    ambiguous = 0
+
+    def pass_forward(rows, Z):
+        return forward(*Z, y[rows], nodes, minus_two_over_N, rounding, e[:, rows])
+
+    for rows, (Xhat, part_sums, part_errors, part_moved) in blocks.each(pass_forward):
+        for total, part in zip(sums, part_sums, strict=True):
+            kernels.add_pairs(total, part)
+        errors += part_errors
+        moved += part_moved
         if normalize:
             slope += (X[rows] - xbar).T @ Xhat / (N - ddof)
 
     over_N, over_Nd = kernels.quotient(1.0, float(N)), kernels.quotient(1.0, float(N - ddof))
-    dG1, error_G1, moved_G1 = np.zeros((2, p1, p2)), np.zeros((p1, p2)), np.zeros((2, p1, p2))
-    ambiguous = 0
-    for rows, Z in blocks:
-        dZh, dZl, W, flips, Xhat = backward(
-            *Z, e[:, rows], nodes, sums, errors, over_N, over_Nd, minus_two_over_N, rounding
-        )
+
+    def pass_backward(rows, Z):
+        return backward(*Z, e[:, rows], nodes, sums, errors, over_N, over_Nd, minus_two_over_N, rounding)
+
+    for rows, (dZh, dZl, W, flips, Xhat) in blocks.each(pass_backward):
         kernels.add_to(dG1, *dd.tmatmul(X[rows], dZh, dZl))
         error_G1 += np.abs(X[rows]).T @ W
         count = np.count_nonzero(flips)
@@ -139,15 +149,31 @@ class _Blocks:
         self.kept = {} if 24 * len(X) * G1.shape[1] <= Z_BYTES_KEPT else None
 
     def __iter__(self):
-        N = len(self.X)
-        for start in range(0, N, BLOCK_ROWS):
-            rows = slice(start, min(start + BLOCK_ROWS, N))
-            Z = self.kept.get(start) if self.kept is not None else None
+        for rows in _slices(0, len(self.X), BLOCK_ROWS):
+            Z = self.kept.get(rows.start) if self.kept is not None else None
             if Z is None:
                 Z = (*dd.matmul(self.X[rows], self.G1), np.abs(self.X[rows]) @ np.abs(self.G1))
                 if self.kept is not None:
-                    self.kept[start] = Z
+                    self.kept[rows.start] = Z
             yield rows, Z
+
+    def each(self, function):
+        """(rows, function(rows, Z)) of chunks of rows, in order; the chunks of a block run in threads."""
+        for block, Z in self:
+            chunks = list(_slices(block.start, block.stop, CHUNK_ROWS))
+            parts = [[half[c.start - block.start : c.stop - block.start] for half in Z] for c in chunks]
+            spread = map if len(chunks) == 1 else _threads().map
+            yield from zip(chunks, spread(function, chunks, parts), strict=True)
+
+
+@functools.cache
+def _threads():
+    return ThreadPoolExecutor(numba.get_num_threads(), "reference")
+
+
+def _slices(start, stop, size):
+    for first in range(start, stop, size):
+        yield slice(first, min(first + size, stop))
 
 
 def _statistics(X, G1, blocks, problem, u):
@@ -156,12 +182,12 @@ def _statistics(X, G1, blocks, problem, u):
     ones = np.ones((BLOCK_ROWS, 1))
     columns = np.zeros((2, problem.p1, 1))
     squares, size, size2 = np.zeros((2, problem.p2)), np.zeros(problem.p2), np.zeros(problem.p2)
-    for start in range(0, N, BLOCK_ROWS):
-        part = X[start : start + BLOCK_ROWS]
-        kernels.add_to(columns, *dd.tmatmul(part, ones[: len(part)], np.zeros((len(part), 1))))
+    for rows in _slices(0, N, BLOCK_ROWS):
+        one = ones[: rows.stop - rows.start]
+        kernels.add_to(columns, *dd.tmatmul(X[rows], one, np.zeros_like(one)))
     mu = kernels.means(columns[0, :, 0], columns[1, :, 0], G1, float(N))
     for _, (Zh, Zl, M) in blocks:
-        kernels.sum_squares(Zh, Zl, mu, squares)
+        kernels.add_pairs(squares, kernels.sum_squares(Zh, Zl, mu))
         size += M.sum(axis=0)
         size2 += np.einsum("ij,ij->j", M, M)
     s, over_s = kernels.roots(squares, float(free), problem.eps)
@@ -180,6 +206,4 @@ def _statistics(X, G1, blocks, problem, u):
 
 
 def _each(function, *gradients):
-    return Gradients(
-        *(None if parts[0] is None else function(*parts) for parts in zip(*gradients, strict=True))
-    )
+    return Gradients(*(None if parts[0] is None else function(*parts) for parts in zip(*gradients, strict=True)))

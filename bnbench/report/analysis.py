@@ -101,9 +101,7 @@ def crossover(part: pd.DataFrame) -> pd.DataFrame:
     rows = measured(part)
     rows = rows[rows["family"].isin(["loops", "matrix"])]
     best = rows.groupby(["device", *CELL, "family"], dropna=False)["median_s"].min().unstack("family")
-    best = best.reindex(columns=["loops", "matrix"]).rename(
-        columns={"loops": "loops_s", "matrix": "matrix_s"}
-    )
+    best = best.reindex(columns=["loops", "matrix"]).rename(columns={"loops": "loops_s", "matrix": "matrix_s"})
     best["ratio"] = best["loops_s"] / best["matrix_s"]
     best = best.reset_index().rename_axis(columns=None)
     if best["device"].nunique() > 1:

@@ -87,9 +87,7 @@ class FunctionVariant(Variant):
     def prepare(self, batch, problem, regime="fresh"):
         """Keep the arrays and the conventions that the function is called with."""
         super().prepare(batch, problem, regime)
-        self.conventions = {
-            name: getattr(problem, name) for name in ("activation", "normalization", "ddof", "eps")
-        }
+        self.conventions = {name: getattr(problem, name) for name in ("activation", "normalization", "ddof", "eps")}
         self.answer = None
 
     def step(self):

@@ -84,8 +84,7 @@ def looks(variants: Iterable[str]) -> dict[str, Look]:
     variants = list(variants)
     others = [name for name in variants if name not in LOOKS]
     cycled = {
-        name: Look(*OTHERS[place % len(OTHERS)], DASHES[place % len(DASHES)])
-        for place, name in enumerate(others)
+        name: Look(*OTHERS[place % len(OTHERS)], DASHES[place % len(DASHES)]) for place, name in enumerate(others)
     }
     return {name: LOOKS.get(name) or cycled[name] for name in variants}
 

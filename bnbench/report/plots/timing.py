@@ -52,9 +52,7 @@ def time_vs_n(part: analysis.Part, assigned: dict[str, style.Look]) -> Drawing:
     return Drawing(sheet.figure, title, caption, alt)
 
 
-def _curves(
-    axes: Axes, rows: pd.DataFrame, present: dict[str, style.Look], height_in: float, named: bool
-) -> None:
+def _curves(axes: Axes, rows: pd.DataFrame, present: dict[str, style.Look], height_in: float, named: bool) -> None:
     ends = []
     for name, look in present.items():
         line = rows[rows["variant"] == name].sort_values("N")
@@ -135,9 +133,7 @@ def break_even(part: analysis.Part, assigned: dict[str, style.Look]) -> Drawing:
             va="center", fontsize=8, color=style.MUTED,
         )  # fmt: skip
     if never.all():
-        main.text(
-            0.5, 0.5, "no compiled variant is faster in any cell", transform=main.transAxes, ha="center"
-        )
+        main.text(0.5, 0.5, "no compiled variant is faster in any cell", transform=main.transAxes, ha="center")
     top.set(ylim=(-0.7, len(present) - 0.3), yticks=[(len(present) - 1) / 2], yticklabels=["never"])
     top.tick_params(bottom=False, labelbottom=False, left=False)
     top.spines[["left", "bottom"]].set_visible(False)
