@@ -80,9 +80,9 @@ def judge(answer: dict[str, Any] | str, reference: Reference, problem: Problem) 
         if value is None:
             continue
         high, low = getattr(reference.high, name), getattr(reference.low, name)
-        size = float(np.linalg.norm(high))
-        error = float(np.linalg.norm((value.astype(np.float64) - high) - low))
-        allowed = float(np.linalg.norm(getattr(reference.allowed, name)))
+        size = _norm(high)
+        error = _norm((value.astype(np.float64) - high) - low)
+        allowed = _norm(getattr(reference.allowed, name))
         scale = size if size > 0 else max(allowed, error)
         errors[name] = {"error": error / scale, "tolerance": allowed / scale, "ratio": error / allowed}
     worst = max(errors, key=lambda name: errors[name]["ratio"])
@@ -93,6 +93,14 @@ def judge(answer: dict[str, Any] | str, reference: Reference, problem: Problem) 
         f"{worst} is off by {found['error']:.2g} of its size, {found['ratio']:.2g} times the tolerance",
         errors,
     )
+
+
+def _norm(values) -> float:
+    """‖values‖₂, also where the squares underflow."""
+    largest = float(np.max(np.abs(values)))
+    if not 0 < largest < np.inf:
+        return largest
+    return largest * float(np.linalg.norm(values / largest))
 
 
 def _malformed(name, value, expected, problem):

@@ -59,8 +59,8 @@ class Plan:
     """
 
     N: tuple[int, ...] = (10, 100, 1000, 10_000, 100_000)
-    p1: tuple[int, ...] = (4, 16, 64, 256)
-    p2: tuple[int, ...] = (4, 16, 64, 256)
+    p1: tuple[int, ...] = (4, 32, 256)
+    p2: tuple[int, ...] = (4, 32, 256)
     dtype: tuple[str, ...] = ("float64",)
     activation: tuple[str, ...] = ("relu",)
     normalization: tuple[str, ...] = ("batch",)
@@ -74,7 +74,7 @@ class Plan:
     target: str = ""
     seed: int = 0
     sampling_s: float = 0.3
-    timeout: float = 20.0
+    timeout: float = 10.0
     time_budget: float | None = None
 
     def __post_init__(self):
@@ -120,7 +120,7 @@ PRESETS = {
         "p1": (4, 32),
         "p2": (4, 64),
         "sampling_s": 0.15,
-        "timeout": 10.0,
+        "timeout": 5.0,
     },
     "default": {},
     "full": {

@@ -32,7 +32,8 @@ MIN_SAMPLES = 6  # from here on an interval of 95 % exists
 TIGHT_SAMPLES = 10
 MAX_SAMPLES = 100
 TIGHT = 0.01  # half an interval over its median, from which a median is good enough
-STEPS_BESIDE_SAMPLES = 3  # first step, calibration, warming
+STEPS_BESIDE_SAMPLES = 1  # the first step; calibrating and warming count only where steps are short
+SLOWER = 3  # how much slower than calibrated a step may become before that is a time-out
 BUDGET_FOR_SAMPLES = 0.5  # share of what is left of a time budget that goes into samples
 REFERENCE_S = 2e-7  # of the reference, for each element of Z
 MEMORY_SHARE = 0.6  # of the memory available at the start, a child's limit
@@ -321,16 +322,23 @@ class Sweep:
         return self.derived[key]
 
     def calibrate(self, run):
-        """How many steps a sample holds; too slow a step for the time-out ends the run here."""
+        """How many steps a sample holds; a run whose samples would overrun the time-out ends here."""
         found = self.ask(run, "calibrate")
-        run.step_s = found["step_s"]
+        run.step_s, run.samples = found["step_s"], found["samples"]
         run.found["inner_loops"] = found["inner_loops"]
+        need = run.spent_s + (MIN_SAMPLES - len(run.samples)) * run.step_s
+        if need > self.plan.timeout:
+            reason = f"a step takes {run.step_s:.2g} s; with {MIN_SAMPLES} samples it would take {need:.2g} s"
+            self.finish(run, "pruned", f"{reason}, more than the time-out of {self.plan.timeout:g} s")
+            return False
         return True
 
     def sample(self, run):
         """One sample."""
         start = time.monotonic()
-        run.samples.append(self.ask(run, "sample", inner_loops=run.found["inner_loops"], step_s=run.step_s))
+        loops = run.found["inner_loops"]
+        patience = SLOWER * MIN_SAMPLES * loops * run.step_s  # a run let in may find a noisy machine
+        run.samples.append(self.ask(run, "sample", allowance=patience, inner_loops=loops, step_s=run.step_s))
         run.sampling_s += time.monotonic() - start
         return True
 

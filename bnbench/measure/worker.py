@@ -5,6 +5,8 @@ Requests in the life of a cell: `load` samples the batch; `open` prepares the va
 times one sample; `close` says the peak of memory and lets go of everything.
 """
 
+import contextlib
+import ctypes
 import gc
 import math
 import os
@@ -48,8 +50,6 @@ class Worker:
         self.variant = self.batch = None
         reason = self.cls.unsupported(problem, regime)
         if not reason:
-            gc.collect()
-            self.baseline = resident_bytes()
             self.batch = sample_batch(problem, data)
             reset_peak()
         return reason
@@ -91,16 +91,20 @@ class Worker:
         return answers
 
     def calibrate(self) -> dict:
-        """How many steps a sample must hold, found on warm steps only."""
+        """How many steps a sample must hold, found on warm steps only, and how long a step took.
+
+        What a step that fills a sample alone took is a sample already, and said to be one.
+        """
         target = max(SAMPLE_S, RESOLUTIONS * time.get_clock_info("perf_counter").resolution)
         step = self.variant.step
         count, took = 1, timed(step, 1)
-        if took < LONG_STEP_S:
-            took = timed(step, 1)
+        if took >= LONG_STEP_S:
+            return {"inner_loops": 1, "step_s": took, "samples": [took]}
+        took = timed(step, 1)
         while took < target:
             count = min(100 * count, max(2 * count, math.ceil(1.1 * target * count / took))) if took > 0 else 2 * count
             took = timed(step, count)
-        return {"inner_loops": count, "step_s": took / count}
+        return {"inner_loops": count, "step_s": took / count, "samples": []}
 
     def sample(self, inner_loops: int, step_s: float) -> float:
         """Seconds a step, over one sample, after warm steps."""
@@ -109,11 +113,15 @@ class Worker:
         return timed(self.variant.step, inner_loops) / inner_loops
 
     def close(self) -> dict:
-        """Peak and baseline of resident memory in this cell, in bytes; the cell's arrays are let go."""
+        """Peak of resident memory in this cell, and what the worker holds without it, in bytes.
+
+        The cell's arrays are let go. What compilation left behind is in both, so their difference is the cell's.
+        """
         peak = max(self.peak, peak_bytes())
         self.variant = self.batch = None
         gc.collect()
-        return {"peak_bytes": peak, "baseline_bytes": self.baseline}
+        give_back()
+        return {"peak_bytes": peak, "baseline_bytes": min(peak, resident_bytes())}
 
     def pin(self, threads: int):
         """Hold BLAS, OpenMP and Numba to so many threads; again after each stage that may load a library."""
@@ -155,6 +163,13 @@ def _status_bytes(field):
             if line.startswith(field):
                 return 1024 * int(line.split()[1])
     raise OSError(f"/proc/self/status has no {field}")
+
+
+def give_back():
+    """Return freed memory to the system, where the allocator can."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # musl has no malloc_trim
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_bytes() -> int:

@@ -1,0 +1,23 @@
+"""Tracking of every variant's step: `pytest tests/benchmarks --benchmark-only --benchmark-autosave`."""
+
+import pytest
+
+import bnbench
+from bnbench.problem import Problem
+
+SIZES = ((10, 7, 4), (1000, 16, 16), (10_000, 32, 64))
+LARGEST_FOR_THE_INTERPRETER = 300_000  # N p1 p2
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: "x".join(map(str, sizes)))
+@pytest.mark.parametrize("name", list(bnbench.variants()))
+def test_step(benchmark, name, sizes):
+    problem = Problem(*sizes)
+    if name == "loops-python" and problem.work > LARGEST_FOR_THE_INTERPRETER:
+        pytest.skip("a step of the interpreter's loops takes seconds at this size")
+    variant = bnbench.variants()[name]()
+    variant.prepare(problem.sample(), problem)
+    for _ in range(3):  # compiled and warm before anything is timed
+        variant.step()
+    benchmark.extra_info.update(N=problem.N, p1=problem.p1, p2=problem.p2)
+    benchmark(variant.step)

@@ -1,0 +1,33 @@
+"""Fixtures: the command line as a user calls it, and plug-ins loaded once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).parent / "plugins"
+BUILT_IN = ("loops-python", "loops-numba", "loops-numba-parallel", "matrix-numpy", "matrix-numba")
+
+
+def bnbench(*arguments, timeout=300, cwd=None):
+    """Run `python -m bnbench` and return the finished process."""
+    return subprocess.run(
+        [sys.executable, "-m", "bnbench", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=cwd,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def wrong():
+    """The module of wrong derivations."""
+    from bnbench.variants import load_plugin
+
+    load_plugin(PLUGINS / "wrong.py")
+    return sys.modules["bnbench_plugin_wrong"]

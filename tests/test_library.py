@@ -1,0 +1,177 @@
+"""The library call: right in every convention, careful with its input, and its errors name what was wrong."""
+
+import numpy as np
+import pytest
+from conftest import BUILT_IN
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import bnbench
+from bnbench.problem import ACTIVATIONS, NORMALIZATIONS, Problem
+from bnbench.reference import reference
+from bnbench.validation import judge, plain
+
+SMOOTH = ("sigmoid", "tanh", "gaussian", "identity")
+
+
+def loss_of(batch, **conventions):
+    return bnbench.gradients(*batch, **conventions).loss
+
+
+@given(seed=st.integers(0, 2**20), activation=st.sampled_from(SMOOTH), normalization=st.sampled_from(NORMALIZATIONS))
+@settings(max_examples=30, deadline=None)
+def test_gradients_are_the_slopes_of_the_loss(seed, activation, normalization):
+    """Central differences of the loss itself: no formula is shared with what is tested."""
+    problem = Problem(12, 3, 2, activation, normalization, ddof=1, eps=0.1, seed=seed)
+    batch = problem.sample()
+    conventions = {"activation": activation, "normalization": normalization, "ddof": 1, "eps": 0.1}
+    found = bnbench.gradients(*batch, **conventions)
+    rng = np.random.default_rng(seed)
+    for name, gradient in (("G1", found.dG1), ("gamma", found.dgamma), ("beta", found.dbeta), ("G2", found.dG2)):
+        if gradient is None:
+            continue
+        h = 1e-5 * rng.standard_normal(gradient.shape)
+        up, down = (loss_of(batch._replace(**{name: getattr(batch, name) + s * h}), **conventions) for s in (1, -1))
+        assert (up - down) / 2 == pytest.approx(np.sum(gradient * h), rel=1e-5, abs=1e-13), name
+
+
+@given(seed=st.integers(0, 2**20), name=st.sampled_from(BUILT_IN), eps=st.sampled_from([0.0, 1e-5, 0.5]))
+@settings(max_examples=40, deadline=None)
+def test_identities_hold(seed, name, eps):
+    """MATH.md's identities, none of which the validation uses: shifts, permutations, scale (in)variance."""
+    batch = Problem(15, 4, 3, "tanh", eps=eps, seed=seed).sample()
+    options = {"variant": name, "activation": "tanh", "eps": eps}
+    found = bnbench.gradients(*batch, **options)
+    s2 = (batch.X @ batch.G1).var(axis=0) + eps
+    along = (batch.G1 * found.dG1).sum(axis=0)
+    np.testing.assert_allclose(along, batch.gamma * found.dgamma * eps / s2, rtol=1e-9, atol=1e-13)
+    shifted = bnbench.gradients(batch.X + np.arange(4.0), *batch[1:], **options)
+    rows, nodes = np.random.default_rng(seed).permutation(15), np.array([2, 0, 1])
+    permuted = bnbench.gradients(
+        batch.X[rows],
+        batch.y[rows],
+        batch.G1[:, nodes],
+        batch.gamma[nodes],
+        batch.beta[nodes],
+        batch.G2[nodes],
+        **options,
+    )
+    for field in ("dG1", "dgamma", "dbeta", "dG2"):
+        value = getattr(found, field)
+        np.testing.assert_allclose(getattr(shifted, field), value, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(getattr(permuted, field), value[..., nodes], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("regime", ["fresh", "fixed"])
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_prepared_gradients_follow_the_parameters(name, regime):
+    """A training loop: new parameters in each call, earlier answers left alone, X neither copied back nor changed."""
+    problem = Problem(40, 3, 4, ddof=1, eps=0.2, seed=1)
+    batch = problem.sample()._replace(X=problem.sample().X + 100)
+    X = batch.X.copy()
+    prepared = bnbench.prepare(batch.X, batch.y, 4, variant=name, regime=regime, ddof=1, eps=0.2)
+    kept = []
+    for seed in range(3):
+        other = Problem(40, 3, 4, ddof=1, eps=0.2, seed=seed).sample()
+        now = other._replace(X=batch.X, y=batch.y)
+        answer = prepared.gradients(*now[2:])
+        kept.append((now, answer, [np.copy(part) for part in answer]))
+    for now, answer, copies in kept:
+        assert judge(plain(answer), reference(now, problem), problem).valid
+        assert all(np.array_equal(part, copy) for part, copy in zip(answer, copies, strict=True))
+    assert np.array_equal(X, batch.X)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_corner_sizes(name):
+    """N = 2, one input, one node, fewer rows than inputs, a constant column; each with both normalizations."""
+    for sizes in ((2, 1, 1), (3, 9, 2), (1, 2, 3), (5, 2, 1)):
+        for normalization in NORMALIZATIONS:
+            problem = Problem(*sizes, normalization=normalization, seed=2)
+            batch = problem.sample()
+            batch.X[:, 0] = 3.5
+            answer = bnbench.gradients(*batch, variant=name, normalization=normalization)
+            assert judge(plain(answer), reference(batch, problem), problem).valid, (sizes, normalization)
+
+
+def test_integers_and_lists_are_taken_as_numbers():
+    batch = Problem(6, 2, 2).sample()
+    X = np.round(4 * batch.X)
+    whole = bnbench.gradients(X.astype(int), *batch[1:])
+    listed = bnbench.gradients(X.tolist(), batch.y.tolist(), *batch[2:])
+    assert np.array_equal(whole.dG1, bnbench.gradients(X, *batch[1:]).dG1)
+    assert np.array_equal(whole.dG1, listed.dG1)
+
+
+def test_errors_name_the_array():
+    batch = Problem(6, 3, 2).sample()
+    nan = batch.X.copy()
+    nan[2, 1] = np.nan
+    zero = batch.G1.copy()
+    zero[:, 1] = 0
+    cases = [
+        ({"X": nan}, {}, r"X\[2, 1\] is nan"),
+        ({"gamma": np.array([1, np.inf])}, {}, r"gamma\[1\] is inf"),
+        ({"X": batch.X[0]}, {}, "X has shape"),
+        ({"y": batch.y[:4]}, {}, "y has shape"),
+        ({"G1": batch.G1.T}, {}, "G1 has shape"),
+        ({"G2": batch.G2[:1]}, {}, "G2 has shape"),
+        ({"beta": None}, {}, "beta is None"),
+        ({"beta": batch.beta.astype(np.float32)}, {}, "beta is float32 and X is float64"),
+        ({"y": batch.y.astype(complex)}, {}, "y is of dtype complex128"),
+        ({}, {"ddof": 6}, "N is 6 with ddof 6"),
+        ({}, {"ddof": -1}, "ddof is -1"),
+        ({}, {"eps": -1e-9}, "eps is -1e-09"),
+        ({}, {"activation": "swish"}, "activation is 'swish'"),
+        ({}, {"variant": "magic"}, "variant is 'magic'"),
+        ({}, {"normalization": "none"}, "gamma is given"),
+        ({"G1": zero}, {"eps": 0}, "column 1 of X G1 has zero variance"),
+        ({"X": np.ones((6, 3)) / 3}, {"eps": 0}, "column 0 of X G1 has zero variance"),
+    ]
+    for arrays, options, message in cases:
+        with pytest.raises(ValueError, match=message):
+            bnbench.gradients(*batch._replace(**arrays), **options)
+
+
+def test_problem_errors_name_the_field():
+    for fields, message in [
+        ({"N": -1}, "N is -1"),
+        ({"p1": 0}, "p1 is 0"),
+        ({"p2": 2.5}, "p2 is 2.5"),
+        ({"N": True}, "N is True"),
+        ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"eps": float("nan")}, "eps is nan"),
+        ({"activation": "elu"}, "activation is 'elu'; allowed are relu, sigmoid"),
+        ({"normalization": "layer"}, "normalization is 'layer'"),
+        ({"ddof": 10}, "N is 10 with ddof 10"),
+        ({"seed": -3}, "seed is -3"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            Problem(**({"N": 10, "p1": 2, "p2": 2} | fields))
+
+
+def test_sample_is_seeded_and_leads():
+    """The same seed gives the same numbers, and a smaller N the leading rows of a larger one."""
+    small, large = Problem(5, 3, 2, seed=4).sample(), Problem(50, 3, 2, seed=4).sample()
+    assert np.array_equal(small.X, large.X[:5])
+    assert np.array_equal(small.y, large.y[:5])
+    assert np.array_equal(small.G1, large.G1)
+    assert not np.array_equal(small.G1, Problem(5, 3, 2, seed=5).sample().G1)
+    assert all(a.dtype == np.float32 for a in Problem(5, 3, 2, dtype="float32").sample())
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_variants_are_right_in_both_regimes_and_dtypes(name, activation, normalization):
+    for dtype in ("float64", "float32") if activation in ("relu", "tanh") else ("float64",):
+        problem = Problem(300, 6, 5, activation, normalization, ddof=2, eps=0.1, dtype=dtype, seed=9)
+        batch = problem.sample()
+        known = reference(batch, problem)
+        for regime in ("fresh", "fixed"):
+            variant = bnbench.variants()[name]()
+            variant.prepare(batch, problem, regime)
+            variant.step()
+            variant.step()  # buffers are written anew, not added to
+            verdict = judge(plain(variant.result()), known, problem)
+            assert verdict.valid, (regime, verdict.reason)

@@ -1,0 +1,149 @@
+"""The oracle against an independent evaluation in 60 digits, and its accounts of errors and kinks."""
+
+import mpmath
+import numba
+import numpy as np
+import pytest
+
+from bnbench.problem import ACTIVATIONS, Gradients, Problem
+from bnbench.reference import oracle, reference
+
+DIGITS = 60
+ACTIVATE = {
+    "relu": (lambda b: max(b, mpmath.mpf(0)), lambda b: mpmath.mpf(b > 0)),
+    "sigmoid": (lambda b: 1 / (1 + mpmath.exp(-b)), lambda b: 1 / (2 + mpmath.exp(b) + mpmath.exp(-b))),
+    "tanh": (mpmath.tanh, lambda b: mpmath.sech(b) ** 2),
+    "gaussian": (lambda b: mpmath.exp(-b * b / 2), lambda b: -b * mpmath.exp(-b * b / 2)),
+    "identity": (lambda b: b, lambda b: mpmath.mpf(1)),
+}
+
+
+def exact(batch, problem):
+    """The gradients in 60 digits by the chain rule, node by node, through the full Jacobian of (Z - μ)/s.
+
+    Not MATH.md's closed dZ: ∂X̂_mj/∂Z_ij = ([m=i] - 1/N)/s_j - (Z_ij - μ_j)(Z_mj - μ_j)/((N - ddof) s_j³).
+    """
+    X, y, G1, gamma, beta, G2 = (None if a is None else a.astype(float).tolist() for a in batch)
+    N, p1, p2, mp = problem.N, problem.p1, problem.p2, mpmath.mpf
+    a, da = ACTIVATE[problem.activation]
+    free, eps, normalize = problem.N - problem.ddof, mp(problem.eps), problem.normalization == "batch"
+    rows, columns = range(N), range(p2)
+    Z = [[mpmath.fsum(mp(X[i][k]) * G1[k][j] for k in range(p1)) for j in columns] for i in rows]
+    mu = [mpmath.fsum(Z[i][j] for i in rows) / N for j in columns]
+    s = [mpmath.sqrt(mpmath.fsum((Z[i][j] - mu[j]) ** 2 for i in rows) / free + eps) for j in columns]
+    if normalize:
+        Xhat = [[(Z[i][j] - mu[j]) / s[j] for j in columns] for i in rows]
+        B = [[gamma[j] * Xhat[i][j] + beta[j] for j in columns] for i in rows]
+    else:
+        B = Z
+    A = [[a(b) for b in row] for row in B]
+    e = [y[i] - mpmath.fsum(A[i][j] * G2[j] for j in columns) for i in rows]
+    S = [[-2 * e[i] * G2[j] * da(B[i][j]) / N for j in columns] for i in rows]
+    dG2 = [-2 * mpmath.fsum(A[i][j] * e[i] for i in rows) / N for j in columns]
+    loss = mpmath.fsum(r * r for r in e) / N
+    if not normalize:
+        dG1 = [[mpmath.fsum(X[i][k] * S[i][j] for i in rows) for j in columns] for k in range(p1)]
+        return Gradients(loss, dG1, None, None, dG2)
+    dZ = [[mp(0)] * p2 for _ in rows]
+    for j in columns:
+        for i in rows:
+            dZ[i][j] = mpmath.fsum(
+                S[m][j]
+                * gamma[j]
+                * ((mp(m == i) - mp(1) / N) / s[j] - (Z[i][j] - mu[j]) * (Z[m][j] - mu[j]) / (free * s[j] ** 3))
+                for m in rows
+            )
+    dG1 = [[mpmath.fsum(X[i][k] * dZ[i][j] for i in rows) for j in columns] for k in range(p1)]
+    dgamma = [mpmath.fsum(S[i][j] * Xhat[i][j] for i in rows) for j in columns]
+    dbeta = [mpmath.fsum(S[i][j] for i in rows) for j in columns]
+    return Gradients(loss, dG1, dgamma, dbeta, dG2)
+
+
+def distances(found, known):
+    """|reference - exact| entry by entry, as float64 arrays."""
+    result = []
+    for high, low, true in zip(found.high, found.low, known, strict=True):
+        if true is None:
+            continue
+        triples = zip(np.ravel(high), np.ravel(low), np.ravel(np.array(true, dtype=object)), strict=True)
+        result.append(np.array([float(abs(mpmath.mpf(h) + mpmath.mpf(l) - t)) for h, l, t in triples]))
+    return result
+
+
+@pytest.mark.parametrize("normalization", ["batch", "none"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_reference_encloses_the_exact_gradient(activation, normalization):
+    with mpmath.workdps(DIGITS):
+        for seed, (N, p1, p2, ddof, eps, offset) in enumerate(
+            [(2, 1, 1, 0, 1e-5, 0), (7, 3, 4, 1, 0.0, 0), (12, 2, 3, 2, 0.5, 1e4), (5, 7, 2, 0, 1e-3, -30)]
+        ):
+            problem = Problem(N, p1, p2, activation, normalization, ddof, eps, seed=seed)
+            batch = problem.sample()
+            batch = batch._replace(X=batch.X + (offset if normalization == "batch" else 0.01 * offset))
+            found = reference(batch, problem)
+            known = exact(batch, problem)
+            for name, error, bound, size in zip(
+                [n for n, value in zip(Gradients._fields, known, strict=True) if value is not None],
+                distances(found, known),
+                [b for b in found.bound if b is not None],
+                [h for h in found.high if h is not None],
+                strict=True,
+            ):
+                assert (error <= np.ravel(bound)).all(), (problem, name, error, bound)
+                terms = np.linalg.norm(size) + 1e-300
+                if offset == 0:
+                    assert np.linalg.norm(bound) < 1e-20 * terms or np.linalg.norm(size) < 1e-10, (problem, name)
+
+
+def test_blocks_and_threads_change_no_bit(monkeypatch):
+    problem = Problem(5000, 5, 3, activation="tanh", dtype="float32", seed=3)
+    batch = problem.sample()
+    whole = reference(batch, problem)
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    single = reference(batch, problem)
+    numba.set_num_threads(before)
+    monkeypatch.setattr(oracle, "Z_BYTES_KEPT", 0)
+    recomputed = reference(batch, problem)
+    for other in (single, recomputed):
+        for name in Gradients._fields:
+            assert np.array_equal(getattr(whole.high, name), getattr(other.high, name)), name
+            assert np.array_equal(getattr(whole.low, name), getattr(other.low, name)), name
+            assert np.array_equal(getattr(whole.allowed, name), getattr(other.allowed, name)), name
+
+
+def kinked(flip):
+    """A float64 problem with one B_ij within rounding of 0, moved by `flip` to either side of it."""
+    problem = Problem(6, 2, 2, eps=0.3, ddof=1, seed=5)
+    batch = problem.sample()
+    Z = batch.X @ batch.G1
+    Xhat = (Z - Z.mean(0)) / np.sqrt(((Z - Z.mean(0)) ** 2).sum(0) / 5 + 0.3)
+    beta = batch.beta.copy()
+    beta[1] = -batch.gamma[1] * Xhat[4, 1] + flip
+    return batch._replace(beta=beta), problem
+
+
+def test_kink_allowance_is_what_a_flip_moves():
+    """Both sides of a kink are right for each other's data, by the kink allowance and by nothing wider."""
+    (above, problem), (below, _) = kinked(1e-16), kinked(-1e-16)
+    one, other = reference(above, problem), reference(below, problem)
+    assert one.ambiguous == other.ambiguous == 1
+    for name in ("dG1", "dgamma", "dbeta"):
+        moved = np.abs(getattr(one.high, name) - getattr(other.high, name))
+        kink = getattr(one.kink, name)
+        assert moved.max() > 1e-3
+        np.testing.assert_allclose(kink, moved, rtol=1e-9, atol=1e-13)
+        rounding = getattr(one.allowed, name) - kink
+        assert (rounding < 1e-11).all()
+    clear = reference(kinked(1e-6)[0], problem)
+    assert clear.ambiguous == 0
+    assert not clear.kink.dG1.any()
+
+
+def test_float32_allowance_is_five_hundred_million_times_wider():
+    """The tolerance scales with the dtype's rounding unit and with nothing else."""
+    wide = Problem(50, 4, 3, activation="tanh", dtype="float32", seed=1)
+    narrow = Problem(50, 4, 3, activation="tanh", dtype="float64", seed=1)
+    batch = wide.sample()
+    ratio = reference(batch, wide).allowed.dG1 / reference(batch, narrow).allowed.dG1
+    np.testing.assert_allclose(ratio, 2.0**29, rtol=1e-2)

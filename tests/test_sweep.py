@@ -1,0 +1,425 @@
+"""The sweep as a user runs it: a process, its files, its exit code, and what it does when things go wrong."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas
+import psutil
+import pytest
+from conftest import BUILT_IN, PLUGINS, bnbench
+
+from bnbench import store
+
+CONTRACT = [
+    "variant",
+    "family",
+    "device",
+    "N",
+    "p1",
+    "p2",
+    "dtype",
+    "activation",
+    "normalization",
+    "threads",
+    "regime",
+    "status",
+    "reason",
+    "median_s",
+    "ci_low_s",
+    "ci_high_s",
+    "samples",
+    "inner_loops",
+    "compile_s",
+    "prepare_s",
+    "peak_bytes",
+    "gflops",
+    "limit_s",
+    "limit_fraction",
+    "max_error_ratio",
+]
+FAULTS = {
+    "raises": ("failed", "ArithmeticError: the plug-in gave up"),
+    "exits": ("crashed", "exited with status 3"),
+    "exits-hard": ("crashed", "exited with status 4"),
+    "segfaults": ("crashed", "SIGSEGV"),
+    "allocates": ("out-of-memory", ""),
+    "hangs": ("timeout", "time-out"),
+    "gives-none": ("invalid", "returned None"),
+    "gives-four": ("invalid", "returned 4 values"),
+    "gives-nan": ("invalid", "dbeta is not finite (1 of 3"),
+    "misses-one": ("invalid", "dgamma is missing"),
+    "one-is-none": ("invalid", "dgamma is None"),
+    "transposes": ("invalid", "dG1 has shape (3, 2)"),
+    "wrong-dtype": ("invalid", "dG2 is of dtype"),
+    "gives-text": ("invalid", "dG2 is a str"),
+}
+
+
+def statuses(folder):
+    return {(r["variant"], r["N"], r["p1"], r["p2"]): r["status"] for r in store.read_journal(folder)[0]}
+
+
+def children_of(pid):
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_a_sweep_writes_what_the_contract_says(tmp_path):
+    out = tmp_path / "run"
+    done = bnbench(
+        "sweep", "--N", "10,100,1000", "--p1", "1,5", "--p2", "3", "--dtype", "float64,float32", "--regime",
+        "fresh,fixed", "--variants", "loops-numba,matrix-numpy", "--sampling", "0.02", "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    summary = pandas.read_csv(out / "summary.csv")
+    assert list(summary.columns[: len(CONTRACT)]) == CONTRACT
+    assert len(summary) == 3 * 2 * 2 * 2 * 2
+    assert (summary["status"] == "ok").all()
+    assert (summary["max_error_ratio"] < 1).all()
+    assert (summary["samples"] >= 6).all()
+    assert (summary["ci_low_s"] <= summary["median_s"]).all()
+    assert (summary["median_s"] <= summary["ci_high_s"]).all()
+    assert (summary["median_s"] * summary["inner_loops"] > 4e-3).all()
+    compiled = summary[(summary["variant"] == "loops-numba") & (summary["compile_s"] > 0.3)]
+    assert len(compiled) == 2, "compiled once for each dtype, whatever the regime"
+    for name in ("environment.json", "journal.jsonl", "summary.md", "report.html"):
+        assert (out / name).stat().st_size > 0
+    assert {path.suffix for path in (out / "plots").iterdir()} == {".png", ".svg"}
+    for record in store.read_journal(out)[0]:
+        assert all(count <= 2 for count in record["threads_in_force"].values())
+    for table in out.glob("*.json*"):
+        assert os.getcwd() not in table.read_text()
+        assert str(tmp_path) not in table.read_text()
+    before = (out / "summary.csv").read_text()
+    (out / "summary.csv").unlink()
+    assert bnbench("report", out).returncode == 0
+    assert (out / "summary.csv").read_text() == before
+
+
+def test_faults_cost_their_cell_and_nothing_else(tmp_path):
+    out = tmp_path / "run"
+    done = bnbench(
+        "sweep", "--plugin", PLUGINS / "faults.py", "--variants", ",".join([*FAULTS, "matrix-numpy"]),
+        "--N", "20,300", "--p1", "2", "--p2", "3", "--sampling", "0.01", "--timeout", "15", "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    records = {(r["variant"], r["N"]): r for r in store.read_journal(out)[0]}
+    assert len(records) == 2 * (len(FAULTS) + 1)
+    for name, (status, reason) in FAULTS.items():
+        assert records[name, 20]["status"] == "ok", records[name, 20]
+        assert (records[name, 300]["status"], reason in records[name, 300]["reason"]) == (status, True), records[
+            name, 300
+        ]
+        assert "\n" not in records[name, 300]["reason"]
+    assert records["matrix-numpy", 300]["status"] == "ok"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_wrong_derivations_are_invalid_at_every_size(tmp_path, wrong, dtype):
+    """Through the whole house: the cell hides some of these mistakes, the derivation check none."""
+    names = ["wrong-" + mistake.replace("/", "") for mistake in wrong.MISTAKES]
+    done = bnbench(
+        "verify", "--plugin", PLUGINS / "wrong.py", "--variants", ",".join([*names, "matrix-numpy"]), "--json",
+        "--N", "10,100,1000,10000,100000", "--p1", "4", "--p2", "16", "--dtype", dtype, "--activation", "relu",
+        "--normalization", "batch", "--regime", "fresh",
+    )  # fmt: skip
+    assert done.returncode == 1
+    rows = json.loads(done.stdout)
+    assert len(rows) == 5 * (len(names) + 1)
+    for row in rows:
+        expected = "ok" if row["variant"] == "matrix-numpy" else "invalid"
+        assert row["status"] == expected, row
+        assert expected == "ok" or row["reason"].startswith("derivation check"), row
+
+
+def test_timing_is_true(tmp_path):
+    """Steps of a known length are reported at that length; a slow first call is compile time and nothing else."""
+    out = tmp_path / "run"
+    done = bnbench(
+        "sweep", "--plugin", PLUGINS / "clocks.py", "--variants", "spin-2ms,spin-50us,slow-first",
+        "--N", "50", "--p1", "3", "--p2", "2", "--sampling", "1", "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = pandas.read_csv(out / "summary.csv").set_index("variant")
+    print(rows[["median_s", "compile_s"]])
+    assert rows.median_s["spin-2ms"] == pytest.approx(2e-3, rel=0.02)
+    assert rows.median_s["spin-50us"] == pytest.approx(50e-6, rel=0.05)
+    assert rows.median_s["slow-first"] == pytest.approx(2e-3, rel=0.02)
+    assert rows.compile_s["slow-first"] == pytest.approx(3, rel=0.02)
+
+
+SMALL = (
+    "--N", "10,20,40,80", "--p1", "2,3", "--p2", "2,3", "--variants", "loops-python,matrix-numpy", "--sampling", "0.02",
+)  # fmt: skip
+
+
+def test_killed_and_resumed_is_as_undisturbed(tmp_path):
+    """kill -9 at ten random moments, --resume after each: the same records, none twice, no process left behind."""
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    started = time.monotonic()
+    assert bnbench("sweep", *SMALL, "--out", whole).returncode == 0
+    length = time.monotonic() - started
+    moments = random.Random(7)
+    kept = []
+    for _ in range(10):
+        command = [sys.executable, "-m", "bnbench", "sweep", *SMALL, "--resume", "--out", str(out)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(0.1, 1.0) * length)
+        below = children_of(process.pid)
+        process.kill()
+        process.wait()
+        _, alive = psutil.wait_procs(below, timeout=5)
+        assert not alive
+        kept.append(len(store.read_journal(out)[0]) if (out / store.JOURNAL).exists() else 0)
+    print(f"records after each kill: {kept}")
+    assert kept == sorted(kept)
+    done = bnbench("sweep", *SMALL, "--resume", "--out", out)
+    assert done.returncode == 0, done.stderr
+    records = [store.key(r) for r in store.read_journal(out)[0]]
+    assert len(records) == len(set(records))
+    assert set(records) == {store.key(r) for r in store.read_journal(whole)[0]}
+    assert statuses(out) == statuses(whole)
+    again = (out / store.JOURNAL).read_bytes()
+    assert bnbench("sweep", *SMALL, "--resume", "--out", out).returncode == 0
+    assert (out / store.JOURNAL).read_bytes() == again
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_ends_within_two_seconds(tmp_path, name):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "bnbench", "sweep", "--out", str(out), "--variants", "loops-python,loops-numba"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (
+        (out / store.JOURNAL).exists() and (out / store.JOURNAL).read_bytes().count(b"\n") >= 5
+    ):
+        time.sleep(0.05)
+    below = children_of(process.pid)
+    assert len(below) >= 3
+    started = time.monotonic()
+    process.send_signal(getattr(signal, name))
+    _, words = process.communicate(timeout=20)
+    took = time.monotonic() - started
+    print(f"{name}: {took:.2f} s")
+    assert process.returncode == 130
+    assert took < 2
+    assert "--resume" in words
+    assert "Traceback" not in words
+    records, remarks = store.read_journal(out)
+    assert len(records) >= 5
+    assert not remarks
+    assert not psutil.wait_procs(below, timeout=1)[1]
+
+
+def wrong_input(tmp_path):
+    """Command lines that are wrong, and a word that their one line must hold."""
+    bad = tmp_path / "bad.toml"
+    bad.write_text("N = [1,\n")
+    unknown = tmp_path / "unknown.toml"
+    unknown.write_text("rows = 3\n")
+    kind = tmp_path / "kind.toml"
+    kind.write_text('N = ["many"]\n')
+    syntax = tmp_path / "syntax.py"
+    syntax.write_text("def broken(:\n")
+    empty = tmp_path / "empty.py"
+    empty.write_text("x = 1\n")
+    file = tmp_path / "file"
+    file.write_text("")
+    table = pandas.DataFrame({"a": [1.0, 2, 3], "b": [3, 1, 2], "town": ["x", "y", "z"], "gap": [1, np.nan, 2]})
+    table.to_csv(tmp_path / "text.csv", index=False)
+    table[["a", "b", "gap"]].to_parquet(tmp_path / "gap.parquet")
+    table[["a", "b"]].assign(c=[1, np.inf, 2]).to_csv(tmp_path / "infinite.csv", index=False)
+    table[["a", "b"]].to_csv(tmp_path / "good.csv", index=False)
+    np.save(tmp_path / "flat.npy", np.ones(4))
+    np.save(tmp_path / "nan.npy", np.array([[1, np.nan], [2, 3]]))
+    return [
+        (["--variants", "loops-magic"], "loops-magic"),
+        (["--N", "-5"], "-5"),
+        (["--N", "10,x"], "'x'"),
+        (["--N", "10,,20"], "--N"),
+        (["--N", "2", "--ddof", "2"], "ddof 2"),
+        (["--p1", "0"], "p1 is 0"),
+        (["--eps", "-1"], "eps is -1"),
+        (["--eps", "nan"], "eps is nan"),
+        (["--activation", "swish"], "swish"),
+        (["--dtype", "float16"], "float16"),
+        (["--regime", "warm"], "warm"),
+        (["--threads", "0"], "threads is 0"),
+        (["--threads", "100000"], "100000"),
+        (["--timeout", "0"], "timeout is 0"),
+        (["--time-budget", "soon"], "soon"),
+        (["--preset", "huge"], "huge"),
+        (["--config", tmp_path / "none.toml"], "none.toml"),
+        (["--config", bad], "not TOML"),
+        (["--config", unknown], "rows"),
+        (["--config", kind], "many"),
+        (["--plugin", tmp_path / "none.py"], "none.py"),
+        (["--plugin", syntax], "SyntaxError"),
+        (["--plugin", empty], "registers no variant"),
+        (["--out", file / "below"], "cannot be written"),
+        (["--resume"], "--out"),
+        (["--bogus"], "--bogus"),
+        (["--target", "a"], "--data"),
+        (["--data", tmp_path / "good.csv"], "target"),
+        (["--data", tmp_path / "good.csv", "--target", "c"], "'c'"),
+        (["--data", tmp_path / "good.csv", "--target", "a", "--p1", "3"], "--p1"),
+        (["--data", tmp_path / "good.csv", "--target", "a", "--N", "4"], "3 rows"),
+        (["--data", tmp_path / "none.csv", "--target", "a"], "not there"),
+        (["--data", tmp_path / "text.csv", "--target", "a"], "'town'"),
+        (["--data", tmp_path / "gap.parquet", "--target", "a"], "1 missing values (first in row 2)"),
+        (["--data", tmp_path / "infinite.csv", "--target", "a"], "infinite"),
+        (["--data", tmp_path / "flat.npy", "--target", "0"], "no matrix"),
+        (["--data", tmp_path / "nan.npy", "--target", "1"], "missing values"),
+        (["--data", file, "--target", "a"], ".csv"),
+    ]
+
+
+def test_wrong_input_is_one_line_and_exit_code_2(tmp_path):
+    for number, (arguments, word) in enumerate(wrong_input(tmp_path)):
+        out = tmp_path / f"out{number}"
+        flags = arguments if "--out" in arguments or "--resume" in arguments else [*arguments, "--out", out]
+        done = bnbench("sweep", *flags, cwd=tmp_path)
+        lines = done.stderr.strip().split("\n")
+        assert (done.returncode, len(lines), done.stdout) == (2, 1, ""), (arguments, done)
+        assert word in lines[0], (arguments, lines)
+        assert not out.exists()
+        assert not (tmp_path / "results").exists()
+    if os.getuid() != 0:  # root may write anywhere
+        sealed = tmp_path / "sealed"
+        sealed.mkdir(mode=0o500)
+        done = bnbench("sweep", "--out", sealed / "run")
+        assert (done.returncode, "cannot be written" in done.stderr) == (2, True)
+    for arguments in ([], ["report"], ["report", tmp_path / "none"], ["dance"], ["list", "--plugin", "none.py"]):
+        done = bnbench(*arguments, cwd=tmp_path)
+        assert (done.returncode, len(done.stderr.strip().split("\n"))) == (2, 1), done
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "npy"])
+def test_a_real_table_is_swept_by_leading_rows(tmp_path, suffix):
+    rng = np.random.default_rng(0)
+    table = pandas.DataFrame(rng.normal(50, 9, (64, 4)).round(3), columns=["w", "x", "y", "z"])
+    table["flag"] = rng.integers(0, 2, 64).astype(bool)
+    path, target = tmp_path / f"table.{suffix}", "y"
+    if suffix == "csv":
+        table.to_csv(path, index=False)
+    elif suffix == "parquet":
+        table.to_parquet(path)
+    else:
+        np.save(path, table.to_numpy(float))
+        target = 2
+    out = tmp_path / "run"
+    arguments = ["sweep", "--data", path, "--target", target, "--p2", "3", "--variants", "matrix-numpy", "--sampling"]
+    done = bnbench(*arguments, "0.01", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert [key[1:3] for key in statuses(out)] == [(10, 4), (64, 4)]
+    if suffix == "csv":
+        table.iloc[:, ::-1].to_csv(path, index=False)
+        done = bnbench(*arguments, "0.01", "--out", out, "--resume")
+        assert (done.returncode, "data_digest" in done.stderr) == (2, True)
+
+
+def test_a_table_reaches_the_variant(tmp_path):
+    """The rows that the variant sees are the table's leading rows, the target left out of X."""
+    table = pandas.DataFrame({"a": [1.0, 2, 3, 4], "t": [5.0, 6, 7, 8], "b": [9.0, 8, 7, 5]})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "look.py").write_text(
+        "import bnbench, numpy as np\n"
+        "from bnbench import gradients\n"
+        "@bnbench.variant('look', family='matrix')\n"
+        "def step(X, y, *p, **conventions):\n"
+        "    if len(y) == 3:\n"
+        "        assert X.tolist() == [[1, 9], [2, 8], [3, 7]] and y.tolist() == [5, 6, 7]\n"
+        "        raise LookupError('seen')\n"
+        "    return gradients(X, y, *p, **conventions)\n"
+    )
+    out = tmp_path / "run"
+    bnbench(
+        "sweep", "--data", tmp_path / "t.csv", "--target", "t", "--N", "3", "--p2", "2", "--plugin",
+        tmp_path / "look.py", "--variants", "look", "--out", out,
+    )  # fmt: skip
+    assert store.read_journal(out)[0][0]["reason"] == "LookupError: seen"
+
+
+def test_time_budget_prunes_what_does_not_fit(tmp_path):
+    out = tmp_path / "run"
+    started = time.monotonic()
+    done = bnbench(
+        "sweep", "--N", "10,100,1000,10000,100000", "--p1", "8", "--p2", "8", "--variants", "loops-python",
+        "--time-budget", "6", "--out", out,
+    )  # fmt: skip
+    took = time.monotonic() - started
+    assert done.returncode == 0
+    records = store.read_journal(out)[0]
+    assert [r["N"] for r in records] == [10, 100, 1000, 10_000, 100_000]
+    assert records[0]["status"] == "ok"
+    assert records[-1]["status"] == "pruned"
+    assert "would take" in records[-1]["reason"] or "time budget" in records[-1]["reason"]
+    assert took < 6 + 20, "the budget, and the start and the report beside it"
+
+
+def test_a_timed_out_variant_is_not_tried_at_larger_cells(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import time, bnbench\n"
+        "from bnbench import gradients\n"
+        "@bnbench.variant('slow', family='loops')\n"
+        "def step(X, *others, **conventions):\n"
+        "    time.sleep(0 if len(X) < 50 or X.shape[1] > 4 else 60)\n"
+        "    return gradients(X, *others, **conventions)\n"
+    )
+    out = tmp_path / "run"
+    done = bnbench(
+        "sweep", "--plugin", tmp_path / "slow.py", "--variants", "slow", "--N", "10,50,100", "--p1", "2,8", "--p2",
+        "2", "--timeout", "1.5", "--sampling", "0.01", "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 0
+    found = {key[1:3]: status for key, status in statuses(out).items()}
+    assert found == {
+        (10, 2): "ok", (10, 8): "ok", (50, 2): "timeout", (50, 8): "pruned", (100, 2): "pruned", (100, 8): "pruned",
+    }  # fmt: skip
+
+
+def test_config_and_flags_agree(tmp_path):
+    """A file says what flags say, and flags win over it."""
+    config = tmp_path / "c.toml"
+    config.write_text(
+        'preset = "quick"\nN = [7, 9]\np1 = 2\np2 = [2]\nvariants = ["matrix-numpy"]\nsampling_s = 0.01\n'
+    )
+    out = tmp_path / "run"
+    assert bnbench("sweep", "--config", config, "--N", "8", "--out", out).returncode == 0
+    assert list(statuses(out)) == [("matrix-numpy", 8, 2, 2)]
+
+
+def test_list_and_doctor_answer_in_json(tmp_path):
+    rows = json.loads(bnbench("list", "--json").stdout)
+    assert [row["name"] for row in rows] == list(BUILT_IN)
+    assert all(row["available"] and row["description"] for row in rows)
+    found = json.loads(bnbench("doctor", "--json").stdout)
+    assert found["machine"]["processors"] >= 1
+    assert isinstance(found["warnings"], list)
+    plugged = json.loads(bnbench("list", "--json", "--plugin", PLUGINS / "clocks.py").stdout)
+    assert [row["name"] for row in plugged[-3:]] == ["spin-2ms", "spin-50us", "slow-first"]
+
+
+def test_an_entry_point_is_a_plugin(tmp_path):
+    """An installed distribution that names its module under bnbench.variants is found, here and in workers."""
+    shutil.copy(PLUGINS / "clocks.py", tmp_path / "their_clocks.py")
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[bnbench.variants]\nclocks = their_clocks\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "bnbench", "verify", "--N", "9", "--p1", "2", "--p2", "2", "--activation", "relu",
+         "--variants", "spin-50us", "--json"],
+        capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {row["status"] for row in json.loads(done.stdout)} == {"ok"}

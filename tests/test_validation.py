@@ -1,0 +1,166 @@
+"""The verdict: every known mistake is called, every malformed answer has its reason, no right one is called wrong."""
+
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import BUILT_IN
+
+import bnbench
+from bnbench.problem import ACTIVATIONS, DTYPES, Gradients, Problem
+from bnbench.reference import reference
+from bnbench.validation import derivation_problems, judge, plain
+
+RANDOM_PROBLEMS = int(os.environ.get("BNBENCH_RANDOM_PROBLEMS", "10000"))
+FAR = 1e6  # times the tolerance: how far off every mistake is on some derivation problem
+
+
+def conventions(problem):
+    return {name: getattr(problem, name) for name in ("activation", "normalization", "ddof", "eps")}
+
+
+@pytest.mark.parametrize("normalization", ["batch", "none"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_derivation_check_calls_every_mistake(wrong, activation, normalization):
+    known = [(b, p, reference(b, p)) for b, p in derivation_problems(activation, normalization)]
+
+    def worst(mistake):
+        answers = (Gradients(*wrong.step(*b, mistake=mistake, **conventions(p))) for b, p, _ in known)
+        verdicts = [judge(plain(answer), r, p) for answer, (_, p, r) in zip(answers, known, strict=True)]
+        assert any(verdict.reason for verdict in verdicts) == (max(v.max_error_ratio for v in verdicts) >= 1)
+        return max(verdict.max_error_ratio for verdict in verdicts)
+
+    assert worst("") < 0.1
+    for mistake in wrong.MISTAKES:
+        no_mistake = (normalization == "none" and mistake in wrong.HIDDEN_WITHOUT_NORMALIZATION) or (
+            activation == "identity" and mistake == "derivative-1"
+        )
+        assert (worst(mistake) < 0.1) if no_mistake else (worst(mistake) > FAR), mistake
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("N", [10, 1000, 100_000])
+def test_numerical_check_calls_all_but_the_small_mistakes(wrong, N, dtype):
+    """What the cell itself must see: every mistake that is not a matter of ddof, at ReLU and any size."""
+    problem = Problem(N, 16, 8, dtype=dtype, eps=1e-5)
+    batch = problem.sample()
+    known = reference(batch, problem)
+    for mistake in ("no-mu-term", "no-s-term", "extra-gamma", "missing-gamma", "missing-1/N", "sign", "derivative-1"):
+        answer = Gradients(*wrong.step(*batch, mistake=mistake, **conventions(problem)))
+        assert not judge(plain(answer), known, problem).valid, mistake
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_malformed_answers_have_reasons_of_their_own(dtype):
+    problem = Problem(20, 3, 2, dtype=dtype)
+    batch = problem.sample()
+    known = reference(batch, problem)
+    right = bnbench.gradients(*batch)
+    other = {"float64": np.float32, "float32": np.float64}[dtype]
+    missing = SimpleNamespace(**{name: value for name, value in right._asdict().items() if name != "dG2"})
+    cases = {
+        "returned None": None,
+        "returned 4 values": right[:4],
+        "returned a dict": dict(right._asdict()),
+        "dG2 is missing": missing,
+        "dgamma is None": right._replace(dgamma=None),
+        "dG1 is a str": right._replace(dG1="large"),
+        "dG1 has shape (2, 3)": right._replace(dG1=right.dG1.T),
+        "dbeta has shape (2, 1)": right._replace(dbeta=right.dbeta[:, None]),
+        "dG2 is of dtype": right._replace(dG2=right.dG2.astype(other)),
+        "dG2 is of dtype int64": right._replace(dG2=right.dG2.astype(np.int64)),
+        "dbeta is not finite (1 of 2": right._replace(dbeta=right.dbeta * np.array([1, np.nan], dtype)),
+        "loss is not finite": right._replace(loss=np.inf),
+    }
+    reasons = {expected: judge(plain(answer), known, problem).reason for expected, answer in cases.items()}
+    for expected, reason in reasons.items():
+        assert reason.startswith(expected), reason
+    assert judge(plain(right), known, problem).valid
+
+
+def test_gradients_of_absent_parameters_must_be_none():
+    problem = Problem(20, 3, 2, normalization="none")
+    batch = problem.sample()
+    right = bnbench.gradients(*batch, normalization="none")
+    known = reference(batch, problem)
+    assert judge(plain(right), known, problem).valid
+    assert judge(plain(right._replace(dbeta=np.zeros(2))), known, problem).reason.startswith("dbeta is an array")
+
+
+def random_problem(rng):
+    """A problem of any size and kind with its arrays: offsets to what the dtype bears, and any layout."""
+    dtype = DTYPES[rng.integers(2)]
+    N = int(2 * 2 ** rng.uniform(0, 10.5)) if rng.random() < 0.995 else int(rng.integers(10_000, 50_000))
+    p1, p2 = (int(2 ** rng.uniform(0, 5.5)) for _ in range(2))
+    problem = Problem(
+        N,
+        p1,
+        p2,
+        activation=ACTIVATIONS[rng.integers(5)],
+        normalization="batch" if rng.random() < 0.8 else "none",
+        ddof=int(rng.integers(0, min(3, N))),
+        eps=float(rng.choice([0.0, 1e-12, 1e-5, 1e-3, 1.0])),
+        dtype=dtype,
+        seed=int(rng.integers(2**31)),
+    )
+    batch = problem.sample()
+    most = 4 if dtype == "float64" else 2
+    scale = 10 ** rng.uniform(-2, 2, p1)
+    X = batch.X
+    if problem.normalization == "batch" and rng.random() < 0.5:
+        X = X + rng.choice([-1, 1], p1) * 10 ** rng.uniform(-1, most, p1)
+    if rng.random() < 0.3:
+        X = X * scale
+        batch = batch._replace(G1=(batch.G1 / scale[:, None]).astype(dtype))
+    if p1 > 1 and rng.random() < 0.1:
+        X[:, 0] = 0.1  # a constant column
+    return problem, [layout(rng, a) for a in batch._replace(X=X.astype(dtype))]
+
+
+def constant_node(problem, arrays):
+    """Whether every column of X is constant and eps is 0, so that there is nothing to normalise by."""
+    return problem.normalization == "batch" and problem.eps == 0 and not np.ptp(arrays[0], axis=0).any()
+
+
+def layout(rng, array):
+    """The same numbers in some layout: C, Fortran, a strided view or a reversed one; half of them read-only."""
+    if array is None:
+        return None
+    kind = rng.integers(4)
+    if kind == 1:
+        array = np.asfortranarray(array)
+    elif kind == 2:
+        wide = np.full([2 * n for n in array.shape], np.nan, array.dtype)
+        view = wide[tuple(slice(None, None, 2) for _ in array.shape)]
+        view[...] = array
+        array = view
+    elif kind == 3:
+        array = np.ascontiguousarray(array[::-1])[::-1]
+    array.flags.writeable = bool(rng.integers(2))
+    return array
+
+
+def test_no_correct_variant_is_called_wrong():
+    """Seeded random problems of all kinds, each by every variant it is not too large for."""
+    rng = np.random.default_rng(20260101)
+    judged, largest = 0, 0.0
+    for _ in range(RANDOM_PROBLEMS):
+        problem, arrays = random_problem(rng)
+        known = reference(bnbench.Batch(*arrays), problem)
+        before = [None if a is None else a.copy() for a in arrays]
+        for name in BUILT_IN:
+            if name == "loops-python" and problem.work > 5000:
+                continue
+            if constant_node(problem, arrays):
+                with pytest.raises(ValueError, match="zero variance"):
+                    bnbench.gradients(*arrays, variant=name, **conventions(problem))
+                continue
+            answer = bnbench.gradients(*arrays, variant=name, **conventions(problem))
+            verdict = judge(plain(answer), known, problem)
+            assert verdict.valid, (name, problem, verdict)
+            judged += 1
+            largest = max(largest, verdict.max_error_ratio)
+        assert all(a is b is None or np.array_equal(a, b) for a, b in zip(arrays, before, strict=True))
+    print(f"{judged} answers to {RANDOM_PROBLEMS} problems, largest error {largest:.2g} of its tolerance")
+    assert judged > 3 * RANDOM_PROBLEMS
