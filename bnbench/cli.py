@@ -370,6 +370,8 @@ def write_report(folder, records):
     from bnbench.report import build, tables
 
     environment = store.read_environment(folder)
+    order = {name: place for place, name in enumerate(environment["plan"]["variants"])}
+    records = sorted(records, key=lambda record: order.get(record["variant"], len(order)))
     remarks = build(records, environment, folder, environment["command"])
     return tables.frame(records), remarks
 

@@ -15,6 +15,13 @@ from bnbench.problem import Batch, Gradients, Problem
 from bnbench.reference import Reference
 
 MISSING = "missing"
+DERIVATION_SIZES = (  # N, p1, p2, ddof, eps, offset of X
+    (9, 3, 5, 1, 0.7, 0.0),
+    (4, 2, 3, 1, 0.3, 5.0),
+    (33, 6, 2, 3, 2.0, 50.0),
+    (8, 3, 4, 0, 0.5, 1.0),
+)
+DERIVATIONS = len(DERIVATION_SIZES)
 UNSUPPORTED = "unsupported"  # in place of an answer to a derivation problem
 
 
@@ -130,9 +137,7 @@ def derivation_problems(activation: str, normalization: str) -> list[tuple[Batch
     away from 1, and p1 differs from p2.
     """
     problems = []
-    for seed, (N, p1, p2, ddof, eps, offset) in enumerate(
-        [(9, 3, 5, 1, 0.7, 0.0), (4, 2, 3, 1, 0.3, 5.0), (33, 6, 2, 3, 2.0, 50.0), (8, 3, 4, 0, 0.5, 1.0)]
-    ):
+    for seed, (N, p1, p2, ddof, eps, offset) in enumerate(DERIVATION_SIZES):
         problem = Problem(N, p1, p2, activation, normalization, ddof, eps, seed=1000 + seed)
         batch = problem.sample()
         shift = np.linspace(-1, 1, p1) * (offset if normalization == "batch" else 0.1)

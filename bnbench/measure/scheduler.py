@@ -26,6 +26,7 @@ from bnbench.measure.environment import available_bytes
 from bnbench.measure.plan import Cell, Plan
 from bnbench.measure.statistics import median_interval
 from bnbench.measure.worker import environment
+from bnbench.validation import DERIVATIONS
 from bnbench.variants import variants
 
 MIN_SAMPLES = 6  # from here on an interval of 95 % exists
@@ -36,8 +37,10 @@ STEPS_BESIDE_SAMPLES = 1  # the first step; calibrating and warming count only w
 SLOWER = 3  # how much slower than calibrated a step may become before that is a time-out
 BUDGET_FOR_SAMPLES = 0.5  # share of what is left of a time budget that goes into samples
 REFERENCE_S = 2e-7  # of the reference, for each element of Z
-MEMORY_SHARE = 0.6  # of the memory available at the start, a child's limit
-ARRAYS_LIKE_Z = 10  # how many arrays of N p2 a step may hold; beyond what fits, a cell is not interleaved
+MEMORY_SHARE = 0.6  # of the memory available at the start, which no child may exceed
+MEMORY_BASE = 3 * 2**30  # what a worker may take at any cell, for its libraries and compilers
+ARRAYS_ALLOWED = 20  # and this many times the cell's X and Z beside it
+ARRAYS_LIKE_Z = 10  # how many times X and Z a step may hold; where that does not fit, a cell is not interleaved
 
 
 @dataclass(eq=False)
@@ -224,8 +227,7 @@ class Sweep:
 
     def groups(self, cell, order):
         """The runs that are interleaved: all together, or each alone where memory holds no more."""
-        array = cell.problem.N * cell.problem.p2 * (8 if cell.problem.dtype == "float64" else 4)
-        together = len(order) * (cell.problem.batch_bytes + ARRAYS_LIKE_Z * array)
+        together = len(order) * ARRAYS_LIKE_Z * array_bytes(cell.problem)
         if together <= MEMORY_SHARE * available_bytes():
             return [order]
         return [[run] for run in order]
@@ -266,7 +268,13 @@ class Sweep:
     def request_load(self, run):
         """Let a worker begin to sample its batch, beside the others."""
         try:
-            self.child(run.variant).send("load", problem=run.cell.problem, data=self.stem, regime=run.cell.regime)
+            self.child(run.variant).send(
+                "load",
+                problem=run.cell.problem,
+                data=self.stem,
+                regime=run.cell.regime,
+                memory_limit=min(self.memory_limit, MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem)),
+            )
         except ChildError:
             return  # `load` finds the worker dead and says so
 
@@ -308,10 +316,9 @@ class Sweep:
         problem = run.cell.problem
         key = (run.variant, problem.activation, problem.normalization, run.cell.regime)
         if key not in self.derived:
-            answers = self.ask(
-                run,
+            answers = self.child(run.variant).ask(
                 "derive",
-                allowance=cls.compile_allowance_s,
+                timeout=DERIVATIONS * self.plan.timeout + cls.compile_allowance_s,
                 activation=problem.activation,
                 normalization=problem.normalization,
                 regime=run.cell.regime,
@@ -437,6 +444,11 @@ class Sweep:
         return sum(max(need, self.sampling_s) for need in needs if need <= self.plan.timeout) + (
             REFERENCE_S * cell.problem.N * cell.problem.p2 if names else 0.0
         )
+
+
+def array_bytes(problem) -> int:
+    """Bytes of X, y and Z."""
+    return problem.batch_bytes * (problem.p1 + problem.p2 + 1) // (problem.p1 + 1)
 
 
 def dominates(cell: Cell, smaller: Cell) -> bool:

@@ -14,7 +14,7 @@ import sys
 import time
 
 from bnbench import validation
-from bnbench.measure.child import serve
+from bnbench.measure.child import limit_memory, serve
 from bnbench.measure.data import sample_batch
 from bnbench.problem import Problem
 from bnbench.variants import load_plugin, variants
@@ -45,9 +45,10 @@ class Worker:
         """Whether the variant can run here, and what the process takes before any work."""
         return {"unavailable": self.cls.unavailable(), "device": self.cls.device}
 
-    def load(self, problem: Problem, data: str, regime: str) -> str:
-        """Sample the batch; returns why the variant cannot take the problem, or ""."""
+    def load(self, problem: Problem, data: str, regime: str, memory_limit: int) -> str:
+        """Sample the batch within the cell's memory limit; returns why the variant cannot take the problem, or ""."""
         self.variant = self.batch = None
+        limit_memory(memory_limit)
         reason = self.cls.unsupported(problem, regime)
         if not reason:
             self.batch = sample_batch(problem, data)
