@@ -141,7 +141,9 @@ def run_sweep(options) -> int:
         )
     except store.StoreError as error:
         raise UsageError(error) from error
-    with journal, Progress(plan, len(journal.records)) as progress:
+    with journal, Progress(plan) as progress:
+        if journal.records:
+            progress.say(f"resuming: {len(journal.records)} records are there already")
         for remark in [*journal.remarks, *description["warnings"]]:
             progress.say(f"note: {remark}")
         try:
@@ -174,7 +176,7 @@ def run_verify(options) -> int:
             "timeout": 60.0,
         },
     )
-    with Progress(plan, 0) as progress:
+    with Progress(plan) as progress:
         records = carry_out(plan, table, lambda record: record, [], progress, timing=False)
     if options.json:
         kept = (

@@ -1,7 +1,6 @@
 """What a sweep shows on the terminal: live progress, plain lines where there is none, and tables at the end."""
 
 import sys
-import time
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -22,16 +21,13 @@ class Progress:
     line of its own on both.
     """
 
-    def __init__(self, plan, stored: int):
-        """Show a plan's progress, where so many records are stored already."""
+    def __init__(self, plan):
+        """Show the progress of a plan."""
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.live = self.console.is_terminal
-        self.cells = plan.cells()
-        self.place = {cell: number for number, cell in enumerate(self.cells, 1)}
-        self.stored = stored
-        self.events = Events(stage=self.stage, record=self.record, remaining=self.remaining)
+        self.events = Events(stage=self.stage, record=self.record, cell=self.begin)
         self.current, self.parts, self.left = None, [], ""
-        self.started = time.monotonic()
+        self.said: set[tuple] = set()
         self.bar = Bar(
             TextColumn("{task.fields[left]:>14}"),
             BarColumn(bar_width=24),
@@ -41,7 +37,7 @@ class Progress:
             transient=True,
             disable=not self.live,
         )
-        self.task = self.bar.add_task("starting", total=len(self.cells), left="")
+        self.task = self.bar.add_task("starting", total=len(plan.cells()), left="")
 
     def __enter__(self):
         self.bar.start()
@@ -59,10 +55,10 @@ class Progress:
         """What is being done now."""
         self.bar.update(self.task, description=text)
 
-    def remaining(self, seconds):
-        """An estimate of the time left; called as a cell begins."""
+    def begin(self, place, seconds):
+        """A cell begins: its place in the plan, and an estimate of the time left."""
         self.left = "" if seconds is None else f"{clock(seconds)} left"
-        self.bar.update(self.task, left=self.left)
+        self.bar.update(self.task, left=self.left, completed=place)
 
     def record(self, record):
         """A record was written."""
@@ -71,14 +67,15 @@ class Progress:
         if cell != self.current:
             self.flush()
             self.current = cell
-            self.bar.advance(self.task)
         if record["status"] == "ok":
             samples = record.get("samples_s")
             text = duration(median_interval(samples)[0]) if samples else f"ok {record['max_error_ratio']:.1g}"
         else:
             text = record["status"]
         self.parts.append(f"{record['variant']} {text}")
-        if record["status"] not in QUIET_STATUSES:
+        fault = (record["variant"], record["status"], record["reason"])
+        if record["status"] not in QUIET_STATUSES and fault not in self.said:
+            self.said.add(fault)  # the same at further cells is in the tables
             self.say(f"{record['variant']} at {_where(record)}: {record['status']}: {record['reason']}")
 
     def flush(self):
@@ -127,9 +124,13 @@ def verdict_table(records):
         worst = f"{max(ratios):.2g}" if ratios else ""
         table.add_row(*key, f"{valid} of {len(group)}", worst)
     _print(table)
+    faults = {}
     for record in records:
         if record["status"] != "ok":
-            _print(f"{record['variant']} at {_where(record)}: {record['status']}: {record['reason']}")
+            faults.setdefault((record["variant"], record["status"], record["reason"]), []).append(record)
+    for (name, status, reason), group in faults.items():
+        where = f"{len(group)} cells, first " if len(group) > 1 else ""
+        _print(f"{name}: {status} at {where}{_where(group[0])}: {reason}")
 
 
 def variant_table(rows):

@@ -71,12 +71,12 @@ class Run:
 class Events:
     """What a sweep tells whoever watches it; each a function that does nothing by default.
 
-    stage(text), record(record), remaining(seconds or None): an estimate of the time left.
+    stage(text); cell(place, seconds): a cell begins, with an estimate of the time left or None; record(record).
     """
 
     stage: Callable = lambda text: None
     record: Callable = lambda record: None
-    remaining: Callable = lambda seconds: None
+    cell: Callable = lambda place, seconds: None
 
 
 class Sweep:
@@ -136,7 +136,7 @@ class Sweep:
         self.begun = time.monotonic()
         for place, cell in enumerate(cells):
             left_to_do = cells[place:]
-            self.events.remaining(self.estimate(left_to_do, missing))
+            self.events.cell(place, self.estimate(left_to_do, missing))
             if missing[cell]:
                 runs = sum(len(missing[later]) for later in left_to_do)
                 self.sampling_s = min(self.plan.sampling_s, BUDGET_FOR_SAMPLES * self.left() / runs)
@@ -234,7 +234,8 @@ class Sweep:
 
     def measure_group(self, cell, runs):
         """Load, open, sample and close the runs of one cell."""
-        runs = self.each(runs, self.load, send_first=True)
+        runs = self.each(runs, self.request_load)
+        runs = self.each(runs, self.load)
         for run in runs:
             run.found["interleaved"] = len(runs)
         runs = self.each(runs, self.open)
@@ -251,12 +252,9 @@ class Sweep:
         for run in runs:
             self.finish(run, "ok", run.found.pop("reason", ""))
 
-    def each(self, runs, stage, send_first=False):
+    def each(self, runs, stage):
         """Take every run through a stage; those that got through. A failure writes the run's record."""
         through = []
-        if send_first:
-            for run in runs:
-                self.request_load(run)
         for run in runs:
             try:
                 if stage(run):
@@ -267,16 +265,14 @@ class Sweep:
 
     def request_load(self, run):
         """Let a worker begin to sample its batch, beside the others."""
-        try:
-            self.child(run.variant).send(
-                "load",
-                problem=run.cell.problem,
-                data=self.stem,
-                regime=run.cell.regime,
-                memory_limit=min(self.memory_limit, MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem)),
-            )
-        except ChildError:
-            return  # `load` finds the worker dead and says so
+        self.child(run.variant).send(
+            "load",
+            problem=run.cell.problem,
+            data=self.stem,
+            regime=run.cell.regime,
+            memory_limit=min(self.memory_limit, MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem)),
+        )
+        return True
 
     def load(self, run):
         """Wait for the batch; a worker that cannot take the problem says why."""

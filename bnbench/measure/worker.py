@@ -120,8 +120,7 @@ class Worker:
         """
         peak = max(self.peak, peak_bytes())
         self.variant = self.batch = None
-        gc.collect()
-        give_back()
+        reset_peak()
         return {"peak_bytes": peak, "baseline_bytes": min(peak, resident_bytes())}
 
     def pin(self, threads: int):
@@ -194,7 +193,9 @@ def peak_bytes() -> int:
 
 
 def reset_peak():
-    """Begin `peak_bytes` anew, where the system can."""
+    """Begin `peak_bytes` anew, where the system can, from what is in use and not from what was freed."""
+    gc.collect()
+    give_back()
     try:
         with open("/proc/self/clear_refs", "w") as control:
             control.write("5")
