@@ -12,7 +12,7 @@ from bnbench.problem import ACTIVATIONS, DTYPES, Gradients, Problem
 from bnbench.reference import reference
 from bnbench.validation import derivation_problems, judge, plain
 
-RANDOM_PROBLEMS = int(os.environ.get("BNBENCH_RANDOM_PROBLEMS", "10000"))
+RANDOM_PROBLEMS = int(os.environ.get("BNBENCH_RANDOM_PROBLEMS", "3000"))
 FAR = 1e6  # times the tolerance: how far off every mistake is on some derivation problem
 
 

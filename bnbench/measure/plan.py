@@ -74,7 +74,7 @@ class Plan:
     target: str = ""
     seed: int = 0
     sampling_s: float = 0.3
-    timeout: float = 10.0
+    timeout: float = 12.0
     time_budget: float | None = None
 
     def __post_init__(self):

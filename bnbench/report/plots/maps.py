@@ -44,6 +44,10 @@ def crossover(part: analysis.Part, assigned: dict[str, style.Look]) -> Drawing:
             log_ratio[y, x] = np.log(group["ratio"]).mean()
             shared |= len(group) > 1
             _crossover_cell(axes, x, y, group, lambda value: colors(norm(value)))
+    finished = set(zip(cells["N"], cells["width"], strict=True))
+    for N, width in set(zip(part.table["N"], part.table["p1"] * part.table["p2"], strict=True)) - finished:
+        if N in columns and width in rows:
+            _hatched(axes, columns.index(N), rows.index(width), "none finished")
     _frontier(axes, log_ratio)
     _color_bar(axes, reach, colors)
     title = "Loops against matrix form: time ratio"
@@ -62,7 +66,7 @@ def crossover(part: analysis.Part, assigned: dict[str, style.Look]) -> Drawing:
         "Fastest median of the family loops over fastest median of the family matrix: below 1 (orange) "
         f"loops are faster, above 1 (purple) the matrix form is.{mean if shared else ''} "
         f"{_say_crossings(log_ratio, columns, rows) if crossed else 'No frontier in range.'} Hatched cells "
-        "have one family only; blank ones none."
+        "lack one family or both; blank ones were not tried."
     )
     both = cells["ratio"].dropna()
     alt = (

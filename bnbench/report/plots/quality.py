@@ -27,7 +27,7 @@ def accuracy(part: analysis.Part, assigned: dict[str, style.Look]) -> Drawing:
         "max_error_ratio": "largest error over its tolerance",
     }
     for place, (column, label) in enumerate(panels.items()):
-        axes = figure.add_axes(((0.8 + 5.15 * place) / 10.4, 0.6 / tall, 4.35 / 10.4, 3.7 / tall))
+        axes = figure.add_axes(((0.8 + 5.15 * place) / 10.4, 0.6 / tall, 4.2 / 10.4, 3.7 / tall))
         values = rows[column].to_numpy(dtype=float)
         shown = values[(values > 0) & np.isfinite(values)]
         reference = [1.0] if column == "max_error_ratio" else []
