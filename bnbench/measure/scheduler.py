@@ -23,20 +23,18 @@ from pathlib import Path
 from bnbench.measure.child import Child, ChildError
 from bnbench.measure.data import Table, save
 from bnbench.measure.environment import available_bytes
+from bnbench.measure.forecast import MIN_SAMPLES, Forecast
 from bnbench.measure.plan import Cell, Plan
 from bnbench.measure.statistics import median_interval
 from bnbench.measure.worker import environment
 from bnbench.validation import DERIVATIONS
 from bnbench.variants import variants
 
-MIN_SAMPLES = 6  # from here on an interval of 95 % exists
 TIGHT_SAMPLES = 10
 MAX_SAMPLES = 100
 TIGHT = 0.01  # half an interval over its median, from which a median is good enough
-STEPS_BESIDE_SAMPLES = 1  # the first step; calibrating and warming count only where steps are short
 SLOWER = 3  # how much slower than calibrated a step may become before that is a time-out
 BUDGET_FOR_SAMPLES = 0.5  # share of what is left of a time budget that goes into samples
-REFERENCE_S = 2e-7  # of the reference, for each element of Z
 MEMORY_SHARE = 0.6  # of the memory available at the start, which no child may exceed
 MEMORY_BASE = 3 * 2**30  # what a worker may take at any cell, for its libraries and compilers
 ARRAYS_ALLOWED = 20  # and this many times the cell's X and Z beside it
@@ -109,15 +107,13 @@ class Sweep:
         self.data = table.name if table is not None else None
         self.memory_limit = int(MEMORY_SHARE * available_bytes())
         self.children: dict[str, Child] = {}
-        self.started = time.monotonic()
         self.derived: dict[tuple, str] = {}
         self.device: dict[str, str] = {}
         self.random = random.Random(plan.seed)
-        self.steps: dict[tuple, list[tuple[Cell, float]]] = {}
-        for record_of, record in self.records.items():
-            self.learn(*record_of, record)
+        self.forecast = Forecast(plan)
+        for (name, cell), record in self.records.items():
+            self.forecast.learn(name, cell, record)
         self.sampling_s = plan.sampling_s
-        self.begun, self.predicted_s, self.cells_done = self.started, 0.0, 0
 
     def __enter__(self):
         return self
@@ -133,17 +129,14 @@ class Sweep:
         missing = {cell: [v for v in self.names if (v, cell) not in self.records] for cell in cells}
         wanted = [name for name in self.names if any(name in names for names in missing.values())]
         unavailable = self.start(wanted) if wanted else {}
-        self.begun = time.monotonic()
         for place, cell in enumerate(cells):
-            left_to_do = cells[place:]
-            self.events.cell(place, self.estimate(left_to_do, missing))
+            to_do = [(later, missing[later]) for later in cells[place:] if missing[later]]
+            self.events.cell(place, self.forecast.remaining(to_do) if self.timing else None)
             if missing[cell]:
-                runs = sum(len(missing[later]) for later in left_to_do)
-                self.sampling_s = min(self.plan.sampling_s, BUDGET_FOR_SAMPLES * self.left() / runs)
-                predicted = self.cost(cell, missing[cell])
-                self.measure(cell, missing[cell], unavailable)
-                self.predicted_s += predicted
-                self.cells_done += 1
+                runs = sum(len(names) for _, names in to_do)
+                self.sampling_s = min(self.plan.sampling_s, BUDGET_FOR_SAMPLES * self.forecast.left() / runs)
+                with self.forecast.watching(cell, missing[cell]):
+                    self.measure(cell, missing[cell], unavailable)
         return [self.records[name, cell] for cell in cells for name in self.names]
 
     # --- children ---
@@ -207,7 +200,7 @@ class Sweep:
         for name in names:
             if name in unavailable:
                 self.finish(Run(name, cell), "unavailable", unavailable[name])
-            elif reason := self.pruned(name, cell):
+            elif reason := self.forecast.pruned(name, cell, timing=self.timing):
                 self.finish(Run(name, cell), "pruned", reason)
             else:
                 runs[name] = Run(name, cell)
@@ -373,80 +366,10 @@ class Sweep:
         )
         record = self.write(record)
         self.records[run.variant, run.cell] = record
-        self.learn(run.variant, run.cell, record)
+        self.forecast.learn(run.variant, run.cell, record)
         self.events.record(record)
-
-    def learn(self, name, cell, record):
-        """Keep a measured step for the predictions."""
-        if record["status"] == "ok" and record.get("samples_s"):
-            median = median_interval(record["samples_s"])[0]
-            self.steps.setdefault((name, cell.setting), []).append((cell, median))
-
-    # --- prediction ---
-
-    def pruned(self, name, cell):
-        """Why a variant is not tried at a cell, or "": it timed out at a smaller one, or would overrun."""
-        for (other, smaller), record in self.records.items():
-            if other == name and record["status"] == "timeout" and dominates(cell, smaller):
-                return f"it timed out at {smaller}, which is no larger"
-        if not self.timing:
-            return ""
-        need = self.predicted(name, cell)
-        if need > self.plan.timeout:
-            return f"it would take about {need:.2g} s, more than the time-out of {self.plan.timeout:g} s"
-        left = self.left()
-        if left <= 0:
-            return f"the time budget of {self.plan.time_budget:g} s is spent"
-        if need > left:
-            return f"it would take about {need:.2g} s, and {left:.2g} s of the time budget are left"
-        return ""
-
-    def left(self):
-        """Seconds left of the time budget."""
-        if self.plan.time_budget is None:
-            return math.inf
-        return self.plan.time_budget - (time.monotonic() - self.started)
-
-    def predicted_step(self, name, cell):
-        """Seconds of a step, scaled by N p1 p2 from the smaller cells that were measured; 0 without any."""
-        estimates = [
-            step_s * cell.problem.work / smaller.problem.work
-            for smaller, step_s in self.steps.get((name, cell.setting), ())
-            if dominates(cell, smaller)
-        ]
-        return min(estimates, default=0.0)
-
-    def predicted(self, name, cell):
-        """Seconds that a run at least takes: the steps that cannot be spared."""
-        return (MIN_SAMPLES + STEPS_BESIDE_SAMPLES) * self.predicted_step(name, cell)
-
-    def estimate(self, cells, missing):
-        """Seconds that these cells will take, roughly; None before a cell is done.
-
-        Predicted where steps of the setting are known, and scaled by how far predictions were off so far; a
-        cell of a setting to come counts as the average cell did.
-        """
-        took = time.monotonic() - self.begun
-        if not self.cells_done or not self.timing:
-            return None
-        here = [cell for cell in cells if cell.setting == cells[0].setting]
-        predicted = sum(self.cost(cell, missing[cell]) for cell in here)
-        rest = (len(cells) - len(here)) * took / self.cells_done
-        return min(predicted * took / max(self.predicted_s, 1e-9) + rest, self.left())
-
-    def cost(self, cell, names):
-        """Predicted seconds of a cell: its samples, and what a reference takes."""
-        needs = [self.predicted(name, cell) for name in names]
-        return sum(max(need, self.sampling_s) for need in needs if need <= self.plan.timeout) + (
-            REFERENCE_S * cell.problem.N * cell.problem.p2 if names else 0.0
-        )
 
 
 def array_bytes(problem) -> int:
     """Bytes of X, y and Z."""
     return problem.batch_bytes * (problem.p1 + problem.p2 + 1) // (problem.p1 + 1)
-
-
-def dominates(cell: Cell, smaller: Cell) -> bool:
-    """Whether a cell is of the same setting as another, and as large in every size."""
-    return cell.setting == smaller.setting and all(a >= b for a, b in zip(cell.sizes, smaller.sizes, strict=True))

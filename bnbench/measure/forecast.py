@@ -1,0 +1,98 @@
+"""What a cell will cost, foreseen from the smaller cells of its setting: what to prune, and how long is left."""
+
+import contextlib
+import math
+import time
+from collections.abc import Sequence
+
+from bnbench.measure.plan import Cell, Plan
+from bnbench.measure.statistics import median_interval
+
+MIN_SAMPLES = 6  # from here on an interval of 95 % exists
+STEPS_BESIDE_SAMPLES = 1  # the first step; calibrating and warming count only where steps are short
+REFERENCE_S = 2e-7  # of the reference, for each element of Z
+
+
+class Forecast:
+    """Predictions from the records so far. A step is taken to scale with N p1 p2, the least of all scalings."""
+
+    def __init__(self, plan: Plan):
+        """Begin with no records; the time budget runs from now."""
+        self.plan = plan
+        self.started = time.monotonic()
+        self.steps: dict[tuple, list[tuple[Cell, float]]] = {}
+        self.timed_out: dict[tuple, list[Cell]] = {}
+        self.foreseen_s, self.took_s, self.cells = 0.0, 0.0, 0
+
+    def learn(self, name: str, cell: Cell, record: dict):
+        """Take up a record."""
+        key = name, cell.setting
+        if record["status"] == "ok" and record.get("samples_s"):
+            self.steps.setdefault(key, []).append((cell, median_interval(record["samples_s"])[0]))
+        elif record["status"] == "timeout":
+            self.timed_out.setdefault(key, []).append(cell)
+
+    @contextlib.contextmanager
+    def watching(self, cell: Cell, names: Sequence[str]):
+        """Compare what a cell was foreseen to take with what it took; the estimate of what remains learns by it."""
+        foreseen, started = self.cost(cell, names), time.monotonic()
+        yield
+        self.foreseen_s += foreseen
+        self.took_s += time.monotonic() - started
+        self.cells += 1
+
+    def pruned(self, name: str, cell: Cell, *, timing: bool) -> str:
+        """Why a variant is not tried at a cell, or "": it timed out at a smaller one, or would overrun."""
+        for smaller in self.timed_out.get((name, cell.setting), ()):
+            if dominates(cell, smaller):
+                return f"it timed out at {smaller}, which is no larger"
+        if not timing:
+            return ""
+        need = self.least(name, cell)
+        if need > self.plan.timeout:
+            return f"it would take about {need:.2g} s, more than the time-out of {self.plan.timeout:g} s"
+        left = self.left()
+        if left <= 0:
+            return f"the time budget of {self.plan.time_budget:g} s is spent"
+        if need > left:
+            return f"it would take about {need:.2g} s, and {left:.2g} s of the time budget are left"
+        return ""
+
+    def left(self) -> float:
+        """Seconds left of the time budget; infinite without one."""
+        if self.plan.time_budget is None:
+            return math.inf
+        return self.plan.time_budget - (time.monotonic() - self.started)
+
+    def least(self, name: str, cell: Cell) -> float:
+        """Seconds that a variant at least takes at a cell, by the steps that cannot be spared; 0 if unknown."""
+        estimates = [
+            step_s * cell.problem.work / smaller.problem.work
+            for smaller, step_s in self.steps.get((name, cell.setting), ())
+            if dominates(cell, smaller)
+        ]
+        return (MIN_SAMPLES + STEPS_BESIDE_SAMPLES) * min(estimates, default=0.0)
+
+    def cost(self, cell: Cell, names: Sequence[str]) -> float:
+        """Seconds that a cell is foreseen to take: its samples and its reference."""
+        needs = [self.least(name, cell) for name in names]
+        samples = sum(max(need, self.plan.sampling_s) for need in needs if need <= self.plan.timeout)
+        return samples + REFERENCE_S * cell.problem.N * cell.problem.p2
+
+    def remaining(self, cells: Sequence[tuple[Cell, Sequence[str]]]) -> float | None:
+        """Seconds that these cells will take, roughly; None before one is done.
+
+        Cells of the first one's setting are foreseen, and scaled by how far that was off so far; a cell of a
+        setting to come counts as the average cell did.
+        """
+        if not self.cells or not cells:
+            return None
+        here = [(cell, names) for cell, names in cells if cell.setting == cells[0][0].setting]
+        foreseen = sum(self.cost(cell, names) for cell, names in here)
+        rest = (len(cells) - len(here)) * self.took_s / self.cells
+        return min(foreseen * self.took_s / max(self.foreseen_s, 1e-9) + rest, self.left())
+
+
+def dominates(cell: Cell, smaller: Cell) -> bool:
+    """Whether a cell is of the same setting as another, and as large in every size."""
+    return cell.setting == smaller.setting and all(a >= b for a, b in zip(cell.sizes, smaller.sizes, strict=True))
