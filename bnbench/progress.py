@@ -156,6 +156,7 @@ def environment_table(found):
             str(pool[key]) for key in ("internal_api", "version", "architecture", "threading_layer") if pool.get(key)
         ]
         table.add_row("library", f"{' '.join(words)}, {pool['num_threads']} threads ({pool['file']})")
+    table.add_row("GPU", ", ".join(found["gpus"]) or "none found; no variant here uses one yet")
     table.add_row("clock resolution", duration(found["clock_resolution_s"]))
     table.add_row("frequency governor", found["governor"])
     table.add_row("load average", " ".join(f"{load:.2f}" for load in found["load_average"]))

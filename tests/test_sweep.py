@@ -88,7 +88,7 @@ def test_a_sweep_writes_what_the_contract_says(tmp_path):
     assert (summary["samples"] >= 6).all()
     assert (summary["ci_low_s"] <= summary["median_s"]).all()
     assert (summary["median_s"] <= summary["ci_high_s"]).all()
-    assert (summary["median_s"] * summary["inner_loops"] > 4e-3).all()
+    assert (summary["median_s"] * summary["inner_loops"] > 3e-3).all(), "5 ms when calibrated, and steps may get faster"
     compiled = summary[(summary["variant"] == "loops-numba") & (summary["compile_s"] > 0.3)]
     assert len(compiled) == 2, "compiled once for each dtype, whatever the regime"
     for name in ("environment.json", "journal.jsonl", "summary.md", "report.html"):

@@ -4,6 +4,8 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -91,11 +93,25 @@ def describe() -> dict:
         "caches": caches(),
         "software": software(),
         "libraries": libraries(),
+        "gpus": gpus(),
         "clock_resolution_s": clock.resolution,
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not readable",
         "load_average": list(os.getloadavg()),
         "warnings": warnings(),
     }
+
+
+def gpus() -> list[str]:
+    """Names and drivers of the NVIDIA GPUs, as their driver's tool lists them; none without it."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []  # a driver's tool without a working driver
+    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
 
 
 def caches() -> dict:

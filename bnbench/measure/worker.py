@@ -20,6 +20,7 @@ from bnbench.problem import Problem
 from bnbench.variants import load_plugin, variants
 
 SAMPLE_S = 5e-3  # a sample lasts at least this long
+MARGIN = 1.1  # by which calibration, whose steps may be slower than later ones, must pass that
 RESOLUTIONS = 1000  # and at least so many times the clock's resolution
 WARM_S = 2e-3  # steps before a sample, for caches and thread pools that others' samples left cold
 LONG_STEP_S = 0.1  # a step from this length on warms itself
@@ -102,9 +103,9 @@ class Worker:
         if took >= LONG_STEP_S:
             return {"inner_loops": 1, "step_s": took, "samples": [took]}
         took = timed(step, 1)
-        while took < target:
-            count = min(100 * count, max(2 * count, math.ceil(1.1 * target * count / took))) if took > 0 else 2 * count
-            took = timed(step, count)
+        while took < MARGIN * target:
+            count = min(100 * count, max(2 * count, math.ceil(1.4 * target * count / took))) if took > 0 else 2 * count
+            took = min(timed(step, count) for _ in range(3))
         return {"inner_loops": count, "step_s": took / count, "samples": []}
 
     def sample(self, inner_loops: int, step_s: float) -> float:
