@@ -31,3 +31,12 @@ def wrong():
 
     load_plugin(PLUGINS / "wrong.py")
     return sys.modules["bnbench_plugin_wrong"]
+
+
+def pytest_collection_modifyitems(config, items):
+    """Benchmarks run only when asked for: `--benchmark-only`."""
+    if config.getoption("benchmark_only"):
+        return
+    unwanted = [item for item in items if "benchmarks" in item.path.parts]
+    config.hook.pytest_deselected(items=unwanted)
+    items[:] = [item for item in items if item not in unwanted]
