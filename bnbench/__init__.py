@@ -15,8 +15,17 @@ __all__ = [
     "Problem",
     "Variant",
     "__version__",
+    "diagnose",
     "gradients",
     "prepare",
     "variant",
     "variants",
 ]
+
+
+def __getattr__(name):
+    if name == "diagnose":  # the audit's imports are paid by those who ask for it
+        from bnbench.audit.diagnosis import diagnose
+
+        return diagnose
+    raise AttributeError(f"module 'bnbench' has no attribute {name!r}")

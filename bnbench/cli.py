@@ -1,6 +1,6 @@
 """The command line, `python -m bnbench`: the only code that prints or sets an exit code.
 
-Exit codes: 0 fine; 1 a variant was invalid, failed or crashed; 2 usage or input error; 130 interrupted.
+Exit codes: 0 fine; 1 a variant or formula was invalid, failed or crashed; 2 usage or input error; 130 interrupted.
 """
 
 import argparse
@@ -12,6 +12,16 @@ from pathlib import Path
 OK, FAULT, USAGE, INTERRUPTED = 0, 1, 2, 130
 RESULTS = "results"
 
+AUDIT_FLAGS = (
+    ("N", "N", "rows (default: 50)"),
+    ("p1", "P", "inputs (default: 7)"),
+    ("p2", "P", "hidden nodes (default: 4)"),
+    ("activation", None, "relu, sigmoid, tanh, gaussian, identity (default: relu)"),
+    ("normalization", None, "batch, none (default: batch)"),
+    ("ddof", None, "the variance divides by N - ddof (default: 1)"),
+    ("eps", None, "added to the variance under the root (default: 0.1)"),
+    ("dtype", None, "float64, float32 (default: float64)"),
+)
 PRESET_HELP = "quick (about a minute), default (about 5 minutes), full (hours)"
 
 
@@ -81,6 +91,25 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--timeout", metavar="S", help="limit for one variant at one cell in seconds")
     verify.add_argument("--json", action="store_true", help="print one object a cell and variant as JSON")
     verify.set_defaults(command=run_verify)
+
+    audit = commands.add_parser(
+        "audit",
+        help="rule on the claims about this gradient, or diagnose a formula of your own",
+        description="Rule on thirteen published claims about the gradient, each with its evidence, and write "
+        "DIR/audit.md, audit.html, audit.json and a figure. With --formula, say of every function of a plug-in file "
+        "whether its gradients are right, and if not, which known mistake reproduces them; nothing is written then.",
+    )
+    audit.add_argument("--formula", metavar="FILE.py", help="a plug-in file whose functions are to be diagnosed")
+    audit.add_argument(
+        "--out", metavar="DIR", help=f"folder of the pages (default: {RESULTS}/<date>-<host>-<short id>)"
+    )
+    audit.add_argument("--json", action="store_true", help="print the rulings, or the diagnoses, as JSON")
+    tried = audit.add_argument_group(
+        "what a formula is tried on (default: small problems on which no mistake can hide, every activation)"
+    )
+    for name, metavar, words in AUDIT_FLAGS:
+        tried.add_argument(f"--{name}", metavar=metavar, help=words + "; several with commas")
+    audit.set_defaults(command=run_audit)
 
     report = commands.add_parser("report", help="write a run's tables, plots and HTML page again")
     report.add_argument("folder", metavar="DIR", help="a run folder")
@@ -197,6 +226,56 @@ def run_verify(options) -> int:
     else:
         verdict_table(records)
     return exit_code(record["status"] for record in records)
+
+
+def run_audit(options) -> int:
+    """`audit`."""
+    if options.formula:
+        if options.out:
+            raise UsageError("--out is given with --formula; allowed is one: a diagnosis is printed, not written")
+        return diagnose_formula(options)
+    for name, *_ in AUDIT_FLAGS:
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is given without --formula FILE.py; the claims' problem is fixed")
+    from bnbench.audit import claims, page, question
+    from bnbench.progress import ruling_table
+
+    folder = Path(options.out) if options.out else default_folder({})
+    reproduction, rulings = question.reproduce(), claims.rule_all()
+    try:
+        page.write(rulings, reproduction, folder, f"python -m bnbench audit --out {folder.name}")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
+    if options.json:
+        print(json.dumps([ruling.plain() for ruling in rulings], indent=1, ensure_ascii=False))
+    else:
+        ruling_table(rulings, reproduction, page.summary(rulings), folder)
+    return OK if all(row["reproduced"] for row in reproduction) else FAULT
+
+
+def diagnose_formula(options) -> int:
+    """`audit --formula`."""
+    from itertools import product
+
+    from bnbench.audit.diagnosis import diagnose
+    from bnbench.measure.plan import coerce
+    from bnbench.problem import Problem
+    from bnbench.variants import PluginError, load_plugin
+
+    try:
+        names = load_plugin(options.formula)
+        given = {name: getattr(options, name) for name, *_ in AUDIT_FLAGS if getattr(options, name) is not None}
+        axes = {name: coerce(f"--{name}", name, value.split(",")) for name, value in given.items()}
+        axes = {"N": (50,), "p1": (7,), "p2": (4,), "ddof": (1,), "eps": (0.1,)} | axes
+        problems = [Problem(**dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
+    except (PluginError, ValueError) as error:
+        raise UsageError(error) from error
+    found = {name: diagnose(name, problems if given else None) for name in names}
+    if options.json:
+        print(json.dumps([{"id": name} | diagnosis.plain() for name, diagnosis in found.items()], indent=1))
+    else:
+        print("\n\n".join(f"{name}: {diagnosis}" for name, diagnosis in found.items()))
+    return OK if all(diagnosis.correct for diagnosis in found.values()) else FAULT
 
 
 def run_report(options) -> int:

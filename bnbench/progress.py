@@ -3,6 +3,7 @@
 import sys
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -140,6 +141,24 @@ def variant_table(rows):
         here = "yes" if row["available"] else f"no: {row['reason']}"
         table.add_row(row["name"], row["family"], row["device"], here, row["description"])
     _print(table)
+
+
+def ruling_table(rulings, reproduction, summary, folder):
+    """Print the rulings on the claims, and how the question's figures were reproduced."""
+    table = _table("The claims", "id", "ruling", "why")
+    table.columns[0].no_wrap = True
+    colours = {"holds": "green", "wrong": "red", "vacuous": "yellow"}
+    for ruling in rulings:
+        table.add_row(ruling.id, f"[{colours[ruling.ruling]}]{ruling.ruling}[/]", escape(ruling.reason))
+    _print(table)
+    printed = [row for row in reproduction if row["printed"]]
+    count = sum(row["printed"] for row in printed)
+    failed = [row["name"] for row in printed if not row["reproduced"]]
+    digits = min(row["digits"] for row in reproduction)
+    said = f"but for {', '.join(failed)}" if failed else "every one"
+    print(f"The question's {count} printed numbers, its code followed: {said} reproduced to the last printed digit;")
+    print(f"its values agree with the run in R to at least {digits:.1f} significant digits.")
+    print(f"{summary}\nPages: {folder / 'audit.html'}, {folder / 'audit.md'}")
 
 
 def environment_table(found):

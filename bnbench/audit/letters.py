@@ -1,0 +1,148 @@
+"""Every letter of the derivation, computed over any numbers: balls, fractions or floats in object arrays."""
+
+import functools
+
+import numpy as np
+
+from bnbench.problem import Batch, Problem
+
+
+class Letters:
+    """The letters of `derivation.md` at one batch, each computed from its displayed definition when asked for.
+
+    Arrays are object arrays, so that `np.sqrt` and `np.exp` call the entries' own; shapes as in `Batch`.
+    """
+
+    def __init__(self, batch: Batch, problem: Problem, eps):
+        self.X, self.y, self.G1, self.gamma, self.beta, self.G2 = batch
+        self.N, self.p1, self.p2 = problem.N, problem.p1, problem.p2
+        self.free, self.eps = problem.N - problem.ddof, eps
+        self.activation, self.normalize = problem.activation, problem.normalization == "batch"
+        self.one = np.full((self.N, 1), 1, object)
+
+    @functools.cached_property
+    def Z(self):
+        """Pre-activations X Γ1."""
+        return self.X @ self.G1
+
+    @functools.cached_property
+    def mu(self):
+        """Column means of Z."""
+        return self.Z.sum(axis=0) / self.N
+
+    @functools.cached_property
+    def s(self):
+        """Root of the columns' variance plus eps."""
+        centred = self.Z - self.mu
+        return np.sqrt((centred * centred).sum(axis=0) / self.free + self.eps)
+
+    @functools.cached_property
+    def Xhat(self):
+        """Normalised pre-activations (Z - 1μᵀ)/s."""
+        return (self.Z - self.mu) / self.s
+
+    @functools.cached_property
+    def B(self):
+        """What the activation is applied to."""
+        return self.gamma * self.Xhat + self.beta if self.normalize else self.Z
+
+    @functools.cached_property
+    def A(self):
+        """Activations a(B)."""
+        return activation(self.activation, self.B)
+
+    @functools.cached_property
+    def slope(self):
+        """a'(B)."""
+        return derivative(self.activation, self.B)
+
+    @functools.cached_property
+    def e(self):
+        """The residual ε̂ = y - A Γ2."""
+        return self.y - self.A @ self.G2
+
+    @functools.cached_property
+    def S(self):
+        """∂R/∂B, for the loss with its 1/N."""
+        return -2 * np.outer(self.e, self.G2) * self.slope / self.N
+
+    @functools.cached_property
+    def stub(self):
+        """∂R/∂B for the loss Σε̂², without the 1/N: what the question calls the stub."""
+        return -2 * np.outer(self.e, self.G2) * self.slope
+
+    @functools.cached_property
+    def dbeta(self):
+        """∂R/∂β = Sᵀ1."""
+        return self.S.sum(axis=0)
+
+    @functools.cached_property
+    def dgamma(self):
+        """∂R/∂γ = diag(X̂ᵀ S)."""
+        return (self.S * self.Xhat).sum(axis=0)
+
+    @functools.cached_property
+    def dG2(self):
+        """∂R/∂Γ2 = -(2/N) Aᵀ ε̂."""
+        return -2 * (self.A.T @ self.e) / self.N
+
+    @functools.cached_property
+    def dZ(self):
+        """∂R/∂Z, through μ and through s."""
+        if not self.normalize:
+            return self.S
+        return (self.gamma / self.s) * (self.S - self.dbeta / self.N - self.Xhat * (self.dgamma / self.free))
+
+    @functools.cached_property
+    def dG1(self):
+        """∂R/∂Γ1 = Xᵀ ∂R/∂Z."""
+        return self.X.T @ self.dZ
+
+    @functools.cached_property
+    def dX(self):
+        """∂R/∂X = ∂R/∂Z Γ1ᵀ."""
+        return self.dZ @ self.G1.T
+
+
+def activation(name, B):
+    """a(B), elementwise, by its definition."""
+    if name == "relu":
+        return np.where(B > 0, B, 0)
+    if name == "sigmoid":
+        return 1 / (1 + np.exp(-B))
+    if name == "tanh":
+        return (np.exp(B) - np.exp(-B)) / (np.exp(B) + np.exp(-B))
+    if name == "gaussian":
+        return np.exp(-B * B / 2)
+    return B
+
+
+def derivative(name, B):
+    """a'(B), elementwise."""
+    A = activation(name, B)
+    if name == "relu":
+        return np.where(B > 0, 1, 0)
+    if name == "sigmoid":
+        return A * (1 - A)
+    if name == "tanh":
+        return 1 - A * A
+    if name == "gaussian":
+        return -B * A
+    return np.full(B.shape, 1, object)
+
+
+def vec(M):
+    """vec M, column by column, as a vector."""
+    return M.T.reshape(-1)
+
+
+def identity(n):
+    """I_n, of whole numbers."""
+    return np.eye(n, dtype=int).astype(object)
+
+
+def diagonal(v):
+    """The diagonal matrix of a vector."""
+    out = np.full((len(v), len(v)), 0, object)
+    np.fill_diagonal(out, v)
+    return out
