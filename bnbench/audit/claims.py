@@ -51,7 +51,7 @@ def beta_formula():
         lambda q: q.stub.sum(axis=0),
         f"B depends on β_j with derivative 1 in column j only, so ∂R/∂β is the column sums of the stub {LOSS}; "
         "with the 1/N of its text the formula is N times too large.",
-        "3. β",
+        "derivation.md 3",
     )
 
 
@@ -69,7 +69,7 @@ def beta_figures():
         f"{letters().slope.size} places, where the true a'(B) is 1 in {active}: the figures are the sums of "
         "-2 ε̂ Γ2ᵀ alone.",
         [evidence],
-        "7. The question's path, 7.1",
+        "derivation.md 7.1",
     )
 
 
@@ -88,7 +88,7 @@ def beta_loop():
             Evidence("the loop's nodes against the columns of B", nodes, letters().B),
             Evidence("the loop's ∂R/∂β, once its a' is right", loop, truth().dbeta),
         ],
-        "7. The question's path, 7.1",
+        "derivation.md 7.1",
     )
 
 
@@ -101,7 +101,7 @@ def gamma1_formula():
         lambda q: q.X.T @ (q.stub * (q.gamma / q.s)),
         "It holds μ and σ constant, but both depend on Γ1: the μ-term 1(1ᵀS)/N and the s-term X̂ ⊙ (∂R/∂γ)ᵀ/(N-ddof) "
         "are missing from the bracket.",
-        "7. The question's path, 7.2",
+        "derivation.md 7.2",
     )
 
 
@@ -115,7 +115,7 @@ def gamma1_figures():
         "Beside the missing μ- and s-terms, its code multiplies by the standard deviation where its formula divides "
         "by it, and its a' is 1 everywhere.",
         [Evidence("the 28 printed numbers for ∂R/∂Γ1", claimed, truth().dG1)],
-        "7. The question's path, 7.2",
+        "derivation.md 7.2",
     )
 
 
@@ -139,7 +139,7 @@ def gamma1_loop():
         f"stub and any w at all (exactly so at {TRIALS} draws of random fractions), so that no mistake in either "
         "could have shown.",
         [Evidence("the loop's ∂R/∂Γ1 against its own matrix form", followed["loop_drdG1"], followed["drdG1"])],
-        "7. The question's path, 7.2",
+        "derivation.md 7.2",
         trials=TRIALS,
     )
 
@@ -153,7 +153,7 @@ def gamma_formula():
         lambda q: np.diagonal(q.Xhat.T @ (q.stub * q.gamma)),
         "B = γ ⊙ X̂ + β is linear in γ with derivative X̂, so the factor γ does not belong: entry j is γ_j times the "
         "gradient.",
-        "7. The question's path, 7.3",
+        "derivation.md 7.3",
     )
 
 
@@ -166,7 +166,7 @@ def gamma_figures():
         WRONG,
         "They carry the factor γ = 2, 3, 4, 5 of its formula, and the a' that is 1 everywhere.",
         [Evidence("the four printed numbers for ∂R/∂γ", claimed, truth().dgamma)],
-        "7. The question's path, 7.3",
+        "derivation.md 7.3",
     )
 
 
@@ -188,7 +188,7 @@ def nobn_gradients():
             Evidence("2 Vᵀ ε̂ / -N against ∂R/∂Γ2", first / -q.N, true.dG2),
             Evidence("Xᵀ( a' ⊙ 2 ε̂ Γ2ᵀ ) / -N against ∂R/∂Γ1", second / -q.N, true.dG1),
         ],
-        "7. The question's path, 7.4",
+        "derivation.md 7.4",
     )
 
 
@@ -205,7 +205,7 @@ def answer_beta():
         "dbeta",
         formula,
         f"∂vec B/∂β is I ⊗ 1_N, and the product of its Jacobians collapses to the column sums of the stub, {LOSS}.",
-        "5. Kronecker form",
+        "derivation.md 5",
     )
 
 
@@ -217,7 +217,7 @@ def answer_gamma():
         "dgamma",
         lambda q: np.diagonal((q.Z - q.mu).T @ q.stub @ diagonal(1 / q.s)),
         f"Dividing column j by s_j turns XΓ1 - 1μᵀ into X̂, and the diagonal of X̂ᵀ stub is ∂R/∂γ, {LOSS}.",
-        "3. γ",
+        "derivation.md 3",
     )
 
 
@@ -232,7 +232,7 @@ def answer_gamma1():
         "two lines, two products with X in all (Z = XΓ1 and this one) and nothing larger than N×p2; it lies in the "
         "certified enclosure at the question's data and at every random problem.",
         [Evidence("Xᵀ dZ, the form that was said not to exist", letters().N * letters().dG1, truth().dG1)],
-        "4. Γ1 and X",
+        "derivation.md 7.6",
         trials=matrix_form,
     )
 
@@ -251,7 +251,7 @@ def kronecker_rule():
         "The 40×4 matrix is I_4 ⊗ 1_10 = ∂vec B/∂β, it conforms with the 1×40 row vec(stub)ᵀ, and their product is "
         "∂R/∂β: it is the very factor that was looked for.",
         [Evidence("vec(stub)ᵀ times the 40×4 matrix against ∂R/∂β", vec(q.stub) @ rule, truth().dbeta)],
-        "5. Kronecker form",
+        "derivation.md 7.5",
     )
 
 

@@ -221,6 +221,7 @@ class Sweep:
     def groups(self, cell, order):
         """The runs that are interleaved: all together, or each alone where memory holds no more."""
         together = len(order) * ARRAYS_LIKE_Z * array_bytes(cell.problem)
+        together += sum(self.needs_bytes(run) for run in order)
         if together <= MEMORY_SHARE * available_bytes():
             return [order]
         return [[run] for run in order]
@@ -256,6 +257,11 @@ class Sweep:
                 self.finish(run, error.status, error.reason)
         return through
 
+    def needs_bytes(self, run):
+        """What a variant that takes the cell says it needs."""
+        cls, problem, regime = variants()[run.variant], run.cell.problem, run.cell.regime
+        return 0 if cls.unsupported(problem, regime) else cls.needs_bytes(problem, regime)
+
     def request_load(self, run):
         """Let a worker begin to sample its batch, beside the others."""
         self.child(run.variant).send(
@@ -263,7 +269,10 @@ class Sweep:
             problem=run.cell.problem,
             data=self.stem,
             regime=run.cell.regime,
-            memory_limit=min(self.memory_limit, MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem)),
+            memory_limit=min(
+                self.memory_limit,
+                MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem) + 2 * self.needs_bytes(run),
+            ),
         )
         return True
 

@@ -16,7 +16,7 @@ from bnbench.problem import Batch, Gradients, Problem
 
 FAMILIES = ("loops", "matrix", "fused", "autodiff")
 ENTRY_POINTS = "bnbench.variants"
-BUILT_IN = ("loops_python", "loops_numba", "matrix_numpy", "matrix_numba")
+BUILT_IN = ("loops_python", "loops_numba", "matrix_numpy", "matrix_numba", "matrix_kronecker")
 
 _registry: dict[str, type["Variant"]] = {}
 
@@ -51,6 +51,11 @@ class Variant(ABC):
     def unsupported(cls, problem: Problem, regime: str) -> str:
         """Why it cannot take this problem, as a sentence; "" where it can."""
         return ""
+
+    @classmethod
+    def needs_bytes(cls, problem: Problem, regime: str) -> int:
+        """Bytes it takes beyond a few arrays of the size of X and of Z, which every variant may; 0 for most."""
+        return 0
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh"):
         """Set up for a problem; in the regime "fixed" what depends on X alone may be kept.
