@@ -56,20 +56,21 @@ def certify(batch: Batch, problem: Problem, *, radius: float = RADIUS, inputs: b
         inputs: whether ∂R/∂X is wanted too, at a cost of N² p1 p2.
 
     Raises:
-        ValueError: eps = 0 and a column of XΓ1 has no variance, so that nothing is differentiable, or the
-            radius cannot be reached with 2048 bits although the batch is on no kink.
+        ValueError: 2048 bits do not tell s from 0 (eps = 0 and a column of XΓ1 without variance), or do not reach
+            the radius although the batch is on no kink (its own balls are too wide).
     """
     bits = FIRST_BITS
     while True:
-        with ctx.workprec(bits):
-            found = _Network(batch, problem).differentiate(inputs, bits)
-        if found.radius <= radius or (bits >= LAST_BITS and found.kinks):
-            return found
+        try:
+            with ctx.workprec(bits):
+                found = _Network(batch, problem).differentiate(inputs, bits)
+            if found.radius <= radius or (bits >= LAST_BITS and found.kinks):
+                return found
+            reason = f"the radius is {found.radius:.2g}, asked is {radius:g}"
+        except ZeroDivisionError:
+            reason = "a column of X G1 has no variance and eps is 0; allowed are columns with variance"
         if bits >= LAST_BITS:
-            raise ValueError(
-                f"radius {radius:g} is out of reach with {bits} bits; where eps is 0, "
-                "allowed are columns of X G1 with variance"
-            )
+            raise ValueError(f"with {bits} bits {reason}")
         bits *= 2
 
 
@@ -83,11 +84,13 @@ def balls(values) -> np.ndarray:
 
 
 def normalise(z, ddof, eps):
-    """x̂ of one column (a list of balls or series): (z - μ)/s by the definitions of μ and s."""
+    """x̂ of one column (a list of series): (z - μ)/s by the definitions of μ and s."""
     N = len(z)
     mu = sum(z) / N
-    variance = sum((value - mu) * (value - mu) for value in z) / (N - ddof)
-    s = (variance + eps).sqrt()
+    variance = sum((value - mu) * (value - mu) for value in z) / (N - ddof) + eps
+    if not variance[0] > 0:
+        raise ZeroDivisionError("s cannot be told from 0")
+    s = variance.sqrt()
     return [(value - mu) / s for value in z]
 
 
@@ -102,7 +105,7 @@ def activate(name, b):
     if name == "gaussian":
         return (-b * b / 2).exp(), False
     value = b[0]
-    if value > 0:
+    if value > 0 or not value.is_finite():
         return b, False
     if value < 0 or (value.is_zero() and value.is_exact()):
         return _series(0, 0), not value < 0

@@ -1,0 +1,256 @@
+"""The diagnosis: every known mistake and every pair is named, nothing unknown is, and what is right is said to be."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from conftest import BUILT_IN, PLUGINS, bnbench
+
+import bnbench as package
+from bnbench import activations
+from bnbench.audit.diagnosis import tolerance
+from bnbench.audit.mistakes import MISTAKES, combinations
+from bnbench.problem import Problem
+
+NAMES = tuple(mistake.label for mistake in MISTAKES)
+SIZES = (5, 50, 500)
+
+
+def node_by_node(made):
+    """A step with mistakes planted, written node by node and apart from the formulas that `diagnose` compares with."""
+
+    def step(X, y, G1, gamma, beta, G2, *, activation, normalization, ddof, eps):
+        N, (p1, p2) = len(y), G1.shape
+        batch = normalization == "batch"
+        nodes = []
+        residual = y.copy()
+        for j in range(p2):
+            z = sum(X[:, k] * G1[k, j] for k in range(p1))
+            x = s = w = None
+            if batch:
+                d = z - np.sum(z) / N
+                v = np.sum(d**2) / (N if {"N-for-N-ddof (everywhere)", "N-for-N-ddof (in s)"} & made else N - ddof)
+                s = deviation(v, eps, made, "in the forward pass")
+                w = deviation(v, eps, made, "in ∂R/∂Γ1 only")
+                x = d / s
+            b = gamma[j] * x + beta[j] if batch else z
+            value = activations.value(activation, b)
+            slope = activations.derivative(activation, b)
+            nodes.append((x, w, value, np.ones(N) if "derivative-1" in made else slope))
+            residual = residual - value * G2[j]
+        scale = 2.0 if "sign" in made else -2.0
+        scale = scale if "no-1/N" in made else scale / N
+        out = {name: np.zeros(p2) for name in ("dgamma", "dbeta", "dG2")}
+        dG1 = np.zeros((p1, p2))
+        for j, (x, w, value, slope) in enumerate(nodes):
+            stub = scale * residual * G2[j] * slope
+            out["dG2"][j] = scale * np.sum(residual * value)
+            if not batch:
+                dG1[:, j] = stub @ X
+                continue
+            out["dbeta"][j], out["dgamma"][j] = np.sum(stub), np.sum(stub * x)
+            along = out["dgamma"][j] / (
+                N if made & {"N-for-N-ddof (everywhere)", "N-for-N-ddof (in the s-term)"} else N - ddof
+            )
+            d = stub.copy()
+            if not made & {"no-mu-term", "mu-and-s-constant"}:
+                d -= out["dbeta"][j] / N
+            if not made & {"no-s-term", "mu-and-s-constant"}:
+                d -= x * along
+            dG1[:, j] = X.T @ d * ((1.0 if "no-gamma" in made else gamma[j]) / w)
+            if "gamma-in-dgamma" in made:
+                out["dgamma"][j] *= gamma[j]
+        for one, other in (("dgamma", "dbeta"), ("dgamma", "dG2"), ("dbeta", "dG2")):
+            if f"swapped-outputs ({one} and {other})" in made:
+                out[one], out[other] = out[other], out[one]
+        if "transposed-dG1" in made:
+            dG1 = dG1.T.copy()
+        return residual @ residual / N, dG1, *((out["dgamma"], out["dbeta"]) if batch else (None, None)), out["dG2"]
+
+    return step
+
+
+def deviation(v, eps, made, where):
+    """s, or what the mistakes make of it at this place."""
+    s = (
+        v**0.5 + eps
+        if made
+        & {
+            "eps-outside-root (everywhere)",
+            f"eps-outside-root ({where.removesuffix(' only')})",
+            f"eps-outside-root ({where})",
+        }
+        else (v + eps) ** 0.5
+    )
+    if made & {"variance-for-s (everywhere)", f"variance-for-s ({where})"}:
+        s = s**2
+    return 1 / s if made & {"times-s (everywhere)", f"times-s ({where})"} else s
+
+
+def answer(step, problem):
+    """The parts that a step returns."""
+    batch = problem.sample()
+    conventions = {name: getattr(problem, name) for name in ("activation", "normalization", "ddof", "eps")}
+    return [part for part in step(*batch, **conventions)[1:] if part is not None]
+
+
+def same(one, other, problem):
+    """Whether two answers are the same to rounding, with room to spare."""
+    return all(
+        a.shape == b.shape and np.linalg.norm(a - b) <= 4 * tolerance(problem) * np.linalg.norm(b)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def planted():
+    """Every mistake and every pair of different ones."""
+    return [frozenset(mistake.label for mistake in made) for made in combinations("batch")]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("N", SIZES)
+def test_every_mistake_and_every_pair_is_named(N, activation):
+    """The named set is the planted one, or gives the same numbers with no more mistakes (then nothing can tell them).
+
+    Catches a formula of a mistake that is not that mistake, a tolerance that is too wide or too narrow, and a
+    search that stops at the wrong set.
+    """
+    problem = Problem(N, 7, 4, activation, ddof=1, eps=0.1)
+    exact = 0
+    for made in planted():
+        step = node_by_node(made)
+        found = package.diagnose(step, problem)
+        (case,) = found.cases
+        named = frozenset(mistake.label for mistake in case.mistakes)
+        if not made:
+            assert found.correct
+            assert not found.mistakes
+            continue
+        sets = [named, *(frozenset(mistake.label for mistake in other) for other in case.alternatives)]
+        if made in sets:
+            exact += len(sets) == 1
+            continue
+        assert len(named) < len(made), (made, str(found))
+        assert same(answer(step, problem), answer(node_by_node(named), problem), problem), (made, named)
+    assert exact > 0.9 * len(planted()), "nearly all pairs are distinguishable"
+
+
+def test_a_single_mistake_is_named_for_each_gradient():
+    """A gradient that the mistake does not touch is right, and one that it does is not."""
+    touched = {
+        "no-mu-term": {"dG1"},
+        "gamma-in-dgamma": {"dgamma"},
+        "swapped-outputs (dgamma and dbeta)": {"dgamma", "dbeta"},
+        "sign": {"dG1", "dgamma", "dbeta", "dG2"},
+        "transposed-dG1": {"dG1"},
+    }
+    for label, wrong in touched.items():
+        (case,) = package.diagnose(node_by_node(frozenset([label])), Problem(20, 7, 4, ddof=1, eps=0.1)).cases
+        assert {name for name, finding in case.findings.items() if not finding.right} == wrong, label
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_what_is_right_is_said_to_be(name):
+    """Every built-in variant, on the hard problems and on a plain one of each dtype."""
+    found = package.diagnose(name)
+    assert found.correct, str(found)
+    assert len(found.cases) == 10
+    for dtype in ("float64", "float32"):
+        assert package.diagnose(name, Problem(300, 20, 10, "tanh", dtype=dtype)).correct
+
+
+UNKNOWN = {
+    "half of dG1": lambda loss, dG1, dgamma, dbeta, dG2: (loss, dG1 / 2, dgamma, dbeta, dG2),
+    "dG2 reversed": lambda loss, dG1, dgamma, dbeta, dG2: (loss, dG1, dgamma, dbeta, dG2[::-1].copy()),
+    "one entry off by 1e-9": lambda loss, dG1, dgamma, dbeta, dG2: (
+        loss, dG1 * (1 + 1e-9 * (np.arange(dG1.size).reshape(dG1.shape) == 3)), dgamma, dbeta, dG2,
+    ),
+    "dbeta without its last row": lambda loss, dG1, dgamma, dbeta, dG2: (loss, dG1, dgamma, dbeta * 0.98, dG2),
+    "NaN": lambda loss, dG1, dgamma, dbeta, dG2: (loss, dG1, dgamma * np.nan, dbeta, dG2),
+    "dgamma missing": lambda loss, dG1, dgamma, dbeta, dG2: (loss, dG1, None, dbeta, dG2),
+    "dgamma too long": lambda loss, dG1, dgamma, dbeta, dG2: (loss, dG1, np.append(dgamma, 0), dbeta, dG2),
+    "loss halved": lambda loss, dG1, dgamma, dbeta, dG2: (loss / 2, dG1, dgamma, dbeta, dG2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", UNKNOWN)
+@pytest.mark.parametrize("N", SIZES)
+def test_an_unknown_mistake_is_never_given_a_name(change, N):
+    """It is wrong, none is named, and the first entry that differs is shown."""
+    right = node_by_node(frozenset())
+
+    def step(*batch, **conventions):
+        return UNKNOWN[change](*right(*batch, **conventions))
+
+    for activation in ("relu", "gaussian"):
+        found = package.diagnose(step, Problem(N, 7, 4, activation, ddof=1, eps=0.1))
+        assert not found.correct
+        assert found.mistakes == ()
+        assert "wrong: " in str(found)
+
+
+def test_random_changes_are_never_given_a_name():
+    """200 random factors on random gradients."""
+    random = np.random.default_rng(0)
+    right = node_by_node(frozenset())
+    problem = Problem(30, 7, 4, "sigmoid", ddof=1, eps=0.1)
+    for _ in range(200):
+        factors = np.where(random.random(4) < 0.5, 1.0, random.normal(1, 0.3, 4))
+        if (factors == 1).all():
+            continue
+
+        def step(*batch, factors=factors, **conventions):
+            loss, *parts = right(*batch, **conventions)
+            return loss, *(part * factor for part, factor in zip(parts, factors, strict=True))
+
+        assert package.diagnose(step, problem).mistakes == ()
+
+
+def test_a_formula_that_raises_is_a_finding():
+    """What it raised is said; activations it takes are judged all the same."""
+
+    def step(*batch, activation, **conventions):
+        if activation != "relu":
+            raise NotImplementedError(f"no {activation}")
+        return node_by_node(frozenset())(*batch, activation=activation, **conventions)
+
+    found = package.diagnose(step)
+    assert found.correct
+    assert sum(bool(case.raised) for case in found.cases) == 8
+    assert "no tanh" in str(found)
+    with pytest.raises(ValueError, match="allowed is a function"):
+        package.diagnose(3)
+
+
+def test_the_inputs_of_a_problem_survive_the_formula():
+    """A formula that writes into its inputs does not spoil the next one's."""
+
+    def vandal(X, y, G1, gamma, beta, G2, **conventions):
+        for array in (X, y, G1, gamma, beta, G2):
+            array[...] = 0
+        return 0.0, G1, gamma, beta, G2
+
+    problem = Problem(20, 3, 2, ddof=1)
+    package.diagnose(vandal, problem)
+    assert package.diagnose("matrix-numpy", problem).correct
+
+
+def test_the_command_diagnoses_a_file():
+    """Every function of the file, exit code 1 for a wrong one, JSON as the contract has it."""
+    done = bnbench("audit", "--formula", PLUGINS / "wrong.py", "--json")
+    assert done.returncode == 1, done.stderr
+    found = {row["id"]: row for row in json.loads(done.stdout)}
+    assert all(row["ruling"] == "wrong" and row["reason"] for row in found.values())
+    named = {name: row["mistakes"] for name, row in found.items()}
+    assert named.pop("wrong-reversed-dG2") == []
+    assert named["wrong-no-mu-term"] == ["no-mu-term"]
+    assert named["wrong-N-for-N-ddof-in-s-term"] == ["N-for-N-ddof"]
+    assert all(len(names) == 1 for names in named.values())
+
+
+def test_pairs_of_a_list_are_all_there():
+    """Singles once, pairs of different names once."""
+    sets = combinations("batch")
+    pairs = [pair for pair in itertools.combinations(MISTAKES, 2) if pair[0].name != pair[1].name]
+    assert len(sets) == len(set(sets)) == 1 + len(NAMES) + len(pairs)
