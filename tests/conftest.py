@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PLUGINS = Path(__file__).parent / "plugins"
-BUILT_IN = ("loops-python", "loops-numba", "loops-numba-parallel", "matrix-numpy", "matrix-numba")
+BUILT_IN = ("loops-python", "loops-numba", "loops-numba-parallel", "matrix-numpy", "matrix-numba", "matrix-kronecker")
 
 
 def bnbench(*arguments, timeout=300, cwd=None):

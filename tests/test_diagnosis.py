@@ -50,9 +50,8 @@ def node_by_node(made):
                 dG1[:, j] = stub @ X
                 continue
             out["dbeta"][j], out["dgamma"][j] = np.sum(stub), np.sum(stub * x)
-            along = out["dgamma"][j] / (
-                N if made & {"N-for-N-ddof (everywhere)", "N-for-N-ddof (in the s-term)"} else N - ddof
-            )
+            full = made & {"N-for-N-ddof (everywhere)", "N-for-N-ddof (in the s-term)"}
+            along = out["dgamma"][j] / (N if full else N - ddof)
             d = stub.copy()
             if not made & {"no-mu-term", "mu-and-s-constant"}:
                 d -= out["dbeta"][j] / N
@@ -73,16 +72,8 @@ def node_by_node(made):
 
 def deviation(v, eps, made, where):
     """s, or what the mistakes make of it at this place."""
-    s = (
-        v**0.5 + eps
-        if made
-        & {
-            "eps-outside-root (everywhere)",
-            f"eps-outside-root ({where.removesuffix(' only')})",
-            f"eps-outside-root ({where})",
-        }
-        else (v + eps) ** 0.5
-    )
+    outside = made & {"eps-outside-root (everywhere)", f"eps-outside-root ({where})"}
+    s = v**0.5 + eps if outside else (v + eps) ** 0.5
     if made & {"variance-for-s (everywhere)", f"variance-for-s ({where})"}:
         s = s**2
     return 1 / s if made & {"times-s (everywhere)", f"times-s ({where})"} else s

@@ -15,6 +15,9 @@ def test_step(benchmark, name, sizes):
     problem = Problem(*sizes)
     if name == "loops-python" and problem.work > LARGEST_FOR_THE_INTERPRETER:
         pytest.skip("a step of the interpreter's loops takes seconds at this size")
+    reason = bnbench.variants()[name].unsupported(problem, "fresh")
+    if reason:
+        pytest.skip(reason)
     variant = bnbench.variants()[name]()
     variant.prepare(problem.sample(), problem)
     for _ in range(3):  # compiled and warm before anything is timed
