@@ -12,7 +12,7 @@ from bnbench.measure.scheduler import Events
 from bnbench.measure.statistics import median_interval
 from bnbench.report.units import seconds as duration
 
-QUIET_STATUSES = ("ok", "pruned")
+QUIET_STATUSES = ("ok", "pruned", "unsupported")
 
 
 class Progress:

@@ -59,6 +59,7 @@ FAULTS = {
     "transposes": ("invalid", "dG1 has shape (3, 2)"),
     "wrong-dtype": ("invalid", "dG2 is of dtype"),
     "gives-text": ("invalid", "dG2 is a str"),
+    "refuses-by-error": ("failed", "LookupError: cannot say"),
 }
 
 

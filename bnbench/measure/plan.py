@@ -118,9 +118,9 @@ PRESETS = {
     "quick": {
         "N": (10, 100, 1000, 10_000),
         "p1": (4, 32),
-        "p2": (4, 64),
-        "sampling_s": 0.15,
-        "timeout": 5.0,
+        "p2": (4, 32),
+        "sampling_s": 0.06,
+        "timeout": 3.0,
     },
     "default": {},
     "full": {

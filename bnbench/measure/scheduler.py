@@ -200,6 +200,8 @@ class Sweep:
         for name in names:
             if name in unavailable:
                 self.finish(Run(name, cell), "unavailable", unavailable[name])
+            elif reason := unsupported(name, cell):
+                self.finish(Run(name, cell), "unsupported", reason)
             elif reason := self.forecast.pruned(name, cell, timing=self.timing):
                 self.finish(Run(name, cell), "pruned", reason)
             else:
@@ -221,7 +223,7 @@ class Sweep:
     def groups(self, cell, order):
         """The runs that are interleaved: all together, or each alone where memory holds no more."""
         together = len(order) * ARRAYS_LIKE_Z * array_bytes(cell.problem)
-        together += sum(self.needs_bytes(run) for run in order)
+        together += sum(needs_bytes(run) for run in order)
         if together <= MEMORY_SHARE * available_bytes():
             return [order]
         return [[run] for run in order]
@@ -257,11 +259,6 @@ class Sweep:
                 self.finish(run, error.status, error.reason)
         return through
 
-    def needs_bytes(self, run):
-        """What a variant that takes the cell says it needs."""
-        cls, problem, regime = variants()[run.variant], run.cell.problem, run.cell.regime
-        return 0 if cls.unsupported(problem, regime) else cls.needs_bytes(problem, regime)
-
     def request_load(self, run):
         """Let a worker begin to sample its batch, beside the others."""
         self.child(run.variant).send(
@@ -271,7 +268,7 @@ class Sweep:
             regime=run.cell.regime,
             memory_limit=min(
                 self.memory_limit,
-                MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem) + 2 * self.needs_bytes(run),
+                MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem) + 2 * needs_bytes(run),
             ),
         )
         return True
@@ -382,3 +379,19 @@ class Sweep:
 def array_bytes(problem) -> int:
     """Bytes of X, y and Z."""
     return problem.batch_bytes * (problem.p1 + problem.p2 + 1) // (problem.p1 + 1)
+
+
+def unsupported(name, cell) -> str:
+    """Why a variant cannot take a cell, or "". What a plug-in raises here its worker meets too, and answers for."""
+    try:
+        return variants()[name].unsupported(cell.problem, cell.regime)
+    except Exception:
+        return ""
+
+
+def needs_bytes(run) -> int:
+    """What a variant says it needs for a cell; 0 where its answer is an error, which is its worker's to report."""
+    try:
+        return int(variants()[run.variant].needs_bytes(run.cell.problem, run.cell.regime))
+    except Exception:
+        return 0

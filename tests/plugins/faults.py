@@ -105,3 +105,24 @@ def wrong_dtype(answer):
 @faulty("gives-text")
 def gives_text(answer):
     return answer._replace(dG2="large")
+
+
+class RefusesByError(bnbench.Variant):
+    """Its own question whether it can take a problem fails."""
+
+    name = "refuses-by-error"
+    family = "matrix"
+
+    @classmethod
+    def unsupported(cls, problem, regime):
+        if problem.N >= SIZE:
+            raise LookupError("cannot say")
+        return ""
+
+    def step(self):
+        batch, problem = self.batch, self.problem
+        conventions = {name: getattr(problem, name) for name in ("activation", "normalization", "ddof", "eps")}
+        self.answer = right(*batch, **conventions)
+
+    def result(self):
+        return self.answer
