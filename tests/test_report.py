@@ -299,6 +299,17 @@ def test_break_even_where_a_setting_met_compiled_code_and_where_numpy_is_absent(
     assert found["calls"].iloc[0] == pytest.approx(2000)
 
 
+def test_the_first_touch_of_memory_is_not_taken_for_compiling():
+    """A first step may be many steps slower for its fresh pages alone; a compiler's excess is beyond that."""
+    fresh = {"compile_s": 1.3, "baseline_bytes": 2**27, "peak_bytes": 2**27 + 2**29}
+    rows = [timed("matrix-kronecker", "matrix", 10, [0.09], **fresh), timed("matrix-numpy", "matrix", 10, [1e-3])]
+    rows.append(timed("loops-numba", "loops", 10, [1e-3], compile_s=1.3))
+    table = tables.frame(rows)
+    assert analysis.compile_times(table) == {"loops-numba": 1.3}
+    said = tables.compile_times(table).set_index("variant")["compiled"]
+    assert said.to_dict() == {"matrix-kronecker": "no", "matrix-numpy": "no", "loops-numba": "yes"}
+
+
 def test_slope_is_fitted_over_the_upper_half():
     N = np.array([1, 10, 100, 1000, 10_000])
     time = np.where(N < 100, 7e-3, 1e-4 * (N / 100.0) ** 1.5)

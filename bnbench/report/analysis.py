@@ -17,6 +17,7 @@ STATUSES = [
     "pruned",
 ]
 COMPILED_STEPS = 10  # and so is an excess below so many steps
+FIRST_TOUCH_S = 4 / 2**30  # seconds a byte of fresh memory may take where a virtual machine hands it out slowly
 COMPILED_S = 0.05  # a first step's excess below this is warming up, not compiling
 REFERENCE = "matrix-numpy"  # what a compiled variant has to pay its compile time back against
 
@@ -37,7 +38,7 @@ def parts(table: pd.DataFrame) -> list[Part]:
     if cells.empty:
         return []
     differing = [name for name in SETTING if cells[name].nunique(dropna=False) > 1]
-    anywhere = _compile_times(cells)
+    anywhere = compile_times(cells)
     found = []
     for values, group in cells.groupby(SETTING, dropna=False, sort=True):
         words = {
@@ -46,19 +47,20 @@ def parts(table: pd.DataFrame) -> list[Part]:
             if pd.notna(value) and (name in ALWAYS_NAMED or name in differing)
         }
         suffix = "".join(f"-{words[name].replace(' ', '')}" for name in differing if name in words)
-        here = {name: time for name, time in _compile_times(group).items() if time >= COMPILED_S}
+        here = {name: time for name, time in compile_times(group).items() if time >= COMPILED_S}
         label = ", ".join(words.values())
         found.append(Part(label, suffix, group.reset_index(drop=True), anywhere | here))
     return found
 
 
-def _compile_times(rows: pd.DataFrame) -> dict[str, float]:
+def compile_times(rows: pd.DataFrame) -> dict[str, float]:
     """Each variant's largest compile_s: it compiles at its first cell only.
 
-    Only where it is far above a step: a first step is also the first to touch its memory, which at large cells
-    takes as long as a step or two.
+    Only where it is far above a step and what touching its memory may take: a first step is also the first to do so.
     """
-    compiling = rows[rows["compile_s"] >= COMPILED_STEPS * rows["median_s"]]
+    memory = (rows["peak_bytes"] - rows["baseline_bytes"]).fillna(0)
+    least = np.maximum(COMPILED_STEPS * rows["median_s"], FIRST_TOUCH_S * memory)
+    compiling = rows[rows["compile_s"] >= least]
     return compiling.groupby("variant")["compile_s"].max().dropna().to_dict()
 
 
