@@ -59,11 +59,11 @@ def test_the_sweeps_reference_lies_inside(activation, ddof, eps):
 def jax_gradients(batch, problem):
     """JAX's reverse mode in float64."""
     jax = pytest.importorskip("jax")
-    with jax.enable_x64(True):
-        value, slopes = jax.value_and_grad(
-            lambda parameters: network(jax.numpy, jax.nn.sigmoid, batch, problem, *parameters)
-        )([jax.numpy.asarray(part) for part in batch[2:] if part is not None])
-        return [np.asarray(value), *(np.asarray(slope) for slope in slopes)]
+    jax.config.update("jax_enable_x64", True)
+    value, slopes = jax.value_and_grad(
+        lambda parameters: network(jax.numpy, jax.nn.sigmoid, batch, problem, *parameters)
+    )([jax.numpy.asarray(part) for part in batch[2:] if part is not None])
+    return [np.asarray(value), *(np.asarray(slope) for slope in slopes)]
 
 
 def torch_gradients(batch, problem):
