@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import jinja2
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -37,7 +38,8 @@ def write(rulings: list[Ruling], reproduction: list[dict], folder: Path, command
     """Write the pages into `folder`, which is made if absent."""
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
-    _, svg = style.save(figure(rulings), plots, FIGURE)
+    with matplotlib.rc_context(style.RC):
+        _, svg = style.save(figure(rulings), plots, FIGURE)
     results = [ruling.plain() for ruling in rulings]
     write_whole(folder / "audit.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     content = {
@@ -80,38 +82,37 @@ def entries(evidence) -> dict:
 def figure(rulings) -> Figure:
     """Claimed against true entries, a panel a gradient; what is right lies on the line."""
     by_id = {ruling.id: ruling for ruling in rulings}
-    with style.matplotlib.rc_context(style.RC):
-        drawn = Figure(figsize=(11, 4.6))
-        style.heading(
-            drawn,
-            "Claimed against true entries",
-            "The question's data, loss Σε². Right values lie on the line. Axes: linear within ±1, logarithmic beyond.",
-        )
-        for place, (gradient, claims) in enumerate(PANELS):
-            axes = drawn.add_axes((0.065 + 0.318 * place, 0.27, 0.255, 0.535))
-            values = []
-            for name, number, label, color, marker in claims:
-                evidence = by_id[name].evidence[number]
-                true, claimed = (
-                    np.array([float(ball.mid()) for ball in balls.flat]) for balls in (evidence.true, evidence.claimed)
-                )
-                look = style.Look(color, marker, "-")
-                axes.plot(true, claimed, linestyle="none", color=color, marker=marker, label=label, zorder=3,
-                          **(style.marks(look, 6) | {"linewidth": 0}))  # fmt: skip
-                values += [*np.abs(true), *np.abs(claimed)]
-            widest = max(values) * 1.6
-            axes.plot([-widest, widest], [-widest, widest], color=style.MUTED, linewidth=0.8, zorder=1)
-            for which in "xy":
-                getattr(axes, f"set_{which}scale")("symlog", linthresh=1, linscale=0.7)
-                getattr(axes, f"set_{which}lim")(-widest, widest)
-                ticks = [t for t in (-100, -10, -1, 0, 1, 10, 100) if abs(t) < widest]
-                getattr(axes, f"set_{which}ticks")(ticks, [f"{t:g}".replace("-", "−") for t in ticks], minor=False)
-                getattr(axes, f"{which}axis").set_minor_locator(style.NullLocator())
-            axes.grid(True, color=style.FAINT, linewidth=0.6)
-            axes.set_axisbelow(True)
-            axes.set_title(f"{gradient}: {len(values) // (2 * len(claims))} entries", loc="left")
-            axes.set_xlabel("true entry (certified)")
-            if place == 0:
-                axes.set_ylabel("claimed entry")
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False, fontsize=8, handletextpad=0.2)
+    drawn = Figure(figsize=(11, 4.6))
+    style.heading(
+        drawn,
+        "Claimed against true entries",
+        "The question's data, loss Σε². Right values lie on the line. Axes: linear within ±1, logarithmic beyond.",
+    )
+    for place, (gradient, claims) in enumerate(PANELS):
+        axes = drawn.add_axes((0.065 + 0.318 * place, 0.27, 0.255, 0.535))
+        values = []
+        for name, number, label, color, marker in claims:
+            evidence = by_id[name].evidence[number]
+            true, claimed = (
+                np.array([float(ball.mid()) for ball in balls.flat]) for balls in (evidence.true, evidence.claimed)
+            )
+            look = style.Look(color, marker, "-")
+            axes.plot(true, claimed, linestyle="none", color=color, marker=marker, label=label, zorder=3,
+                      **(style.marks(look, 6) | {"linewidth": 0}))  # fmt: skip
+            values += [*np.abs(true), *np.abs(claimed)]
+        widest = max(values) * 1.6
+        axes.plot([-widest, widest], [-widest, widest], color=style.MUTED, linewidth=0.8, zorder=1)
+        for which in "xy":
+            getattr(axes, f"set_{which}scale")("symlog", linthresh=1, linscale=0.7)
+            getattr(axes, f"set_{which}lim")(-widest, widest)
+            ticks = [t for t in (-100, -10, -1, 0, 1, 10, 100) if abs(t) < widest]
+            getattr(axes, f"set_{which}ticks")(ticks, [f"{t:g}".replace("-", "−") for t in ticks], minor=False)
+            getattr(axes, f"{which}axis").set_minor_locator(style.NullLocator())
+        axes.grid(True, color=style.FAINT, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.set_title(f"{gradient}: {len(values) // (2 * len(claims))} entries", loc="left")
+        axes.set_xlabel("true entry (certified)")
+        if place == 0:
+            axes.set_ylabel("claimed entry")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False, fontsize=8, handletextpad=0.2)
     return drawn
