@@ -4,10 +4,9 @@ relu max(b, 0) with a'(0) = 0 (the convention of PyTorch and JAX), sigmoid 1/(1 
 exp(-b²/2), identity. A NaN passes through all of them.
 """
 
-import math
-
 import numpy as np
 
+from bnbench import elementary
 from bnbench.jit import njit
 from bnbench.problem import ACTIVATIONS
 
@@ -43,35 +42,30 @@ def derivative(activation: str, B: np.ndarray) -> np.ndarray:
     return np.ones_like(B)
 
 
-@njit()
+@njit(forceinline=True)
 def a(code, b):
     """a(b) of one number in its own dtype; code is the activation's place in `ACTIVATIONS`."""
-    one = type(b)(1)
-    half = type(b)(0.5)
     if code == RELU:
         return b if not b <= 0 else type(b)(0)
     if code == SIGMOID:
-        return one / (one + math.exp(-b))
+        return elementary.sigmoid(b)
     if code == TANH:
-        return math.tanh(b)
+        return elementary.tanh(b)
     if code == GAUSSIAN:
-        return math.exp(-half * b * b)
+        return elementary.gaussian(b)
     return b
 
 
-@njit()
-def da(code, b):
-    """a'(b) of one number in its own dtype; code is the activation's place in `ACTIVATIONS`."""
+@njit(forceinline=True)
+def da(code, b, v):
+    """a'(b) of one number in its own dtype, from b and v = a(b)."""
     one = type(b)(1)
-    half = type(b)(0.5)
     if code == RELU:
         return one if b > 0 else type(b)(0)
     if code == SIGMOID:
-        v = one / (one + math.exp(-b))
         return v * (one - v)
     if code == TANH:
-        t = math.tanh(b)
-        return one - t * t
+        return one - v * v
     if code == GAUSSIAN:
-        return -b * math.exp(-half * b * b)
+        return -b * v
     return one

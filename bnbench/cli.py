@@ -16,8 +16,8 @@ AUDIT_FLAGS = (
     ("N", "N", "rows (default: 50)"),
     ("p1", "P", "inputs (default: 7)"),
     ("p2", "P", "hidden nodes (default: 4)"),
-    ("activation", None, "relu, sigmoid, tanh, gaussian, identity (default: relu)"),
-    ("normalization", None, "batch, none (default: batch)"),
+    ("activation", None, "relu, sigmoid, tanh, gaussian, identity (default: all; with a size: relu)"),
+    ("normalization", None, "batch, none (default: both; with a size: batch)"),
     ("ddof", None, "the variance divides by N - ddof (default: 1)"),
     ("eps", None, "added to the variance under the root (default: 0.1)"),
     ("dtype", None, "float64, float32 (default: float64)"),
@@ -105,7 +105,9 @@ def parser() -> argparse.ArgumentParser:
     )
     audit.add_argument("--json", action="store_true", help="print the rulings, or the diagnoses, as JSON")
     tried = audit.add_argument_group(
-        "what a formula is tried on (default: small problems on which no mistake can hide, every activation)"
+        "what a formula is tried on",
+        "By default, and where only --activation or --normalization is given, small problems on which no mistake can "
+        "hide; where a size or a convention is given, one problem of that kind.",
     )
     for name, metavar, words in AUDIT_FLAGS:
         tried.add_argument(f"--{name}", metavar=metavar, help=words + "; several with commas")
@@ -266,11 +268,14 @@ def diagnose_formula(options) -> int:
         names = load_plugin(options.formula)
         given = {name: getattr(options, name) for name, *_ in AUDIT_FLAGS if getattr(options, name) is not None}
         axes = {name: coerce(f"--{name}", name, value.split(",")) for name, value in given.items()}
-        axes = {"N": (50,), "p1": (7,), "p2": (4,), "ddof": (1,), "eps": (0.1,)} | axes
-        problems = [Problem(**dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
+        if set(axes) <= {"activation", "normalization"}:
+            found = {name: diagnose(name, **{f"{axis}s": values for axis, values in axes.items()}) for name in names}
+        else:
+            axes = {"N": (50,), "p1": (7,), "p2": (4,), "ddof": (1,), "eps": (0.1,)} | axes
+            problems = [Problem(**dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
+            found = {name: diagnose(name, problems) for name in names}
     except (PluginError, ValueError) as error:
         raise UsageError(error) from error
-    found = {name: diagnose(name, problems if given else None) for name in names}
     if options.json:
         print(json.dumps([{"id": name} | diagnosis.plain() for name, diagnosis in found.items()], indent=1))
     else:

@@ -41,12 +41,12 @@ def cache_dir() -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-def njit(*, fastmath=False, parallel=False):
+def njit(*, fastmath=False, parallel=False, forceinline=False):
     """`numba.njit(nogil, error_model="numpy")`, cached in `cache_dir()`."""
 
     def decorate(function):
         folder = cache_dir()
-        options = {"fastmath": fastmath, "parallel": parallel, "error_model": "numpy"}
+        options = {"fastmath": fastmath, "parallel": parallel, "error_model": "numpy", "forceinline": forceinline}
         if folder is None:
             return numba.njit(**options, nogil=True)(function)
         before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnbench.audit.mistakes import MISTAKES, Mistake, combinations, mistaken
-from bnbench.problem import ACTIVATIONS, NORMALIZATIONS, Batch, Gradients, Problem
+from bnbench.problem import ACTIVATIONS, NORMALIZATIONS, Batch, Gradients, Problem, check_conventions
 from bnbench.validation import MISSING, derivation_problems, plain
 from bnbench.variants import Variant, variants
 from bnbench.variants.base import FunctionVariant
@@ -140,7 +140,13 @@ class Diagnosis:
         return "\n".join(blocks)
 
 
-def diagnose(step: Callable | type[Variant] | str, problem: Problem | Sequence[Problem] | None = None) -> Diagnosis:
+def diagnose(
+    step: Callable | type[Variant] | str,
+    problem: Problem | Sequence[Problem] | None = None,
+    *,
+    activations: Sequence[str] = ACTIVATIONS,
+    normalizations: Sequence[str] = NORMALIZATIONS,
+) -> Diagnosis:
     """Say of a formula for the gradient whether it is right, and if not, which known mistake it makes.
 
     Args:
@@ -149,16 +155,19 @@ def diagnose(step: Callable | type[Variant] | str, problem: Problem | Sequence[P
         problem: what to try it on, one Problem or several. By default every activation with and without
             normalization, each on four small problems made so that no mistake can hide: ddof = 1, large eps,
             offsets. A mistake that changes nothing at a given problem (N for N-ddof where ddof is 0) is not seen.
+        activations, normalizations: which of them, where no problem is given.
 
     Returns:
         a `Diagnosis`: `.correct`, `.mistakes` (names), `.cases` with a finding for each gradient, and a text.
 
     Raises:
-        ValueError: step is no function, Variant or variant's name.
+        ValueError: step is no function, Variant or variant's name, or an activation or normalization is none.
     """
     cls = as_variant(step)
     if problem is None:
-        settings = [(activation, normalization) for normalization in NORMALIZATIONS for activation in ACTIVATIONS]
+        settings = [(activation, normalization) for normalization in normalizations for activation in activations]
+        for setting in settings:
+            check_conventions(*setting, ddof=0, eps=0.0)
         return Diagnosis(tuple(_case(cls, *setting, _hard_trials(*setting)) for setting in settings))
     trials = [_trial(one) for one in ([problem] if isinstance(problem, Problem) else problem)]
     settings = dict.fromkeys((one.problem.activation, one.problem.normalization) for one in trials)

@@ -95,7 +95,7 @@ def kernel(code, normalize, parallel):
             for i in range(N):
                 b = A[j, i]
                 A[j, i] = a(code, b)
-                D[j, i] = da(code, b)
+                D[j, i] = da(code, b, A[j, i])
 
         for block in prange((N + ROWS - 1) // ROWS):
             first, last = block * ROWS, min(N, (block + 1) * ROWS)

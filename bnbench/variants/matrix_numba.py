@@ -99,5 +99,5 @@ def activate(code, B):
     for i in range(B.shape[0]):
         for j in range(B.shape[1]):
             A[i, j] = a(code, B[i, j])
-            D[i, j] = da(code, B[i, j])
+            D[i, j] = da(code, B[i, j], A[i, j])
     return A, D
