@@ -11,6 +11,7 @@ from pathlib import Path
 
 OK, FAULT, USAGE, INTERRUPTED = 0, 1, 2, 130
 RESULTS = "results"
+DRIFT = 1.1  # by which the machine's rates may change over a sweep before that is said
 
 AUDIT_FLAGS = (
     ("N", "N", "rows (default: 50)"),
@@ -178,10 +179,13 @@ def run_sweep(options) -> int:
         for remark in [*journal.remarks, *description["warnings"]]:
             progress.say(f"note: {remark}")
         try:
-            records = carry_out(plan, table, journal.append, journal.records, progress)
+            records, rooflines = carry_out(plan, table, journal.append, journal.records, progress)
         except KeyboardInterrupt:
             progress.say(f"interrupted; {len(journal.records)} records are kept. To go on: --resume --out {folder}")
             return INTERRUPTED
+        store.add_rooflines(folder, rooflines)
+        for remark in drifts(rooflines):
+            progress.say(f"note: {remark}")
         progress.stage("writing tables and plots")
         frame, remarks = write_report(folder, records)
         for remark in remarks:
@@ -208,7 +212,7 @@ def run_verify(options) -> int:
         },
     )
     with Progress(plan) as progress:
-        records = carry_out(plan, table, lambda record: record, [], progress, timing=False)
+        records, _ = carry_out(plan, table, lambda record: record, [], progress, timing=False)
     if options.json:
         kept = (
             "variant",
@@ -437,7 +441,7 @@ def command_line(options) -> str:
 
 
 def carry_out(plan, table, write, stored, progress, *, timing=True):
-    """Run the sweep; the records of all its cells."""
+    """Run the sweep; the records of all its cells, and the machine's limits as measured before and after."""
     from bnbench.measure.plan import Cell
     from bnbench.measure.scheduler import Sweep
     from bnbench.problem import FIELDS, Problem
@@ -447,7 +451,23 @@ def carry_out(plan, table, write, stored, progress, *, timing=True):
         problem = Problem(**{name: record[name] for name in FIELDS})
         done[record["variant"], Cell(problem, record["threads"], record["regime"])] = record
     with Sweep(plan, write, done, table=table, timing=timing, events=progress.events) as sweep:
-        return sweep.run()
+        return sweep.run(), sweep.rooflines
+
+
+def drifts(rooflines) -> list[str]:
+    """What the machine did otherwise at the end of the sweep than at its start, beyond a tenth."""
+    remarks = []
+    at = {(roof["when"], roof["dtype"], roof["threads"]): roof for roof in rooflines}
+    for (when, *setting), roof in at.items():
+        before = at.get(("start", *setting))
+        if when == "start" or before is None:
+            continue
+        for name, words in (("gemm_flops_s", "matrix products"), ("triad_bytes_s", "memory")):
+            ratio = roof[name] / before[name]
+            if not 1 / DRIFT < ratio < DRIFT:
+                where = f"{setting[0]}, {setting[1]} threads"
+                remarks.append(f"the machine drifted: {words} at the end at {ratio:.2f} of the start's rate ({where})")
+    return remarks
 
 
 def write_report(folder, records):

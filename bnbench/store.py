@@ -171,6 +171,13 @@ def new_environment(description: dict, plan: dict, command: str) -> dict:
     }
 
 
+def add_rooflines(folder: str | Path, rooflines: list[dict]):
+    """Append what was measured of the machine's limit to a run's environment.json."""
+    content = read_environment(folder)
+    content["rooflines"] = content.get("rooflines", []) + rooflines
+    write_atomically(Path(folder) / ENVIRONMENT, json.dumps(content, indent=1) + "\n")
+
+
 def write_atomically(path: Path, text: str):
     """Write a file so that a reader sees the old one or the new one, never a part."""
     temporary = path.with_name(path.name + ".part")

@@ -16,6 +16,7 @@ from bnbench import report
 from bnbench.report import analysis, tables, units
 from bnbench.report.plots import DRAWINGS, draw, layout, style
 
+PEAK, MEMORY = 8e10, 3e10  # the synthetic machine, in FLOP/s and byte/s
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24}
 
 # name: (family, seconds of overhead a step, GFLOP/s, bytes/s, compile_s). Invented figures: nothing measured.
@@ -111,6 +112,9 @@ def record(given, step_s, rng, compile_s=0.0, limit_s=math.inf, **overrides):
         "baseline_bytes": baseline,
         "max_error_ratio": max(entry["ratio"] for entry in errors.values()),
         "errors": errors,
+        "limit_s": max(4 * n * a * b / PEAK, size * n * (a + 1) / MEMORY),
+        "gemm_flops_s": PEAK,
+        "triad_bytes_s": MEMORY,
     }
     return common | given | {"status": "ok"} | timing | overrides
 
@@ -155,6 +159,8 @@ REQUIRED = [
     "baseline_bytes",
     "max_error",
     "outliers",
+    "gemm_flops_s",
+    "triad_bytes_s",
 ]
 
 
@@ -174,8 +180,10 @@ def test_frame_holds_hand_computed_figures():
     assert row["gflops"] == pytest.approx(4 * 1000 * 16 * 32 / 5e-3 / 1e9)
     assert (row["samples"], row["outliers"]) == (9, 0)
     assert (row["max_error"], row["max_error_ratio"]) == (5e-15, 9.0)
-    assert math.isnan(row["limit_s"])
-    assert math.isnan(row["limit_fraction"])
+    assert row["limit_s"] == pytest.approx(4 * 1000 * 16 * 32 / 8e10)
+    assert row["limit_fraction"] == pytest.approx(row["limit_s"] / 5e-3)
+    del made["limit_s"]
+    assert math.isnan(tables.frame([made]).iloc[0]["limit_fraction"])
 
 
 def test_frame_orders_rows_and_keeps_times_of_ok_records_only():

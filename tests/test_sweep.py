@@ -97,6 +97,17 @@ def test_a_sweep_writes_what_the_contract_says(tmp_path):
     assert {path.suffix for path in (out / "plots").iterdir()} == {".png", ".svg"}
     for record in store.read_journal(out)[0]:
         assert all(count <= 2 for count in record["threads_in_force"].values())
+    rooflines = store.read_environment(out)["rooflines"]
+    assert [(roof["when"], roof["dtype"]) for roof in rooflines] == [
+        (when, dtype) for when in ("start", "end") for dtype in ("float64", "float32")
+    ]
+    start = {roof["dtype"]: roof for roof in rooflines if roof["when"] == "start"}
+    for row in summary.to_dict("records"):
+        size = 8 if row["dtype"] == "float64" else 4
+        products = 4 * row["N"] * row["p1"] * row["p2"] / start[row["dtype"]]["gemm_flops_s"]
+        moved = size * row["N"] * (row["p1"] + 1) / start[row["dtype"]]["triad_bytes_s"]
+        assert row["limit_s"] == pytest.approx(max(products, moved))
+        assert row["limit_fraction"] == pytest.approx(row["limit_s"] / row["median_s"])
     for table in out.glob("*.json*"):
         assert os.getcwd() not in table.read_text()
         assert str(tmp_path) not in table.read_text()

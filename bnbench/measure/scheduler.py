@@ -17,7 +17,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bnbench.measure.child import Child, ChildError
@@ -25,11 +25,14 @@ from bnbench.measure.data import Table, save
 from bnbench.measure.environment import available_bytes
 from bnbench.measure.forecast import MIN_SAMPLES, Forecast
 from bnbench.measure.plan import Cell, Plan
+from bnbench.measure.roofline import Roof, limit_s
 from bnbench.measure.statistics import median_interval
 from bnbench.measure.worker import environment
 from bnbench.validation import DERIVATIONS
 from bnbench.variants import variants
 
+OWN_MODULES = ("judge", "roofline")  # children that are no worker
+ROOFLINE_TIMEOUT_S = 60.0
 TIGHT_SAMPLES = 10
 MAX_SAMPLES = 100
 TIGHT = 0.01  # half an interval over its median, from which a median is good enough
@@ -114,6 +117,8 @@ class Sweep:
         for (name, cell), record in self.records.items():
             self.forecast.learn(name, cell, record)
         self.sampling_s = plan.sampling_s
+        self.roofs: dict[tuple[str, int], Roof] = {}
+        self.rooflines: list[dict] = []  # each roof as measured, with `when`: "start" or "end"
 
     def __enter__(self):
         return self
@@ -129,6 +134,9 @@ class Sweep:
         missing = {cell: [v for v in self.names if (v, cell) not in self.records] for cell in cells}
         wanted = [name for name in self.names if any(name in names for names in missing.values())]
         unavailable = self.start(wanted) if wanted else {}
+        settings = dict.fromkeys((cell.problem.dtype, cell.threads) for cell in cells if missing[cell])
+        if self.timing:
+            self.roofs = self.measure_roofs(settings, "start")
         for place, cell in enumerate(cells):
             to_do = [(later, missing[later]) for later in cells[place:] if missing[later]]
             self.events.cell(place, self.forecast.remaining(to_do) if self.timing else None)
@@ -137,7 +145,26 @@ class Sweep:
                 self.sampling_s = min(self.plan.sampling_s, BUDGET_FOR_SAMPLES * self.forecast.left() / runs)
                 with self.forecast.watching(cell, missing[cell]):
                     self.measure(cell, missing[cell], unavailable)
+        if self.timing:
+            self.measure_roofs(settings, "end")
         return [self.records[name, cell] for cell in cells for name in self.names]
+
+    def measure_roofs(self, settings, when):
+        """The machine's rates for each dtype and thread count, measured now; none where that fails."""
+        roofs = {}
+        for dtype, threads in settings:
+            self.events.stage(f"measuring the machine's limit: {dtype}, {threads} threads")
+            try:
+                roof = Roof(
+                    **self.child("roofline").ask("measure", timeout=ROOFLINE_TIMEOUT_S, dtype=dtype, threads=threads)
+                )
+            except ChildError:
+                continue
+            roofs[dtype, threads] = roof
+            self.rooflines.append({"when": when, "dtype": dtype, "threads": threads} | asdict(roof))
+        if "roofline" in self.children:
+            self.children.pop("roofline").kill()
+        return roofs
 
     # --- children ---
 
@@ -164,13 +191,12 @@ class Sweep:
         if child is None or not child.alive:
             if child is not None:
                 child.kill()
-            judge = name == "judge"
+            own = name in OWN_MODULES
             self.children[name] = child = Child(
-                "bnbench.measure.judge" if judge else "bnbench.measure.worker",
-                [] if judge else [name, *self.plan.plugins],
+                f"bnbench.measure.{name if own else 'worker'}",
+                [] if own else [name, *self.plan.plugins],
                 self.folder / f"{name}.log",
-                environment(max(self.plan.threads))
-                | ({} if judge or not self.timing else {"BNBENCH_JIT_CACHE": "off"}),
+                environment(max(self.plan.threads)) | ({} if own or not self.timing else {"BNBENCH_JIT_CACHE": "off"}),
                 self.memory_limit,
             )
         return child
@@ -363,6 +389,9 @@ class Sweep:
             median = median_interval(run.samples)[0]
             found["samples_s"] = run.samples
             found["compile_s"] = max(0.0, found["first_step_s"] - median)
+            roof = self.roofs.get((run.cell.problem.dtype, run.cell.threads))
+            if roof:
+                found |= {"limit_s": limit_s(run.cell.problem, roof)} | asdict(roof)
         cls = variants()[run.variant]
         record = (
             {"variant": run.variant, "family": cls.family, "device": self.device.get(run.variant, cls.device)}

@@ -30,6 +30,8 @@ HEADS = {
     "gflops": "GFLOP/s",
     "limit_s": "limit",
     "limit_fraction": "share of limit",
+    "gemm_flops_s": "matrix products, FLOP/s",
+    "triad_bytes_s": "memory, byte/s",
     "max_error_ratio": "error / tolerance",
     "max_error": "largest error",
 }

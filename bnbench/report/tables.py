@@ -23,7 +23,7 @@ COLUMNS = [
     *["variant", "family", "device", "N", "p1", "p2", "dtype", "activation", "normalization", "threads"],
     *["regime", "status", "reason", "median_s", "ci_low_s", "ci_high_s", "samples", "inner_loops"],
     *["compile_s", "prepare_s", "peak_bytes", "gflops", "limit_s", "limit_fraction", "max_error_ratio"],
-    *["ddof", "eps", "baseline_bytes", "max_error", "outliers"],
+    *["ddof", "eps", "baseline_bytes", "max_error", "outliers", "gemm_flops_s", "triad_bytes_s"],
 ]
 REASON_WIDTH = 200  # characters of an example reason that a table shows
 
@@ -33,7 +33,8 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
 
     Times are in seconds per step, with the 95 % order-statistic interval on the median; `gflops` counts the
     two matrix products of a step, 2 N p1 p2 flops each: 4 N p1 p2 / median_s / 1e9. `max_error` is the
-    largest relative error of any gradient (the loss left out). `limit_s`, `limit_fraction` are empty so far.
+    largest relative error of any gradient (the loss left out). `limit_s` is the least time of a step at the
+    machine's rates (`gemm_flops_s`, `triad_bytes_s`; see measure/roofline.py), `limit_fraction` that over the median.
     Timing columns are empty (NaN, or <NA> in whole-number columns) where the status is not ok.
     """
     table = pd.DataFrame([_row(record) for record in records], columns=COLUMNS)
@@ -65,10 +66,13 @@ def _row(record: dict) -> dict:
         "max_error": _largest(_number(entry.get("error")) for entry in errors),
         "limit_s": math.nan,
         "limit_fraction": math.nan,
+        "gemm_flops_s": _number(record.get("gemm_flops_s")),
+        "triad_bytes_s": _number(record.get("triad_bytes_s")),
     }
     samples = record.get("samples_s") or []
     if row["status"] == "ok" and samples:
         median, low, high = median_interval(samples)
+        limit = _number(record.get("limit_s"))
         work = 4 * record["N"] * record["p1"] * record["p2"]
         row |= {
             "median_s": median,
@@ -77,6 +81,8 @@ def _row(record: dict) -> dict:
             "samples": len(samples),
             "outliers": int(outliers(samples).sum()),
             "gflops": work / median / 1e9 if median > 0 else math.nan,
+            "limit_s": limit,
+            "limit_fraction": limit / median if median > 0 else math.nan,
         }
     else:
         row |= {"inner_loops": None, "prepare_s": math.nan, "compile_s": math.nan}

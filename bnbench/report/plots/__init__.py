@@ -9,7 +9,7 @@ import matplotlib
 import pandas as pd
 
 from bnbench.report import analysis
-from bnbench.report.plots import maps, quality, style, timing
+from bnbench.report.plots import limit, maps, quality, style, timing
 from bnbench.report.plots.layout import Skipped
 
 DRAWINGS = {
@@ -19,6 +19,7 @@ DRAWINGS = {
     "break-even": timing.break_even,
     "accuracy": quality.accuracy,
     "memory": quality.memory,
+    "roofline": limit.roofline,
 }
 
 

@@ -1,0 +1,75 @@
+"""The limit of a step: what it has to multiply and to move, over what the machine multiplies and moves at best.
+
+The counts are the least that any implementation can do with a dense X: two products with X, 2 N p1 p2 operations
+each, and X and y read once. Everything else (statistics, activations, parameters) is left out, so that the limit is
+a lower bound on the time and no prediction of it; where X and y fit in a cache, moving them may be faster still.
+
+The rates are measured in a process of their own with the sweep's thread pools: the fastest of a few large matrix
+products, and of a few passes a = b + c over arrays far larger than the caches (the traffic of STREAM's triad).
+"""
+
+import itertools
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from bnbench.measure.child import serve
+from bnbench.problem import Problem
+
+GEMM_ORDER = 2048
+ARRAY_BYTES = 2**26
+REPEATS = 4
+
+
+@dataclass(frozen=True)
+class Roof:
+    """What the machine does at best in one dtype with so many threads."""
+
+    gemm_flops_s: float
+    triad_bytes_s: float
+
+
+def step_flops(problem: Problem) -> int:
+    """Operations of the two products with X, an addition and a multiplication each counted."""
+    return 4 * problem.work
+
+
+def limit_s(problem: Problem, roof: Roof) -> float:
+    """The least seconds of a step under a roof: the larger of its products' and of reading X and y."""
+    return max(step_flops(problem) / roof.gemm_flops_s, problem.batch_bytes / roof.triad_bytes_s)
+
+
+def measure(dtype: str, threads: int) -> dict:
+    """The rates of this process, as a dict of `Roof`'s fields."""
+    import threadpoolctl
+
+    random = np.random.default_rng(0)
+    one, other = (random.standard_normal((GEMM_ORDER, GEMM_ORDER), dtype=dtype) for _ in range(2))
+    out = np.empty_like(one)
+    with threadpoolctl.threadpool_limits(threads):
+        gemm_s = fastest(lambda: np.matmul(one, other, out=out))
+    size = ARRAY_BYTES // out.itemsize
+    a, b, c = (np.full(size, value, dtype) for value in (0, 1, 2))
+    edges = np.linspace(0, size, threads + 1).astype(int)
+    parts = [slice(low, high) for low, high in itertools.pairwise(edges)]
+    with ThreadPoolExecutor(threads) as pool:
+        add_s = fastest(lambda: list(pool.map(lambda part: np.add(b[part], c[part], out=a[part]), parts)))
+    return asdict(Roof(2 * GEMM_ORDER**3 / gemm_s, 3 * ARRAY_BYTES / add_s))
+
+
+def fastest(work) -> float:
+    """Seconds of the fastest of a few repeats, after one that warms up."""
+    work()
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+if __name__ == "__main__":
+    sys.exit(serve({"measure": measure}))
