@@ -16,7 +16,7 @@ from bnbench.problem import Batch, Gradients, Problem
 
 FAMILIES = ("loops", "matrix", "fused", "autodiff")
 ENTRY_POINTS = "bnbench.variants"
-BUILT_IN = ("loops_python", "loops_numba", "matrix_numpy", "matrix_numba", "matrix_kronecker")
+BUILT_IN = ("loops_python", "loops_numba", "matrix_numpy", "matrix_numba", "matrix_kronecker", "fused_numba")
 
 _registry: dict[str, type["Variant"]] = {}
 

@@ -1,0 +1,256 @@
+"""Matrix products with a block of rows of X, for compiled code: register tiles in vector instructions.
+
+A block of R rows is copied once into *tiles of four columns*, element (i, k) at `4 R (k // 4) + 4 i + k % 4`, which
+serves both products of the step without a further copy: Z = X_b W, where it is read along k, and G += X_bᵀ T, where
+it is read along i. The right-hand matrix is read in panels of up to three vectors, and a tile of the result stays in
+registers over the whole sum; that order of the sum is fixed, so equal inputs give equal bits.
+
+Sizes are padded so that no tile has an edge: rows of a block to a multiple of 12, columns of X to 4 (8 in G), those of
+the right-hand matrix to whole vectors. What lies in the padding of T must be finite; that of P and W must be 0.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from bnbench.jit import njit
+
+VECTOR_BYTES = 32
+FOUR = 4  # columns of a tile of X
+PANEL = 3  # vectors of a panel
+ROWS = 12  # rows of a block are a multiple of it: of the height of every tile of Z
+INPUTS = 8  # rows of G are a multiple of it: of the height of every tile of G
+HEIGHTS_Z = {3: 4, 2: 6, 1: 12}  # vectors of a panel to rows of a tile: twelve sums in registers
+HEIGHTS_G = {3: 4, 2: 4, 1: 8}
+
+WHOLE, INDEX = ir.IntType(32), ir.IntType(64)
+
+
+class Emitter:
+    """What the intrinsics below share: vectors of one dtype, loaded from and stored to arrays."""
+
+    def __init__(self, context, builder, dtype, lanes=None):
+        self.context, self.builder = context, builder
+        self.number = context.get_value_type(dtype)
+        self.size = context.get_abi_sizeof(self.number)
+        self.lanes = lanes or VECTOR_BYTES // self.size
+        self.vector = ir.VectorType(self.number, self.lanes)
+
+    def pointer(self, array_type, array, offset):
+        """Where an array's element lies."""
+        data = self.context.make_array(array_type)(self.context, self.builder, value=array).data
+        return self.builder.gep(data, [offset])
+
+    def at(self, pointer, offset):
+        """The vector that begins so many numbers further on."""
+        moved = self.builder.gep(pointer, [INDEX(offset)])
+        return self.builder.bitcast(moved, self.vector.as_pointer())
+
+    def load(self, pointer, offset=0):
+        """A vector, of any alignment."""
+        value = self.builder.load(self.at(pointer, offset))
+        value.align = self.size
+        return value
+
+    def store(self, value, pointer, offset=0):
+        """Write a vector, of any alignment."""
+        self.builder.store(value, self.at(pointer, offset)).align = self.size
+
+    def spread(self, pointer):
+        """A vector of one number."""
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        one = self.builder.insert_element(undefined, self.builder.load(pointer), WHOLE(0))
+        return self.builder.shuffle_vector(one, undefined, ir.VectorType(WHOLE, self.lanes)([0] * self.lanes))
+
+
+def tile(*, transposed: bool, height: int, vectors: int):
+    """The intrinsic `tile(P, p0, stride, B, b0, ldb, C, c0, ldc, K)` for a tile of the result in registers.
+
+    With transposed off, C[m, :] = Σ_k P(m, k) B[k, :] over K columns of the block; with it on, C[m, :] += Σ_i
+    P(i, m) B[i, :] over K rows. stride is 4 R, K a multiple of 4; p0, b0, c0 are where the tile begins in each array,
+    ldb and ldc the numbers from one row to the next.
+    """
+
+    @intrinsic
+    def compute(typing, P, p0, stride, B, b0, ldb, C, c0, ldc, K):
+        index = types.intp
+        signature = types.void(P, index, index, B, index, index, C, index, index, index)
+
+        def build(context, builder, signature, arguments):
+            P0, p0, stride, B0, b0, ldb, C0, c0, ldc, K = arguments
+            emit = Emitter(context, builder, P.dtype)
+            left, right, out = emit.pointer(P, P0, p0), emit.pointer(B, B0, b0), emit.pointer(C, C0, c0)
+            before = builder.block
+            loop, done = builder.append_basic_block("sum"), builder.append_basic_block("sum.done")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            k, a, b = builder.phi(INDEX), builder.phi(left.type), builder.phi(right.type)
+            start = [[builder.phi(emit.vector) for _ in range(vectors)] for _ in range(height)]
+            sums, row = start, b
+            if transposed:
+                columns = [builder.gep(a, [builder.mul(INDEX(m // FOUR), stride)]) for m in range(0, height, FOUR)]
+            for u in range(FOUR):
+                values = [emit.load(row, v * emit.lanes) for v in range(vectors)]
+                new = []
+                for m in range(height):
+                    if transposed:
+                        place = builder.gep(columns[m // FOUR], [INDEX(FOUR * u + m % FOUR)])
+                    else:
+                        place = builder.gep(a, [INDEX(FOUR * m + u)])
+                    x = emit.spread(place)
+                    products = [builder.fmul(x, value, flags=("contract",)) for value in values]
+                    new.append([builder.fadd(s, t, flags=("contract",)) for s, t in zip(sums[m], products, strict=True)])
+                sums, row = new, builder.gep(row, [ldb])
+            next_k = builder.add(k, INDEX(FOUR))
+            next_a = builder.gep(a, [INDEX(FOUR * FOUR) if transposed else stride])
+            zero = ir.Constant(emit.vector, [0.0] * emit.lanes)
+            first = [INDEX(0), left, right, *(zero for line in start for _ in line)]
+            later = [next_k, next_a, row, *(value for line in sums for value in line)]
+            for phi, one, other in zip([k, a, b, *(s for line in start for s in line)], first, later, strict=True):
+                phi.add_incoming(one, before)
+                phi.add_incoming(other, loop)
+            builder.cbranch(builder.icmp_signed("<", next_k, K), loop, done)
+            builder.position_at_end(done)
+            for line in sums:
+                for v, value in enumerate(line):
+                    if transposed:
+                        value = builder.fadd(emit.load(out, v * emit.lanes), value)
+                    emit.store(value, out, v * emit.lanes)
+                out = builder.gep(out, [ldc])
+            return context.get_dummy_value()
+
+        return signature, build
+
+    return compute
+
+
+@intrinsic
+def shifted_four(typing, X, x0, shift, k, P, p0):
+    """P[p0 : p0+4] = X[x0 : x0+4] - shift[k : k+4]."""
+    index = types.intp
+    signature = types.void(X, index, shift, index, P, index)
+
+    def build(context, builder, signature, arguments):
+        X0, x0, shift0, k, P0, p0 = arguments
+        emit = Emitter(context, builder, X.dtype, FOUR)
+        value = emit.load(emit.pointer(X, X0, x0))
+        value = builder.fsub(value, emit.load(emit.pointer(shift, shift0, k)))
+        emit.store(value, emit.pointer(P, P0, p0))
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+def panel_copy(vectors):
+    """The intrinsic `copy(T, t0, B, b0)` for so many vectors."""
+
+    @intrinsic
+    def copy(typing, T, t0, B, b0):
+        signature = types.void(T, types.intp, B, types.intp)
+
+        def build(context, builder, signature, arguments):
+            T0, t0, B0, b0 = arguments
+            emit = Emitter(context, builder, T.dtype)
+            source, target = emit.pointer(T, T0, t0), emit.pointer(B, B0, b0)
+            for v in range(vectors):
+                emit.store(emit.load(source, v * emit.lanes), target, v * emit.lanes)
+            return context.get_dummy_value()
+
+        return signature, build
+
+    return copy
+
+
+Z3, Z2, Z1 = (tile(transposed=False, height=HEIGHTS_Z[vectors], vectors=vectors) for vectors in (3, 2, 1))
+G3, G2, G1 = (tile(transposed=True, height=HEIGHTS_G[vectors], vectors=vectors) for vectors in (3, 2, 1))
+copy3 = panel_copy(3)
+
+
+@njit()
+def pack(X, p1, first, rows, shift, P, R):
+    """Rows first to first + rows of X (flat, of p1 columns), less shift (p1,), into tiles of four columns in P.
+
+    P is of R rows. Rows up to the next multiple of 12 become 0; the columns beyond p1 are left as they are.
+    """
+    whole = p1 // FOUR
+    for i in range(rows):
+        x = (first + i) * p1
+        for t in range(whole):
+            shifted_four(X, x + FOUR * t, shift, FOUR * t, P, FOUR * (t * R + i))
+        for k in range(FOUR * whole, p1):
+            P[FOUR * (whole * R + i) + k - FOUR * whole] = X[x + k] - shift[k]
+    for i in range(rows, (rows + ROWS - 1) // ROWS * ROWS):
+        for t in range(whole):
+            for k in range(FOUR):
+                P[FOUR * (t * R + i) + k] = 0
+        for k in range(FOUR * whole, p1):
+            P[FOUR * (whole * R + i) + k - FOUR * whole] = 0
+
+
+@njit()
+def panels(G, g0, p1, p2, W, lanes):
+    """The (p1, p2) matrix that begins at g0 of G as panels of three vectors (the last fewer), one after the other in W.
+
+    Each panel has its rows in turn, as many as p1 rounded up to 4; what is padding is left as it is.
+    """
+    depth = (p1 + FOUR - 1) // FOUR * FOUR
+    start = j = 0
+    while j + PANEL * lanes <= p2:
+        for k in range(p1):
+            copy3(G, g0 + k * p2 + j, W, start + k * PANEL * lanes)
+        start += depth * PANEL * lanes
+        j += PANEL * lanes
+    wide = (p2 - j + lanes - 1) // lanes * lanes
+    for k in range(p1):
+        for c in range(p2 - j):
+            W[start + k * wide + c] = G[g0 + k * p2 + j + c]
+
+
+@njit()
+def product(P, p0, R, rows, depth, W, vectors, lanes, Z, z0, ld):
+    """Z = X_b W: rows (a multiple of 12) of Z from z0 on, ld apart, from the tiles P and the panels W of that depth."""
+    j = w = 0
+    while vectors >= PANEL:
+        for i in range(0, rows, HEIGHT_Z3):
+            Z3(P, p0 + FOUR * i, FOUR * R, W, w, PANEL * lanes, Z, z0 + i * ld + j, ld, depth)
+        w += depth * PANEL * lanes
+        j += PANEL * lanes
+        vectors -= PANEL
+    if vectors == 2:
+        for i in range(0, rows, HEIGHT_Z2):
+            Z2(P, p0 + FOUR * i, FOUR * R, W, w, 2 * lanes, Z, z0 + i * ld + j, ld, depth)
+    if vectors == 1:
+        for i in range(0, rows, HEIGHT_Z1):
+            Z1(P, p0 + FOUR * i, FOUR * R, W, w, lanes, Z, z0 + i * ld + j, ld, depth)
+
+
+@njit()
+def transposed_product(P, R, rows, p1, T, ld, vectors, lanes, G, panel, upper):
+    """G += X_bᵀ T over rows (a multiple of 12), the rows of T and of G ld apart.
+
+    panel is room for R rows of a panel. With upper only what lies on and above the diagonal of G need be right.
+    """
+    j = 0
+    while vectors >= PANEL:
+        last = min(p1, j + PANEL * lanes) if upper else p1
+        if last >= COPY_PANEL:
+            for i in range(rows):
+                copy3(T, i * ld + j, panel, i * PANEL * lanes)
+            for m in range(0, last, HEIGHT_G3):
+                G3(P, m * R, FOUR * R, panel, 0, PANEL * lanes, G, m * ld + j, ld, rows)
+        else:
+            for m in range(0, last, HEIGHT_G3):
+                G3(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows)
+        j += PANEL * lanes
+        vectors -= PANEL
+    if vectors == 2:
+        for m in range(0, p1, HEIGHT_G2):
+            G2(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows)
+    if vectors == 1:
+        for m in range(0, p1, HEIGHT_G1):
+            G1(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows)
+
+
+HEIGHT_Z3, HEIGHT_Z2, HEIGHT_Z1 = (HEIGHTS_Z[vectors] for vectors in (3, 2, 1))
+HEIGHT_G3, HEIGHT_G2, HEIGHT_G1 = (HEIGHTS_G[vectors] for vectors in (3, 2, 1))
+COPY_PANEL = 64  # columns of X from which a panel of T is worth copying together
