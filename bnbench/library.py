@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from bnbench.problem import REGIMES, Batch, Gradients, Problem, check_conventions
+from bnbench.jit import njit
+from bnbench.problem import DTYPES, REGIMES, Batch, Gradients, Problem
 from bnbench.variants import variants
 
-AUTO = "matrix-numpy"  # what variant="auto" stands for; nothing to compile, so right for a single call too
+DTYPE_NAMES = {np.dtype(name): name for name in DTYPES}
+AUTO = "fused-numba"  # what variant="auto" stands for
 
 
 def gradients(
@@ -78,7 +80,6 @@ class Prepared:
     """A checked and set-up gradient for one X (N,p1), y (N,) and p2; made by `prepare`."""
 
     def __init__(self, X, y, p2, dtype, variant, regime, activation, normalization, ddof, eps):
-        check_conventions(activation, normalization, ddof, eps)
         if regime not in REGIMES:
             raise ValueError(f"regime is {regime!r}; allowed are {', '.join(REGIMES)}")
         N, p1 = X.shape
@@ -87,38 +88,54 @@ class Prepared:
         reason = cls.unavailable() or cls.unsupported(problem, regime)
         if reason:
             raise ValueError(f"variant {cls.name} cannot be used here: {reason}")
-        vectors = [np.ones(p2, dtype) for _ in range(3)]
-        gamma, beta, G2 = (None, None, vectors[2]) if normalization == "none" else vectors
-        self.batch = Batch(X, y, np.ones((p1, p2), dtype), gamma, beta, G2)
+        dtype = X.dtype
+        ones = np.ones(p1 * p2 + 3 * p2, dtype)
+        G1, (gamma, beta, G2) = ones[: p1 * p2].reshape(p1, p2), ones[p1 * p2 :].reshape(3, p2)
+        if normalization == "none":
+            gamma = beta = None
+        self.batch = Batch(X, y, G1, gamma, beta, G2)
+        few = (p2,), dtype
+        affine = None if gamma is None else few
+        self.expected = (("G1", ((p1, p2), dtype)), ("gamma", affine), ("beta", affine), ("G2", few))
         self.variant = cls()
         self.variant.prepare(self.batch, problem, regime)
 
     def gradients(self, G1, gamma, beta, G2) -> Gradients:
         """The gradients at these parameters; shapes and errors as in `bnbench.gradients`."""
         problem = self.problem
-        shape = (problem.p2,)
-        parameters = []
-        for name, value, allowed in (
-            ("G1", G1, (problem.p1, problem.p2)),
-            ("gamma", gamma, shape),
-            ("beta", beta, shape),
-            ("G2", G2, shape),
-        ):
-            if name in ("gamma", "beta") and problem.normalization == "none":
-                if value is not None:
-                    raise ValueError(f'{name} is given; with normalization="none" allowed is None')
-                parameters.append(None)
-                continue
-            array = _array(name, value, problem.dtype)
-            if array.shape != allowed:
-                raise ValueError(f"{name} has shape {array.shape}; with this X and p2 allowed is {allowed}")
-            _check_finite(name, array)
-            parameters.append(array)
+        parameters = [
+            self._parameter(name, value, expected)
+            for (name, expected), value in zip(self.expected, (G1, gamma, beta, G2), strict=True)
+        ]
         if problem.normalization == "batch" and problem.eps == 0:
             _check_variance(self.batch.X, parameters[0])
         self.variant.load(*parameters)
         self.variant.step()
         return self.variant.result()
+
+    def _parameter(self, name, value, expected):
+        """A parameter checked, as a contiguous array of the problem's dtype."""
+        if expected is None:
+            if value is not None:
+                raise ValueError(f'{name} is given; with normalization="none" allowed is None')
+            return None
+        shape, dtype = expected
+        if not (type(value) is np.ndarray and value.dtype is dtype and value.flags.c_contiguous):
+            value = _array(name, value, self.problem.dtype)
+        if value.shape != shape:
+            raise ValueError(f"{name} has shape {value.shape}; with this X and p2 allowed is {shape}")
+        if not all_finite(value.reshape(-1)):
+            _check_finite(name, value)
+        return value
+
+
+@njit()
+def all_finite(values):
+    """Whether no number is NaN or infinite."""
+    total = values.dtype.type(0)
+    for value in values:
+        total += value * 0
+    return total == 0
 
 
 def _variant(name):
@@ -138,8 +155,8 @@ def _p2(G1):
 
 def _float_dtype(name, array):
     """The float dtype of an array that has one; None for whole numbers."""
-    if array.dtype in (np.float32, np.float64):
-        return array.dtype.name
+    if array.dtype in DTYPE_NAMES:
+        return DTYPE_NAMES[array.dtype]
     if array.dtype.kind in "iub":
         return None
     raise ValueError(f"{name} is of dtype {array.dtype}; allowed are float64 and float32")

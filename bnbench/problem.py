@@ -75,11 +75,15 @@ class Problem:
     def __post_init__(self):
         for name, least in (("N", 1), ("p1", 1), ("p2", 1), ("ddof", 0), ("seed", 0)):
             value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+            if type(value) is not int:  # the common case is spared the slower checks
+                if not isinstance(value, Integral) or isinstance(value, bool):
+                    raise ValueError(f"{name} is {value!r}; allowed is a whole number of at least {least}")
+                object.__setattr__(self, name, int(value))
+            if value < least:
                 raise ValueError(f"{name} is {value!r}; allowed is a whole number of at least {least}")
-            object.__setattr__(self, name, int(value))
         check_conventions(self.activation, self.normalization, self.ddof, self.eps)
-        object.__setattr__(self, "eps", float(self.eps))
+        if type(self.eps) is not float:
+            object.__setattr__(self, "eps", float(self.eps))
         if isinstance(self.dtype, str) and self.dtype in DTYPES:
             pass
         elif self.dtype in (np.float64, np.float32):
@@ -135,7 +139,8 @@ def check_conventions(activation, normalization, ddof, eps):
         raise ValueError(f"activation is {activation!r}; allowed are {', '.join(ACTIVATIONS)}")
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization is {normalization!r}; allowed are {', '.join(NORMALIZATIONS)}")
-    if not isinstance(ddof, Integral) or isinstance(ddof, bool) or ddof < 0:
+    if type(ddof) is not int and (not isinstance(ddof, Integral) or isinstance(ddof, bool)) or ddof < 0:
         raise ValueError(f"ddof is {ddof!r}; allowed is a whole number of at least 0")
-    if not isinstance(eps, Real) or isinstance(eps, bool) or not 0 <= eps < float("inf"):
+    real = type(eps) is float or (isinstance(eps, Real) and not isinstance(eps, bool))
+    if not real or not 0 <= eps < float("inf"):
         raise ValueError(f"eps is {eps!r}; allowed is a finite number of at least 0")

@@ -64,20 +64,20 @@ class Emitter:
 
 
 def tile(*, transposed: bool, height: int, vectors: int):
-    """The intrinsic `tile(P, p0, stride, B, b0, ldb, C, c0, ldc, K)` for a tile of the result in registers.
+    """The intrinsic `tile(P, p0, stride, B, b0, ldb, C, c0, ldc, K, add)` for a tile of the result in registers.
 
-    With transposed off, C[m, :] = Σ_k P(m, k) B[k, :] over K columns of the block; with it on, C[m, :] += Σ_i
-    P(i, m) B[i, :] over K rows. stride is 4 R, K a multiple of 4; p0, b0, c0 are where the tile begins in each array,
-    ldb and ldc the numbers from one row to the next.
+    With transposed off, C[m, :] = Σ_k P(m, k) B[k, :] over K columns of the block; with it on, C[m, :] = Σ_i P(i, m)
+    B[i, :] over K rows. With add that is added to C. stride is 4 R, K a multiple of 4; p0, b0, c0 are where the tile
+    begins in each array, ldb and ldc the numbers from one row to the next.
     """
 
     @intrinsic
-    def compute(typing, P, p0, stride, B, b0, ldb, C, c0, ldc, K):
+    def compute(typing, P, p0, stride, B, b0, ldb, C, c0, ldc, K, add):
         index = types.intp
-        signature = types.void(P, index, index, B, index, index, C, index, index, index)
+        signature = types.void(P, index, index, B, index, index, C, index, index, index, types.boolean)
 
         def build(context, builder, signature, arguments):
-            P0, p0, stride, B0, b0, ldb, C0, c0, ldc, K = arguments
+            P0, p0, stride, B0, b0, ldb, C0, c0, ldc, K, add = arguments
             emit = Emitter(context, builder, P.dtype)
             left, right, out = emit.pointer(P, P0, p0), emit.pointer(B, B0, b0), emit.pointer(C, C0, c0)
             before = builder.block
@@ -111,12 +111,15 @@ def tile(*, transposed: bool, height: int, vectors: int):
                 phi.add_incoming(other, loop)
             builder.cbranch(builder.icmp_signed("<", next_k, K), loop, done)
             builder.position_at_end(done)
-            for line in sums:
-                for v, value in enumerate(line):
-                    if transposed:
-                        value = builder.fadd(emit.load(out, v * emit.lanes), value)
-                    emit.store(value, out, v * emit.lanes)
-                out = builder.gep(out, [ldc])
+            with builder.if_else(add) as (adding, storing):
+                for branch, old in ((adding, True), (storing, False)):
+                    with branch:
+                        row = out
+                        for line in sums:
+                            for v, value in enumerate(line):
+                                place = v * emit.lanes
+                                emit.store(builder.fadd(emit.load(row, place), value) if old else value, row, place)
+                            row = builder.gep(row, [ldc])
             return context.get_dummy_value()
 
         return signature, build
@@ -207,50 +210,53 @@ def panels(G, g0, p1, p2, W, lanes):
 
 
 @njit()
-def product(P, p0, R, rows, depth, W, vectors, lanes, Z, z0, ld):
-    """Z = X_b W: rows (a multiple of 12) of Z from z0 on, ld apart, from the tiles P and the panels W of that depth."""
+def product(P, p0, R, rows, depth, W, ldw, vectors, lanes, Z, z0, ld):
+    """Z = X_b W: rows (a multiple of 12) of Z from z0 on, ld apart, from the tiles P, with depth a multiple of 4.
+
+    W is panels of that depth where ldw is 0, or else the matrix itself, its rows ldw apart, in whole vectors.
+    """
     j = w = 0
     while vectors >= PANEL:
         for i in range(0, rows, HEIGHT_Z3):
-            Z3(P, p0 + FOUR * i, FOUR * R, W, w, PANEL * lanes, Z, z0 + i * ld + j, ld, depth)
-        w += depth * PANEL * lanes
+            Z3(P, p0 + FOUR * i, FOUR * R, W, w, ldw or PANEL * lanes, Z, z0 + i * ld + j, ld, depth, False)
         j += PANEL * lanes
+        w = j if ldw > 0 else j * depth
         vectors -= PANEL
     if vectors == 2:
         for i in range(0, rows, HEIGHT_Z2):
-            Z2(P, p0 + FOUR * i, FOUR * R, W, w, 2 * lanes, Z, z0 + i * ld + j, ld, depth)
+            Z2(P, p0 + FOUR * i, FOUR * R, W, w, ldw or 2 * lanes, Z, z0 + i * ld + j, ld, depth, False)
     if vectors == 1:
         for i in range(0, rows, HEIGHT_Z1):
-            Z1(P, p0 + FOUR * i, FOUR * R, W, w, lanes, Z, z0 + i * ld + j, ld, depth)
+            Z1(P, p0 + FOUR * i, FOUR * R, W, w, ldw or lanes, Z, z0 + i * ld + j, ld, depth, False)
 
 
 @njit()
-def transposed_product(P, R, rows, p1, T, ld, vectors, lanes, G, panel, upper):
-    """G += X_bᵀ T over rows (a multiple of 12), the rows of T and of G ld apart.
+def transposed_product(P, R, rows, p1, T, ld, vectors, lanes, G, panel, upper, add):
+    """G = X_bᵀ T, or G += that with add, over rows (a multiple of 12), the rows of T and of G ld apart.
 
     panel is room for R rows of a panel. With upper only what lies on and above the diagonal of G need be right.
     """
     j = 0
     while vectors >= PANEL:
         last = min(p1, j + PANEL * lanes) if upper else p1
-        if last >= COPY_PANEL:
+        if last >= COPY_PANEL and rows > COPY_ROWS:
             for i in range(rows):
                 copy3(T, i * ld + j, panel, i * PANEL * lanes)
             for m in range(0, last, HEIGHT_G3):
-                G3(P, m * R, FOUR * R, panel, 0, PANEL * lanes, G, m * ld + j, ld, rows)
+                G3(P, m * R, FOUR * R, panel, 0, PANEL * lanes, G, m * ld + j, ld, rows, add)
         else:
             for m in range(0, last, HEIGHT_G3):
-                G3(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows)
+                G3(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
         j += PANEL * lanes
         vectors -= PANEL
     if vectors == 2:
         for m in range(0, p1, HEIGHT_G2):
-            G2(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows)
+            G2(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
     if vectors == 1:
         for m in range(0, p1, HEIGHT_G1):
-            G1(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows)
+            G1(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
 
 
 HEIGHT_Z3, HEIGHT_Z2, HEIGHT_Z1 = (HEIGHTS_Z[vectors] for vectors in (3, 2, 1))
 HEIGHT_G3, HEIGHT_G2, HEIGHT_G1 = (HEIGHTS_G[vectors] for vectors in (3, 2, 1))
-COPY_PANEL = 64  # columns of X from which a panel of T is worth copying together
+COPY_PANEL, COPY_ROWS = 64, 24  # columns of X and rows from which a panel of T is worth copying together

@@ -6,9 +6,10 @@ to sums. Sums over a block are in the arrays' dtype, those over blocks in float6
 
 Arrays that several functions share, the first axis being the group's:
     P (groups, tiles), T (groups, rows, ld), D like T for the Gaussian, G (groups, inputs * ld), panel (groups, room)
-    flushed like G in float64, or of width 0 where G is not flushed
-    block (groups, 3, ld): sums over a block         sums (groups, SUMS, ld): sums over a group, float64
-    vectors (VECTORS, ld): what belongs to the hidden nodes, padded with zeros
+    block (groups, 3, ld)        sums over a block
+    sums (groups, SUMS or more, ld)   sums over a group, float64; then the rows of its flushed G, if it is flushed
+    vectors (VECTORS, ld)        what belongs to the hidden nodes, padded with zeros
+    theta, dtheta (3, p2)        γ, β and Γ2, and their gradients
 """
 
 import functools
@@ -22,12 +23,14 @@ from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES
 from bnbench.fused.layout import FLUSH_BLOCKS
 from bnbench.jit import REASSOCIATE, njit
 
-# Rows of `vectors`: b = (z - MU) WEIGHT + BETA, dZ = (C t - MEAN - (z - MU) SLOPE) WEIGHT.
-BETA, G2_, MU, WEIGHT, C_, MEAN, SLOPE = range(7)
+# Rows of `vectors`: b = (z - MU) WEIGHT + SHIFT, dz = C t - MEAN - (z - MU) SLOPE.
+SHIFT, G2_, MU, WEIGHT, C_, MEAN, SLOPE = range(7)
 VECTORS = 7
 # Rows of `sums`; the last holds the loss and the number of rows.
 D_BETA, D_G2, D_GAMMA, CENTRE, SPREAD, OTHERS = range(6)
 SUMS = 6
+GAMMA, BETA_, GAMMA2 = range(3)  # of theta and dtheta
+FEW_ROWS = 24  # up to which Γ1 is not worth copying into panels
 CANCELLED = 2.0**-7  # of Σ Γ²C: where s² is less, the one-pass form is left for the stored one
 FELL_BACK = -1.0  # returned in place of the loss
 
@@ -54,7 +57,7 @@ def forward_stored(code):
     @njit(fastmath=REASSOCIATE)
     def forward(Z, first, rows, cols, y, vectors, T, e):
         """A into T and ε̂ into e. Returns Σ ε̂²."""
-        beta, G2, mu, weight = vectors[BETA], vectors[G2_], vectors[MU], vectors[WEIGHT]
+        beta, G2, mu, weight = vectors[SHIFT], vectors[G2_], vectors[MU], vectors[WEIGHT]
         loss = 0.0
         for i in range(rows):
             total = Z.dtype.type(0)
@@ -76,7 +79,7 @@ def forward_centred(code):
     @njit(fastmath=REASSOCIATE)
     def forward(T, D, rows, cols, y, first, vectors, e):
         """A in place of X̂ γ in T, a' into D for the Gaussian, ε̂ into e. Returns Σ ε̂²."""
-        beta, G2 = vectors[BETA], vectors[G2_]
+        beta, G2 = vectors[SHIFT], vectors[G2_]
         loss = 0.0
         for i in range(rows):
             total = T.dtype.type(0)
@@ -125,7 +128,7 @@ def backward_stored(code):
     @njit(fastmath=REASSOCIATE)
     def backward(Z, T, first, rows, cols, e, vectors, block):
         """Adds 1ᵀT, Aᵀε̂ and 1ᵀ(T ⊙ (Z - μ)) to the block's sums."""
-        beta, mu, weight = vectors[BETA], vectors[MU], vectors[WEIGHT]
+        beta, mu, weight = vectors[SHIFT], vectors[MU], vectors[WEIGHT]
         d_beta, d_G2, d_gamma = block[D_BETA], block[D_G2], block[D_GAMMA]
         for i in range(rows):
             ei = e[first + i]
@@ -145,8 +148,8 @@ def pre_activation_gradient(code):
 
     @njit(fastmath=REASSOCIATE)
     def compute(Z, first, rows, cols, e, vectors, T):
-        """dZ into T, without the factor γ/s of its columns."""
-        beta, mu, weight = vectors[BETA], vectors[MU], vectors[WEIGHT]
+        """dZ into T."""
+        beta, mu, weight = vectors[SHIFT], vectors[MU], vectors[WEIGHT]
         c, mean, slopes = vectors[C_], vectors[MEAN], vectors[SLOPE]
         for i in range(rows):
             ei = e[first + i]
@@ -194,25 +197,31 @@ def take(block, count, cols, sums):
 
 
 @njit(fastmath=REASSOCIATE)
-def flush(G, flushed):
-    """Add a group's G to its float64 one, and make it 0."""
-    for k in range(G.size):
-        flushed[k] += G[k]
-        G[k] = 0
+def flush_now(start, first, R, G, sums):
+    """Where it is time, add a group's G to its float64 one; whether it was, and G begins anew."""
+    ld = sums.shape[1]
+    if sums.shape[0] == SUMS or (start - first) // R % FLUSH_BLOCKS != FLUSH_BLOCKS - 1:
+        return False
+    for k in range(sums.shape[0] - SUMS):
+        for j in range(ld):
+            sums[SUMS + k, j] += G[k * ld + j]
+            G[k * ld + j] = 0
+    return True
 
 
 @njit(fastmath=REASSOCIATE)
-def total_row(k, n, ld, G, flushed, row):
+def total_row(k, n, G, sums, total):
     """Row k of G, the groups added up in their order."""
+    ld = sums.shape[2]
     for j in range(n):
-        row[j] = 0
-    for g in range(G.shape[0]):
+        total[k, j] = G[0, k * ld + j]
+    for g in range(1, G.shape[0]):
         for j in range(n):
-            row[j] += G[g, k * ld + j]
-    if flushed.shape[1] > 0:
+            total[k, j] += G[g, k * ld + j]
+    if sums.shape[1] > SUMS:
         for g in range(G.shape[0]):
             for j in range(n):
-                row[j] += flushed[g, k * ld + j]
+                total[k, j] += sums[g, SUMS + k, j]
 
 
 @njit(fastmath=REASSOCIATE)
@@ -250,14 +259,14 @@ def stored(code, parallel):
     forward, backward, gradient = forward_stored(code), backward_stored(code), pre_activation_gradient(code)
 
     @njit(fastmath=REASSOCIATE)
-    def statistics(X, W, shift, first, last, cols, P, R, block, sums, Z):
+    def statistics(X, W, ldw, shift, first, last, cols, P, R, block, sums, Z):
         """Z of a group's rows, and its statistics."""
         p1, ld, lanes = X.shape[1], Z.shape[1], VECTOR_BYTES // X.itemsize
         sums[:] = 0
         for start in range(first, last, R):
             rows = min(R, last - start)
             gemm.pack(X.reshape(-1), p1, start, rows, shift, P, R)
-            gemm.product(P, 0, R, up(rows, ROWS), up(p1, FOUR), W, cols // lanes, lanes, Z.reshape(-1), start * ld, ld)
+            gemm.product(P, 0, R, up(rows, ROWS), up(p1, FOUR), W, ldw, cols // lanes, lanes, Z.reshape(-1), start * ld, ld)
             add_statistics(Z, start, rows, cols, block, sums)
 
     @njit(fastmath=REASSOCIATE)
@@ -271,36 +280,41 @@ def stored(code, parallel):
             take(block, 3, cols, sums)
 
     @njit(fastmath=REASSOCIATE)
-    def products(X, Z, e, shift, first, last, cols, vectors, P, T, packed, panel, G, flushed):
+    def products(X, Z, e, shift, first, last, cols, vectors, P, T, packed, panel, G, sums):
         """G += (X_b - shift)ᵀ dZ over a group's rows, dZ without γ/s; packed says that P holds them already."""
         R, ld, p1, lanes = T.shape[0], T.shape[1], X.shape[1], VECTOR_BYTES // X.itemsize
-        G[:] = 0
-        flushed[:] = 0
+        begun = first
         for start in range(first, last, R):
             rows = min(R, last - start)
             if not packed:
                 gemm.pack(X.reshape(-1), p1, start, rows, shift, P, R)
             gradient(Z, start, rows, cols, e, vectors, T)
             gemm.transposed_product(
-                P, R, up(rows, ROWS), p1, T.reshape(-1), ld, cols // lanes, lanes, G, panel, False
+                P, R, up(rows, ROWS), p1, T.reshape(-1), ld, cols // lanes, lanes, G, panel, False, start > begun
             )
-            if flushed.size > 0 and (start - first) // R % FLUSH_BLOCKS == FLUSH_BLOCKS - 1:
-                flush(G, flushed)
+            if flush_now(start, first, R, G, sums):
+                begun = start + R
 
     @njit(fastmath=REASSOCIATE, parallel=parallel)
     def step(
-        X, y, G1, gamma, beta, G2, ddof, eps, group_rows, dG1, dgamma, dbeta, dG2,
-        P, T, G, flushed, panel, block, sums, W, vectors, shift, total, Z, e,
+        X, y, G1, theta, ddof, eps, group_rows, dG1, dtheta,
+        P, T, G, panel, block, sums, W, vectors, shift, total, Z, e, in_place,
     ):  # fmt: skip
         N, p1, p2, R = X.shape[0], X.shape[1], G1.shape[1], T.shape[1]
         lanes = VECTOR_BYTES // X.itemsize
         cols, groups = up(p2, lanes), P.shape[0]
         packed = N <= R
+        gamma, beta, G2 = theta[GAMMA], theta[BETA_], theta[GAMMA2]
+        dgamma, dbeta, dG2 = dtheta[GAMMA], dtheta[BETA_], dtheta[GAMMA2]
         leading_mean(X, 0, shift)
-        gemm.panels(G1.reshape(-1), 0, p1, p2, W, lanes)
+        ldw = 0
+        if in_place and N <= FEW_ROWS:
+            W, ldw = G1.reshape(-1), p2
+        else:
+            gemm.panels(G1.reshape(-1), 0, p1, p2, W, lanes)
         for g in prange(groups):
             first, last = g * group_rows, min(N, (g + 1) * group_rows)
-            statistics(X, W, shift, first, last, cols, P[g], R, block[g], sums[g], Z)
+            statistics(X, W, ldw, shift, first, last, cols, P[g], R, block[g], sums[g], Z)
 
         centre, spread = sums[0, CENTRE], sums[0, SPREAD]
         count = sums[0, OTHERS, 1]
@@ -313,7 +327,7 @@ def stored(code, parallel):
             count += more
         for j in range(p2):
             spread[j] = math.sqrt(spread[j] / (N - ddof) + eps)
-            vectors[BETA, j], vectors[G2_, j], vectors[MU, j] = beta[j], G2[j], centre[j]
+            vectors[SHIFT, j], vectors[G2_, j], vectors[MU, j] = beta[j], G2[j], centre[j]
             vectors[WEIGHT, j] = gamma[j] / spread[j]
 
         for g in prange(groups):
@@ -324,15 +338,18 @@ def stored(code, parallel):
             c = -2.0 / N * G2[j]
             db, dg = c * sums[0, D_BETA, j], c * sums[0, D_GAMMA, j] / spread[j]
             dbeta[j], dgamma[j], dG2[j] = db, dg, -2.0 / N * sums[0, D_G2, j]
-            vectors[C_, j], vectors[MEAN, j], vectors[SLOPE, j] = c, db / N, dg / (spread[j] * (N - ddof))
+            weight = gamma[j] / spread[j]
+            vectors[C_, j], vectors[MEAN, j] = weight * c, weight * db / N
+            vectors[SLOPE, j] = weight * dg / (spread[j] * (N - ddof))
 
         for g in prange(groups):
             first, last = g * group_rows, min(N, (g + 1) * group_rows)
-            products(X, Z, e, shift, first, last, cols, vectors, P[g], T[g], packed, panel[g], G[g], flushed[g])
-        for k in prange(p1):
-            total_row(k, p2, T.shape[2], G, flushed, total[k])
-            for j in range(p2):
-                dG1[k, j] = gamma[j] / spread[j] * total[k, j]
+            products(X, Z, e, shift, first, last, cols, vectors, P[g], T[g], packed, panel[g], G[g], sums[g])
+        if not in_place:
+            for k in prange(p1):
+                total_row(k, p2, G, sums, total)
+                for j in range(p2):
+                    dG1[k, j] = total[k, j]
         return sums[0, OTHERS, 0] / N
 
     return step
@@ -344,34 +361,35 @@ def one_pass(code, normalize, parallel):
     forward, backward = forward_centred(code), backward_centred(code)
 
     @njit(fastmath=REASSOCIATE)
-    def sweep(X, y, W, shift, vectors, first, last, cols, P, T, D, G, flushed, panel, block, sums, e):
+    def sweep(X, y, W, shift, vectors, first, last, cols, P, T, D, G, panel, block, sums, e):
         """ε̂, T and their sums over a group's rows."""
         R, ld, p1, lanes = T.shape[0], T.shape[1], X.shape[1], VECTOR_BYTES // X.itemsize
         sums[:] = 0
         block[:] = 0
-        G[:] = 0
-        flushed[:] = 0
+        begun = first
         for start in range(first, last, R):
             rows = min(R, last - start)
             whole = up(rows, ROWS)
             gemm.pack(X.reshape(-1), p1, start, rows, shift, P, R)
-            gemm.product(P, 0, R, whole, up(p1, FOUR), W, cols // lanes, lanes, T.reshape(-1), 0, ld)
+            gemm.product(P, 0, R, whole, up(p1, FOUR), W, 0, cols // lanes, lanes, T.reshape(-1), 0, ld)
             sums[OTHERS, 0] += forward(T, D, rows, cols, y, start, vectors, e)
             e[rows:whole] = 0
             backward(T, D, whole, cols, e, block)
             take(block, 2, cols, sums)
-            gemm.transposed_product(P, R, whole, p1, T.reshape(-1), ld, cols // lanes, lanes, G, panel, False)
-            if flushed.size > 0 and (start - first) // R % FLUSH_BLOCKS == FLUSH_BLOCKS - 1:
-                flush(G, flushed)
+            gemm.transposed_product(P, R, whole, p1, T.reshape(-1), ld, cols // lanes, lanes, G, panel, False, start > begun)
+            if flush_now(start, first, R, G, sums):
+                begun = start + R
 
     @njit(fastmath=REASSOCIATE, parallel=parallel)
     def step(
-        X, y, G1, gamma, beta, G2, ddof, eps, group_rows, dG1, dgamma, dbeta, dG2,
-        P, T, D, G, flushed, panel, block, sums, e, W, vectors, shift, total, C, diagonal, rest, wide, wide_panels, V,
+        X, y, G1, theta, ddof, eps, group_rows, dG1, dtheta,
+        P, T, G, panel, block, sums, D, e, W, vectors, shift, total, C, diagonal, rest, wide, wide_panels, V,
     ):  # fmt: skip
         N, p1, p2 = X.shape[0], X.shape[1], G1.shape[1]
         lanes = VECTOR_BYTES // X.itemsize
         cols, groups = up(p2, lanes), P.shape[0]
+        gamma, beta, G2 = theta[GAMMA], theta[BETA_], theta[GAMMA2]
+        dgamma, dbeta, dG2 = dtheta[GAMMA], dtheta[BETA_], dtheta[GAMMA2]
         s = sums[0, SPREAD]
         if normalize:
             # V = C Γ1, then s and W = Γ1 diag(γ/s)
@@ -382,7 +400,7 @@ def one_pass(code, normalize, parallel):
             c_rows, ld64 = V.shape
             for start in prange(c_rows // ROWS):
                 gemm.product(
-                    C, FOUR * ROWS * start, c_rows, ROWS, up(p1, FOUR), wide_panels, ld64 // 4, 4,
+                    C, FOUR * ROWS * start, c_rows, ROWS, up(p1, FOUR), wide_panels, 0, ld64 // 4, 4,
                     V.reshape(-1), ROWS * start * ld64, ld64,
                 )  # fmt: skip
             variance, parts = sums[0, D_BETA], sums[0, D_GAMMA]
@@ -405,7 +423,7 @@ def one_pass(code, normalize, parallel):
                     parts[j] += rest[k] * dG1[k, j]
             gemm.panels(dG1.reshape(-1), 0, p1, p2, W, lanes)
             for j in range(p2):
-                vectors[BETA, j], vectors[G2_, j] = beta[j] - parts[j], G2[j]
+                vectors[SHIFT, j], vectors[G2_, j] = beta[j] - parts[j], G2[j]
         else:
             gemm.panels(G1.reshape(-1), 0, p1, p2, W, lanes)
             for j in range(p2):
@@ -415,12 +433,12 @@ def one_pass(code, normalize, parallel):
             first, last = g * group_rows, min(N, (g + 1) * group_rows)
             sweep(
                 X, y, W, shift, vectors, first, last, cols,
-                P[g], T[g], D[g], G[g], flushed[g], panel[g], block[g], sums[g], e[g],
+                P[g], T[g], D[g], G[g], panel[g], block[g], sums[g], e[g],
             )  # fmt: skip
 
         total_sums(sums, cols)
         for k in prange(p1):
-            total_row(k, p2, T.shape[2], G, flushed, total[k])
+            total_row(k, p2, G, sums, total)
         for j in range(p2):
             dG2[j] = -2.0 / N * sums[0, D_G2, j]
         if normalize:
@@ -455,12 +473,12 @@ def gram(parallel):
     """The means of X and C = (X - 1x̄ᵀ)ᵀ(X - 1x̄ᵀ), once for all activations."""
 
     @njit(fastmath=REASSOCIATE)
-    def sweep(X, first, last, P, T, G, flushed, panel, near, sums):
+    def sweep(X, first, last, P, T, G, panel, sums, near, column_sums):
         """Sums of X - near and of its products over a group's rows; near is the mean of the first of them."""
         R, ld, p1, lanes = T.shape[0], T.shape[1], X.shape[1], VECTOR_BYTES // X.itemsize
-        G[:] = 0
-        flushed[:] = 0
-        sums[:] = 0
+        begun = first
+        sums[SUMS:] = 0
+        column_sums[:] = 0
         leading_mean(X[:last], first, near)
         for start in range(first, last, R):
             rows = min(R, last - start)
@@ -471,32 +489,34 @@ def gram(parallel):
                     T[i, k] = X[start + i, k] - near[k]
             for i in range(rows):
                 for k in range(p1):
-                    sums[k] += T[i, k]
-            gemm.transposed_product(P, R, whole, p1, T.reshape(-1), ld, up(p1, lanes) // lanes, lanes, G, panel, True)
-            if flushed.size > 0 and (start - first) // R % FLUSH_BLOCKS == FLUSH_BLOCKS - 1:
-                flush(G, flushed)
+                    column_sums[k] += T[i, k]
+            gemm.transposed_product(
+                P, R, whole, p1, T.reshape(-1), ld, up(p1, lanes) // lanes, lanes, G, panel, True, start > begun
+            )
+            if flush_now(start, first, R, G, sums):
+                begun = start + R
 
     @njit(fastmath=REASSOCIATE, parallel=parallel)
-    def compute(X, group_rows, P, T, G, flushed, panel, near, sums, products, C, diagonal, rest, shift):
+    def compute(X, group_rows, P, T, G, panel, sums, near, means, products, C, diagonal, rest, shift):
         """C in tiles of four columns, its diagonal, and x̄ = shift + rest, shift in X's dtype."""
-        N, p1, groups, ld = X.shape[0], X.shape[1], P.shape[0], T.shape[2]
+        N, p1, groups = X.shape[0], X.shape[1], P.shape[0]
         for g in prange(groups):
             first, last = g * group_rows, min(N, (g + 1) * group_rows)
-            sweep(X, first, last, P[g], T[g], G[g], flushed[g], panel[g], near[g], sums[g])
+            sweep(X, first, last, P[g], T[g], G[g], panel[g], sums[g], near[g], means[g])
         for k in range(p1):
             rest[k] = 0
         for g in range(groups):
             count = min(N, (g + 1) * group_rows) - g * group_rows
             for k in range(p1):
-                sums[g, k] /= count
-                rest[k] += (near[g, k] + sums[g, k]) * count / N
+                means[g, k] /= count
+                rest[k] += (near[g, k] + means[g, k]) * count / N
         for k in prange(p1):
-            total_row(k, p1, ld, G, flushed, products[k])
+            total_row(k, p1, G, sums, products)
             for g in range(groups):
                 count = min(N, (g + 1) * group_rows) - g * group_rows
-                within, between = count * sums[g, k], count * (near[g, k] + sums[g, k] - rest[k])
+                within, between = count * means[g, k], count * (near[g, k] + means[g, k] - rest[k])
                 for m in range(k, p1):
-                    products[k, m] += between * (near[g, m] + sums[g, m] - rest[m]) - within * sums[g, m]
+                    products[k, m] += between * (near[g, m] + means[g, m] - rest[m]) - within * means[g, m]
         stride = FOUR * up(p1, ROWS)
         for k in range(p1):
             diagonal[k] = products[k, k]

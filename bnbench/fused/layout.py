@@ -23,19 +23,20 @@ ALGORITHMS = {
 LINE_BYTES = 64
 BLOCK_ROWS, TALL_ROWS = 96, 192  # rows of a block; the second where G is large against a cache
 TALL_FROM_BYTES = 2**22  # of G
-GROUPS = 48  # at most; divisible by 1, 2, 3, 4, 6, 8, 12, 16
-GROUP_BLOCKS = 8  # a group has at least as many blocks, where there are so many
+GROUPS = (48, 24, 12, 6, 4, 2, 1)  # so many; most can be shared out evenly
+GROUP_ROWS, FEW_GROUPS, FEW_ROWS = 384, 4, 48  # a group has at least GROUP_ROWS rows, one of up to four FEW_ROWS
 SUMS_BYTES = 2**26  # of all groups' G together, at most
 FLUSH_BLOCKS = 32  # blocks after which a group's float32 G goes to float64
 
 # The cost model, in nanoseconds of one core, float64; float32 takes half of everything. What both algorithms do is
-# left out. The constants were measured; only the ratios between them matter.
+# left out of the choice between them. The constants were measured; their ratios matter, and by far not to the last
+# digit: `tests/benchmarks/test_choice.py` shows the choice beside what it did not choose.
 FLOP_NS = 0.02  # an operation of a product
-STORED_NS = 1.1  # an element of Z in the stored algorithm's three sweeps, beyond the one-pass sweep's
-MEMORY_NS = 2.2  # the same, more, where Z does not stay in a cache
+GRAM_ROW_NS, GRAM_NS = 5.0, 0.55  # a row of X, and an element, in the sweep that makes XᵀX, beside its products
+STORED_ROW_NS, STORED_X_NS, STORED_Z_NS = 15.0, 0.3, 1.0  # a row, an element of X and of Z in the two further sweeps
+MEMORY_X_NS, MEMORY_Z_NS = 0.5, 2.2  # the same two, more, where Z does not stay in a cache
 CACHE_BYTES = 2**23
-GRAM_NS = 0.9  # an element of X in the sweep that makes XᵀX, beside its operations
-SERIAL_NS = 60_000  # a step below this is done by one thread: waking others takes about 10 µs a sweep
+GROUP_NS = 60_000  # a group's share of a step is at least this: to wake another thread takes about 10 µs a sweep
 
 
 def product_ns(problem: Problem) -> float:
@@ -48,20 +49,30 @@ def one_pass_ns(problem: Problem, regime: str) -> float:
     N, p1, p2 = problem.N, problem.p1, problem.p2
     if problem.normalization == "none":
         return 0.0
-    gram = N * p1 * (p1 + PANEL * FOUR) * FLOP_NS + GRAM_NS * N * p1 + 2 * p1 * p1
+    gram = N * (p1 * (p1 + PANEL * FOUR) * FLOP_NS + GRAM_NS * p1 + GRAM_ROW_NS)
     return 2 * FLOP_NS * p1 * p1 * p2 + (gram if regime == "fresh" else 0.0)
 
 
 def stored_ns(problem: Problem) -> float:
-    """What the stored algorithm does beyond the two products: its further sweeps over Z."""
-    elements = problem.N * problem.p2
-    in_cache = elements * np.dtype(problem.dtype).itemsize <= CACHE_BYTES
-    return elements * (STORED_NS if in_cache else STORED_NS + MEMORY_NS)
+    """What the stored algorithm does beyond the two products: its further sweeps over Z, and one over X."""
+    N, p1, p2 = problem.N, problem.p1, problem.p2
+    cost = STORED_ROW_NS + STORED_X_NS * p1 + STORED_Z_NS * p2
+    if N * p2 * np.dtype(problem.dtype).itemsize > CACHE_BYTES:
+        cost += MEMORY_X_NS * p1 + MEMORY_Z_NS * p2
+    return N * cost
+
+
+def group_count(problem: Problem, G_bytes: int) -> int:
+    """How many groups: as many as have rows, work and room enough."""
+    cost = product_ns(problem) * np.dtype(problem.dtype).itemsize / 8
+    rows = max(problem.N / GROUP_ROWS, min(FEW_GROUPS, problem.N / FEW_ROWS))
+    most = min(rows, cost / GROUP_NS, max(FEW_GROUPS, SUMS_BYTES / G_bytes))
+    return next(groups for groups in GROUPS if groups <= max(1, most))
 
 
 def choose(problem: Problem, regime: str) -> str:
-    """The algorithm with the least cost; one compiled call where all rows are one block."""
-    if problem.N <= BLOCK_ROWS:
+    """The algorithm with the least cost; one compiled call where all rows are one block of one group."""
+    if problem.N <= BLOCK_ROWS and group_count(problem, 1) == 1:
         return ONE_CALL
     return ONE_PASS if one_pass_ns(problem, regime) < stored_ns(problem) else STORED
 
@@ -77,27 +88,30 @@ class Layout:
 
     Attributes:
         algorithm: a key of `ALGORITHMS`.
-        parallel: whether the step is worth more than one thread.
-        rows, blocks: of a block, a multiple of 12, and how many blocks there are.
-        group_blocks, groups: of a group, and how many groups there are.
+        rows, group_rows, groups: rows of a block and of a group, both multiples of 12, and how many groups there are.
         vectors, ld: of a row of Z, T and G: p2 in whole vectors, and the numbers from one row to the next (p1's,
             if larger, where the scratch is for XᵀX too), an odd number of cache lines if many, so that rows do not
             compete for places in the cache.
         inputs, depth: p1 up to the heights of the tiles of G, and to the tiles of X.
         flush: whether a group has a float64 G beside its float32 one.
+        in_place: whether G is the answer itself: one block, and sizes that need no padding.
     """
 
     algorithm: str
-    parallel: bool
     rows: int
-    blocks: int
-    group_blocks: int
+    group_rows: int
     groups: int
     vectors: int
     ld: int
     inputs: int
     depth: int
     flush: bool
+    in_place: bool
+
+    @property
+    def parallel(self) -> bool:
+        """Whether there is more than one group, and so work for more than one thread."""
+        return self.groups > 1
 
 
 @functools.lru_cache(maxsize=256)
@@ -108,17 +122,23 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
     algorithm = algorithm or choose(problem, regime)
     inputs = up(p1, INPUTS)
     vectors, ld = leading(p2, itemsize)
+    one_call = algorithm == ONE_CALL and problem.normalization == "batch"
+    in_place = one_call and inputs == p1 and p2 == vectors * VECTOR_BYTES // itemsize
+    if in_place:
+        ld = p2
     makes_gram = algorithm == ONE_PASS and problem.normalization == "batch" and regime == "fresh"
     if makes_gram:
         ld = max(ld, leading(p1, itemsize)[1])
-    rows = min(up(N, ROWS), TALL_ROWS if inputs * ld * itemsize > TALL_FROM_BYTES else BLOCK_ROWS)
-    blocks = -(-N // rows)
-    fit = max(4, SUMS_BYTES // (inputs * ld * itemsize))
-    group_blocks = -(-blocks // max(1, min(GROUPS, blocks // GROUP_BLOCKS, fit)))
-    parallel = product_ns(problem) * itemsize / 8 > SERIAL_NS
+    G_bytes = inputs * ld * itemsize
+    most_rows = TALL_ROWS if G_bytes > TALL_FROM_BYTES else BLOCK_ROWS
+    groups = group_count(problem, G_bytes)
+    group_rows = up(-(-N // groups), ROWS)
+    blocks = -(-group_rows // most_rows)
+    rows = up(-(-group_rows // blocks), ROWS)
+    flush = itemsize == 4 and blocks > FLUSH_BLOCKS
     return Layout(
-        algorithm, parallel, rows, blocks, group_blocks, -(-blocks // group_blocks), vectors, ld, inputs,
-        up(p1, FOUR), itemsize == 4 and group_blocks > FLUSH_BLOCKS,
+        algorithm, rows, group_rows, -(-N // group_rows), vectors, ld, inputs, up(p1, FOUR), flush,
+        in_place,
     )  # fmt: skip
 
 

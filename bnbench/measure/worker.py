@@ -58,8 +58,8 @@ class Worker:
 
     def open(self, problem: Problem, regime: str, threads: int) -> dict:
         """Prepare and make the first step, both timed; the answer to be judged comes with it."""
-        self.pin(threads)
         self.variant = self.cls()
+        self.pin(threads)
         start = time.perf_counter()
         self.variant.prepare(self.batch, problem, regime)
         prepared = time.perf_counter()
@@ -76,6 +76,7 @@ class Worker:
             "first_step_s": stepped - begun,
             "answer": answer,
             "threads_in_force": self.in_force(),
+            "details": self.variant.details(),
         }
 
     def derive(self, activation: str, normalization: str, regime: str) -> list:
@@ -98,21 +99,21 @@ class Worker:
         What a step that fills a sample alone took is a sample already, and said to be one.
         """
         target = max(SAMPLE_S, RESOLUTIONS * time.get_clock_info("perf_counter").resolution)
-        step = self.variant.step
-        count, took = 1, timed(step, 1)
+        time_steps = self.variant.time
+        count, took = 1, time_steps(1)
         if took >= LONG_STEP_S:
             return {"inner_loops": 1, "step_s": took, "samples": [took]}
-        took = timed(step, 1)
+        took = time_steps(1)
         while took < MARGIN * target:
             count = min(100 * count, max(2 * count, math.ceil(1.4 * target * count / took))) if took > 0 else 2 * count
-            took = min(timed(step, count) for _ in range(3))
+            took = min(time_steps(count) for _ in range(3))
         return {"inner_loops": count, "step_s": took / count, "samples": []}
 
     def sample(self, inner_loops: int, step_s: float) -> float:
         """Seconds a step, over one sample, after warm steps."""
         if step_s < LONG_STEP_S:
-            timed(self.variant.step, max(1, min(inner_loops, math.ceil(WARM_S / step_s))))
-        return timed(self.variant.step, inner_loops) / inner_loops
+            self.variant.time(max(1, min(inner_loops, math.ceil(WARM_S / step_s))))
+        return self.variant.time(inner_loops) / inner_loops
 
     def close(self) -> dict:
         """Peak of resident memory in this cell, and what the worker holds without it, in bytes.
@@ -129,6 +130,7 @@ class Worker:
         import threadpoolctl
 
         self.limits = threadpoolctl.threadpool_limits(threads)
+        self.own_pools = self.variant.use_threads(threads) if self.variant is not None else {}
         if "numba" in sys.modules:
             sys.modules["numba"].set_num_threads(threads)
 
@@ -142,20 +144,8 @@ class Worker:
         }
         if "numba" in sys.modules:
             pools["numba"] = sys.modules["numba"].get_num_threads()
+        pools |= self.own_pools
         return pools
-
-
-def timed(step, count: int) -> float:
-    """Seconds of so many steps, without garbage collection in between."""
-    steps = range(count)
-    gc.disable()
-    try:
-        start = time.perf_counter()
-        for _ in steps:
-            step()
-        return time.perf_counter() - start
-    finally:
-        gc.enable()
 
 
 def _status_bytes(field):

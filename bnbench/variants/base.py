@@ -1,9 +1,11 @@
 """The one interface of every implementation, and the registry that they and plug-ins join."""
 
+import gc
 import importlib
 import importlib.metadata
 import importlib.util
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +18,10 @@ from bnbench.problem import Batch, Gradients, Problem
 
 FAMILIES = ("loops", "matrix", "fused", "autodiff")
 ENTRY_POINTS = "bnbench.variants"
-BUILT_IN = ("loops_python", "loops_numba", "matrix_numpy", "matrix_numba", "matrix_kronecker", "fused_numba")
+BUILT_IN = (
+    *("loops_python", "loops_numba", "matrix_numpy", "matrix_numba", "matrix_kronecker", "fused_numba"),
+    *("peer_autograd", "peer_torch", "peer_jax", "peer_tensorflow", "peer_r"),
+)
 
 _registry: dict[str, type["Variant"]] = {}
 
@@ -78,6 +83,26 @@ class Variant(ABC):
     @abstractmethod
     def step(self):
         """Forward and backward pass into the variant's own buffers; synchronised when it returns."""
+
+    def time(self, count: int) -> float:
+        """Seconds of so many steps, by this process's clock; override it where the steps run under another."""
+        steps, step = range(count), self.step
+        gc.disable()
+        try:
+            start = time.perf_counter()
+            for _ in steps:
+                step()
+            return time.perf_counter() - start
+        finally:
+            gc.enable()
+
+    def use_threads(self, threads: int) -> dict[str, int]:
+        """Hold thread pools that threadpoolctl and Numba do not know to so many threads; pool to number in force."""
+        return {}
+
+    def details(self) -> dict[str, str]:
+        """What else to record of the last step: the algorithm that was used, a library that it ran on."""
+        return {}
 
     @abstractmethod
     def result(self) -> Gradients:
@@ -161,12 +186,15 @@ def variants() -> Mapping[str, type[Variant]]:
 
 def load_built_in():
     """Import the built-in variants and the installed entry points, once."""
+    if ENTRY_POINTS in _loaded:
+        return
     for module in BUILT_IN:
         importlib.import_module(f"bnbench.variants.{module}")
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         if entry.name not in _loaded:
             _loaded.add(entry.name)
             _guarded(f"entry point {entry.name} ({entry.value})", entry.load)
+    _loaded.add(ENTRY_POINTS)
 
 
 def load_plugin(path: str | Path) -> list[str]:

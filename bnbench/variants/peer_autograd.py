@@ -1,0 +1,52 @@
+"""`autograd`: HIPS autograd over NumPy."""
+
+from bnbench.variants.peers import Peer
+
+
+class Autograd(Peer):
+    """The loss in NumPy, differentiated by autograd: a tape of NumPy calls made anew in every step."""
+
+    name = "autograd"
+    family = "autodiff"
+    package = "autograd"
+
+    def __init__(self):
+        import autograd
+
+        self.autograd = autograd
+
+    def prepare(self, batch, problem, regime="fresh"):
+        """Define the loss and its gradient."""
+        super().prepare(batch, problem, regime)
+        import autograd.numpy as np
+
+        X, y = batch.X, batch.y
+        activate = {
+            "relu": lambda B: np.maximum(B, 0.0),
+            "sigmoid": lambda B: 1 / (1 + np.exp(-B)),
+            "tanh": np.tanh,
+            "gaussian": lambda B: np.exp(-0.5 * B * B),
+            "identity": lambda B: B,
+        }[problem.activation]
+        eps = X.dtype.type(problem.eps)
+
+        def loss(parameters):
+            G1, *affine, G2 = parameters
+            B = np.dot(X, G1)
+            if affine:
+                gamma, beta = affine
+                centred = B - np.mean(B, axis=0)
+                variance = np.sum(centred**2, axis=0) / (problem.N - problem.ddof)
+                B = gamma * centred / np.sqrt(variance + eps) + beta
+            return np.mean((y - np.dot(activate(B), G2)) ** 2)
+
+        self.arguments = tuple(self.parameters().values())
+        self.value_and_grad = self.autograd.value_and_grad(loss)
+
+    def step(self):
+        """One call of the differentiated loss."""
+        self.loss, self.found = self.value_and_grad(self.arguments)
+
+    def result(self):
+        """The last step's gradients."""
+        return self.gradients(self.loss, self.found)

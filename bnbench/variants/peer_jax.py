@@ -1,0 +1,58 @@
+"""`jax-jit`: JAX, compiled by XLA for the processor."""
+
+from bnbench.variants.peers import Peer, confine
+
+
+class JaxJit(Peer):
+    """JAX: jax.jit of jax.value_and_grad, on committed arrays, waited for with block_until_ready."""
+
+    name = "jax-jit"
+    family = "autodiff"
+    package = "jax"
+    compile_allowance_s = 60.0
+
+    def __init__(self):
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_enable_x64", True)
+        self.jax = jax
+
+    def use_threads(self, threads):
+        """XLA's pool is as large as the machine; the process is held to so many processors."""
+        self.jax.devices()
+        return confine(threads)
+
+    def prepare(self, batch, problem, regime="fresh"):
+        """The arrays on the device, and the jitted gradient."""
+        super().prepare(batch, problem, regime)
+        jax, np = self.jax, self.jax.numpy
+        activate = {
+            "relu": jax.nn.relu,
+            "sigmoid": jax.nn.sigmoid,
+            "tanh": np.tanh,
+            "gaussian": lambda B: np.exp(-0.5 * B * B),
+            "identity": lambda B: B,
+        }[problem.activation]
+        ddof, eps = problem.ddof, problem.eps
+
+        def loss(parameters, X, y):
+            G1, *affine, G2 = parameters
+            B = X @ G1
+            if affine:
+                gamma, beta = affine
+                B = gamma * (B - B.mean(axis=0)) / np.sqrt(B.var(axis=0, ddof=ddof) + eps) + beta
+            return np.mean((y - activate(B) @ G2) ** 2)
+
+        device = jax.devices()[0]
+        values = (tuple(self.parameters().values()), batch.X, batch.y)
+        self.arguments = jax.block_until_ready(jax.device_put(values, device))
+        self.value_and_grad = jax.jit(jax.value_and_grad(loss))
+
+    def step(self):
+        """One call of the compiled gradient."""
+        self.loss, self.found = self.jax.block_until_ready(self.value_and_grad(*self.arguments))
+
+    def result(self):
+        """The last step's gradients."""
+        return self.gradients(self.loss, self.found)

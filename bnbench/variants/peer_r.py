@@ -1,0 +1,169 @@
+"""`r-matrix`, `r-loop` and `rcpp-loop`: the step in R, timed inside one R process that this one drives."""
+
+import atexit
+import functools
+import itertools
+import json
+import shutil
+import subprocess
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from bnbench.activations import CODES
+from bnbench.problem import Gradients
+from bnbench.variants.base import Variant
+
+FOLDER = Path(__file__).parent / "r"
+WORDS = itertools.count()
+INSTALL = "Debian: apt-get install r-base-core r-cran-bench r-cran-rcpp"
+ASK = """
+has <- function(name) requireNamespace(name, quietly = TRUE)
+
+path <- tryCatch(normalizePath(extSoftVersion()[["BLAS"]]), error = function(e) "")
+cat(sprintf('{"version": "%s.%s", "blas": "%s", "rcpp": %s}', R.version$major, R.version$minor,
+    if (nzchar(path)) basename(path) else "R's own", tolower(has("Rcpp"))))
+"""
+
+
+@functools.cache
+def installation() -> dict:
+    """Version of R, the file of its BLAS, and whether Rcpp is there; empty without a working Rscript."""
+    if shutil.which("Rscript") is None:
+        return {}
+    try:
+        said = subprocess.run(["Rscript", "--vanilla", "-e", ASK], capture_output=True, text=True, timeout=60, check=True)
+        return json.loads(said.stdout)
+    except (OSError, subprocess.SubprocessError, json.JSONDecodeError):
+        return {}
+
+
+class Session:
+    """One R process for a form of the step, whose problems are told apart by a word."""
+
+    def __init__(self, form):
+        self.folder = tempfile.TemporaryDirectory(prefix="bnbench-r-")
+        command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder.name, FOLDER / "loops.cpp"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        atexit.register(self.end)
+        self.ask("drop nothing")  # R has started when it answers
+
+    def ask(self, line: str) -> str:
+        """R's answer to a line.
+
+        Raises:
+            RuntimeError: R answered with an error, or ended.
+        """
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise RuntimeError("R: the process ended") from error
+        said = self.process.stdout.readline().strip()
+        if not said or said.startswith("error:"):
+            raise RuntimeError(f"R: {said.removeprefix('error:').strip() or 'the process ended'}")
+        return said
+
+    def end(self):
+        """End the process, and what it wrote."""
+        self.process.kill()
+        self.process.wait()
+        self.folder.cleanup()
+
+
+@functools.cache
+def session(form: str) -> Session:
+    """The session of a form of the step, started when it is first needed."""
+    return Session(form)
+
+
+class RMatrix(Variant):
+    """The matrix form in R: %*%, crossprod, sweep and colSums, on the BLAS that this R links."""
+
+    name = "r-matrix"
+    family = "matrix"
+    form = "matrix"
+
+    @classmethod
+    def unavailable(cls):
+        """No Rscript."""
+        return "" if installation() else f"Rscript is not found; {INSTALL}"
+
+    @classmethod
+    def unsupported(cls, problem, regime):
+        """R has no single precision."""
+        return "" if problem.dtype == "float64" else "R computes in float64 alone"
+
+    def __init__(self):
+        self.session = session(self.form)
+        self.word = f"p{next(WORDS)}"
+        weakref.finalize(self, self.session.ask, f"drop {self.word}").atexit = False
+
+    def prepare(self, batch, problem, regime="fresh"):
+        """Hand the arrays to R, once."""
+        super().prepare(batch, problem, regime)
+        normalize = problem.normalization == "batch"
+        zeros = np.zeros(problem.p2)
+        gamma, beta = (batch.gamma, batch.beta) if normalize else (zeros, zeros)
+        head = (problem.N, problem.p1, problem.p2, CODES[problem.activation], normalize, problem.ddof, problem.eps)
+        with open(Path(self.session.folder.name) / "in", "wb") as at:
+            for part in (head, batch.X.T, batch.y, batch.G1.T, gamma, beta, batch.G2):
+                np.ascontiguousarray(part, np.float64).tofile(at)
+        self.session.ask(f"prepare {self.word}")
+
+    def load(self, G1, gamma, beta, G2):
+        """New parameters mean new files."""
+        super().load(G1, gamma, beta, G2)
+        self.prepare(self.batch, self.problem, self.regime)
+
+    def step(self):
+        """One step in R, with the way there and back."""
+        self.time(1)
+
+    def time(self, count):
+        """Seconds of so many steps by R's clock."""
+        return float(self.session.ask(f"step {self.word} {count}"))
+
+    def details(self):
+        """R and its BLAS."""
+        found = installation()
+        name = found["blas"]
+        return {"R": found["version"], "BLAS of R": f"{name} (the reference BLAS)" if name.startswith("libblas") else name}
+
+    def result(self):
+        """What R wrote of its last step."""
+        self.session.ask(f"result {self.word}")
+        p1, p2 = self.problem.p1, self.problem.p2
+        numbers = np.fromfile(Path(self.session.folder.name) / "out")
+        loss, dG1, rest = numbers[0], numbers[1 : 1 + p1 * p2].reshape(p2, p1).T, numbers[1 + p1 * p2 :]
+        if self.problem.normalization == "none":
+            return Gradients(loss, dG1, None, None, rest[-p2:])
+        return Gradients(loss, dG1, *rest.reshape(3, p2))
+
+
+class RLoop(RMatrix):
+    """Node by node in R's interpreter, with its vector arithmetic along the rows."""
+
+    name = "r-loop"
+    family = "loops"
+    form = "loop"
+
+
+class RcppLoop(RMatrix):
+    """Node by node in C++, called from R through Rcpp: what R's users turn to when a loop is too slow."""
+
+    name = "rcpp-loop"
+    family = "loops"
+    form = "rcpp"
+    compile_allowance_s = 120.0
+
+    @classmethod
+    def unavailable(cls):
+        """No Rscript, or no Rcpp."""
+        reason = super().unavailable()
+        if not reason and not installation()["rcpp"]:
+            reason = f"R has no package Rcpp; {INSTALL}"
+        return reason
+

@@ -1,0 +1,68 @@
+"""`tensorflow-xla`: TensorFlow's GradientTape in a function compiled by XLA."""
+
+import os
+
+from bnbench.variants.peers import Peer, confine
+
+
+class TensorflowXla(Peer):
+    """TensorFlow: GradientTape in tf.function(jit_compile=True), with tf.nn.moments and tf.nn.batch_normalization.
+
+    That is what Keras's BatchNormalization computes in training: the biased variance (ddof = 0) with eps under the
+    root. Its defaults are eps = 10⁻³ and a moving average, which has no part in the gradient; here eps is the problem's.
+    """
+
+    name = "tensorflow-xla"
+    family = "autodiff"
+    package, extra = "tensorflow", "tensorflow"
+    compile_allowance_s = 60.0
+
+    def __init__(self):
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+        import tensorflow
+
+        self.tf = tensorflow
+
+    def use_threads(self, threads):
+        """TensorFlow's pools are set up once; the process is held to so many processors."""
+        self.tf.constant(0.0)
+        return confine(threads)
+
+    def prepare(self, batch, problem, regime="fresh"):
+        """The arrays as tensors, and the compiled function."""
+        super().prepare(batch, problem, regime)
+        tf = self.tf
+        X, y = tf.constant(batch.X), tf.constant(batch.y)
+        self.variables = [tf.Variable(array) for array in self.parameters().values()]
+        activate = {
+            "relu": tf.nn.relu,
+            "sigmoid": tf.nn.sigmoid,
+            "tanh": tf.nn.tanh,
+            "gaussian": lambda B: tf.exp(-0.5 * B * B),
+            "identity": lambda B: B,
+        }[problem.activation]
+        unbiased = problem.N / (problem.N - problem.ddof)
+
+        @tf.function(jit_compile=True)
+        def value_and_grad(X, y):
+            with tf.GradientTape() as tape:
+                G1, *affine, G2 = self.variables
+                B = tf.matmul(X, G1)
+                if affine:
+                    gamma, beta = affine
+                    mean, variance = tf.nn.moments(B, axes=[0])
+                    B = tf.nn.batch_normalization(B, mean, variance * unbiased, beta, gamma, problem.eps)
+                loss = tf.reduce_mean((y - tf.linalg.matvec(activate(B), G2)) ** 2)
+            return loss, tape.gradient(loss, self.variables)
+
+        self.arguments = X, y
+        self.value_and_grad = value_and_grad
+
+    def step(self):
+        """One call of the compiled function; on the processor it has ended when it returns."""
+        self.loss, self.found = self.value_and_grad(*self.arguments)
+
+    def result(self):
+        """The last step's gradients."""
+        return self.gradients(self.loss.numpy(), [tensor.numpy() for tensor in self.found])

@@ -1,0 +1,81 @@
+"""`torch-eager` and `torch-compile`: PyTorch's autograd, operation by operation and compiled."""
+
+import itertools
+
+from bnbench.variants.peers import Peer
+
+COUNT = itertools.count()
+
+
+class TorchEager(Peer):
+    """PyTorch: X @ Γ1, F.batch_norm in training mode, F.mse_loss and torch.autograd.grad.
+
+    `F.batch_norm` has ddof = 0; with another ddof, or one row, the same is written with Tensor.mean and Tensor.var.
+    """
+
+    name = "torch-eager"
+    family = "autodiff"
+    package = "torch"
+    compiled = False
+
+    def __init__(self):
+        import torch
+
+        self.torch = torch
+
+    def use_threads(self, threads):
+        """PyTorch's own pool, for operations and for its BLAS."""
+        self.torch.set_num_threads(threads)
+        return {"torch": self.torch.get_num_threads()}
+
+    def prepare(self, batch, problem, regime="fresh"):
+        """The arrays as tensors, and the loss."""
+        super().prepare(batch, problem, regime)
+        torch = self.torch
+        F = torch.nn.functional
+        X, y = torch.from_numpy(batch.X), torch.from_numpy(batch.y)
+        self.tensors = [torch.tensor(array, requires_grad=True) for array in self.parameters().values()]
+        activate = {
+            "relu": torch.relu,
+            "sigmoid": torch.sigmoid,
+            "tanh": torch.tanh,
+            "gaussian": lambda B: torch.exp(-0.5 * B * B),
+            "identity": lambda B: B,
+        }[problem.activation]
+        ddof, eps = problem.ddof, problem.eps
+        plain = ddof == 0 and problem.N > 1
+
+        def loss(G1, *rest):
+            *affine, G2 = rest
+            B = X @ G1
+            if affine and plain:
+                B = F.batch_norm(B, None, None, *affine, training=True, eps=eps)
+            elif affine:
+                gamma, beta = affine
+                variance = B.var(dim=0, correction=ddof)
+                B = gamma * (B - B.mean(dim=0)) / torch.sqrt(variance + eps) + beta
+            return F.mse_loss(activate(B) @ G2, y)
+
+        self.function = loss
+        if self.compiled:
+            # TorchDynamo keeps what it compiled with the code object, and after eight shapes falls back to eager
+            loss.__code__ = loss.__code__.replace(co_name=f"loss_{next(COUNT)}")
+            self.function = torch.compile(loss, dynamic=False)
+
+    def step(self):
+        """Forward, then backward over the tape."""
+        self.loss = self.function(*self.tensors)
+        self.found = self.torch.autograd.grad(self.loss, self.tensors)
+
+    def result(self):
+        """The last step's gradients."""
+        return self.gradients(self.loss.item(), [tensor.numpy() for tensor in self.found])
+
+
+class TorchCompile(TorchEager):
+    """The same loss through torch.compile, its backward pass too: Inductor's fused C++ loops around PyTorch's BLAS."""
+
+    name = "torch-compile"
+    family = "autodiff"
+    compile_allowance_s = 120.0
+    compiled = True

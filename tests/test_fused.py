@@ -1,0 +1,173 @@
+"""fused-numba: every algorithm on awkward sizes and data, the same bits for every number of threads, its memory."""
+
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import bnbench
+from bnbench.fused.layout import ALGORITHMS, ONE_CALL, ONE_PASS, STORED, choose, layout
+from bnbench.problem import ACTIVATIONS, REGIMES
+from bnbench.reference import reference
+from bnbench.validation import judge, plain
+from bnbench.variants import variants
+
+FUSED = variants()["fused-numba"]
+
+
+def verdict(variant, batch, problem, regime):
+    """The verdict on a variant's second step: the first must leave nothing behind."""
+    variant.prepare(batch, problem, regime)
+    variant.step()
+    variant.step()
+    return judge(plain(variant.result()), reference(batch, problem), problem)
+
+
+SETTINGS = [(activation, "batch", "float64") for activation in ACTIVATIONS]
+SETTINGS += [("relu", "batch", "float32"), ("gaussian", "batch", "float32"), ("relu", "none", "float64")]
+SETTINGS += [("gaussian", "none", "float32")]
+
+
+@pytest.mark.parametrize(("activation", "normalization", "dtype"), SETTINGS)
+def test_every_algorithm_at_sizes_that_fill_no_tile(activation, normalization, dtype):
+    # catches: padding that leaks into a sum, a tail block, a wrong stride, ddof or eps lost in one algorithm
+    for N, p1, p2, ddof, eps in ((1, 1, 1, 0, 0.1), (13, 9, 5, 1, 1e-3), (97, 3, 27, 0, 1e-5), (211, 18, 11, 2, 0.5)):
+        problem = bnbench.Problem(N, p1, p2, activation, normalization, ddof, eps, dtype)
+        for regime in REGIMES:
+            for algorithm in (ONE_PASS, STORED):
+                found = verdict(FUSED(algorithm), problem.sample(), problem, regime)
+                assert found.valid, f"{problem} {regime} {algorithm}: {found.reason}"
+
+
+@pytest.mark.parametrize(("N", "p1", "p2"), [(5000, 40, 30), (2100, 64, 256), (100, 256, 256)])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_many_groups_and_panels(N, p1, p2, dtype):
+    # catches: groups whose rows overlap or are left out, float32 sums that are flushed twice or lost
+    problem = bnbench.Problem(N, p1, p2, dtype=dtype)
+    assert layout(problem, "fixed").groups > 1
+    for regime in REGIMES:
+        for algorithm in (ONE_PASS, STORED):
+            found = verdict(FUSED(algorithm), problem.sample(), problem, regime)
+            assert found.valid, f"{regime} {algorithm}: {found.reason}"
+
+
+def test_float32_sums_are_flushed():
+    # catches: a flush that loses or repeats a block
+    problem = bnbench.Problem(200_000, 3, 2, dtype="float32")
+    assert layout(problem, "fixed", ONE_PASS).flush
+    for regime in REGIMES:
+        assert verdict(FUSED(ONE_PASS), problem.sample(), problem, regime).max_error_ratio < 0.2
+
+
+def hard(problem, kind):
+    """A batch whose columns have large means, or nearly agree, or one of whose hidden nodes hardly varies."""
+    batch = problem.sample()
+    X, G1 = batch.X.copy(), batch.G1.copy()
+    if kind == "offset":
+        X += 1e4 if problem.dtype == "float64" else 1e2
+    elif kind == "collinear":
+        X[:, 1] = X[:, 0] * (1 + 1e-5 * X[:, 1])
+    else:  # a hidden node in the null space of the centred X, up to rounding
+        X[:, 1] = 3 - X[:, 0]
+        G1[:, 2] = 0
+        G1[:2, 2] = 1
+    return batch._replace(X=X, G1=G1)
+
+
+@pytest.mark.parametrize("kind", ["offset", "collinear", "null"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_data_on_which_the_one_pass_form_cancels(kind, dtype, activation):
+    # catches: statistics from raw sums, a fall-back that is missing or changes nothing
+    for N in (60, 3000):
+        problem = bnbench.Problem(N, 7, 5, activation=activation, dtype=dtype)
+        batch = hard(problem, kind)
+        for regime in REGIMES:
+            for algorithm in (ONE_PASS, STORED):
+                variant = FUSED(algorithm)
+                found = verdict(variant, batch, problem, regime)
+                assert found.valid, f"N={N} {regime} {algorithm}: {found.reason}"
+                if kind == "null":
+                    assert variant.algorithm == STORED
+
+
+def test_choice_by_size():
+    # catches: a cost model that always says the same, or forgets the regime
+    def chosen(N, p1, p2, regime):
+        return choose(bnbench.Problem(N, p1, p2), regime)
+
+    assert chosen(10, 7, 4, "fixed") == chosen(10, 7, 4, "fresh") == ONE_CALL
+    assert chosen(100_000, 32, 64, "fixed") == chosen(100_000, 32, 64, "fresh") == ONE_PASS
+    assert (chosen(10_000, 256, 256, "fixed"), chosen(10_000, 256, 256, "fresh")) == (ONE_PASS, STORED)
+    assert chosen(4096, 1024, 1024, "fixed") == STORED
+    assert set(ALGORITHMS) == {ONE_CALL, ONE_PASS, STORED}
+
+
+BITS = """
+import hashlib, json, sys
+import numba, numpy as np
+import bnbench
+from bnbench.variants import variants
+
+random = np.random.default_rng(7)
+found = []
+for seed in range(200):
+    N = int(10 ** random.uniform(2, 4.5))
+    p1, p2 = (int(2 ** random.uniform(0, 6.5)) for _ in range(2))
+    dtype = ("float64", "float32")[seed % 2]
+    regime = ("fixed", "fresh")[seed // 2 % 2]
+    problem = bnbench.Problem(N, p1, p2, dtype=dtype, seed=seed)
+    batch, bits = problem.sample(), []
+    for threads in (1, 2, 3, 4):
+        numba.set_num_threads(threads)
+        variant = variants()["fused-numba"](("", "one-pass", "stored")[seed % 3])
+        variant.prepare(batch, problem, regime)
+        variant.step()
+        parts = [np.asarray(part).tobytes() for part in variant.result()]
+        bits.append(hashlib.sha256(b"".join(parts)).hexdigest())
+    found.append([variant.algorithm, variant.plan.groups, len(set(bits))])
+print(json.dumps(found))
+"""
+
+
+def test_same_bits_for_every_number_of_threads():
+    # catches: sums shared by threads, blocks that depend on their number
+    environment = os.environ | {"NUMBA_NUM_THREADS": "4", "OMP_NUM_THREADS": "4"}
+    run = subprocess.run([sys.executable, "-c", BITS], capture_output=True, text=True, check=True, env=environment)
+    found = json.loads(run.stdout)
+    assert [different for _, _, different in found] == [1] * 200
+    several = {algorithm for algorithm, groups, _ in found if groups > 1}
+    assert several == {ONE_PASS, STORED}
+    assert sum(groups > 1 for _, groups, _ in found) > 50
+
+
+def test_memory_of_a_fixed_design_does_not_grow_with_N():
+    # catches: an array of the size of X or Z in the one-pass algorithm
+    held = []
+    for N in (50_000, 200_000):
+        problem = bnbench.Problem(N, 32, 64)
+        batch = problem.sample()
+        tracemalloc.start()
+        variant = FUSED()
+        variant.prepare(batch, problem, "fixed")
+        variant.step()
+        held.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(held) < 2**25
+    assert held[1] < 1.2 * held[0]
+
+
+def test_parameters_and_data_are_left_alone():
+    # catches: kernels that scale Γ1 in place
+    problem = bnbench.Problem(500, 6, 5)
+    batch = problem.sample()
+    copies = [array.copy() for array in batch]
+    for algorithm in (ONE_PASS, STORED):
+        variant = FUSED(algorithm)
+        variant.prepare(batch, problem)
+        variant.step()
+    assert all(np.array_equal(one, other) for one, other in zip(batch, copies, strict=True))
