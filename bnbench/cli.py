@@ -319,7 +319,7 @@ def run_list(options) -> int:
                 "available": not reason,
                 "reason": reason,
             }
-            | {"description": words}
+            | {"description": words, "algorithms": dict(cls.algorithms)}
         )
     if options.json:
         print(json.dumps(rows, indent=1))

@@ -139,7 +139,7 @@ def check_conventions(activation, normalization, ddof, eps):
         raise ValueError(f"activation is {activation!r}; allowed are {', '.join(ACTIVATIONS)}")
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization is {normalization!r}; allowed are {', '.join(NORMALIZATIONS)}")
-    if type(ddof) is not int and (not isinstance(ddof, Integral) or isinstance(ddof, bool)) or ddof < 0:
+    if (type(ddof) is not int and (not isinstance(ddof, Integral) or isinstance(ddof, bool))) or ddof < 0:
         raise ValueError(f"ddof is {ddof!r}; allowed is a whole number of at least 0")
     real = type(eps) is float or (isinstance(eps, Real) and not isinstance(eps, bool))
     if not real or not 0 <= eps < float("inf"):

@@ -139,7 +139,8 @@ def variant_table(rows):
     table = _table(None, "variant", "family", "device", "here", "what it is")
     for row in rows:
         here = "yes" if row["available"] else f"no: {row['reason']}"
-        table.add_row(row["name"], row["family"], row["device"], here, row["description"])
+        chosen = "".join(f"\n{name}: {words}" for name, words in row["algorithms"].items())
+        table.add_row(row["name"], row["family"], row["device"], here, row["description"] + chosen)
     _print(table)
 
 

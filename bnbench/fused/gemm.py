@@ -99,7 +99,9 @@ def tile(*, transposed: bool, height: int, vectors: int):
                         place = builder.gep(a, [INDEX(FOUR * m + u)])
                     x = emit.spread(place)
                     products = [builder.fmul(x, value, flags=("contract",)) for value in values]
-                    new.append([builder.fadd(s, t, flags=("contract",)) for s, t in zip(sums[m], products, strict=True)])
+                    new.append(
+                        [builder.fadd(s, t, flags=("contract",)) for s, t in zip(sums[m], products, strict=True)]
+                    )
                 sums, row = new, builder.gep(row, [ldb])
             next_k = builder.add(k, INDEX(FOUR))
             next_a = builder.gep(a, [INDEX(FOUR * FOUR) if transposed else stride])

@@ -266,7 +266,9 @@ def stored(code, parallel):
         for start in range(first, last, R):
             rows = min(R, last - start)
             gemm.pack(X.reshape(-1), p1, start, rows, shift, P, R)
-            gemm.product(P, 0, R, up(rows, ROWS), up(p1, FOUR), W, ldw, cols // lanes, lanes, Z.reshape(-1), start * ld, ld)
+            gemm.product(
+                P, 0, R, up(rows, ROWS), up(p1, FOUR), W, ldw, cols // lanes, lanes, Z.reshape(-1), start * ld, ld
+            )
             add_statistics(Z, start, rows, cols, block, sums)
 
     @njit(fastmath=REASSOCIATE)
@@ -376,7 +378,9 @@ def one_pass(code, normalize, parallel):
             e[rows:whole] = 0
             backward(T, D, whole, cols, e, block)
             take(block, 2, cols, sums)
-            gemm.transposed_product(P, R, whole, p1, T.reshape(-1), ld, cols // lanes, lanes, G, panel, False, start > begun)
+            gemm.transposed_product(
+                P, R, whole, p1, T.reshape(-1), ld, cols // lanes, lanes, G, panel, False, start > begun
+            )
             if flush_now(start, first, R, G, sums):
                 begun = start + R
 

@@ -39,6 +39,7 @@ TIGHT = 0.01  # half an interval over its median, from which a median is good en
 SLOWER = 3  # how much slower than calibrated a step may become before that is a time-out
 BUDGET_FOR_SAMPLES = 0.5  # share of what is left of a time budget that goes into samples
 MEMORY_SHARE = 0.6  # of the memory available at the start, which no child may exceed
+WORKER_BYTES = 2**29  # of it, what a worker holds without a cell
 MEMORY_BASE = 3 * 2**30  # what a worker may take at any cell, for its libraries and compilers
 ARRAYS_ALLOWED = 20  # and this many times the cell's X and Z beside it
 ARRAYS_LIKE_Z = 10  # how many times X and Z a step may hold; where that does not fit, a cell is not interleaved
@@ -226,7 +227,7 @@ class Sweep:
         for name in names:
             if name in unavailable:
                 self.finish(Run(name, cell), "unavailable", unavailable[name])
-            elif reason := unsupported(name, cell):
+            elif reason := unsupported(name, cell) or self.too_large(name, cell):
                 self.finish(Run(name, cell), "unsupported", reason)
             elif reason := self.forecast.pruned(name, cell, timing=self.timing):
                 self.finish(Run(name, cell), "pruned", reason)
@@ -246,10 +247,20 @@ class Sweep:
         for group in self.groups(cell, order):
             self.measure_group(cell, group)
 
+    def too_large(self, name, cell):
+        """Why a cell does not fit this memory beside the judge's copy of the batch, by the variant's model."""
+        batch, needs = cell.problem.batch_bytes, needs_bytes(name, cell)
+        room = self.memory_limit - WORKER_BYTES
+        if max(batch + needs, 2 * batch) <= room:
+            return ""
+        return (
+            f"X and y take {batch / 2**30:.2g} GiB and a step {needs / 2**30:.2g} GiB beyond; "
+            f"a worker may take {room / 2**30:.2g} GiB here"
+        )
+
     def groups(self, cell, order):
         """The runs that are interleaved: all together, or each alone where memory holds no more."""
-        together = len(order) * ARRAYS_LIKE_Z * array_bytes(cell.problem)
-        together += sum(needs_bytes(run) for run in order)
+        together = sum(max(ARRAYS_LIKE_Z * array_bytes(cell.problem), needs_bytes(run.variant, cell)) for run in order)
         if together <= MEMORY_SHARE * available_bytes():
             return [order]
         return [[run] for run in order]
@@ -294,7 +305,7 @@ class Sweep:
             regime=run.cell.regime,
             memory_limit=min(
                 self.memory_limit,
-                MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem) + 2 * needs_bytes(run),
+                MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem) + 2 * needs_bytes(run.variant, run.cell),
             ),
         )
         return True
@@ -418,9 +429,9 @@ def unsupported(name, cell) -> str:
         return ""
 
 
-def needs_bytes(run) -> int:
+def needs_bytes(name, cell) -> int:
     """What a variant says it needs for a cell; 0 where its answer is an error, which is its worker's to report."""
     try:
-        return int(variants()[run.variant].needs_bytes(run.cell.problem, run.cell.regime))
+        return int(variants()[name].needs_bytes(cell.problem, cell.regime))
     except Exception:
         return 0

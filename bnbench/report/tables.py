@@ -14,7 +14,7 @@ import pandas as pd
 from bnbench.measure.statistics import median_interval, outliers
 from bnbench.report import analysis, units
 
-TEXT = ["variant", "family", "device", "dtype", "activation", "normalization", "regime", "status", "reason"]
+TEXT = ["variant", "family", "device", "dtype", "activation", "normalization", "regime", "status", "reason", "details"]
 WHOLE = [
     *["N", "p1", "p2", "threads", "samples", "inner_loops", "peak_bytes", "ddof", "baseline_bytes"],
     "outliers",
@@ -24,6 +24,7 @@ COLUMNS = [
     *["regime", "status", "reason", "median_s", "ci_low_s", "ci_high_s", "samples", "inner_loops"],
     *["compile_s", "prepare_s", "peak_bytes", "gflops", "limit_s", "limit_fraction", "max_error_ratio"],
     *["ddof", "eps", "baseline_bytes", "max_error", "outliers", "gemm_flops_s", "triad_bytes_s"],
+    "details",
 ]
 REASON_WIDTH = 200  # characters of an example reason that a table shows
 
@@ -35,6 +36,7 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     two matrix products of a step, 2 N p1 p2 flops each: 4 N p1 p2 / median_s / 1e9. `max_error` is the
     largest relative error of any gradient (the loss left out). `limit_s` is the least time of a step at the
     machine's rates (`gemm_flops_s`, `triad_bytes_s`; see measure/roofline.py), `limit_fraction` that over the median.
+    `details` is what a variant says of itself there: its algorithm, a library it ran on.
     Timing columns are empty (NaN, or <NA> in whole-number columns) where the status is not ok.
     """
     table = pd.DataFrame([_row(record) for record in records], columns=COLUMNS)
@@ -59,6 +61,7 @@ def _row(record: dict) -> dict:
         "samples": None,
         "status": record.get("status") or "failed",
         "reason": record.get("reason") or "",
+        "details": "; ".join(f"{name}: {value}" for name, value in (record.get("details") or {}).items()),
         "eps": _number(record.get("eps")),
         "prepare_s": _number(record.get("prepare_s")),
         "compile_s": _number(record.get("compile_s")),
@@ -158,7 +161,8 @@ def statuses(table: pd.DataFrame) -> pd.DataFrame:
 def medians(part: pd.DataFrame, bold: tuple[str, str] = ("", "")) -> pd.DataFrame:
     """Cells by variants, as text: the median time, or the status in words where there is none.
 
-    `bold` is put around the winner of each cell and those tied with it.
+    `bold` is put around the winner of each cell and those tied with it. Variants that are not available on this
+    machine have no column.
     """
     best = {tuple(row[k] for k in analysis.CELL): row["tied"] for row in analysis.winners(part)}
     rows: dict[tuple, dict] = {}
@@ -171,7 +175,8 @@ def medians(part: pd.DataFrame, bold: tuple[str, str] = ("", "")) -> pd.DataFram
             text = bold[0] + text + bold[1]
         rows.setdefault(cell, {k: units.count(v) for k, v in zip(analysis.CELL, cell, strict=True)})
         rows[cell][row["variant"]] = text
-    columns = [*analysis.CELL, *part["variant"].unique()]
+    here = part[part["status"] != "unavailable"]
+    columns = [*analysis.CELL, *here["variant"].unique()]
     return pd.DataFrame(rows.values(), columns=columns).fillna("")
 
 

@@ -41,6 +41,9 @@ class Variant(ABC):
     family: ClassVar[str]
     device: ClassVar[str] = "cpu"
     compile_allowance_s: ClassVar[float] = 0.0  # added to the time-out for a first step that compiles
+    arrays_like_X: ClassVar[float] = 0  # the memory model: how many arrays of that size a step holds at its peak
+    arrays_like_Z: ClassVar[float] = 1
+    algorithms: ClassVar[Mapping[str, str]] = MappingProxyType({})  # name to what it is, where it chooses among some
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -59,8 +62,12 @@ class Variant(ABC):
 
     @classmethod
     def needs_bytes(cls, problem: Problem, regime: str) -> int:
-        """Bytes it takes beyond a few arrays of the size of X and of Z, which every variant may; 0 for most."""
-        return 0
+        """Bytes it takes beyond X and y at a problem; where a worker has not so many, the cell is not tried.
+
+        By default so many arrays of the size of X and of Z as the class says.
+        """
+        itemsize = 4 if problem.dtype == "float32" else 8
+        return int(itemsize * problem.N * (cls.arrays_like_X * problem.p1 + cls.arrays_like_Z * problem.p2))
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh"):
         """Set up for a problem; in the regime "fixed" what depends on X alone may be kept.

@@ -12,7 +12,6 @@ from bnbench.fused.layout import ALGORITHMS, LINE_BYTES, ONE_PASS, STORED, layou
 from bnbench.problem import Gradients, Problem
 from bnbench.variants.base import Variant
 
-
 FLOAT64 = np.dtype(np.float64)
 GRAM = ("near", "means", "products")
 ORDER = (
@@ -32,6 +31,11 @@ class FusedNumba(Variant):
     family = "fused"
     compile_allowance_s = 60.0
     algorithms = ALGORITHMS
+
+    @classmethod
+    def needs_bytes(cls, problem, regime):
+        """The scratch of the layout that would be chosen."""
+        return scratch_places(problem, layout(problem, regime), regime)[1]
 
     def __init__(self, algorithm=""):
         """Choose by size, or always take the algorithm that is named."""
@@ -75,7 +79,7 @@ class FusedNumba(Variant):
                 self.gram = None
 
     def gram_of_X(self, plan, scratch):
-        """The call that computes C and x̄ into their place in the scratch; with a fixed design, in scratch of its own."""
+        """The call that computes C and x̄ into the scratch; with a fixed design, in working arrays of its own."""
         working = scratch
         if self.regime == "fixed":
             problem = self.problem
@@ -112,6 +116,10 @@ class FusedNumba(Variant):
             self.stored.set_up(layout(self.problem, self.regime, STORED))
         self.stored.step()
         self.loss = self.stored.loss
+
+    def details(self):
+        """The algorithm of the last step."""
+        return {"algorithm": self.algorithm}
 
     def result(self):
         """Copies of the last step's gradients."""

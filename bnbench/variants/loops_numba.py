@@ -23,6 +23,7 @@ class LoopsNumba(Variant):
 
     name = "loops-numba"
     family = "loops"
+    arrays_like_Z = 4
     compile_allowance_s = 60.0
     parallel = False
 

@@ -26,6 +26,7 @@ class LoopsPython(Variant):
 
     name = "loops-python"
     family = "loops"
+    arrays_like_X, arrays_like_Z = 5, 20
 
     def prepare(self, batch, problem, regime="fresh"):
         """Turn the data into lists; the parameters are few and are turned in every step."""

@@ -19,6 +19,7 @@ class MatrixNumba(Variant):
 
     name = "matrix-numba"
     family = "matrix"
+    arrays_like_Z = 7
     compile_allowance_s = 60.0
 
     def prepare(self, batch, problem, regime="fresh"):

@@ -15,6 +15,7 @@ class MatrixNumpy(Variant):
 
     name = "matrix-numpy"
     family = "matrix"
+    arrays_like_Z = 9
 
     def prepare(self, batch, problem, regime="fresh"):
         """Keep the arrays; centre X once where the design is fixed."""

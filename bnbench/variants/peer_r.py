@@ -34,7 +34,9 @@ def installation() -> dict:
     if shutil.which("Rscript") is None:
         return {}
     try:
-        said = subprocess.run(["Rscript", "--vanilla", "-e", ASK], capture_output=True, text=True, timeout=60, check=True)
+        said = subprocess.run(
+            ["Rscript", "--vanilla", "-e", ASK], capture_output=True, text=True, timeout=60, check=True
+        )
         return json.loads(said.stdout)
     except (OSError, subprocess.SubprocessError, json.JSONDecodeError):
         return {}
@@ -85,6 +87,7 @@ class RMatrix(Variant):
     name = "r-matrix"
     family = "matrix"
     form = "matrix"
+    arrays_like_X, arrays_like_Z = 3, 10
 
     @classmethod
     def unavailable(cls):
@@ -130,7 +133,10 @@ class RMatrix(Variant):
         """R and its BLAS."""
         found = installation()
         name = found["blas"]
-        return {"R": found["version"], "BLAS of R": f"{name} (the reference BLAS)" if name.startswith("libblas") else name}
+        return {
+            "R": found["version"],
+            "BLAS of R": name + " (reference BLAS)" * name.startswith("libblas"),
+        }
 
     def result(self):
         """What R wrote of its last step."""
@@ -166,4 +172,3 @@ class RcppLoop(RMatrix):
         if not reason and not installation()["rcpp"]:
             reason = f"R has no package Rcpp; {INSTALL}"
         return reason
-

@@ -9,7 +9,7 @@ class TensorflowXla(Peer):
     """TensorFlow: GradientTape in tf.function(jit_compile=True), with tf.nn.moments and tf.nn.batch_normalization.
 
     That is what Keras's BatchNormalization computes in training: the biased variance (ddof = 0) with eps under the
-    root. Its defaults are eps = 10⁻³ and a moving average, which has no part in the gradient; here eps is the problem's.
+    root. Its defaults are eps = 10⁻³, here the problem's, and a moving average, which has no part in the gradient.
     """
 
     name = "tensorflow-xla"

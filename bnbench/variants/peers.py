@@ -25,6 +25,7 @@ class Peer(Variant):
     """A framework's step. A subclass imports its package in `__init__`, which is not timed."""
 
     family = "autodiff"
+    arrays_like_X, arrays_like_Z = 1, 8
     package, extra = "", "peers"
 
     @classmethod

@@ -70,6 +70,14 @@ LOOKS = {
     "matrix-numba": Look(SKY, "D", DASHED),
     "matrix-kronecker": Look(PURPLE, "P", DOTTED),
     "fused-numba": Look(GREEN, "*", "-"),
+    "autograd": Look(PURPLE, "v", DASHDOT),
+    "torch-eager": Look(VERMILLION, "<", DASHDOT),
+    "torch-compile": Look(VERMILLION, ">", DASHDOTDOT),
+    "jax-jit": Look(PURPLE, "d", "-"),
+    "tensorflow-xla": Look(ORANGE, "p", DASHDOT),
+    "r-matrix": Look(GREY, "^", "-"),
+    "r-loop": Look(GREY, "x", DOTTED),
+    "rcpp-loop": Look(GREY, "o", DASHED),
 }
 OTHERS = [  # cycled through by the rest, so that nine more differ in colour or mark, and 27 in their sum
     (color, marker)
