@@ -141,6 +141,7 @@ def plan_flags(command, preset):
     group.add_argument("--N", metavar="N", help="rows" + several)
     group.add_argument("--p1", metavar="P", help="inputs" + several)
     group.add_argument("--p2", metavar="P", help="hidden nodes" + several)
+    group.add_argument("--sizes", metavar="NxP1xP2", help="cells of these sizes, in place of --N, --p1, --p2" + several)
     group.add_argument("--dtype", help="float64, float32" + several)
     group.add_argument("--activation", help="relu, sigmoid, tanh, gaussian, identity" + several)
     group.add_argument("--normalization", help="batch, none" + several)
@@ -347,11 +348,11 @@ def make_plan(options, base):
     from bnbench.measure.plan import AXES, PRESETS, Plan, coerce, make_plan, read_config
 
     flags = {}
-    for name in (*AXES, "variants", "seed", "timeout", "time_budget", "data", "target"):
+    for name in (*AXES, "sizes", "variants", "seed", "timeout", "time_budget", "data", "target"):
         given = getattr(options, name, None)
         if given is not None:
             parts = [part.strip() for part in given.split(",")]
-            listed = name in (*AXES, "variants")
+            listed = name in (*AXES, "sizes", "variants")
             if listed and "" in parts:
                 raise UsageError(f"--{name} is {given!r}; allowed are values with commas between them")
             flags[name] = parts if listed else given
@@ -366,6 +367,8 @@ def make_plan(options, base):
         known = load_variants(plugins)
         settings["plugins"] = tuple(str(Path(plugin).resolve()) for plugin in plugins)
         chosen = settings | flags
+        if "sizes" in chosen and (also := [name for name in ("N", "p1", "p2", "data") if name in chosen]):
+            raise UsageError(f"--sizes is given with --{also[0]}; allowed is one of them")
         table = None
         if chosen.get("data") or chosen.get("target"):
             if not chosen.get("data"):

@@ -50,6 +50,7 @@ class Plan:
     """A sweep as it was asked for. The axes are tuples; the cells are their product.
 
     Attributes:
+        sizes: "NxP1xP2" each, in place of the product of N, p1 and p2; empty for that.
         variants: names, in the order of the tables; empty means all.
         plugins: files of plug-ins, loaded in every worker.
         data: a table's file, or "" for drawn data; target: its outcome column.
@@ -68,6 +69,7 @@ class Plan:
     eps: tuple[float, ...] = (1e-5,)
     threads: tuple[int, ...] = dataclasses.field(default_factory=lambda: (processors(),))
     regime: tuple[str, ...] = ("fresh",)
+    sizes: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
     data: str = ""
@@ -110,8 +112,20 @@ class Plan:
 
     def _product(self):
         settings = itertools.product(*(getattr(self, axis) for axis in SETTING))
-        sizes = list(itertools.product(self.N, self.p1, self.p2))
+        sizes = [read_size(text) for text in self.sizes] or list(itertools.product(self.N, self.p1, self.p2))
         return (size + setting for setting in settings for size in sizes)
+
+
+def read_size(text: str) -> tuple[int, int, int]:
+    """N, p1, p2 of "NxP1xP2".
+
+    Raises:
+        ValueError: it is not three whole numbers.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
+        raise ValueError(f"sizes has {text!r}; allowed is NxP1xP2, such as 1000x16x16")
+    return tuple(int(part) for part in parts)
 
 
 PRESETS = {
@@ -188,7 +202,7 @@ def coerce(label: str, key: str, value):
             raise ValueError(f"{label} is {item!r}; allowed is text")
         return item
 
-    if key in (*AXES, "variants", "plugins"):
+    if key in (*AXES, "sizes", "variants", "plugins"):
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(dict.fromkeys(one(item) for item in items))
     return one(value)
