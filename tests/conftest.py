@@ -9,6 +9,8 @@ import pytest
 
 PLUGINS = Path(__file__).parent / "plugins"
 BUILT_IN = ("loops-python", "loops-numba", "loops-numba-parallel", "matrix-numpy", "matrix-numba", "matrix-kronecker")
+BUILT_IN += ("fused-numba",)
+PEERS = ("autograd", "torch-eager", "torch-compile", "jax-jit", "tensorflow-xla", "r-matrix", "r-loop", "rcpp-loop")
 
 
 def bnbench(*arguments, timeout=300, cwd=None):

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
+from conftest import PEERS
 
 import bnbench
 from bnbench.problem import ACTIVATIONS
 from bnbench.reference import reference
 from bnbench.validation import judge, plain
 from bnbench.variants import peers, variants
-
-PEERS = ("autograd", "torch-eager", "torch-compile", "jax-jit", "tensorflow-xla", "r-matrix", "r-loop", "rcpp-loop")
 
 
 def here(name):

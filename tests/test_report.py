@@ -161,6 +161,7 @@ REQUIRED = [
     "outliers",
     "gemm_flops_s",
     "triad_bytes_s",
+    "details",
 ]
 
 

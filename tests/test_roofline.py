@@ -31,6 +31,7 @@ def test_the_pass_over_memory_covers_the_arrays(monkeypatch):
     """Every entry is written whatever the number of threads: an uneven split would move less than is counted."""
     written = []
     monkeypatch.setattr(roofline, "GEMM_ORDER", 8)
+    monkeypatch.setattr(roofline, "BURSTS", 1)
     monkeypatch.setattr(roofline, "ARRAY_BYTES", 8 * 1001)
     real = np.add
     monkeypatch.setattr(np, "add", lambda b, c, out: (written.append(out.size), real(b, c, out=out))[1])
@@ -38,6 +39,19 @@ def test_the_pass_over_memory_covers_the_arrays(monkeypatch):
     roofline.measure("float64", 3)
     assert sum(written) == 1001
     assert len(written) == 3
+
+
+def test_the_limit_is_that_of_the_best_rates_of_a_run():
+    """A start that a neighbour disturbed must not put the limit below what was reached."""
+    record = {"N": 1000, "p1": 16, "p2": 32, "activation": "relu", "normalization": "batch", "ddof": 0, "eps": 1e-5}
+    record |= {"dtype": "float64", "seed": 0, "threads": 2, "limit_s": 2.0, "gemm_flops_s": 1e9, "triad_bytes_s": 2e9}
+    start = {"dtype": "float64", "threads": 2, "gemm_flops_s": 1e9, "triad_bytes_s": 2e9}
+    end = start | {"gemm_flops_s": 4e9, "triad_bytes_s": 1e9}
+    (under,) = roofline.with_best([record], [start, end])
+    assert (under["gemm_flops_s"], under["triad_bytes_s"]) == (4e9, 2e9)
+    assert under["limit_s"] == pytest.approx(4 * 1000 * 16 * 32 / 4e9)
+    pruned = {name: value for name, value in record.items() if name != "limit_s"}
+    assert roofline.with_best([pruned, record | {"threads": 1}], [start]) == [pruned, record | {"threads": 1}]
 
 
 def test_drift_is_said_beyond_a_tenth():

@@ -13,7 +13,7 @@ import numpy as np
 import pandas
 import psutil
 import pytest
-from conftest import BUILT_IN, PLUGINS, bnbench
+from conftest import BUILT_IN, PEERS, PLUGINS, bnbench
 
 from bnbench import store
 
@@ -412,7 +412,7 @@ def test_config_and_flags_agree(tmp_path):
 
 def test_list_and_doctor_answer_in_json(tmp_path):
     rows = json.loads(bnbench("list", "--json").stdout)
-    assert [row["name"] for row in rows] == list(BUILT_IN)
+    assert [row["name"] for row in rows] == [*BUILT_IN, *PEERS]
     assert all(row["available"] and row["description"] for row in rows)
     found = json.loads(bnbench("doctor", "--json").stdout)
     assert found["machine"]["processors"] >= 1

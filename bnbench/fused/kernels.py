@@ -127,17 +127,21 @@ def backward_stored(code):
 
     @njit(fastmath=REASSOCIATE)
     def backward(Z, T, first, rows, cols, e, vectors, block):
-        """Adds 1ᵀT, Aᵀε̂ and 1ᵀ(T ⊙ (Z - μ)) to the block's sums."""
+        """Adds 1ᵀT, Aᵀε̂ and 1ᵀ(T ⊙ (Z - μ)) to the block's sums, for a multiple of four rows; ε̂ is 0 in the padding."""
         beta, mu, weight = vectors[SHIFT], vectors[MU], vectors[WEIGHT]
         d_beta, d_G2, d_gamma = block[D_BETA], block[D_G2], block[D_GAMMA]
-        for i in range(rows):
-            ei = e[first + i]
+        for i in range(0, rows, FOUR):
+            row = first + i
+            e0, e1, e2, e3 = e[row], e[row + 1], e[row + 2], e[row + 3]
             for j in range(cols):
-                v, z = T[i, j], Z[first + i, j] - mu[j]
-                t = slope(code, z * weight[j] + beta[j], v) * ei
-                d_beta[j] += t
-                d_G2[j] += v * ei
-                d_gamma[j] += t * z
+                v0, v1, v2, v3 = T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j]
+                z0, z1, z2, z3 = Z[row, j] - mu[j], Z[row + 1, j] - mu[j], Z[row + 2, j] - mu[j], Z[row + 3, j] - mu[j]
+                w, c = weight[j], beta[j]
+                t0, t1 = slope(code, z0 * w + c, v0) * e0, slope(code, z1 * w + c, v1) * e1
+                t2, t3 = slope(code, z2 * w + c, v2) * e2, slope(code, z3 * w + c, v3) * e3
+                d_beta[j] += (t0 + t1) + (t2 + t3)
+                d_G2[j] += (v0 * e0 + v1 * e1) + (v2 * e2 + v3 * e3)
+                d_gamma[j] += (t0 * z0 + t1 * z1) + (t2 * z2 + t3 * z3)
 
     return backward
 
@@ -167,16 +171,25 @@ def add_statistics(Z, first, rows, cols, block, sums):
     mean, spread, rest = block[0], block[1], block[2]
     for j in range(cols):
         mean[j] = spread[j] = rest[j] = 0
-    for i in range(rows):
+    fours = first + rows // FOUR * FOUR
+    for i in range(first, fours, FOUR):
         for j in range(cols):
-            mean[j] += Z[first + i, j]
+            mean[j] += (Z[i, j] + Z[i + 1, j]) + (Z[i + 2, j] + Z[i + 3, j])
+    for i in range(fours, first + rows):
+        for j in range(cols):
+            mean[j] += Z[i, j]
     for j in range(cols):
         mean[j] /= rows
-    for i in range(rows):
+    for i in range(first, fours, FOUR):
         for j in range(cols):
-            deviation = Z[first + i, j] - mean[j]
-            rest[j] += deviation  # the mean is rounded; this is what mends it
-            spread[j] += deviation * deviation
+            d0, d1, d2, d3 = Z[i, j] - mean[j], Z[i + 1, j] - mean[j], Z[i + 2, j] - mean[j], Z[i + 3, j] - mean[j]
+            rest[j] += (d0 + d1) + (d2 + d3)  # the mean is rounded; this is what mends it
+            spread[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+    for i in range(fours, first + rows):
+        for j in range(cols):
+            d0 = Z[i, j] - mean[j]
+            rest[j] += d0
+            spread[j] += d0 * d0
     before = sums[OTHERS, 1]
     count = before + rows
     for j in range(cols):
@@ -278,7 +291,7 @@ def stored(code, parallel):
         for start in range(first, last, T.shape[0]):
             rows = min(T.shape[0], last - start)
             sums[OTHERS, 0] += forward(Z, start, rows, cols, y, vectors, T, e)
-            backward(Z, T, start, rows, cols, e, vectors, block)
+            backward(Z, T, start, up(rows, ROWS), cols, e, vectors, block)
             take(block, 3, cols, sums)
 
     @njit(fastmath=REASSOCIATE)
@@ -491,8 +504,6 @@ def gram(parallel):
             for i in range(rows):
                 for k in range(p1):
                     T[i, k] = X[start + i, k] - near[k]
-            for i in range(rows):
-                for k in range(p1):
                     column_sums[k] += T[i, k]
             gemm.transposed_product(
                 P, R, whole, p1, T.reshape(-1), ld, up(p1, lanes) // lanes, lanes, G, panel, True, start > begun

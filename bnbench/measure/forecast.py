@@ -9,12 +9,16 @@ from bnbench.measure.plan import Cell, Plan
 from bnbench.measure.statistics import median_interval
 
 MIN_SAMPLES = 6  # from here on an interval of 95 % exists
+CALLS_S = 5e-3  # a step below this may be all calls, and says little of a larger one's products
 STEPS_BESIDE_SAMPLES = 1  # the first step; calibrating and warming count only where steps are short
 REFERENCE_S = 2e-7  # of the reference, for each element of Z
 
 
 class Forecast:
-    """Predictions from the records so far. A step is taken to scale with N p1 p2, the least of all scalings."""
+    """Predictions from the records so far.
+
+    A step is taken to grow with N p1 p2, and a short one with N (p1 + p2): the least that either may.
+    """
 
     def __init__(self, plan: Plan):
         """Begin with no records; the time budget runs from now."""
@@ -66,11 +70,11 @@ class Forecast:
 
     def least(self, name: str, cell: Cell) -> float:
         """Seconds that a variant at least takes at a cell, by the steps that cannot be spared; 0 if unknown."""
-        estimates = [
-            step_s * cell.problem.work / smaller.problem.work
-            for smaller, step_s in self.steps.get((name, cell.setting), ())
-            if dominates(cell, smaller)
-        ]
+        estimates = []
+        for smaller, step_s in self.steps.get((name, cell.setting), ()):
+            if dominates(cell, smaller):
+                size = elements if step_s < CALLS_S else work
+                estimates.append(step_s * size(cell) / size(smaller))
         return (MIN_SAMPLES + STEPS_BESIDE_SAMPLES) * min(estimates, default=0.0)
 
     def cost(self, cell: Cell, names: Sequence[str]) -> float:
@@ -91,6 +95,16 @@ class Forecast:
         foreseen = sum(self.cost(cell, names) for cell, names in here)
         rest = (len(cells) - len(here)) * self.took_s / self.cells
         return min(foreseen * self.took_s / max(self.foreseen_s, 1e-9) + rest, self.left())
+
+
+def work(cell: Cell) -> int:
+    """Multiply-adds of a product with X."""
+    return cell.problem.work
+
+
+def elements(cell: Cell) -> int:
+    """Elements of X and Z, with which a step grows at least."""
+    return cell.problem.N * (cell.problem.p1 + cell.problem.p2)
 
 
 def dominates(cell: Cell, smaller: Cell) -> bool:

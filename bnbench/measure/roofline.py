@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from bnbench.measure.child import serve
-from bnbench.problem import Problem
+from bnbench.problem import FIELDS, Problem
 
 GEMM_ORDER = 2048
 ARRAY_BYTES = 2**26
-REPEATS = 4
+REPEATS = 3  # of a burst
+BURSTS, PAUSE_S = 4, 0.25  # with pauses between them, so that a neighbour's burst does not pass for the machine
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,23 @@ def limit_s(problem: Problem, roof: Roof) -> float:
     return max(step_flops(problem) / roof.gemm_flops_s, problem.batch_bytes / roof.triad_bytes_s)
 
 
+def with_best(records: list[dict], rooflines: list[dict]) -> list[dict]:
+    """Records under the best rates that a run measured, at its start or its end: the limit is what a machine can do."""
+    best = {}
+    for entry in rooflines:
+        rates = best.setdefault((entry["dtype"], entry["threads"]), dict.fromkeys(Roof.__dataclass_fields__, 0.0))
+        for field in rates:
+            rates[field] = max(rates[field], entry[field])
+    under = []
+    for record in records:
+        rates = best.get((record.get("dtype"), record.get("threads")))
+        if rates and "limit_s" in record:
+            problem = Problem(**{field: record[field] for field in FIELDS})
+            record = record | rates | {"limit_s": limit_s(problem, Roof(**rates))}
+        under.append(record)
+    return under
+
+
 def measure(dtype: str, threads: int) -> dict:
     """The rates of this process, as a dict of `Roof`'s fields."""
     import threadpoolctl
@@ -49,14 +67,20 @@ def measure(dtype: str, threads: int) -> dict:
     random = np.random.default_rng(0)
     one, other = (random.standard_normal((GEMM_ORDER, GEMM_ORDER), dtype=dtype) for _ in range(2))
     out = np.empty_like(one)
-    with threadpoolctl.threadpool_limits(threads):
-        gemm_s = fastest(lambda: np.matmul(one, other, out=out))
     size = ARRAY_BYTES // out.itemsize
     a, b, c = (np.full(size, value, dtype) for value in (0, 1, 2))
     edges = np.linspace(0, size, threads + 1).astype(int)
     parts = [slice(low, high) for low, high in itertools.pairwise(edges)]
-    with ThreadPoolExecutor(threads) as pool:
-        add_s = fastest(lambda: list(pool.map(lambda part: np.add(b[part], c[part], out=a[part]), parts)))
+
+    def add(part):
+        np.add(b[part], c[part], out=a[part])
+
+    gemm_s = add_s = float("inf")
+    with ThreadPoolExecutor(threads) as pool, threadpoolctl.threadpool_limits(threads):
+        for burst in range(BURSTS):
+            time.sleep(PAUSE_S if burst else 0)
+            gemm_s = min(gemm_s, fastest(lambda: np.matmul(one, other, out=out)))
+            add_s = min(add_s, fastest(lambda: list(pool.map(add, parts))))
     return asdict(Roof(2 * GEMM_ORDER**3 / gemm_s, 3 * ARRAY_BYTES / add_s))
 
 

@@ -83,6 +83,7 @@ OTHERS = [  # cycled through by the rest, so that nine more differ in colour or 
     (color, marker)
     for marker in ("v", "h", "<", "d", ">", "p")
     for color in (GREY, PURPLE, GREEN, VERMILLION, BLUE, ORANGE, BLACK)
+    if (color, marker) not in {(look.color, look.marker) for look in LOOKS.values()}
 ]
 DASHES = [DASHDOT, DASHDOTDOT, "-"]
 
