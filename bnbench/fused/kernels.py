@@ -34,6 +34,12 @@ FEW_ROWS = 24  # up to which Γ1 is not worth copying into panels
 CANCELLED = 2.0**-7  # of Σ Γ²C: where s² is less, the one-pass form is left for the stored one
 FELL_BACK = -1.0  # returned in place of the loss
 
+# Threads where `prange` says so and nowhere else: whole-array assignments are too small for them.
+PRANGE_ALONE = {
+    "prange": True, "comprehension": False, "reduction": False, "inplace_binop": False, "setitem": False,
+    "numpy": False, "stencil": False, "fusion": False,
+}  # fmt: skip
+
 
 @njit(forceinline=True)
 def slope(code, b, v):
@@ -237,6 +243,17 @@ def total_row(k, n, G, sums, total):
                 total[k, j] += sums[g, SUMS + k, j]
 
 
+@njit(fastmath=REASSOCIATE, parallel=PRANGE_ALONE)
+def total_G(rows, n, G, sums, total):
+    """G, the groups added up in their order, for so many rows and columns."""
+    if G.shape[0] == 1:
+        for k in range(rows):
+            total_row(k, n, G, sums, total)
+    else:
+        for k in prange(rows):
+            total_row(k, n, G, sums, total)
+
+
 @njit(fastmath=REASSOCIATE)
 def total_sums(sums, cols):
     """Add the groups' sums, in their order, to those of the first."""
@@ -310,7 +327,7 @@ def stored(code, parallel):
             if flush_now(start, first, R, G, sums):
                 begun = start + R
 
-    @njit(fastmath=REASSOCIATE, parallel=parallel)
+    @njit(fastmath=REASSOCIATE, parallel=parallel and PRANGE_ALONE)
     def step(
         X, y, G1, theta, ddof, eps, group_rows, dG1, dtheta,
         P, T, G, panel, block, sums, W, vectors, shift, total, Z, e, in_place,
@@ -327,9 +344,12 @@ def stored(code, parallel):
             W, ldw = G1.reshape(-1), p2
         else:
             gemm.panels(G1.reshape(-1), 0, p1, p2, W, lanes)
-        for g in prange(groups):
-            first, last = g * group_rows, min(N, (g + 1) * group_rows)
-            statistics(X, W, ldw, shift, first, last, cols, P[g], R, block[g], sums[g], Z)
+        if not parallel:
+            statistics(X, W, ldw, shift, 0, N, cols, P[0], R, block[0], sums[0], Z)
+        else:
+            for g in prange(groups):
+                first, last = g * group_rows, min(N, (g + 1) * group_rows)
+                statistics(X, W, ldw, shift, first, last, cols, P[g], R, block[g], sums[g], Z)
 
         centre, spread = sums[0, CENTRE], sums[0, SPREAD]
         count = sums[0, OTHERS, 1]
@@ -345,9 +365,12 @@ def stored(code, parallel):
             vectors[SHIFT, j], vectors[G2_, j], vectors[MU, j] = beta[j], G2[j], centre[j]
             vectors[WEIGHT, j] = gamma[j] / spread[j]
 
-        for g in prange(groups):
-            first, last = g * group_rows, min(N, (g + 1) * group_rows)
-            passes(Z, y, first, last, cols, vectors, T[g], block[g], sums[g], e)
+        if not parallel:
+            passes(Z, y, 0, N, cols, vectors, T[0], block[0], sums[0], e)
+        else:
+            for g in prange(groups):
+                first, last = g * group_rows, min(N, (g + 1) * group_rows)
+                passes(Z, y, first, last, cols, vectors, T[g], block[g], sums[g], e)
         total_sums(sums, cols)
         for j in range(p2):
             c = -2.0 / N * G2[j]
@@ -357,12 +380,15 @@ def stored(code, parallel):
             vectors[C_, j], vectors[MEAN, j] = weight * c, weight * db / N
             vectors[SLOPE, j] = weight * dg / (spread[j] * (N - ddof))
 
-        for g in prange(groups):
-            first, last = g * group_rows, min(N, (g + 1) * group_rows)
-            products(X, Z, e, shift, first, last, cols, vectors, P[g], T[g], packed, panel[g], G[g], sums[g])
+        if not parallel:
+            products(X, Z, e, shift, 0, N, cols, vectors, P[0], T[0], packed, panel[0], G[0], sums[0])
+        else:
+            for g in prange(groups):
+                first, last = g * group_rows, min(N, (g + 1) * group_rows)
+                products(X, Z, e, shift, first, last, cols, vectors, P[g], T[g], packed, panel[g], G[g], sums[g])
         if not in_place:
-            for k in prange(p1):
-                total_row(k, p2, G, sums, total)
+            total_G(p1, p2, G, sums, total)
+            for k in range(p1):
                 for j in range(p2):
                     dG1[k, j] = total[k, j]
         return sums[0, OTHERS, 0] / N
@@ -397,7 +423,7 @@ def one_pass(code, normalize, parallel):
             if flush_now(start, first, R, G, sums):
                 begun = start + R
 
-    @njit(fastmath=REASSOCIATE, parallel=parallel)
+    @njit(fastmath=REASSOCIATE, parallel=parallel and PRANGE_ALONE)
     def step(
         X, y, G1, theta, ddof, eps, group_rows, dG1, dtheta,
         P, T, G, panel, block, sums, D, e, W, vectors, shift, total, C, diagonal, rest, wide, wide_panels, V,
@@ -415,11 +441,8 @@ def one_pass(code, normalize, parallel):
                     wide[k, j] = G1[k, j]
             gemm.panels(wide.reshape(-1), 0, p1, p2, wide_panels, 4)
             c_rows, ld64 = V.shape
-            for start in prange(c_rows // ROWS):
-                gemm.product(
-                    C, FOUR * ROWS * start, c_rows, ROWS, up(p1, FOUR), wide_panels, 0, ld64 // 4, 4,
-                    V.reshape(-1), ROWS * start * ld64, ld64,
-                )  # fmt: skip
+            depth = up(p1, FOUR)
+            gemm.product(C, 0, c_rows, c_rows, depth, wide_panels, 0, ld64 // 4, 4, V.reshape(-1), 0, ld64)
             variance, parts = sums[0, D_BETA], sums[0, D_GAMMA]
             for j in range(p2):
                 variance[j] = parts[j] = 0
@@ -446,16 +469,21 @@ def one_pass(code, normalize, parallel):
             for j in range(p2):
                 vectors[G2_, j] = G2[j]
 
-        for g in prange(groups):
-            first, last = g * group_rows, min(N, (g + 1) * group_rows)
+        if not parallel:
             sweep(
-                X, y, W, shift, vectors, first, last, cols,
-                P[g], T[g], D[g], G[g], panel[g], block[g], sums[g], e[g],
+                X, y, W, shift, vectors, 0, N, cols,
+                P[0], T[0], D[0], G[0], panel[0], block[0], sums[0], e[0],
             )  # fmt: skip
+        else:
+            for g in prange(groups):
+                first, last = g * group_rows, min(N, (g + 1) * group_rows)
+                sweep(
+                    X, y, W, shift, vectors, first, last, cols,
+                    P[g], T[g], D[g], G[g], panel[g], block[g], sums[g], e[g],
+                )  # fmt: skip
 
         total_sums(sums, cols)
-        for k in prange(p1):
-            total_row(k, p2, G, sums, total)
+        total_G(p1, p2, G, sums, total)
         for j in range(p2):
             dG2[j] = -2.0 / N * sums[0, D_G2, j]
         if normalize:
@@ -472,12 +500,12 @@ def one_pass(code, normalize, parallel):
                 c = -2.0 / N * G2[j]
                 dbeta[j], d_gamma[j] = c * d_beta[j], c * d_gamma[j] / s[j]
                 dgamma[j] = d_gamma[j]
-            for k in prange(p1):
+            for k in range(p1):
                 for j in range(p2):
                     through_s = V[k, j] * (d_gamma[j] / (s[j] * (N - ddof)))
                     dG1[k, j] = gamma[j] / s[j] * (-2.0 / N * G2[j] * total[k, j] - through_s)
         else:
-            for k in prange(p1):
+            for k in range(p1):
                 for j in range(p2):
                     dG1[k, j] = -2.0 / N * G2[j] * total[k, j]
         return sums[0, OTHERS, 0] / N
@@ -511,13 +539,16 @@ def gram(parallel):
             if flush_now(start, first, R, G, sums):
                 begun = start + R
 
-    @njit(fastmath=REASSOCIATE, parallel=parallel)
+    @njit(fastmath=REASSOCIATE, parallel=parallel and PRANGE_ALONE)
     def compute(X, group_rows, P, T, G, panel, sums, near, means, products, C, diagonal, rest, shift):
         """C in tiles of four columns, its diagonal, and x̄ = shift + rest, shift in X's dtype."""
         N, p1, groups = X.shape[0], X.shape[1], P.shape[0]
-        for g in prange(groups):
-            first, last = g * group_rows, min(N, (g + 1) * group_rows)
-            sweep(X, first, last, P[g], T[g], G[g], panel[g], sums[g], near[g], means[g])
+        if not parallel:
+            sweep(X, 0, N, P[0], T[0], G[0], panel[0], sums[0], near[0], means[0])
+        else:
+            for g in prange(groups):
+                first, last = g * group_rows, min(N, (g + 1) * group_rows)
+                sweep(X, first, last, P[g], T[g], G[g], panel[g], sums[g], near[g], means[g])
         for k in range(p1):
             rest[k] = 0
         for g in range(groups):
@@ -525,8 +556,8 @@ def gram(parallel):
             for k in range(p1):
                 means[g, k] /= count
                 rest[k] += (near[g, k] + means[g, k]) * count / N
-        for k in prange(p1):
-            total_row(k, p1, G, sums, products)
+        total_G(p1, p1, G, sums, products)
+        for k in range(p1):
             for g in range(groups):
                 count = min(N, (g + 1) * group_rows) - g * group_rows
                 within, between = count * means[g, k], count * (near[g, k] + means[g, k] - rest[k])

@@ -36,7 +36,7 @@ GRAM_ROW_NS, GRAM_NS = 5.0, 0.55  # a row of X, and an element, in the sweep tha
 STORED_ROW_NS, STORED_X_NS, STORED_Z_NS = 15.0, 0.3, 1.0  # a row, an element of X and of Z in the two further sweeps
 MEMORY_X_NS, MEMORY_Z_NS = 0.5, 2.2  # the same two, more, where Z does not stay in a cache
 CACHE_BYTES = 2**23
-GROUP_NS = 60_000  # a group's share of a step is at least this: to wake another thread takes about 10 µs a sweep
+GROUP_NS = 40_000  # a group's share of a step is at least this: to wake another thread takes about 10 µs a sweep
 
 
 def product_ns(problem: Problem) -> float:
@@ -71,9 +71,15 @@ def group_count(problem: Problem, G_bytes: int) -> int:
 
 
 def choose(problem: Problem, regime: str) -> str:
-    """The algorithm with the least cost; one compiled call where all rows are one block of one group."""
-    if problem.N <= BLOCK_ROWS and group_count(problem, 1) == 1:
+    """The algorithm with the least cost; one compiled call where all rows are one block of one group.
+
+    Where X is fresh and one thread is enough, XᵀX gains a few microseconds at most: not worth compiling for.
+    """
+    few = problem.normalization == "batch" and group_count(problem, 1) == 1
+    if few and problem.N <= BLOCK_ROWS:
         return ONE_CALL
+    if few and regime == "fresh":
+        return STORED
     return ONE_PASS if one_pass_ns(problem, regime) < stored_ns(problem) else STORED
 
 
@@ -107,11 +113,6 @@ class Layout:
     depth: int
     flush: bool
     in_place: bool
-
-    @property
-    def parallel(self) -> bool:
-        """Whether there is more than one group, and so work for more than one thread."""
-        return self.groups > 1
 
 
 @functools.lru_cache(maxsize=256)

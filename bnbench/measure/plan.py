@@ -130,7 +130,7 @@ def read_size(text: str) -> tuple[int, int, int]:
 
 PRESETS = {
     "quick": {
-        "N": (10, 100, 1000, 10_000),
+        "N": (10, 100, 1000),
         "p1": (4, 32),
         "p2": (4, 32),
         "sampling_s": 0.06,

@@ -19,10 +19,10 @@ import numpy as np
 from bnbench.measure.child import serve
 from bnbench.problem import FIELDS, Problem
 
-GEMM_ORDER = 2048
+GEMM_ORDER = 1536
 ARRAY_BYTES = 2**26
-REPEATS = 3  # of a burst
-BURSTS, PAUSE_S = 4, 0.25  # with pauses between them, so that a neighbour's burst does not pass for the machine
+REPEATS = 2  # of a burst
+BURSTS, PAUSE_S = 3, 0.2  # with pauses between them, so that a neighbour's burst does not pass for the machine
 
 
 @dataclass(frozen=True)

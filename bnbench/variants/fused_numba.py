@@ -64,10 +64,10 @@ class FusedNumba(Variant):
         if plan.in_place:
             scratch["G"] = self.dG1.reshape(1, -1)
         if plan.algorithm == ONE_PASS or not normalize:
-            kernel = kernels.one_pass(code, normalize, plan.parallel)
+            kernel = kernels.one_pass(code, normalize, plan.groups > 1)
             further = ()
         else:
-            kernel = kernels.stored(code, plan.parallel)
+            kernel = kernels.stored(code, plan.groups > 1)
             further = (plan.in_place,)
         own = [array for name, array in scratch.items() if name not in GRAM]
         self.kernel = functools.partial(kernel, *self.data, plan.group_rows, self.dG1, self.dtheta, *own, *further)
@@ -88,7 +88,7 @@ class FusedNumba(Variant):
             working = allocate(square, plan, "fresh")
         arrays = [working[name] for name in ("P", "T", "G", "panel", "sums", *GRAM)]
         arrays += [scratch[name] for name in ("C", "diagonal", "rest", "shift")]
-        return functools.partial(kernels.gram(plan.parallel), self.batch.X, plan.group_rows, *arrays)
+        return functools.partial(kernels.gram(plan.groups > 1), self.batch.X, plan.group_rows, *arrays)
 
     def load(self, G1, gamma, beta, G2):
         """Copy the parameters to where the kernels read them."""
