@@ -387,6 +387,20 @@ def test_every_plot_is_drawn_the_same_each_time(tmp_path):
     assert dict(matplotlib.rcParams) == rc
 
 
+def test_against_the_frameworks_takes_the_fastest_of_each_family():
+    """A slower framework, or a cell where one family is missing, must not make the fused form look better."""
+    rows = [
+        timed("fused-numba", "fused", 100, [1e-3] * 9),
+        timed("torch-eager", "autodiff", 100, [9e-3] * 9),
+        timed("jax-jit", "autodiff", 100, [4e-3] * 9),
+        timed("matrix-numpy", "matrix", 100, [1e-4] * 9),
+        timed("fused-numba", "fused", 1000, [1e-3] * 9),
+    ]
+    table = tables.against_frameworks(tables.frame(rows))
+    assert len(table) == 1
+    assert (table["fastest framework"][0], table["times as long"][0]) == ("jax-jit", "4")
+
+
 def test_looks_differ_and_hold_still():
     names = [*style.LOOKS, *(f"plugin-{i}" for i in range(20))]
     assigned = style.looks(names)

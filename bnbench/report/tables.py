@@ -140,6 +140,12 @@ def markdown(table: pd.DataFrame) -> str:
             "Bold is fastest; several bold in a row are tied (their 95 % intervals overlap the fastest's).",
             _table(medians(part.table, bold=("**", "**"))),
         ]
+        if (against := against_frameworks(part.table)).size:
+            blocks += [
+                f"## Against the frameworks: {part.label}",
+                "The fastest variant of the family `fused` against the fastest of `autodiff`.",
+                _table(against),
+            ]
     if (failures := not_ok(table)).size:
         blocks += ["## Everything that is not ok, with its reason", _table(failures)]
     if (errors := accuracy(table)).size:
@@ -178,6 +184,33 @@ def medians(part: pd.DataFrame, bold: tuple[str, str] = ("", "")) -> pd.DataFram
     here = part[part["status"] != "unavailable"]
     columns = [*analysis.CELL, *here["variant"].unique()]
     return pd.DataFrame(rows.values(), columns=columns).fillna("")
+
+
+def against_frameworks(part: pd.DataFrame) -> pd.DataFrame:
+    """Cells, as text: fastest fused variant and framework, the ratio of their times, share of the limit.
+
+    Empty where a run has not both families.
+    """
+    rows = []
+    measured = analysis.measured(part)
+    for cell, group in measured.groupby(analysis.CELL, sort=False):
+        families = {name: rows.loc[rows["median_s"].idxmin()] for name, rows in group.groupby("family")}
+        if not {"fused", "autodiff"} <= families.keys():
+            continue
+        fused, peer = families["fused"], families["autodiff"]
+        share = fused["limit_fraction"]
+        rows.append(
+            {k: units.count(v) for k, v in zip(analysis.CELL, cell, strict=True)}
+            | {
+                "fused": units.seconds(fused["median_s"], fused["ci_low_s"], fused["ci_high_s"]),
+                "of": fused["details"] or fused["variant"],
+                "fastest framework": peer["variant"],
+                "its time": units.seconds(peer["median_s"], peer["ci_low_s"], peer["ci_high_s"]),
+                "times as long": f"{peer['median_s'] / fused['median_s']:.3g}",
+                "share of the limit": "" if pd.isna(share) else f"{share:.2g}",
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def not_ok(table: pd.DataFrame) -> pd.DataFrame:
