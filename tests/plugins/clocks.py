@@ -17,7 +17,7 @@ class Spinning(bnbench.Variant):
         super().prepare(batch, problem, regime)
         self.first = True
         conventions = {name: getattr(problem, name) for name in ("activation", "normalization", "ddof", "eps")}
-        self.answer = gradients(*batch, **conventions)
+        self.answer = gradients(*batch, variant="matrix-numpy", **conventions)
 
     def step(self):
         end = time.perf_counter() + self.length_s + (self.first_s if self.first else 0.0)
