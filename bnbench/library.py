@@ -187,6 +187,8 @@ def _data(X, y, others):
         raise ValueError(f"y has shape {y.shape}; with X of shape {X.shape} allowed is {X.shape[:1]}")
     _check_finite("X", X)
     _check_finite("y", y)
+    X, y = X.view(), y.view()  # read-only, always: to Numba that is a type of its own, compiled for anew
+    X.flags.writeable = y.flags.writeable = False
     return X, y, dtype
 
 

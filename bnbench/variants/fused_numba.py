@@ -45,6 +45,9 @@ class FusedNumba(Variant):
         """Choose the algorithm, allocate its scratch, and with a fixed design compute x̄ and C."""
         super().prepare(batch, problem, regime)
         X, y, *parameters = batch
+        if X.flags.writeable or y.flags.writeable:  # one type for Numba, as `bnbench.prepare` has it
+            X, y = X.view(), y.view()
+            X.flags.writeable = y.flags.writeable = False
         dtype = X.dtype
         p1, p2 = problem.p1, problem.p2
         self.G1, self.theta = np.empty((p1, p2), dtype), np.zeros((3, p2), dtype)
@@ -88,7 +91,7 @@ class FusedNumba(Variant):
             working = allocate(square, plan, "fresh")
         arrays = [working[name] for name in ("P", "T", "G", "panel", "sums", *GRAM)]
         arrays += [scratch[name] for name in ("C", "diagonal", "rest", "shift")]
-        return functools.partial(kernels.gram(plan.groups > 1), self.batch.X, plan.group_rows, *arrays)
+        return functools.partial(kernels.gram(plan.groups > 1), self.data[0], plan.group_rows, *arrays)
 
     def load(self, G1, gamma, beta, G2):
         """Copy the parameters to where the kernels read them."""
