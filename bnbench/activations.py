@@ -58,10 +58,10 @@ def a(code, b):
 
 @njit(forceinline=True)
 def da(code, b, v):
-    """a'(b) of one number in its own dtype, from b and v = a(b)."""
-    one = type(b)(1)
+    """a'(b) of one number in its own dtype, from v = a(b), and from b for the Gaussian alone."""
+    one = type(v)(1)
     if code == RELU:
-        return one if b > 0 else type(b)(0)
+        return one if v > 0 else type(v)(0)
     if code == SIGMOID:
         return v * (one - v)
     if code == TANH:

@@ -92,6 +92,9 @@ def test_data_on_which_the_one_pass_form_cancels(kind, dtype, activation):
                 assert found.valid, f"N={N} {regime} {algorithm}: {found.reason}"
                 if kind == "null":
                     assert variant.algorithm == STORED
+                    variant.load(*problem.sample()[2:])  # whose hidden nodes vary
+                    variant.step()
+                    assert variant.algorithm == algorithm
 
 
 def test_choice_by_size():

@@ -17,7 +17,7 @@ import math
 
 from numba import prange
 
-from bnbench.activations import GAUSSIAN, RELU, SIGMOID, TANH, a
+from bnbench.activations import GAUSSIAN, a, da
 from bnbench.fused import gemm
 from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES
 from bnbench.fused.layout import FLUSH_BLOCKS
@@ -30,7 +30,7 @@ VECTORS = 7
 D_BETA, D_G2, D_GAMMA, CENTRE, SPREAD, OTHERS = range(6)
 SUMS = 6
 GAMMA, BETA_, GAMMA2 = range(3)  # of theta and dtheta
-FEW_ROWS = 24  # up to which Γ1 is not worth copying into panels
+UNPACKED_ROWS = 24  # up to which Γ1 is not worth copying into panels
 CANCELLED = 2.0**-7  # of Σ Γ²C: where s² is less, the one-pass form is left for the stored one
 FELL_BACK = -1.0  # returned in place of the loss
 
@@ -39,21 +39,6 @@ PRANGE_ALONE = {
     "prange": True, "comprehension": False, "reduction": False, "inplace_binop": False, "setitem": False,
     "numpy": False, "stencil": False, "fusion": False,
 }  # fmt: skip
-
-
-@njit(forceinline=True)
-def slope(code, b, v):
-    """a'(b) from v = a(b), and from b for the Gaussian alone."""
-    one = type(v)(1)
-    if code == RELU:
-        return one if v > 0 else type(v)(0)
-    if code == SIGMOID:
-        return v * (one - v)
-    if code == TANH:
-        return one - v * v
-    if code == GAUSSIAN:
-        return -b * v
-    return one
 
 
 @functools.cache
@@ -119,8 +104,8 @@ def backward_centred(code):
                 if code == GAUSSIAN:
                     t0, t1, t2, t3 = D[i, j] * e0, D[i + 1, j] * e1, D[i + 2, j] * e2, D[i + 3, j] * e3
                 else:
-                    t0, t1 = slope(code, v0, v0) * e0, slope(code, v1, v1) * e1
-                    t2, t3 = slope(code, v2, v2) * e2, slope(code, v3, v3) * e3
+                    t0, t1 = da(code, v0, v0) * e0, da(code, v1, v1) * e1
+                    t2, t3 = da(code, v2, v2) * e2, da(code, v3, v3) * e3
                 T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j] = t0, t1, t2, t3
                 d_beta[j] += (t0 + t1) + (t2 + t3)
 
@@ -143,8 +128,8 @@ def backward_stored(code):
                 v0, v1, v2, v3 = T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j]
                 z0, z1, z2, z3 = Z[row, j] - mu[j], Z[row + 1, j] - mu[j], Z[row + 2, j] - mu[j], Z[row + 3, j] - mu[j]
                 w, c = weight[j], beta[j]
-                t0, t1 = slope(code, z0 * w + c, v0) * e0, slope(code, z1 * w + c, v1) * e1
-                t2, t3 = slope(code, z2 * w + c, v2) * e2, slope(code, z3 * w + c, v3) * e3
+                t0, t1 = da(code, z0 * w + c, v0) * e0, da(code, z1 * w + c, v1) * e1
+                t2, t3 = da(code, z2 * w + c, v2) * e2, da(code, z3 * w + c, v3) * e3
                 d_beta[j] += (t0 + t1) + (t2 + t3)
                 d_G2[j] += (v0 * e0 + v1 * e1) + (v2 * e2 + v3 * e3)
                 d_gamma[j] += (t0 * z0 + t1 * z1) + (t2 * z2 + t3 * z3)
@@ -166,7 +151,7 @@ def pre_activation_gradient(code):
             for j in range(cols):
                 z = Z[first + i, j] - mu[j]
                 b = z * weight[j] + beta[j]
-                T[i, j] = (c[j] * ei) * slope(code, b, a(code, b)) - mean[j] - z * slopes[j]
+                T[i, j] = (c[j] * ei) * da(code, b, a(code, b)) - mean[j] - z * slopes[j]
 
     return compute
 
@@ -313,7 +298,7 @@ def stored(code, parallel):
 
     @njit(fastmath=REASSOCIATE)
     def products(X, Z, e, shift, first, last, cols, vectors, P, T, packed, panel, G, sums):
-        """G += (X_b - shift)ᵀ dZ over a group's rows, dZ without γ/s; packed says that P holds them already."""
+        """G += (X_b - shift)ᵀ dZ over a group's rows; packed says that P holds them already."""
         R, ld, p1, lanes = T.shape[0], T.shape[1], X.shape[1], VECTOR_BYTES // X.itemsize
         begun = first
         for start in range(first, last, R):
@@ -340,7 +325,7 @@ def stored(code, parallel):
         dgamma, dbeta, dG2 = dtheta[GAMMA], dtheta[BETA_], dtheta[GAMMA2]
         leading_mean(X, 0, shift)
         ldw = 0
-        if in_place and N <= FEW_ROWS:
+        if in_place and N <= UNPACKED_ROWS:
             W, ldw = G1.reshape(-1), p2
         else:
             gemm.panels(G1.reshape(-1), 0, p1, p2, W, lanes)

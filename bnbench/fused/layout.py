@@ -1,4 +1,4 @@
-"""What is fixed before a fused step runs: the algorithm, the blocks and groups of rows, and where everything lies.
+"""What is fixed before a fused step runs: the algorithm, and the blocks and groups of rows.
 
 Rows are taken in *blocks* that fit a cache, and blocks in *groups*; a group is the work of one thread at a time and
 has sums of its own, which are added in the order of the groups. Both depend on the problem alone, never on the number

@@ -107,6 +107,7 @@ class FusedNumba(Variant):
         if self.gram is not None:
             self.gram()
         self.loss = self.kernel()
+        self.algorithm = self.plan.algorithm
         if self.loss == kernels.FELL_BACK:
             self.fall_back()
 
