@@ -24,7 +24,7 @@ def gradients(
     ddof=0,
     eps=1e-5,
 ) -> Gradients:
-    """The loss and its gradients with respect to Γ1, γ, β and Γ2 (MATH.md, "The gradient").
+    """The loss and its gradients with respect to Γ1, γ, β and Γ2 (README, "The network").
 
     Args:
         X: (N,p1) inputs. Every array is float32 or every array float64, in any layout; whole numbers count

@@ -44,7 +44,7 @@ class Gradients(NamedTuple):
 class Problem:
     """One gradient that is asked for: its sizes, its conventions and the seed of its data.
 
-    The network is MATH.md's: Z = X Γ1, B = γ (Z - μ)/s + β, A = a(B), ŷ = A Γ2, R = Σ(y - ŷ)²/N, with
+    The network is Z = X Γ1, B = γ (Z - μ)/s + β, A = a(B), ŷ = A Γ2, R = Σ(y - ŷ)²/N, with
     s² = Σ(Z - μ)²/(N - ddof) + eps. `normalization="none"` is the same with B = Z.
 
     Args:

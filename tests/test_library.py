@@ -38,7 +38,7 @@ def test_gradients_are_the_slopes_of_the_loss(seed, activation, normalization):
 @given(seed=st.integers(0, 2**20), name=st.sampled_from(BUILT_IN), eps=st.sampled_from([0.0, 1e-5, 0.5]))
 @settings(max_examples=40, deadline=None)
 def test_identities_hold(seed, name, eps):
-    """MATH.md's identities, none of which the validation uses: shifts, permutations, scale (in)variance."""
+    """The gradient's identities, none of which the validation uses: shifts, permutations, scale (in)variance."""
     batch = Problem(15, 4, 3, "tanh", eps=eps, seed=seed).sample()
     options = {"variant": name, "activation": "tanh", "eps": eps}
     found = bnbench.gradients(*batch, **options)

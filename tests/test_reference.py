@@ -21,7 +21,7 @@ ACTIVATE = {
 def exact(batch, problem):
     """The gradients in 60 digits by the chain rule, node by node, through the full Jacobian of (Z - μ)/s.
 
-    Not MATH.md's closed dZ: ∂X̂_mj/∂Z_ij = ([m=i] - 1/N)/s_j - (Z_ij - μ_j)(Z_mj - μ_j)/((N - ddof) s_j³).
+    Not the closed dZ: ∂X̂_mj/∂Z_ij = ([m=i] - 1/N)/s_j - (Z_ij - μ_j)(Z_mj - μ_j)/((N - ddof) s_j³).
     """
     X, y, G1, gamma, beta, G2 = (None if a is None else a.astype(float).tolist() for a in batch)
     N, p1, p2, mp = problem.N, problem.p1, problem.p2, mpmath.mpf

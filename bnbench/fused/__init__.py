@@ -1,1 +1,3 @@
-"""The fused step: register tiles (gemm), sizes and the choice of algorithm (layout), compiled passes (kernels)."""
+"""The fused step: register tiles (gemm), the choice of algorithm and its sizes (layout), the arrays (scratch), what is
+done to a block of rows (passes), and the two algorithms made of it (stored, one_pass).
+"""

@@ -33,7 +33,9 @@ FLUSH_BLOCKS = 32  # blocks after which a group's float32 G goes to float64
 # digit: `tests/benchmarks/test_choice.py` shows the choice beside what it did not choose.
 FLOP_NS = 0.02  # an operation of a product
 GRAM_ROW_NS, GRAM_NS = 5.0, 0.55  # a row of X, and an element, in the sweep that makes XᵀX, beside its products
+SMALL_NS = 4.3  # an element of Γ1, and of XᵀX if it is made, in what the one-pass algorithm does with them
 STORED_ROW_NS, STORED_X_NS, STORED_Z_NS = 15.0, 0.3, 1.0  # a row, an element of X and of Z in the two further sweeps
+AGAIN_NS = 1.0  # an element of Z more, where a' is from an exponential that is computed again
 MEMORY_X_NS, MEMORY_Z_NS = 0.5, 2.2  # the same two, more, where Z does not stay in a cache
 CACHE_BYTES = 2**23
 GROUP_NS = 40_000  # a group's share of a step is at least this: to wake another thread takes about 10 µs a sweep
@@ -49,14 +51,18 @@ def one_pass_ns(problem: Problem, regime: str) -> float:
     N, p1, p2 = problem.N, problem.p1, problem.p2
     if problem.normalization == "none":
         return 0.0
-    gram = N * (p1 * (p1 + PANEL * FOUR) * FLOP_NS + GRAM_NS * p1 + GRAM_ROW_NS)
-    return 2 * FLOP_NS * p1 * p1 * p2 + (gram if regime == "fresh" else 0.0)
+    cost = 2 * FLOP_NS * p1 * p1 * p2 + SMALL_NS * p1 * p2
+    if regime == "fresh":
+        cost += N * (p1 * (p1 + PANEL * FOUR) * FLOP_NS + GRAM_NS * p1 + GRAM_ROW_NS) + SMALL_NS * p1 * p1
+    return cost
 
 
 def stored_ns(problem: Problem) -> float:
     """What the stored algorithm does beyond the two products: its further sweeps over Z, and one over X."""
     N, p1, p2 = problem.N, problem.p1, problem.p2
     cost = STORED_ROW_NS + STORED_X_NS * p1 + STORED_Z_NS * p2
+    if problem.activation not in ("relu", "identity"):
+        cost += AGAIN_NS * p2
     if N * p2 * np.dtype(problem.dtype).itemsize > CACHE_BYTES:
         cost += MEMORY_X_NS * p1 + MEMORY_Z_NS * p2
     return N * cost
@@ -71,15 +77,9 @@ def group_count(problem: Problem, G_bytes: int) -> int:
 
 
 def choose(problem: Problem, regime: str) -> str:
-    """The algorithm with the least cost; one compiled call where all rows are one block of one group.
-
-    Where X is fresh and one thread is enough, XᵀX gains a few microseconds at most: not worth compiling for.
-    """
-    few = problem.normalization == "batch" and group_count(problem, 1) == 1
-    if few and problem.N <= BLOCK_ROWS:
+    """The algorithm with the least cost; one compiled call where all rows are one block of one group."""
+    if problem.normalization == "batch" and problem.N <= BLOCK_ROWS and group_count(problem, 1) == 1:
         return ONE_CALL
-    if few and regime == "fresh":
-        return STORED
     return ONE_PASS if one_pass_ns(problem, regime) < stored_ns(problem) else STORED
 
 

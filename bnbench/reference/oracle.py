@@ -2,7 +2,7 @@
 
 Two questions are answered in one pass over the data.
 
-*What is the gradient?* MATH.md's formulas, two-pass statistics, every operation in double-double (about 31
+*What is the gradient?* The README's formulas, two-pass statistics, every operation in double-double (about 31
 digits). The bound on its own error, `Reference.bound`, is the propagation below with `DOUBLE_DOUBLE` for the
 rounding unit and every sum at its worst case.
 

@@ -1,23 +1,16 @@
 """`fused-numba`: the fastest form, its algorithm chosen by size."""
 
 import functools
-import math
 
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.fused import kernels
-from bnbench.fused.gemm import PANEL, ROWS, VECTOR_BYTES
-from bnbench.fused.layout import ALGORITHMS, LINE_BYTES, ONE_PASS, STORED, layout, up
+from bnbench.fused.layout import ALGORITHMS, ONE_PASS, STORED, layout
+from bnbench.fused.one_pass import FELL_BACK, gram, one_pass
+from bnbench.fused.scratch import allocate, scratch_places, table
+from bnbench.fused.stored import stored
 from bnbench.problem import Gradients, Problem
 from bnbench.variants.base import Variant
-
-FLOAT64 = np.dtype(np.float64)
-GRAM = ("near", "means", "products")
-ORDER = (
-    *("P", "T", "G", "panel", "block", "sums", "D", "e", "W", "vectors", "shift", "total", "Z", "all_e"),
-    *("C", "diagonal", "rest", "wide", "wide_panels", "V", *GRAM),
-)  # of the kernels' arguments; what an algorithm does not need is left out
 
 
 class FusedNumba(Variant):
@@ -45,16 +38,12 @@ class FusedNumba(Variant):
         """Choose the algorithm, allocate its scratch, and with a fixed design compute x̄ and C."""
         super().prepare(batch, problem, regime)
         X, y, *parameters = batch
-        if X.flags.writeable or y.flags.writeable:  # one type for Numba, as `bnbench.prepare` has it
-            X, y = X.view(), y.view()
-            X.flags.writeable = y.flags.writeable = False
-        dtype = X.dtype
+        self.X, self.y = np.ascontiguousarray(X), np.ascontiguousarray(y)
         p1, p2 = problem.p1, problem.p2
-        self.G1, self.theta = np.empty((p1, p2), dtype), np.zeros((3, p2), dtype)
+        self.G1, self.theta = np.empty((p1, p2), X.dtype), np.zeros((3, p2), X.dtype)
         self.rows = tuple(self.theta)
         self.load(*parameters)
-        self.dG1, self.dtheta = np.zeros((p1, p2), dtype), np.zeros((3, p2), dtype)
-        self.data = X, y, self.G1, self.theta, problem.ddof, problem.eps
+        self.dG1, self.dtheta = np.zeros((p1, p2), X.dtype), np.zeros((3, p2), X.dtype)
         self.set_up(layout(problem, regime, self.asked))
         self.stored = None
 
@@ -66,32 +55,27 @@ class FusedNumba(Variant):
         scratch = allocate(problem, plan, self.regime)
         if plan.in_place:
             scratch["G"] = self.dG1.reshape(1, -1)
-        if plan.algorithm == ONE_PASS or not normalize:
-            kernel = kernels.one_pass(code, normalize, plan.groups > 1)
-            further = ()
-        else:
-            kernel = kernels.stored(code, plan.groups > 1)
-            further = (plan.in_place,)
-        own = [array for name, array in scratch.items() if name not in GRAM]
-        self.kernel = functools.partial(kernel, *self.data, plan.group_rows, self.dG1, self.dtheta, *own, *further)
+        data = {"X": self.X, "y": self.y}
+        self.arrays = {**scratch, **data, "G1": self.G1, "theta": self.theta, "dG1": self.dG1, "dtheta": self.dtheta}
+        real = self.X.dtype.type
+        one = plan.algorithm == ONE_PASS or not normalize
+        kernel, functions = one_pass(code, normalize, real) if one else stored(code, real)
+        arguments = plan.group_rows, problem.ddof, problem.eps
+        self.kernel = functools.partial(kernel, table(self.arrays, functions), *arguments)
         self.gram = None
         if plan.algorithm == ONE_PASS and normalize:
-            self.gram = self.gram_of_X(plan, scratch)
-            if self.regime == "fixed":
-                self.gram()
-                self.gram = None
+            if self.regime == "fresh":
+                self.gram = self.gram_of_X(plan, scratch)
+            else:
+                square = Problem(problem.N, problem.p1, problem.p1, dtype=problem.dtype)
+                plan = layout(square, "fresh", ONE_PASS)
+                working = allocate(square, plan, "fresh")
+                self.gram_of_X(plan, working | {name: scratch[name] for name in ("C", "diagonal", "rest", "shift")})()
 
-    def gram_of_X(self, plan, scratch):
-        """The call that computes C and x̄ into the scratch; with a fixed design, in working arrays of its own."""
-        working = scratch
-        if self.regime == "fixed":
-            problem = self.problem
-            square = Problem(problem.N, problem.p1, problem.p1, dtype=problem.dtype)
-            plan = layout(square, "fresh", ONE_PASS)
-            working = allocate(square, plan, "fresh")
-        arrays = [working[name] for name in ("P", "T", "G", "panel", "sums", *GRAM)]
-        arrays += [scratch[name] for name in ("C", "diagonal", "rest", "shift")]
-        return functools.partial(kernels.gram(plan.groups > 1), self.data[0], plan.group_rows, *arrays)
+    def gram_of_X(self, plan, arrays):
+        """The call that computes C and x̄, in working arrays of that layout."""
+        kernel, functions = gram(self.X.dtype.type)
+        return functools.partial(kernel, table({**arrays, "X": self.X}, functions), plan.group_rows)
 
     def load(self, G1, gamma, beta, G2):
         """Copy the parameters to where the kernels read them."""
@@ -108,7 +92,7 @@ class FusedNumba(Variant):
             self.gram()
         self.loss = self.kernel()
         self.algorithm = self.plan.algorithm
-        if self.loss == kernels.FELL_BACK:
+        if self.loss == FELL_BACK:
             self.fall_back()
 
     def fall_back(self):
@@ -131,57 +115,3 @@ class FusedNumba(Variant):
         if self.problem.normalization == "none":
             dgamma = dbeta = None
         return Gradients(self.loss, dG1, dgamma, dbeta, dG2)
-
-
-def allocate(problem, plan, regime):
-    """The scratch arrays of a layout by name, in the order of the kernels' arguments, touched and all 0."""
-    places, size = scratch_places(problem, plan, regime)
-    room = np.empty(size + LINE_BYTES, np.uint8)
-    room.fill(0)
-    start = -room.ctypes.data % LINE_BYTES
-    return {name: np.ndarray(shape, dtype, room, start + offset) for name, shape, dtype, offset in places}
-
-
-@functools.lru_cache(maxsize=256)
-def scratch_places(problem, plan, regime):
-    """Name, shape, dtype and offset of every scratch array, each on a cache line, and the bytes of all."""
-    N, p1, p2, dtype = problem.N, problem.p1, problem.p2, np.dtype(problem.dtype)
-    lanes = VECTOR_BYTES // dtype.itemsize
-    groups, rows, ld, inputs, depth = plan.groups, plan.rows, plan.ld, plan.inputs, plan.depth
-    normalize = problem.normalization == "batch"
-    one_pass = plan.algorithm == ONE_PASS or not normalize
-    numbers = {
-        "P": (groups, inputs * rows),
-        "T": (groups, rows, ld),
-        "G": (groups, 0 if plan.in_place else inputs * ld),
-        "panel": (groups, rows * PANEL * lanes),
-        "block": (groups, 3, ld),
-    }
-    wide = {"sums": (groups, kernels.SUMS + (inputs if plan.flush else 0), ld)}
-    if one_pass:
-        numbers |= {"D": (groups, rows if problem.activation == "gaussian" else 0, ld), "e": (groups, rows)}
-    numbers |= {"W": (depth * plan.vectors * lanes,), "vectors": (kernels.VECTORS, ld), "shift": (inputs,)}
-    wide |= {"total": (inputs, ld)}
-    if one_pass:
-        square, columns = up(p1, ROWS), up(p2, 4)
-        design = {
-            "C": (depth * square,),
-            "diagonal": (p1,),
-            "rest": (p1,),
-            "wide": (p1, p2),
-            "wide_panels": (depth * columns,),
-            "V": (square, columns),
-        }
-        wide |= design if normalize else {name: (0,) * len(shape) for name, shape in design.items()}
-    else:
-        numbers |= {"Z": (up(N, ROWS), ld), "all_e": (up(N, ROWS),)}
-    if one_pass and normalize and regime == "fresh":
-        numbers |= {"near": (groups, p1)}
-        wide |= {"means": (groups, p1), "products": (p1, p1)}
-    order = [name for name in ORDER if name in numbers or name in wide]
-    places, offset = [], 0
-    for name in order:
-        shape, kind = (numbers[name], dtype) if name in numbers else (wide[name], FLOAT64)
-        places.append((name, shape, kind, offset))
-        offset += up(math.prod(shape) * kind.itemsize, LINE_BYTES)
-    return tuple(places), offset

@@ -1,4 +1,4 @@
-"""`matrix-numpy`: the matrix form, line by line as MATH.md has it."""
+"""`matrix-numpy`: the matrix form, line by line as the README has it."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class MatrixNumpy(Variant):
         self.X = centre(batch.X) if self.centred else batch.X
 
     def step(self):
-        """The gradient by MATH.md's formulas, the letters its own."""
+        """The gradient by the README's formulas, the letters its own."""
         X = self.X
         _, y, G1, gamma, beta, G2 = self.batch
         N, ddof, eps, activation = len(y), self.problem.ddof, self.problem.eps, self.problem.activation

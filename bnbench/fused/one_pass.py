@@ -1,0 +1,246 @@
+"""The one-pass algorithm: one sweep over blocks of X, the statistics from XᵀX, Z never stored."""
+
+import functools
+import math
+
+import numpy as np
+from numba import carray
+
+from bnbench.fused import gemm
+from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES
+from bnbench.fused.passes import (
+    backward_centred,
+    flush_now,
+    forward_centred,
+    leading_mean,
+    take,
+    total_row,
+    total_sums,
+    up,
+)
+from bnbench.fused.scratch import (
+    BETA_,
+    CENTRE,
+    D_BETA,
+    D_G2,
+    D_GAMMA,
+    G2_,
+    GAMMA,
+    GAMMA2,
+    OTHERS,
+    SHAPE,
+    SHIFT,
+    SPREAD,
+    SUMS,
+    At,
+    call_all,
+    cube,
+    group_function,
+    matrix,
+    vector,
+)
+from bnbench.jit import REASSOCIATE, njit
+
+CANCELLED = 2.0**-7  # of Σ Γ²C: where s² is less, the one-pass form is left for the stored one
+FELL_BACK = -1.0  # returned in place of the loss
+
+
+@functools.cache
+def sweep(code, real):
+    """ε̂, T and their sums over a group's rows, for one activation and dtype."""
+    forward, backward, lanes = forward_centred(code), backward_centred(code), VECTOR_BYTES // real().itemsize
+
+    @group_function
+    def compute(rows, g, group_rows):
+        table = carray(rows, SHAPE)
+        X, y = matrix(table, At.X, real), vector(table, At.y, real)
+        P, G, panel = matrix(table, At.P, real)[g], matrix(table, At.G, real)[g], matrix(table, At.panel, real)[g]
+        T, D, e = cube(table, At.T, real)[g], cube(table, At.D, real)[g], matrix(table, At.e, real)[g]
+        W, shift, vectors = vector(table, At.W, real), vector(table, At.shift, real), matrix(table, At.vectors, real)
+        block, sums = cube(table, At.block, real)[g], cube(table, At.sums, np.float64)[g]
+        (N, p1), (R, ld), cols = X.shape, T.shape, up(table[At.G1, 3], lanes)
+        sums[:] = 0
+        block[:] = 0
+        first, last = g * group_rows, min(N, (g + 1) * group_rows)
+        begun = first
+        for start in range(first, last, R):
+            count = min(R, last - start)
+            whole = up(count, ROWS)
+            gemm.pack(X.reshape(-1), p1, start, count, shift, P, R)
+            gemm.product(P, 0, R, whole, up(p1, FOUR), W, 0, cols // lanes, lanes, T.reshape(-1), 0, ld)
+            sums[OTHERS, 0] += forward(T, D, count, cols, y, start, vectors, e)
+            e[count:whole] = 0
+            backward(T, D, whole, cols, e, block)
+            take(block, 2, cols, sums)
+            gemm.transposed_product(
+                P, R, whole, p1, T.reshape(-1), ld, cols // lanes, lanes, G, panel, False, start > begun
+            )
+            if flush_now(start, first, R, G, sums):
+                begun = start + R
+
+    return compute
+
+
+@functools.cache
+def one_pass(code, normalize, real):
+    """The step of the one-pass algorithm for one activation, with batch normalisation or without, and dtype.
+
+    And the group functions that it calls, by name.
+    """
+    lanes = VECTOR_BYTES // real().itemsize
+
+    @njit(fastmath=REASSOCIATE)
+    def step(table, group_rows, ddof, eps):
+        """One step on the arrays of the table; the loss, or FELL_BACK where a variance cancels."""
+        double = np.float64
+        G1, dG1 = matrix(table, At.G1, real), matrix(table, At.dG1, real)
+        theta, dtheta = matrix(table, At.theta, real), matrix(table, At.dtheta, real)
+        W, vectors = vector(table, At.W, real), matrix(table, At.vectors, real)
+        sums, total = cube(table, At.sums, double), matrix(table, At.total, double)
+        wide, V = matrix(table, At.wide, double), matrix(table, At.V, double)
+        C, diagonal = vector(table, At.C, double), vector(table, At.diagonal, double)
+        rest, panels = vector(table, At.rest, double), vector(table, At.wide_panels, double)
+        N, (p1, p2) = table[At.X, 2], G1.shape
+        cols = up(p2, lanes)
+        gamma, beta, G2 = theta[GAMMA], theta[BETA_], theta[GAMMA2]
+        dgamma, dbeta, dG2 = dtheta[GAMMA], dtheta[BETA_], dtheta[GAMMA2]
+        s = sums[0, SPREAD]
+        if normalize:
+            # V = C Γ1, then s and W = Γ1 diag(γ/s)
+            for k in range(p1):
+                for j in range(p2):
+                    wide[k, j] = G1[k, j]
+            gemm.panels(wide.reshape(-1), 0, p1, p2, panels, 4)
+            c_rows, ld64 = V.shape
+            depth = up(p1, FOUR)
+            gemm.product(C, 0, c_rows, c_rows, depth, panels, 0, ld64 // 4, 4, V.reshape(-1), 0, ld64)
+            variance, parts = sums[0, D_BETA], sums[0, D_GAMMA]
+            for j in range(p2):
+                variance[j] = parts[j] = 0
+            for k in range(p1):
+                for j in range(p2):
+                    variance[j] += wide[k, j] * V[k, j]
+                    parts[j] += wide[k, j] * wide[k, j] * diagonal[k]
+            for j in range(p2):
+                if variance[j] < CANCELLED * parts[j]:
+                    return FELL_BACK
+            weight = sums[0, CENTRE]
+            for j in range(p2):
+                weight[j] = gamma[j] / math.sqrt(variance[j] / (N - ddof) + eps)
+                parts[j] = 0
+            for k in range(p1):
+                for j in range(p2):
+                    dG1[k, j] = wide[k, j] * weight[j]
+                    parts[j] += rest[k] * dG1[k, j]
+            gemm.panels(dG1.reshape(-1), 0, p1, p2, W, lanes)
+            for j in range(p2):
+                vectors[SHIFT, j], vectors[G2_, j] = beta[j] - parts[j], G2[j]
+        else:
+            gemm.panels(G1.reshape(-1), 0, p1, p2, W, lanes)
+            for j in range(p2):
+                vectors[G2_, j] = G2[j]
+
+        call_all(table, At.sweep, group_rows)
+        total_sums(sums, cols)
+        call_all(table, At.total_row, group_rows)
+        for j in range(p2):
+            dG2[j] = -2.0 / N * sums[0, D_G2, j]
+        if normalize:
+            d_beta, d_gamma = sums[0, D_BETA], sums[0, D_GAMMA]
+            for j in range(p2):
+                d_gamma[j] = s[j] = 0
+            for k in range(p1):
+                for j in range(p2):
+                    total[k, j] -= rest[k] * d_beta[j]
+                    d_gamma[j] += wide[k, j] * total[k, j]
+                    s[j] += wide[k, j] * V[k, j]
+            for j in range(p2):
+                s[j] = math.sqrt(s[j] / (N - ddof) + eps)
+                c = -2.0 / N * G2[j]
+                dbeta[j], d_gamma[j] = c * d_beta[j], c * d_gamma[j] / s[j]
+                dgamma[j] = d_gamma[j]
+            for k in range(p1):
+                for j in range(p2):
+                    through_s = V[k, j] * (d_gamma[j] / (s[j] * (N - ddof)))
+                    dG1[k, j] = gamma[j] / s[j] * (-2.0 / N * G2[j] * total[k, j] - through_s)
+        else:
+            for k in range(p1):
+                for j in range(p2):
+                    dG1[k, j] = -2.0 / N * G2[j] * total[k, j]
+        return sums[0, OTHERS, 0] / N
+
+    return step, {"sweep": sweep(code, real), "total_row": total_row(real)}
+
+
+@functools.cache
+def gram_sweep(real):
+    """Sums of X - near and of its products over a group's rows; near is the mean of the first of them."""
+    lanes = VECTOR_BYTES // real().itemsize
+
+    @group_function
+    def compute(rows, g, group_rows):
+        table = carray(rows, SHAPE)
+        X, T, sums = matrix(table, At.X, real), cube(table, At.T, real)[g], cube(table, At.sums, np.float64)[g]
+        P, G, panel = matrix(table, At.P, real)[g], matrix(table, At.G, real)[g], matrix(table, At.panel, real)[g]
+        near, column_sums = matrix(table, At.near, real)[g], matrix(table, At.means, np.float64)[g]
+        (N, p1), (R, ld) = X.shape, T.shape
+        first, last = g * group_rows, min(N, (g + 1) * group_rows)
+        begun = first
+        sums[SUMS:] = 0
+        column_sums[:] = 0
+        leading_mean(X[:last], first, near)
+        for start in range(first, last, R):
+            count = min(R, last - start)
+            whole = up(count, ROWS)
+            gemm.pack(X.reshape(-1), p1, start, count, near, P, R)
+            for i in range(count):
+                for k in range(p1):
+                    T[i, k] = X[start + i, k] - near[k]
+                    column_sums[k] += T[i, k]
+            gemm.transposed_product(
+                P, R, whole, p1, T.reshape(-1), ld, up(p1, lanes) // lanes, lanes, G, panel, True, start > begun
+            )
+            if flush_now(start, first, R, G, sums):
+                begun = start + R
+
+    return compute
+
+
+@functools.cache
+def gram(real):
+    """What computes the means of X and C = (X - 1x̄ᵀ)ᵀ(X - 1x̄ᵀ) in one dtype, and the functions it calls, by name."""
+
+    @njit(fastmath=REASSOCIATE)
+    def compute(table, group_rows):
+        """C in tiles of four columns, its diagonal, and x̄ = shift + rest, shift in X's dtype."""
+        double = np.float64
+        near, means = matrix(table, At.near, real), matrix(table, At.means, double)
+        products, rest = matrix(table, At.total, double), vector(table, At.rest, double)
+        C, diagonal = vector(table, At.C, double), vector(table, At.diagonal, double)
+        shift = vector(table, At.shift, real)
+        N, (groups, p1) = table[At.X, 2], near.shape
+        call_all(table, At.gram_sweep, group_rows)
+        for k in range(p1):
+            rest[k] = 0
+        for g in range(groups):
+            count = min(N, (g + 1) * group_rows) - g * group_rows
+            for k in range(p1):
+                means[g, k] /= count
+                rest[k] += (near[g, k] + means[g, k]) * count / N
+        call_all(table, At.total_row, group_rows)
+        for k in range(p1):
+            for g in range(groups):
+                count = min(N, (g + 1) * group_rows) - g * group_rows
+                within, between = count * means[g, k], count * (near[g, k] + means[g, k] - rest[k])
+                for m in range(k, p1):
+                    products[k, m] += between * (near[g, m] + means[g, m] - rest[m]) - within * means[g, m]
+        stride = FOUR * up(p1, ROWS)
+        for k in range(p1):
+            diagonal[k] = products[k, k]
+            for m in range(p1):
+                C[stride * (k // FOUR) + FOUR * m + k % FOUR] = products[min(k, m), max(k, m)]
+        for k in range(p1):
+            shift[k] = rest[k]
+            rest[k] -= shift[k]
+
+    return compute, {"gram_sweep": gram_sweep(real), "total_row": total_row(real)}

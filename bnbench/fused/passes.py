@@ -1,0 +1,265 @@
+"""The passes of the fused step over one block of rows, and the sums over blocks and groups.
+
+Letters are the README's. A pass takes one block of rows: X_b as tiles P (see `gemm`), and Z, A or T = ε̂ ⊙ a'(B) as rows
+of ld numbers, of which `cols`, whole vectors, are computed. S = -(2/N) T diag(Γ2): what belongs to a column is applied
+to sums. Sums over a block are in the arrays' dtype, those over blocks in float64; so is G, flushed now and then.
+"""
+
+import functools
+
+import numpy as np
+from numba import carray
+
+from bnbench.activations import GAUSSIAN, a, da
+from bnbench.fused.gemm import FOUR, ROWS
+from bnbench.fused.layout import FLUSH_BLOCKS
+from bnbench.fused.scratch import (
+    C_,
+    CENTRE,
+    D_BETA,
+    D_G2,
+    D_GAMMA,
+    G2_,
+    MEAN,
+    MU,
+    OTHERS,
+    SHAPE,
+    SHIFT,
+    SLOPE,
+    SPREAD,
+    SUMS,
+    WEIGHT,
+    At,
+    cube,
+    group_function,
+    matrix,
+)
+from bnbench.jit import REASSOCIATE, njit
+
+
+@functools.cache
+def forward_stored(code):
+    """The forward pass from stored Z for one activation."""
+
+    @njit(fastmath=REASSOCIATE, inner=True)
+    def forward(Z, first, rows, cols, y, vectors, T, e):
+        """A into T and ε̂ into e. Returns Σ ε̂²."""
+        beta, G2, mu, weight = vectors[SHIFT], vectors[G2_], vectors[MU], vectors[WEIGHT]
+        loss = 0.0
+        for i in range(rows):
+            total = Z.dtype.type(0)
+            for j in range(cols):
+                v = a(code, (Z[first + i, j] - mu[j]) * weight[j] + beta[j])
+                T[i, j] = v
+                total += v * G2[j]
+            e[first + i] = y[first + i] - total
+            loss += e[first + i] * e[first + i]
+        return loss
+
+    return forward
+
+
+@functools.cache
+def forward_centred(code):
+    """The forward pass from X̂ γ for one activation."""
+
+    @njit(fastmath=REASSOCIATE, inner=True)
+    def forward(T, D, rows, cols, y, first, vectors, e):
+        """A in place of X̂ γ in T, a' into D for the Gaussian, ε̂ into e. Returns Σ ε̂²."""
+        beta, G2 = vectors[SHIFT], vectors[G2_]
+        loss = 0.0
+        for i in range(rows):
+            total = T.dtype.type(0)
+            for j in range(cols):
+                b = T[i, j] + beta[j]
+                v = a(code, b)
+                T[i, j] = v
+                if code == GAUSSIAN:
+                    D[i, j] = -b * v
+                total += v * G2[j]
+            e[i] = y[first + i] - total
+            loss += e[i] * e[i]
+        return loss
+
+    return forward
+
+
+@functools.cache
+def backward_centred(code):
+    """T and the sums over a block for one activation."""
+
+    @njit(fastmath=REASSOCIATE, inner=True)
+    def backward(T, D, rows, cols, e, block):
+        """T = ε̂ ⊙ a' in place of A, for a multiple of four rows; adds 1ᵀT and Aᵀε̂ to the block's sums."""
+        d_beta, d_G2 = block[D_BETA], block[D_G2]
+        for i in range(0, rows, FOUR):
+            e0, e1, e2, e3 = e[i], e[i + 1], e[i + 2], e[i + 3]
+            for j in range(cols):
+                v0, v1, v2, v3 = T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j]
+                d_G2[j] += (v0 * e0 + v1 * e1) + (v2 * e2 + v3 * e3)
+                if code == GAUSSIAN:
+                    t0, t1, t2, t3 = D[i, j] * e0, D[i + 1, j] * e1, D[i + 2, j] * e2, D[i + 3, j] * e3
+                else:
+                    t0, t1 = da(code, v0, v0) * e0, da(code, v1, v1) * e1
+                    t2, t3 = da(code, v2, v2) * e2, da(code, v3, v3) * e3
+                T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j] = t0, t1, t2, t3
+                d_beta[j] += (t0 + t1) + (t2 + t3)
+
+    return backward
+
+
+@functools.cache
+def backward_stored(code):
+    """The sums over a block, from stored Z and A in T, for one activation."""
+
+    @njit(fastmath=REASSOCIATE, inner=True)
+    def backward(Z, T, first, rows, cols, e, vectors, block):
+        """Adds 1ᵀT, Aᵀε̂ and 1ᵀ(T ⊙ (Z - μ)) to the block's sums, for a multiple of four rows; ε̂ is 0 in the padding."""
+        beta, mu, weight = vectors[SHIFT], vectors[MU], vectors[WEIGHT]
+        d_beta, d_G2, d_gamma = block[D_BETA], block[D_G2], block[D_GAMMA]
+        for i in range(0, rows, FOUR):
+            row = first + i
+            e0, e1, e2, e3 = e[row], e[row + 1], e[row + 2], e[row + 3]
+            for j in range(cols):
+                v0, v1, v2, v3 = T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j]
+                z0, z1, z2, z3 = Z[row, j] - mu[j], Z[row + 1, j] - mu[j], Z[row + 2, j] - mu[j], Z[row + 3, j] - mu[j]
+                w, c = weight[j], beta[j]
+                t0, t1 = da(code, z0 * w + c, v0) * e0, da(code, z1 * w + c, v1) * e1
+                t2, t3 = da(code, z2 * w + c, v2) * e2, da(code, z3 * w + c, v3) * e3
+                d_beta[j] += (t0 + t1) + (t2 + t3)
+                d_G2[j] += (v0 * e0 + v1 * e1) + (v2 * e2 + v3 * e3)
+                d_gamma[j] += (t0 * z0 + t1 * z1) + (t2 * z2 + t3 * z3)
+
+    return backward
+
+
+@functools.cache
+def pre_activation_gradient(code):
+    """dZ of a block from stored Z, for one activation."""
+
+    @njit(fastmath=REASSOCIATE, inner=True)
+    def compute(Z, first, rows, cols, e, vectors, T):
+        """dZ into T."""
+        beta, mu, weight = vectors[SHIFT], vectors[MU], vectors[WEIGHT]
+        c, mean, slopes = vectors[C_], vectors[MEAN], vectors[SLOPE]
+        for i in range(rows):
+            ei = e[first + i]
+            for j in range(cols):
+                z = Z[first + i, j] - mu[j]
+                b = z * weight[j] + beta[j]
+                T[i, j] = (c[j] * ei) * da(code, b, a(code, b)) - mean[j] - z * slopes[j]
+
+    return compute
+
+
+@njit(fastmath=REASSOCIATE, inner=True)
+def add_statistics(Z, first, rows, cols, block, sums):
+    """Merge a block's column means and squared deviations, in two passes, into its group's (Chan's rule)."""
+    mean, spread, rest = block[0], block[1], block[2]
+    for j in range(cols):
+        mean[j] = spread[j] = rest[j] = 0
+    fours = first + rows // FOUR * FOUR
+    for i in range(first, fours, FOUR):
+        for j in range(cols):
+            mean[j] += (Z[i, j] + Z[i + 1, j]) + (Z[i + 2, j] + Z[i + 3, j])
+    for i in range(fours, first + rows):
+        for j in range(cols):
+            mean[j] += Z[i, j]
+    for j in range(cols):
+        mean[j] /= rows
+    for i in range(first, fours, FOUR):
+        for j in range(cols):
+            d0, d1, d2, d3 = Z[i, j] - mean[j], Z[i + 1, j] - mean[j], Z[i + 2, j] - mean[j], Z[i + 3, j] - mean[j]
+            rest[j] += (d0 + d1) + (d2 + d3)  # the mean is rounded; this is what mends it
+            spread[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+    for i in range(fours, first + rows):
+        for j in range(cols):
+            d0 = Z[i, j] - mean[j]
+            rest[j] += d0
+            spread[j] += d0 * d0
+    before = sums[OTHERS, 1]
+    count = before + rows
+    for j in range(cols):
+        more = rest[j] / rows
+        step = mean[j] + more - sums[CENTRE, j]
+        sums[CENTRE, j] += step * rows / count
+        sums[SPREAD, j] += spread[j] - rest[j] * more + step * step * before * rows / count
+    sums[OTHERS, 1] = count
+
+
+@njit(fastmath=REASSOCIATE, inner=True)
+def take(block, count, cols, sums):
+    """Add the first rows of a block's sums to those of its group, and make them 0."""
+    for row in range(count):
+        for j in range(cols):
+            sums[row, j] += block[row, j]
+            block[row, j] = 0
+
+
+@njit(fastmath=REASSOCIATE, inner=True)
+def flush_now(start, first, R, G, sums):
+    """Where it is time, add a group's G to its float64 one; whether it was, and G begins anew."""
+    ld = sums.shape[1]
+    if sums.shape[0] == SUMS or (start - first) // R % FLUSH_BLOCKS != FLUSH_BLOCKS - 1:
+        return False
+    for k in range(sums.shape[0] - SUMS):
+        for j in range(ld):
+            sums[SUMS + k, j] += G[k * ld + j]
+            G[k * ld + j] = 0
+    return True
+
+
+@functools.cache
+def total_row(real):
+    """The sum over groups of a row of G."""
+
+    @group_function
+    def compute(rows, k, group_rows):
+        """Row k of G, the groups added up in their order."""
+        table = carray(rows, SHAPE)
+        G, sums, total = (
+            matrix(table, At.G, real),
+            cube(table, At.sums, np.float64),
+            matrix(table, At.total, np.float64),
+        )
+        groups, ld = G.shape[0], sums.shape[2]
+        for j in range(ld):
+            total[k, j] = G[0, k * ld + j]
+        for g in range(1, groups):
+            for j in range(ld):
+                total[k, j] += G[g, k * ld + j]
+        if sums.shape[1] > SUMS:
+            for g in range(groups):
+                for j in range(ld):
+                    total[k, j] += sums[g, SUMS + k, j]
+
+    return compute
+
+
+@njit(fastmath=REASSOCIATE, inner=True)
+def total_sums(sums, cols):
+    """Add the groups' sums, in their order, to those of the first."""
+    for g in range(1, sums.shape[0]):
+        sums[0, OTHERS, 0] += sums[g, OTHERS, 0]
+        for row in range(CENTRE):
+            for j in range(cols):
+                sums[0, row, j] += sums[g, row, j]
+
+
+@njit(fastmath=REASSOCIATE, inner=True)
+def leading_mean(X, first, shift):
+    """The mean of a few rows of X from `first` on: a value near which sums do not cancel."""
+    rows = min(X.shape[0] - first, ROWS)
+    for k in range(X.shape[1]):
+        shift[k] = 0
+    for i in range(rows):
+        for k in range(X.shape[1]):
+            shift[k] += X[first + i, k]
+    for k in range(X.shape[1]):
+        shift[k] /= rows
+
+
+@njit(inner=True)
+def up(number, multiple):
+    """The next multiple at or above a number."""
+    return (number + multiple - 1) // multiple * multiple

@@ -1,0 +1,209 @@
+"""The arrays of a fused step: their sizes, and how compiled code finds them.
+
+A kernel gets one table in place of some twenty arrays, which would take Numba a microsecond to hand over: row `At.T`
+says where T lies and its shape, with ones in front up to three axes. The first axis of what each group has its own is
+the group's. X, y, G1, dG1 are as everywhere, and beside them lie
+
+    P (groups, inputs * rows)    a block of X in tiles (see `gemm`)
+    T (groups, rows, ld)         A of a block, then T or dZ; D is like it, a' of the Gaussian
+    G (groups, inputs * ld)      X_bᵀ T summed over a group; panel (groups, room) is room for a panel of T
+    e (groups, rows)             ε̂ of a block; Z and all_e are Z and ε̂ of all rows
+    block (groups, 3, ld)        sums over a block, in the arrays' dtype
+    sums (groups, SUMS or more, ld)   sums over a group, float64; then the rows of its flushed G, if it is flushed
+    vectors (VECTORS, ld)        what belongs to the hidden nodes, padded with zeros
+    W, shift, total              Γ1 in panels, what is taken off the columns of X, G over all groups (float64)
+    C, diagonal, rest            XᵀX centred, in tiles, its diagonal, and x̄ - shift (float64)
+    wide, wide_panels, V         Γ1 in float64, the same in panels, and C Γ1
+    near, means                  by group, what is near the mean of X, and what is left of it (float64)
+    theta, dtheta (3, p2)        γ, β and Γ2, and their gradients
+"""
+
+import enum
+import functools
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, prange, types
+from numba.core.ccallback import CFunc
+from numba.extending import intrinsic
+
+from bnbench.fused.gemm import PANEL, ROWS, VECTOR_BYTES
+from bnbench.fused.layout import LINE_BYTES, ONE_PASS, up
+from bnbench.jit import REASSOCIATE, cfunc, njit
+
+# Rows of `vectors`: b = (z - MU) WEIGHT + SHIFT, dz = C t - MEAN - (z - MU) SLOPE.
+SHIFT, G2_, MU, WEIGHT, C_, MEAN, SLOPE = range(7)
+VECTORS = 7
+# Rows of `sums`; the last holds the loss and the number of rows.
+D_BETA, D_G2, D_GAMMA, CENTRE, SPREAD, OTHERS = range(6)
+SUMS = 6
+GAMMA, BETA_, GAMMA2 = range(3)  # rows of theta and dtheta
+
+FLOAT64 = np.dtype(np.float64)
+
+
+class At(enum.IntEnum):
+    """The row of each array, and of each function of a group, in the table."""
+
+    X, y, G1, theta, dG1, dtheta = range(6)
+    P, T, D, G, panel, block, sums, e, W, vectors, shift, total, Z, all_e = range(6, 20)
+    C, diagonal, rest, wide, wide_panels, V, near, means = range(20, 28)
+    statistics, passes, products, sweep, gram_sweep, total_row, threads = range(28, 35)
+
+
+SHAPE = len(At), 4  # of the table
+
+
+def table(arrays: dict[str, np.ndarray], functions: dict[str, CFunc]) -> np.ndarray:
+    """(address, three axes) of arrays and functions by name, which must stay alive; what is absent is all 0. int64."""
+    rows = np.zeros(SHAPE, np.int64)
+    for name, array in arrays.items():
+        rows[At[name]] = array.ctypes.data, *(1,) * (3 - array.ndim), *array.shape
+    if arrays["sums"].shape[0] > 1:
+        functions = {**functions, "threads": threads()}
+    for name, function in functions.items():
+        rows[At[name], 0] = function.address
+    return rows
+
+
+@intrinsic
+def pointer(typing, address):
+    """An address as a pointer."""
+
+    def build(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.intp), build
+
+
+@njit(inner=True)
+def cube(table, row, dtype):
+    """The array of a dtype in a row of the table, with three axes."""
+    return carray(pointer(table[row, 0]), (table[row, 1], table[row, 2], table[row, 3]), dtype)
+
+
+@njit(inner=True)
+def matrix(table, row, dtype):
+    """The array of a dtype in a row of the table, with two axes."""
+    return carray(pointer(table[row, 0]), (table[row, 2], table[row, 3]), dtype)
+
+
+@njit(inner=True)
+def vector(table, row, dtype):
+    """The array of a dtype in a row of the table, with one axis."""
+    return carray(pointer(table[row, 0]), (table[row, 3],), dtype)
+
+
+GROUP_FUNCTION = types.void(types.CPointer(types.int64), types.intp, types.intp)
+
+
+def group_function(function) -> CFunc:
+    """Compile function(rows, i, group_rows) for one group, or one row of G, to be called by its address.
+
+    So what calls it is compiled without it, once for all, and it but once for one thread and for many. rows is the
+    table's first number: `carray(rows, SHAPE)` is the table.
+    """
+    return cfunc(GROUP_FUNCTION, fastmath=REASSOCIATE)(function)
+
+
+@intrinsic
+def call(typing, table, row, i, group_rows):
+    """Call the function in a row of the table."""
+    signature = types.void(table, types.intp, types.intp, types.intp)
+
+    def build(context, builder, signature, arguments):
+        array, row, i, group_rows = arguments
+        rows = context.make_array(table)(context, builder, value=array).data
+        address = builder.load(builder.gep(rows, [builder.mul(row, row.type(SHAPE[1]))]))
+        kind = ir.FunctionType(ir.VoidType(), [rows.type, i.type, group_rows.type])
+        builder.call(builder.inttoptr(address, kind.as_pointer()), [rows, i, group_rows])
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+@functools.cache
+def threads() -> CFunc:
+    """The function that calls another in the table by threads: for every group, or for every row of G."""
+
+    @cfunc(GROUP_FUNCTION, parallel=True)
+    def call_by_threads(rows, row, group_rows):
+        table = carray(rows, SHAPE)
+        count = call_count(table, row)
+        for i in prange(count):
+            call(table, row, np.int64(i), group_rows)
+
+    return call_by_threads
+
+
+@njit(inner=True)
+def call_count(table, row):
+    """How often the function in a row of the table is called: for every row of G, or every group."""
+    return table[At.X, 3] if row == At.total_row else table[At.sums, 1]
+
+
+@njit(inner=True)
+def call_all(table, row, group_rows):
+    """Call the function in a row of the table as often as it must be; by threads where there are groups."""
+    if table[At.sums, 1] > 1:
+        call(table, At.threads, row, group_rows)
+    else:
+        for i in range(call_count(table, row)):
+            call(table, row, i, group_rows)
+
+
+def allocate(problem, plan, regime) -> dict[str, np.ndarray]:
+    """The scratch arrays of a layout by name, touched and all 0."""
+    places, size = scratch_places(problem, plan, regime)
+    room = np.empty(size + LINE_BYTES, np.uint8)
+    room.fill(0)
+    start = -room.ctypes.data % LINE_BYTES
+    return {name: np.ndarray(shape, dtype, room, start + offset) for name, shape, dtype, offset in places}
+
+
+@functools.lru_cache(maxsize=256)
+def scratch_places(problem, plan, regime):
+    """Name, shape, dtype and offset of every scratch array, each on a cache line, and the bytes of all."""
+    N, p1, p2, dtype = problem.N, problem.p1, problem.p2, np.dtype(problem.dtype)
+    lanes = VECTOR_BYTES // dtype.itemsize
+    groups, rows, ld, inputs, depth = plan.groups, plan.rows, plan.ld, plan.inputs, plan.depth
+    normalize = problem.normalization == "batch"
+    one_pass = plan.algorithm == ONE_PASS or not normalize
+    numbers = {
+        "P": (groups, inputs * rows),
+        "T": (groups, rows, ld),
+        "panel": (groups, rows * PANEL * lanes),
+        "block": (groups, 3, ld),
+        "W": (depth * plan.vectors * lanes,),
+        "vectors": (VECTORS, ld),
+        "shift": (inputs,),
+    }
+    wide = {"sums": (groups, SUMS + (inputs if plan.flush else 0), ld), "total": (inputs, ld)}
+    if not plan.in_place:
+        numbers["G"] = groups, inputs * ld
+    if one_pass:
+        numbers["e"] = groups, rows
+        if problem.activation == "gaussian":
+            numbers["D"] = numbers["T"]
+    else:
+        numbers |= {"Z": (up(N, ROWS), ld), "all_e": (up(N, ROWS),)}
+    if one_pass and normalize:
+        square, columns = up(p1, ROWS), up(p2, 4)
+        wide |= {
+            "C": (depth * square,),
+            "diagonal": (p1,),
+            "rest": (p1,),
+            "wide": (p1, p2),
+            "wide_panels": (depth * columns,),
+            "V": (square, columns),
+        }
+        if regime == "fresh":
+            numbers["near"] = groups, p1
+            wide["means"] = groups, p1
+    places, offset = [], 0
+    for sizes, kind in ((numbers, dtype), (wide, FLOAT64)):
+        for name, shape in sizes.items():
+            places.append((name, shape, kind, offset))
+            offset += up(math.prod(shape) * kind.itemsize, LINE_BYTES)
+    return tuple(places), offset

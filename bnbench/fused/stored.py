@@ -1,0 +1,204 @@
+"""The stored algorithm: Z is kept; statistics, sums and dZ in one sweep each, fused with the two products."""
+
+import functools
+import math
+
+import numpy as np
+from numba import carray
+
+from bnbench.fused import gemm
+from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES
+from bnbench.fused.passes import (
+    add_statistics,
+    backward_stored,
+    flush_now,
+    forward_stored,
+    leading_mean,
+    pre_activation_gradient,
+    take,
+    total_row,
+    total_sums,
+    up,
+)
+from bnbench.fused.scratch import (
+    BETA_,
+    C_,
+    CENTRE,
+    D_BETA,
+    D_G2,
+    D_GAMMA,
+    G2_,
+    GAMMA,
+    GAMMA2,
+    MEAN,
+    MU,
+    OTHERS,
+    SHAPE,
+    SHIFT,
+    SLOPE,
+    SPREAD,
+    WEIGHT,
+    At,
+    call_all,
+    cube,
+    group_function,
+    matrix,
+    vector,
+)
+from bnbench.jit import REASSOCIATE, njit
+
+UNPACKED_ROWS = 24  # up to which Γ1 is not worth copying into panels
+
+
+@njit(inner=True)
+def in_place(table):
+    """Whether G is dΓ1 itself."""
+    return table[At.G, 0] == table[At.dG1, 0]
+
+
+@njit(inner=True)
+def unpacked(table):
+    """Whether Γ1 is read as it is: it needs no padding, and is not worth the copy."""
+    return in_place(table) and table[At.X, 2] <= UNPACKED_ROWS
+
+
+@functools.cache
+def statistics(real):
+    """Z of a group's rows, and its statistics, in one dtype."""
+    lanes = VECTOR_BYTES // real().itemsize
+
+    @group_function
+    def compute(rows, g, group_rows):
+        table = carray(rows, SHAPE)
+        X, Z, P = matrix(table, At.X, real), matrix(table, At.Z, real), matrix(table, At.P, real)[g]
+        W, shift = vector(table, At.W, real), vector(table, At.shift, real)
+        block, sums = cube(table, At.block, real)[g], cube(table, At.sums, np.float64)[g]
+        (N, p1), ld, p2, R = X.shape, Z.shape[1], table[At.G1, 3], table[At.T, 2]
+        cols, ldw = up(p2, lanes), 0
+        if unpacked(table):
+            W, ldw = vector(table, At.G1, real), p2
+        sums[:] = 0
+        last = min(N, (g + 1) * group_rows)
+        for start in range(g * group_rows, last, R):
+            count = min(R, last - start)
+            gemm.pack(X.reshape(-1), p1, start, count, shift, P, R)
+            gemm.product(
+                P, 0, R, up(count, ROWS), up(p1, FOUR), W, ldw, cols // lanes, lanes, Z.reshape(-1), start * ld, ld
+            )
+            add_statistics(Z, start, count, cols, block, sums)
+
+    return compute
+
+
+@functools.cache
+def passes(code, real):
+    """ε̂ and the sums of a group's rows, for one activation and dtype."""
+    forward, backward, lanes = forward_stored(code), backward_stored(code), VECTOR_BYTES // real().itemsize
+
+    @group_function
+    def compute(rows, g, group_rows):
+        table = carray(rows, SHAPE)
+        T, Z = cube(table, At.T, real)[g], matrix(table, At.Z, real)
+        y, e, vectors = vector(table, At.y, real), vector(table, At.all_e, real), matrix(table, At.vectors, real)
+        block, sums = cube(table, At.block, real)[g], cube(table, At.sums, np.float64)[g]
+        cols, R = up(table[At.G1, 3], lanes), T.shape[0]
+        block[:] = 0
+        last = min(y.size, (g + 1) * group_rows)
+        for start in range(g * group_rows, last, R):
+            count = min(R, last - start)
+            sums[OTHERS, 0] += forward(Z, start, count, cols, y, vectors, T, e)
+            backward(Z, T, start, up(count, ROWS), cols, e, vectors, block)
+            take(block, 3, cols, sums)
+
+    return compute
+
+
+@functools.cache
+def products(code, real):
+    """G += (X_b - shift)ᵀ dZ over a group's rows, for one activation and dtype."""
+    gradient, lanes = pre_activation_gradient(code), VECTOR_BYTES // real().itemsize
+
+    @group_function
+    def compute(rows, g, group_rows):
+        table = carray(rows, SHAPE)
+        X, Z, T = matrix(table, At.X, real), matrix(table, At.Z, real), cube(table, At.T, real)[g]
+        P, G, panel = matrix(table, At.P, real)[g], matrix(table, At.G, real)[g], matrix(table, At.panel, real)[g]
+        e, shift = vector(table, At.all_e, real), vector(table, At.shift, real)
+        vectors, sums = matrix(table, At.vectors, real), cube(table, At.sums, np.float64)[g]
+        (N, p1), (R, ld), cols = X.shape, T.shape, up(table[At.G1, 3], lanes)
+        first, last = g * group_rows, min(N, (g + 1) * group_rows)
+        begun = first
+        for start in range(first, last, R):
+            count = min(R, last - start)
+            if N > R:  # or else P holds them already
+                gemm.pack(X.reshape(-1), p1, start, count, shift, P, R)
+            gradient(Z, start, count, cols, e, vectors, T)
+            gemm.transposed_product(
+                P, R, up(count, ROWS), p1, T.reshape(-1), ld, cols // lanes, lanes, G, panel, False, start > begun
+            )
+            if flush_now(start, first, R, G, sums):
+                begun = start + R
+
+    return compute
+
+
+@functools.cache
+def stored(code, real):
+    """The step of the stored algorithm for one activation and dtype, and the group functions that it calls, by name."""
+    lanes = VECTOR_BYTES // real().itemsize
+
+    @njit(fastmath=REASSOCIATE)
+    def step(table, group_rows, ddof, eps):
+        """One step on the arrays of the table; the loss."""
+        X, G1, dG1 = matrix(table, At.X, real), matrix(table, At.G1, real), matrix(table, At.dG1, real)
+        theta, dtheta = matrix(table, At.theta, real), matrix(table, At.dtheta, real)
+        vectors, sums = matrix(table, At.vectors, real), cube(table, At.sums, np.float64)
+        (N, p1), p2, groups = X.shape, G1.shape[1], sums.shape[0]
+        cols = up(p2, lanes)
+        gamma, beta, G2 = theta[GAMMA], theta[BETA_], theta[GAMMA2]
+        dgamma, dbeta, dG2 = dtheta[GAMMA], dtheta[BETA_], dtheta[GAMMA2]
+        leading_mean(X, 0, vector(table, At.shift, real))
+        if not unpacked(table):
+            gemm.panels(G1.reshape(-1), 0, p1, p2, vector(table, At.W, real), lanes)
+        call_all(table, At.statistics, group_rows)
+
+        centre, spread = sums[0, CENTRE], sums[0, SPREAD]
+        count = sums[0, OTHERS, 1]
+        for g in range(1, groups):
+            more = sums[g, OTHERS, 1]
+            for j in range(cols):
+                change = sums[g, CENTRE, j] - centre[j]
+                centre[j] += change * more / (count + more)
+                spread[j] += sums[g, SPREAD, j] + change * change * count * more / (count + more)
+            count += more
+        for j in range(p2):
+            spread[j] = math.sqrt(spread[j] / (N - ddof) + eps)
+            vectors[SHIFT, j], vectors[G2_, j], vectors[MU, j] = beta[j], G2[j], centre[j]
+            vectors[WEIGHT, j] = gamma[j] / spread[j]
+
+        call_all(table, At.passes, group_rows)
+        total_sums(sums, cols)
+        for j in range(p2):
+            c = -2.0 / N * G2[j]
+            db, dg = c * sums[0, D_BETA, j], c * sums[0, D_GAMMA, j] / spread[j]
+            dbeta[j], dgamma[j], dG2[j] = db, dg, -2.0 / N * sums[0, D_G2, j]
+            weight = gamma[j] / spread[j]
+            vectors[C_, j], vectors[MEAN, j] = weight * c, weight * db / N
+            vectors[SLOPE, j] = weight * dg / (spread[j] * (N - ddof))
+
+        call_all(table, At.products, group_rows)
+        if not in_place(table):
+            call_all(table, At.total_row, group_rows)
+            total = matrix(table, At.total, np.float64)
+            for k in range(p1):
+                for j in range(p2):
+                    dG1[k, j] = total[k, j]
+        return sums[0, OTHERS, 0] / N
+
+    functions = {
+        "statistics": statistics(real),
+        "passes": passes(code, real),
+        "products": products(code, real),
+        "total_row": total_row(real),
+    }
+    return step, functions
