@@ -128,6 +128,11 @@ def parser() -> argparse.ArgumentParser:
         "doctor", help="what is installed, threads, BLAS, and what would make timings unreliable"
     )
     doctor.add_argument("--json", action="store_true", help="print as JSON")
+    doctor.add_argument(
+        "--kernels",
+        action="store_true",
+        help="compile every CUDA kernel instead, without a GPU: its registers",
+    )
     doctor.set_defaults(command=run_doctor)
     return top
 
@@ -331,6 +336,8 @@ def run_list(options) -> int:
 
 def run_doctor(options) -> int:
     """`doctor`."""
+    if options.kernels:
+        return list_kernels(options)
     from bnbench.measure import environment
     from bnbench.progress import environment_table
 
@@ -339,6 +346,29 @@ def run_doctor(options) -> int:
         print(json.dumps(found, indent=1))
     else:
         environment_table(found)
+    return OK
+
+
+def list_kernels(options) -> int:
+    """`doctor --kernels`: what each CUDA kernel compiles to."""
+    import dataclasses
+
+    from bnbench.progress import kernel_table, tracked
+
+    try:
+        from bnbench.cuda import offline
+
+        kernels = list(offline.kernels_for())
+        rows = [offline.compile_kernel(*kernel) for kernel in tracked(kernels, "compiling")]
+    except ImportError as error:
+        raise UsageError(
+            f"kernels cannot be compiled: {error}; pip install 'bnbench[cuda]' adds what is missing"
+        ) from error
+    rows = [{name: value for name, value in dataclasses.asdict(row).items() if name != "ptx"} for row in rows]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        kernel_table(rows)
     return OK
 
 

@@ -4,7 +4,7 @@ import sys
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, track
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -140,7 +140,7 @@ def variant_table(rows):
     for row in rows:
         here = "yes" if row["available"] else f"no: {row['reason']}"
         chosen = "".join(f"\n{name}: {words}" for name, words in row["algorithms"].items())
-        table.add_row(row["name"], row["family"], row["device"], here, row["description"] + chosen)
+        table.add_row(row["name"], row["family"], row["device"], escape(here), escape(row["description"] + chosen))
     _print(table)
 
 
@@ -176,7 +176,9 @@ def environment_table(found):
             str(pool[key]) for key in ("internal_api", "version", "architecture", "threading_layer") if pool.get(key)
         ]
         table.add_row("library", f"{' '.join(words)}, {pool['num_threads']} threads ({pool['file']})")
-    table.add_row("GPU", ", ".join(found["gpus"]) or "none found; no variant here uses one yet")
+    table.add_row("GPU", ", ".join(found["gpus"]) or "none found")
+    for name, value in found["cuda"].items():
+        table.add_row(f"CUDA {name}" if name == "kernels" else name, escape(value))
     table.add_row("clock resolution", duration(found["clock_resolution_s"]))
     table.add_row("frequency governor", found["governor"])
     table.add_row("load average", " ".join(f"{load:.2f}" for load in found["load_average"]))
@@ -188,6 +190,20 @@ def environment_table(found):
             _print(f"  - {warning}")
     else:
         _print("Nothing found that would make timings unreliable.")
+
+
+def tracked(items, what):
+    """The items one by one, with a bar on a terminal's standard error."""
+    return track(items, what, console=Console(stderr=True), transient=True)
+
+
+def kernel_table(rows):
+    """Print what the CUDA kernels compile to."""
+    table = _table(None, "kernel", "dtype", "architecture", ">registers", ">shared memory", ">spilled", ">stack")
+    for row in rows:
+        sizes = (row["registers"], row["shared_bytes"], row["spilled_bytes"], row["stack_bytes"])
+        table.add_row(row["kernel"], row["dtype"], row["architecture"], *map(str, sizes))
+    _print(table)
 
 
 def summary_table(frame, folder):

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 
 PACKAGES = ("bnbench", "numpy", "numba", "llvmlite", "scipy", "pandas", "matplotlib", "threadpoolctl")
+CUDA_PACKAGES = ("numba-cuda", "nvidia-nvvm", "nvidia-cuda-nvrtc", "nvidia-nvjitlink", "cuda-core")
+CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
 BUSY_LOAD = 0.3  # load average from which the machine counts as busy
 
 
@@ -61,13 +63,24 @@ def cpu_model() -> str:
 
 def software() -> dict:
     """Versions of Python and of the packages that a timing depends on."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
+    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+
+
+def version(package: str) -> str:
+    """A package's version, or that it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def cuda() -> dict:
+    """Whether kernels can run here, the versions of what compiles them, and of CuPy, which lends its products."""
+    from bnbench.cuda.available import unavailable
+
+    found = {"kernels": unavailable() or "can run here"} | {package: version(package) for package in CUDA_PACKAGES}
+    lent = [f"{package} {version(package)}" for package in CUPY if version(package) != "not installed"]
+    return found | {"cupy": lent[0] if lent else "not installed"}
 
 
 def libraries() -> list[dict]:
@@ -94,6 +107,7 @@ def describe() -> dict:
         "software": software(),
         "libraries": libraries(),
         "gpus": gpus(),
+        "cuda": cuda(),
         "clock_resolution_s": clock.resolution,
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not readable",
         "load_average": list(os.getloadavg()),

@@ -19,7 +19,7 @@ from bnbench.problem import Batch, Gradients, Problem
 FAMILIES = ("loops", "matrix", "fused", "autodiff")
 ENTRY_POINTS = "bnbench.variants"
 BUILT_IN = (
-    *("loops_python", "loops_numba", "matrix_numpy", "matrix_numba", "matrix_kronecker", "fused_numba"),
+    *("loops_python", "loops_numba", "matrix_numpy", "matrix_numba", "matrix_kronecker", "fused_numba", "on_cuda"),
     *("peer_autograd", "peer_torch", "peer_jax", "peer_tensorflow", "peer_r"),
 )
 

@@ -1,5 +1,9 @@
 """`jax-jit`: JAX, compiled by XLA for the processor."""
 
+import importlib.util
+import time
+
+from bnbench.cuda.available import no_device
 from bnbench.variants.peers import Peer, confine
 
 
@@ -14,7 +18,7 @@ class JaxJit(Peer):
     def __init__(self):
         import jax
 
-        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_platforms", self.device)
         jax.config.update("jax_enable_x64", True)
         self.jax = jax
 
@@ -56,3 +60,35 @@ class JaxJit(Peer):
     def result(self):
         """The last step's gradients."""
         return self.gradients(self.loss, self.found)
+
+
+class JaxCuda(JaxJit):
+    """JAX, compiled by XLA for the GPU, TF32 off: float32 products at highest precision."""
+
+    name = "jax-cuda"
+    family = "autodiff"
+    device = "cuda"
+
+    @classmethod
+    def unavailable(cls):
+        """JAX's absence, no device, or no CUDA plug-in of JAX."""
+        reason = super().unavailable() or no_device()
+        if not reason and not any(importlib.util.find_spec(f"jax_cuda{major}_plugin") for major in (12, 13)):
+            reason = "JAX has no CUDA plug-in here; pip install 'jax[cuda13]' adds it"
+        return reason
+
+    def __init__(self):
+        super().__init__()
+        self.jax.config.update("jax_default_matmul_precision", "highest")
+
+    def use_threads(self, threads):
+        """The device does the work."""
+        return {}
+
+    def time(self, count):
+        """Seconds of so many steps, one after the other without waiting between."""
+        begun = time.perf_counter()
+        for _ in range(count):
+            found = self.value_and_grad(*self.arguments)
+        self.jax.block_until_ready(found)
+        return time.perf_counter() - begun

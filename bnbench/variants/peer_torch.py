@@ -2,6 +2,7 @@
 
 import itertools
 
+from bnbench.cuda.available import no_device
 from bnbench.variants.peers import Peer
 
 COUNT = itertools.count()
@@ -33,8 +34,9 @@ class TorchEager(Peer):
         super().prepare(batch, problem, regime)
         torch = self.torch
         F = torch.nn.functional
-        X, y = torch.from_numpy(batch.X), torch.from_numpy(batch.y)
-        self.tensors = [torch.tensor(array, requires_grad=True) for array in self.parameters().values()]
+        place = self.device  # PyTorch's word for it is the same
+        X, y = (torch.from_numpy(array).to(place) for array in (batch.X, batch.y))
+        self.tensors = [torch.tensor(array, requires_grad=True, device=place) for array in self.parameters().values()]
         activate = {
             "relu": torch.relu,
             "sigmoid": torch.sigmoid,
@@ -69,7 +71,7 @@ class TorchEager(Peer):
 
     def result(self):
         """The last step's gradients."""
-        return self.gradients(self.loss.item(), [tensor.numpy() for tensor in self.found])
+        return self.gradients(self.loss.item(), [tensor.cpu().numpy() for tensor in self.found])
 
 
 class TorchCompile(TorchEager):
@@ -78,4 +80,51 @@ class TorchCompile(TorchEager):
     name = "torch-compile"
     family = "autodiff"
     compile_allowance_s = 120.0
+    compiled = True
+
+
+class TorchCuda(TorchEager):
+    """PyTorch's loss operation by operation on the GPU, TF32 off; `torch-cuda-compile` has it compiled."""
+
+    name = "torch-cuda"
+    family = "autodiff"
+    device = "cuda"
+
+    @classmethod
+    def unavailable(cls):
+        """PyTorch's absence, no device, or a build of PyTorch without CUDA."""
+        reason = super().unavailable() or no_device()
+        if reason:
+            return reason
+        import torch
+
+        return "" if torch.cuda.is_available() else "this build of PyTorch has no CUDA"
+
+    def prepare(self, batch, problem, regime="fresh"):
+        """The arrays as tensors on the device, and the loss."""
+        self.torch.backends.cuda.matmul.allow_tf32 = False
+        super().prepare(batch, problem, regime)
+
+    def step(self):
+        """Forward, then backward over the tape, and wait for the device."""
+        super().step()
+        self.torch.cuda.synchronize()
+
+    def time(self, count):
+        """Seconds of so many steps by the device's events, one after the other without waiting between."""
+        start, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(count):
+            super().step()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3
+
+
+class TorchCudaCompile(TorchCuda):
+    """The same loss through torch.compile on the GPU: Inductor's Triton kernels around cuBLAS."""
+
+    name = "torch-cuda-compile"
+    family = "autodiff"
+    compile_allowance_s = 180.0
     compiled = True

@@ -1,0 +1,268 @@
+"""The steps of the three variants on a GPU: arrays that lie there, and lists of launches."""
+
+import functools
+import time
+
+import numpy as np
+
+from bnbench.activations import CODES
+from bnbench.cuda import kernels, one_pass, products
+from bnbench.cuda.available import simulated
+from bnbench.cuda.runtime import compiled, cuda, cupy
+from bnbench.problem import Gradients
+
+SPARE_BYTES = 2**28  # of device memory, for the context and what compiles
+SHARES = 16  # into which the parts of G are added up first
+
+
+def blocks(length, size):
+    """How many blocks of a size cover a length."""
+    return -(-length // size)
+
+
+class Steps:
+    """One problem's step on the device: what its kinds share. A kind sets up the launches.
+
+    Raises:
+        MemoryError: the device has not the memory.
+    """
+
+    def __init__(self, batch, problem, regime):
+        self.batch, self.problem, self.regime = batch, problem, regime
+        self.dtype, self.real = batch.X.dtype, batch.X.dtype.type
+        self.shape = kernels.SIMULATED if simulated() else kernels.HARDWARE
+        self.tile = products.SIMULATED if simulated() else products.HARDWARE
+        self.check_memory()
+        self.X, self.y = cuda.to_device(batch.X), cuda.to_device(batch.y)
+        p1, p2 = problem.p1, problem.p2
+        self.G1, self.theta = self.empty(p1, p2), self.empty(3, p2)
+        self.dG1, self.dtheta, self.loss = self.empty(p1, p2), self.empty(3, p2), self.empty(1)
+        self.host_theta = np.zeros((3, p2), self.dtype)
+        self.load(*batch[2:])
+        self.launches = []
+        self.set_up()
+
+    def empty(self, *shape):
+        """An array on the device, in the problem's dtype."""
+        return cuda.device_array(shape, self.dtype)
+
+    def device_bytes(self) -> int:
+        """What the problem takes on the device: X and y, Z and dZ, and parts of sums."""
+        problem = self.problem
+        large = problem.N * (problem.p1 + 2 * problem.p2 + 3) + (products.SPLITS + 2) * problem.p1 * problem.p2
+        return self.dtype.itemsize * (large + 3 * self.shape.grid * problem.p2)
+
+    def check_memory(self):
+        """Refuse a problem that the device's free memory does not hold."""
+        if simulated():
+            return
+        free, total = cuda.current_context().get_memory_info()
+        needs = self.device_bytes() + SPARE_BYTES
+        if needs > free:
+            raise MemoryError(f"needs {needs} bytes on the device, of whose {total} bytes {free} are free")
+
+    def load(self, G1, gamma, beta, G2):
+        """Copy the parameters to the device."""
+        self.G1.copy_to_device(np.ascontiguousarray(G1))
+        for row, value in zip(self.host_theta, (gamma, beta, G2), strict=True):
+            if value is not None:
+                row[...] = value
+        self.theta.copy_to_device(self.host_theta)
+
+    def launch(self, kernel, grid, block, *arguments):
+        """Add a launch to those of a step."""
+        self.launches.append(functools.partial(kernel[grid, block], *arguments))
+
+    def step(self):
+        """Make the launches, and wait for the device."""
+        for launch in self.launches:
+            launch()
+        cuda.synchronize()
+
+    def time(self, count):
+        """Seconds of so many steps by the device's own events, one step after the other without waiting between."""
+        if simulated():  # which has no events
+            begun = time.perf_counter()
+            for _ in range(count):
+                self.step()
+            return time.perf_counter() - begun
+        start, end = cuda.event(), cuda.event()
+        start.record()
+        for _ in range(count):
+            for launch in self.launches:
+                launch()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3
+
+    def result(self):
+        """Copies of the last step's gradients."""
+        dG1, (dgamma, dbeta, dG2) = self.dG1.copy_to_host(), self.dtheta.copy_to_host()
+        if self.problem.normalization == "none":
+            dgamma = dbeta = None
+        return Gradients(float(self.loss.copy_to_host()[0]), dG1, dgamma, dbeta, dG2)
+
+    def launch_product(self, A, B, C, transposed=False):
+        """Add C = A B, or Aᵀ B, by Numba's tiles; a long sum in parts that are added up in their order."""
+        rows, columns = C.shape
+        length = A.shape[0] if transposed else A.shape[1]
+        parts = products.splits(length) if transposed else 1
+        found = C.reshape(1, rows, columns) if parts == 1 else self.empty(parts, rows, columns)
+        size, side = self.tile.size, self.tile.side
+        grid = blocks(rows, size), blocks(columns, size), parts
+        self.launch(compiled(products.product, transposed, self.real, self.tile), grid, (side, side), A, B, found)
+        if parts > 1:
+            self.launch_sum(found, C.reshape(1, rows, columns))
+
+    def launch_sum(self, parts, totals):
+        """Add totals[s] = the sum of the s-th share of the parts."""
+        shares, rows, columns = totals.shape
+        lanes, height = self.shape.lanes, self.shape.rows
+        grid = blocks(columns, lanes), blocks(rows, height), shares
+        self.launch(compiled(products.sum_parts, self.real), grid, (lanes, height), parts, totals)
+
+    def details(self):
+        """What did the products, and whether the simulator stood in for a device."""
+        return {"products": self.products} | ({"device": "simulator"} if simulated() else {})
+
+
+class LoopsSteps(Steps):
+    """Node by node on the GPU: a block of threads for each hidden node, plain Numba kernels, no library."""
+
+    products = "a loop for each hidden node"
+
+    def set_up(self):
+        """One kernel forward, one over the rows, one backward."""
+        problem, real = self.problem, self.real
+        N, p2 = problem.N, problem.p2
+        normalize, code = problem.normalization == "batch", CODES[problem.activation]
+        threads = self.shape.lanes * self.shape.rows
+        Z, A, e, nodes = self.empty(p2, N), self.empty(p2, N), self.empty(N), self.empty(2, p2)
+        losses = self.empty(self.shape.grid)
+        constants = problem.ddof, real(problem.eps)
+        forward = compiled(kernels.node_forward, code, normalize, real, threads)
+        self.launch(forward, p2, threads, self.X, self.G1, self.theta, *constants, Z, A, nodes)
+        rows = compiled(kernels.node_rows, real, threads)
+        self.launch(rows, self.shape.grid, threads, A, self.theta, self.y, e, losses)
+        backward = compiled(kernels.node_backward, code, normalize, real, threads)
+        self.launch(
+            backward, p2, threads,
+            self.X, self.theta, problem.ddof, Z, A, nodes, e, losses, self.dG1, self.dtheta, self.loss,
+        )  # fmt: skip
+
+
+class MatrixSteps(Steps):
+    """The matrix form on the GPU: both products by cuBLAS through CuPy, all between them in fused Numba kernels.
+
+    Where CuPy is absent the products are tiles in Numba too.
+    """
+
+    def set_up(self):
+        """Z, its statistics, ε̂, the sums over columns, dZ in Z's place, XᵀdZ."""
+        problem = self.problem
+        self.products = "Numba tiles" if cupy() is None else "cuBLAS"
+        Z = self.empty(problem.N, problem.p2)
+        self.multiply(self.X, self.G1, Z)
+        self.between(Z)
+        self.multiply(self.X, Z, self.dG1, transposed=True)
+
+    def multiply(self, A, B, C, transposed=False):
+        """Add a product by cuBLAS, or by Numba's tiles."""
+        library = cupy()
+        if library is None:
+            self.launch_product(A, B, C, transposed)
+            return
+        A, B, C = (library.asarray(array) for array in (A, B, C))
+        self.launches.append(functools.partial(library.matmul, A.T if transposed else A, B, out=C))
+
+    def between(self, Z):
+        """Add what lies between the products: from Z to dZ in its place."""
+        problem, real, shape = self.problem, self.real, self.shape
+        N, p2, code = problem.N, problem.p2, CODES[problem.activation]
+        normalize = problem.normalization == "batch"
+        vectors, parts = self.empty(kernels.VECTORS, p2), self.empty(shape.grid, 3, p2)
+        e, losses = self.empty(N), self.empty(shape.grid)
+        across, block = blocks(p2, shape.lanes), (shape.lanes, shape.rows)
+        if normalize:
+            used = min(shape.grid, blocks(N, shape.tile))
+            self.launch(compiled(kernels.column_statistics, real, shape), (used, across), block, Z, parts)
+            finish = compiled(kernels.finish_statistics, real, shape)
+            self.launch(finish, across, block, parts, used, N, problem.ddof, real(problem.eps), self.theta, vectors)
+        else:
+            self.launch(compiled(kernels.plain_vectors, real, shape), across, shape.lanes, self.theta, vectors)
+        used = min(shape.grid, blocks(N, shape.rows))
+        self.launch(compiled(kernels.residuals, code, real, shape), used, block, Z, self.y, vectors, e, losses)
+        self.launch(compiled(kernels.column_sums, code, real, shape), (used, across), block, Z, e, vectors, parts)
+        finish = compiled(kernels.finish_sums, normalize, real, shape)
+        self.launch(
+            finish, across, block, parts, losses, used, N, problem.ddof, vectors, self.dtheta, self.loss
+        )  # fmt: skip
+        gradient = compiled(kernels.pre_activation_gradient, code, real, shape)
+        self.launch(gradient, (used, across), block, Z, e, vectors, Z)
+
+
+class FusedSteps(MatrixSteps):
+    """The fastest on the GPU: with a fixed design and up to 64 inputs and nodes one sweep over X, Z never stored.
+
+    Elsewhere, and where a variance cancels, the stored form of `matrix-cuda`.
+    """
+
+    def set_up(self):
+        """The one-pass launches where they fit, and the stored ones beside them."""
+        super().set_up()
+        self.stored, self.one_pass = self.launches, None
+        problem = self.problem
+        few = (16, 6, (4, 8)) if simulated() else ()
+        self.sizes = one_pass.sizes(problem.p1, problem.p2, self.dtype.itemsize, *few)
+        if problem.normalization == "batch" and self.regime == "fixed" and self.sizes:
+            self.launches = []
+            self.set_up_one_pass()
+            self.one_pass = self.launches
+
+    def set_up_one_pass(self):
+        """x̄ and a triangle U with UᵀU = C once; weights, one sweep, sums, gradients in every step."""
+        problem, real, sizes = self.problem, self.real, self.sizes
+        N, p1, p2 = problem.N, problem.p1, problem.p2
+        X = self.batch.X.astype(np.float64)
+        mean = X.mean(axis=0)
+        X -= mean
+        U = np.zeros((p1, p1))
+        triangle = np.linalg.qr(X, mode="r")
+        U[: len(triangle)] = triangle
+        shift = mean.astype(self.dtype)
+        design = U, (U * U).sum(axis=0), mean - shift, shift
+        U, diagonal, rest, shift = (cuda.to_device(np.ascontiguousarray(array, self.dtype)) for array in design)
+        W, V, nodes = self.empty(p1, p2), self.empty(p1, p2), self.empty(one_pass.NODES, p2)
+        self.fell = cuda.mapped_array(1, np.int32)
+        self.fell[0] = 0
+        used = min(sizes.grid, blocks(N, sizes.rows))
+        parts, G_parts, losses = self.empty(used, 2, p2), self.empty(used * sizes.splits, p1, p2), self.empty(used)
+        constants = N, problem.ddof
+        threads = self.shape.lanes * 2
+        self.launch(
+            compiled(one_pass.weights, real, threads), p2, threads,
+            U, diagonal, rest, self.G1, self.theta, *constants, real(problem.eps), W, V, nodes, self.fell,
+        )  # fmt: skip
+        sweep = compiled(one_pass.sweep, CODES[problem.activation], real, sizes)
+        self.launch(sweep, used, sizes.threads, self.X, self.y, shift, W, nodes, parts, G_parts, losses)
+        if G_parts.shape[0] > SHARES:
+            totals = self.empty(SHARES, p1, p2)
+            self.launch_sum(G_parts, totals)
+            G_parts = totals
+        self.launch(
+            compiled(one_pass.finish, real, threads), p2, threads,
+            parts, G_parts, losses, rest, self.G1, V, nodes, *constants, self.theta, self.dG1, self.dtheta, self.loss,
+        )  # fmt: skip
+
+    def step(self):
+        """One sweep; again by the stored form where a variance cancelled."""
+        if self.one_pass is not None:
+            self.launches, self.fell[0] = self.one_pass, 0
+        super().step()
+        if self.one_pass is not None and self.fell[0]:
+            self.launches = self.stored
+            super().step()
+
+    def details(self):
+        """The algorithm of the last step too."""
+        return super().details() | {"algorithm": "stored" if self.launches is self.stored else "one-pass"}

@@ -1,0 +1,56 @@
+"""On a device: valid at small and large sizes, the same bits twice, timed by events. `pytest tests/gpu`."""
+
+import pytest
+
+import bnbench
+from bnbench.cuda.available import simulated, unavailable
+from bnbench.problem import ACTIVATIONS, REGIMES
+from bnbench.reference import reference
+from bnbench.validation import judge, plain
+from bnbench.variants import variants
+
+pytestmark = pytest.mark.skipif(bool(unavailable()) or simulated(), reason=unavailable() or "the simulator is on")
+
+NAMES = ("loops-cuda", "matrix-cuda", "fused-cuda")
+SMALL = [(N, p1, p2) for N in (1, 2, 3, 4, 5, 31, 33, 257) for p1 in (1, 3, 17, 33) for p2 in (1, 3, 17, 33)]
+LARGE = [(1000, 64, 64), (100_000, 32, 64), (100_000, 256, 256), (1_000_000, 32, 64)]
+
+
+def check(name, problem, regime):
+    """Two steps: valid, and the same bits."""
+    batch = problem.sample()
+    variant = variants()[name]()
+    variant.prepare(batch, problem, regime)
+    variant.step()
+    before = plain(variant.result())
+    variant.step()
+    after = plain(variant.result())
+    verdict = judge(after, reference(batch, problem), problem)
+    assert verdict.valid, f"{problem} {regime}: {verdict.reason}"
+    pairs = zip(before.values(), after.values(), strict=True)
+    assert all(a is b is None or (a == b).all() for a, b in pairs), f"{problem}: two steps differ"
+    return variant
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_small(name, dtype, activation):
+    # catches: a race, an index beyond a block, fused or reordered arithmetic that the simulator does not have
+    for N, p1, p2 in SMALL:
+        for normalization in ("batch", "none"):
+            ddof = min(1, N - 1)
+            problem = bnbench.Problem(N, p1, p2, activation, normalization, ddof, 1e-3, dtype)
+            for regime in REGIMES:
+                check(name, problem, regime)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("size", LARGE)
+def test_large_and_timed_by_events(name, dtype, size):
+    # catches: a grid too large for the device, sums that lose digits, events on another stream than the kernels
+    for regime in REGIMES:
+        variant = check(name, bnbench.Problem(*size, dtype=dtype), regime)
+        once, often = (min(variant.time(count) for _ in range(5)) for count in (1, 20))
+        assert often > once > 0

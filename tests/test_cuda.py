@@ -1,0 +1,126 @@
+"""The GPU variants without a GPU: valid under the simulator, compiled offline without spills, a clear reason here."""
+
+import importlib.util
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bnbench.cuda import available
+from bnbench.problem import ACTIVATIONS
+from bnbench.variants import variants
+
+NAMES = ("loops-cuda", "matrix-cuda", "fused-cuda")
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
+
+SIMULATED = """
+import json, sys
+import bnbench
+from bnbench.reference import reference
+from bnbench.validation import judge, plain
+from bnbench.variants import variants
+
+for arguments, regime in json.loads(sys.argv[2]):
+    problem = bnbench.Problem(*arguments)
+    batch = problem.sample()
+    variant = variants()[sys.argv[1]]()
+    variant.prepare(batch, problem, regime)
+    variant.step()
+    before = plain(variant.result())
+    variant.step()
+    after = plain(variant.result())
+    same = all(a is b is None or (a == b).all() for a, b in zip(before.values(), after.values()))
+    verdict = judge(after, reference(batch, problem), problem)
+    print(json.dumps([verdict.valid, same, verdict.reason, variant.details()]), flush=True)
+"""
+
+
+SIZES = [(1, 1, 1), (2, 3, 17), (31, 17, 3), (33, 1, 33), (257, 3, 1), (33, 33, 17)]
+CASES = [(*size, "relu", "batch", 0, 1e-5, "float64") for size in SIZES]
+CASES += [(5, 3, 3, activation, "batch", 1, 1e-3, "float32") for activation in ACTIVATIONS]
+CASES += [(4, 3, 1, activation, "none", 0, 0.5, "float64") for activation in ACTIVATIONS]
+CASES += [(3, 1, 3, "sigmoid", "none", 0, 0.5, "float32"), (70, 7, 5, "tanh", "batch", 1, 1e-5, "float32")]
+FRESH = CASES[1:3] + CASES[6:8]
+
+
+def cases_of(name):
+    """(arguments of the problem, regime); a fixed design is the one-pass form's alone."""
+    if name == "fused-cuda":
+        return [(case, "fixed") for case in CASES] + [(case, "fresh") for case in FRESH]
+    return [(case, "fresh") for case in CASES]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def simulations(request):
+    """Each variant's cases in a process of its own under the simulator, running while the other tests do."""
+    environment = os.environ | {available.SIMULATOR: "1"}
+    if not any("simulator" in item.name for item in request.session.items):
+        yield {}
+        return
+    running = {
+        name: subprocess.Popen(
+            [sys.executable, "-c", SIMULATED, name, json.dumps(cases_of(name))],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        )
+        for name in NAMES
+    }  # fmt: skip
+    yield running
+    for process in running.values():
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kernels_compile_offline_without_spills(dtype, capsys):
+    # catches: a kernel that does not compile, registers spilled to memory, float64 that crept into float32
+    from bnbench.cuda.offline import SHARED_LIMIT, compile_kernel, kernels_for
+
+    lines = []
+    newest = kernels_for((dtype,), ("tanh", "gaussian"), ((9, 0),))
+    for kernel in itertools.chain(newest, kernels_for((dtype,), ("gaussian",), ((8, 0),))):
+        found = compile_kernel(*kernel)
+        lines.append(f"{found.kernel:34}{found.architecture}{found.registers:5}{found.shared_bytes:7}")
+        assert found.registers > 0, f"{lines[-1]}: the assembler said nothing that is understood"
+        assert found.spilled_bytes == found.stack_bytes == 0, f"{lines[-1]}: spills"
+        assert found.shared_bytes <= SHARED_LIMIT
+        assert dtype == "float64" or ".f64" not in found.ptx, f"{lines[-1]}: has float64 operations"
+    with capsys.disabled():
+        print(f"\n{dtype}: kernel, architecture, registers, bytes of shared memory", *lines, sep="\n")
+
+
+@pytest.mark.skipif(available.unavailable() == "", reason="there is a device")
+def test_without_a_driver_there_is_a_reason_and_nothing_else():
+    # catches: an import of CUDA where nobody asked for it, a traceback in place of a sentence
+    for name in NAMES:
+        assert "driver" in variants()[name].unavailable()
+    program = """
+import sys
+import bnbench
+from bnbench.variants import variants
+
+reasons = [variant.unavailable() for variant in variants().values()]
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert not {"cupy", "bnbench.cuda.runtime", "bnbench.cuda.kernels", "numba.cuda.cudadrv.driver"} & set(loaded)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_valid_under_the_simulator(name, simulations):
+    # catches: an index beyond a block, a barrier that is missing or not met by all, padding in a sum, lost ddof or eps
+    output, errors = simulations[name].communicate()
+    assert simulations[name].returncode == 0, errors
+    algorithms = set()
+    for case, line in zip(cases_of(name), output.splitlines(), strict=True):
+        valid, same, reason, details = json.loads(line)
+        assert valid, f"{case}: {reason}"
+        assert same, f"{case}: two steps differ"
+        assert details["device"] == "simulator"
+        algorithms.add(details.get("algorithm"))
+    assert algorithms == ({"one-pass", "stored"} if name == "fused-cuda" else {None})
