@@ -11,6 +11,7 @@ PLUGINS = Path(__file__).parent / "plugins"
 BUILT_IN = ("loops-python", "loops-numba", "loops-numba-parallel", "matrix-numpy", "matrix-numba", "matrix-kronecker")
 BUILT_IN += ("fused-numba",)
 PEERS = ("autograd", "torch-eager", "torch-compile", "jax-jit", "tensorflow-xla", "r-matrix", "r-loop", "rcpp-loop")
+ON_CUDA = {"loops-cuda", "matrix-cuda", "fused-cuda", "torch-cuda", "torch-cuda-compile", "jax-cuda"}
 
 
 def bnbench(*arguments, timeout=300, cwd=None):

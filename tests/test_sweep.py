@@ -13,7 +13,7 @@ import numpy as np
 import pandas
 import psutil
 import pytest
-from conftest import BUILT_IN, PEERS, PLUGINS, bnbench
+from conftest import BUILT_IN, ON_CUDA, PEERS, PLUGINS, bnbench
 
 from bnbench import store
 
@@ -213,7 +213,10 @@ def test_killed_and_resumed_is_as_undisturbed(tmp_path):
 def test_an_interrupt_ends_within_two_seconds(tmp_path, name):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "bnbench", "sweep", "--out", str(out), "--variants", "loops-python,loops-numba"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (
         (out / store.JOURNAL).exists() and (out / store.JOURNAL).read_bytes().count(b"\n") >= 5
@@ -416,8 +419,10 @@ def test_config_and_flags_agree(tmp_path):
 
 def test_list_and_doctor_answer_in_json(tmp_path):
     rows = json.loads(bnbench("list", "--json").stdout)
-    assert [row["name"] for row in rows] == [*BUILT_IN, *PEERS]
-    assert all((row["available"] or (row["name"] in PEERS and row["reason"])) and row["description"] for row in rows)
+    assert [row["name"] for row in rows if row["device"] == "cpu"] == [*BUILT_IN, *PEERS]
+    assert {row["name"] for row in rows if row["device"] == "cuda"} == ON_CUDA
+    assert all(row["available"] or (row["name"] not in BUILT_IN and row["reason"]) for row in rows)
+    assert all(row["description"] for row in rows)
     found = json.loads(bnbench("doctor", "--json").stdout)
     assert found["machine"]["processors"] >= 1
     assert isinstance(found["warnings"], list)

@@ -396,16 +396,17 @@ class Sweep:
     def finish(self, run, status, reason):
         """Write the record of a run."""
         found = dict(run.found)
+        cls = variants()[run.variant]
+        device = self.device.get(run.variant, cls.device)
         if status == "ok" and self.timing:
             median = median_interval(run.samples)[0]
             found["samples_s"] = run.samples
             found["compile_s"] = max(0.0, found["first_step_s"] - median)
             roof = self.roofs.get((run.cell.problem.dtype, run.cell.threads))
-            if roof:
+            if roof and device == "cpu":  # the rates are the processor's
                 found |= {"limit_s": limit_s(run.cell.problem, roof)} | asdict(roof)
-        cls = variants()[run.variant]
         record = (
-            {"variant": run.variant, "family": cls.family, "device": self.device.get(run.variant, cls.device)}
+            {"variant": run.variant, "family": cls.family, "device": device}
             | run.cell.columns
             | {"data": self.data, "status": status, "reason": reason}
             | found
