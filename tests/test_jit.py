@@ -52,8 +52,7 @@ def expected(code):
 
 
 def test_closures_over_compiled_functions_are_cached_and_never_confused(tmp_path):
-    # catches: Numba's own key, which no second process finds; a key that forgets what is held or an option; names in
-    # the machine code that two processes gave to two functions
+    # catches: Numba's own key, which no second process finds; a key that forgets what is held or an option
     program = tmp_path / "program.py"
     program.write_text(MODULE)
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
