@@ -55,13 +55,18 @@ class At(enum.IntEnum):
 SHAPE = len(At), 4  # of the table
 
 
-def table(arrays: dict[str, np.ndarray], functions: dict[str, CFunc]) -> np.ndarray:
-    """(address, three axes) of arrays and functions by name, which must stay alive; what is absent is all 0. int64."""
-    rows = np.zeros(SHAPE, np.int64)
+def place(rows, row, array):
+    """Write an array's address and shape, with ones in front up to three axes, into a row of a table."""
+    rows[row] = array.ctypes.data, *(1,) * (3 - array.ndim), *array.shape
+
+
+def table(rows: np.ndarray, arrays: dict[str, np.ndarray], functions: dict[str, CFunc]) -> np.ndarray:
+    """A table that `allocate` began, with further arrays and functions by name in it; all must stay alive."""
+    rows = rows.copy()
     for name, array in arrays.items():
-        rows[At[name]] = array.ctypes.data, *(1,) * (3 - array.ndim), *array.shape
-    if arrays["sums"].shape[0] > 1:
-        functions = {**functions, "threads": threads()}
+        place(rows, At[name], array)
+    if rows[At.sums, 1] > 1:
+        rows[At.threads, 0] = threads().address
     for name, function in functions.items():
         rows[At[name], 0] = function.address
     return rows
@@ -153,13 +158,24 @@ def call_all(table, row, group_rows):
             call(table, row, i, group_rows)
 
 
-def allocate(problem, plan, regime) -> dict[str, np.ndarray]:
-    """The scratch arrays of a layout by name, touched and all 0."""
-    places, size = scratch_places(problem, plan, regime)
+def allocate(problem, plan, regime) -> tuple[np.ndarray, np.ndarray]:
+    """The scratch of a layout, touched and all 0: its bytes, which must stay alive, and the table of its arrays."""
+    begun, present, size = template(problem, plan, regime)
     room = np.empty(size + LINE_BYTES, np.uint8)
     room.fill(0)
-    start = -room.ctypes.data % LINE_BYTES
-    return {name: np.ndarray(shape, dtype, room, start + offset) for name, shape, dtype, offset in places}
+    rows = begun.copy()
+    rows[present, 0] += room.ctypes.data + LINE_BYTES - 1 & -LINE_BYTES
+    return room, rows
+
+
+@functools.lru_cache(maxsize=256)
+def template(problem, plan, regime):
+    """A table with offsets in place of addresses, the rows that are in it, and the bytes of all."""
+    places, size = scratch_places(problem, plan, regime)
+    rows = np.zeros(SHAPE, np.int64)
+    for name, shape, _, offset in places:
+        rows[At[name]] = offset, *(1,) * (3 - len(shape)), *shape
+    return rows, np.array([At[name] for name, *_ in places]), size
 
 
 @functools.lru_cache(maxsize=256)

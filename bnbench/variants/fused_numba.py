@@ -7,7 +7,7 @@ import numpy as np
 from bnbench.activations import CODES
 from bnbench.fused.layout import ALGORITHMS, ONE_PASS, STORED, layout
 from bnbench.fused.one_pass import FELL_BACK, gram, one_pass
-from bnbench.fused.scratch import allocate, scratch_places, table
+from bnbench.fused.scratch import At, allocate, scratch_places, table
 from bnbench.fused.stored import stored
 from bnbench.problem import Gradients, Problem
 from bnbench.variants.base import Variant
@@ -52,30 +52,27 @@ class FusedNumba(Variant):
         self.plan, self.algorithm = plan, plan.algorithm
         problem, code = self.problem, CODES[self.problem.activation]
         normalize = problem.normalization == "batch"
-        scratch = allocate(problem, plan, self.regime)
-        if plan.in_place:
-            scratch["G"] = self.dG1.reshape(1, -1)
-        data = {"X": self.X, "y": self.y}
-        self.arrays = {**scratch, **data, "G1": self.G1, "theta": self.theta, "dG1": self.dG1, "dtheta": self.dtheta}
+        self.room, rows = allocate(problem, plan, self.regime)
         real = self.X.dtype.type
         one = plan.algorithm == ONE_PASS or not normalize
         kernel, functions = one_pass(code, normalize, real) if one else stored(code, real)
-        arguments = plan.group_rows, problem.ddof, problem.eps
-        self.kernel = functools.partial(kernel, table(self.arrays, functions), *arguments)
+        arrays = {"X": self.X, "y": self.y, "G1": self.G1, "theta": self.theta, "dG1": self.dG1, "dtheta": self.dtheta}
+        if plan.in_place:
+            arrays["G"] = self.dG1.reshape(1, -1)
+        self.table = table(rows, arrays, functions)
+        self.kernel = functools.partial(kernel, self.table, plan.group_rows, problem.ddof, problem.eps)
         self.gram = None
         if plan.algorithm == ONE_PASS and normalize:
+            compute, functions = gram(real)
             if self.regime == "fresh":
-                self.gram = self.gram_of_X(plan, scratch)
-            else:
+                self.gram = functools.partial(compute, table(rows, {"X": self.X}, functions), plan.group_rows)
+            else:  # once, in working arrays of its own
                 square = Problem(problem.N, problem.p1, problem.p1, dtype=problem.dtype)
                 plan = layout(square, "fresh", ONE_PASS)
-                working = allocate(square, plan, "fresh")
-                self.gram_of_X(plan, working | {name: scratch[name] for name in ("C", "diagonal", "rest", "shift")})()
-
-    def gram_of_X(self, plan, arrays):
-        """The call that computes C and x̄, in working arrays of that layout."""
-        kernel, functions = gram(self.X.dtype.type)
-        return functools.partial(kernel, table({**arrays, "X": self.X}, functions), plan.group_rows)
+                _room, working = allocate(square, plan, "fresh")
+                for kept in (At.C, At.diagonal, At.rest, At.shift):
+                    working[kept] = rows[kept]
+                compute(table(working, {"X": self.X}, functions), plan.group_rows)
 
     def load(self, G1, gamma, beta, G2):
         """Copy the parameters to where the kernels read them."""
