@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bnbench.jit import njit
+from bnbench.jit import REASSOCIATE, njit
 from bnbench.problem import DTYPES, REGIMES, Batch, Gradients, Problem
 from bnbench.variants import variants
 
@@ -129,12 +129,13 @@ class Prepared:
         return value
 
 
-@njit()
+@njit(fastmath=REASSOCIATE)
 def all_finite(values):
     """Whether no number is NaN or infinite."""
-    total = values.dtype.type(0)
-    for value in values:
-        total += value * 0
+    zero = values.dtype.type(0)
+    total = zero
+    for i in range(values.size):
+        total += values[i] * zero
     return total == 0
 
 
@@ -185,8 +186,9 @@ def _data(X, y, others):
         raise ValueError(f"X has shape {X.shape}; allowed is (N, p1)")
     if y.shape != X.shape[:1]:
         raise ValueError(f"y has shape {y.shape}; with X of shape {X.shape} allowed is {X.shape[:1]}")
-    _check_finite("X", X)
-    _check_finite("y", y)
+    for name, array in (("X", X), ("y", y)):
+        if not all_finite(array.reshape(-1)):
+            _check_finite(name, array)
     X, y = X.view(), y.view()  # read-only, always: to Numba that is a type of its own, compiled for anew
     X.flags.writeable = y.flags.writeable = False
     return X, y, dtype

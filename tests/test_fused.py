@@ -28,7 +28,8 @@ def verdict(variant, batch, problem, regime):
 
 
 SETTINGS = [(activation, "batch", "float64") for activation in ACTIVATIONS]
-SETTINGS += [("relu", "batch", "float32"), ("gaussian", "none", "float32")]
+SETTINGS += [("relu", "batch", "float32"), ("gaussian", "batch", "float32")]
+SETTINGS += [("relu", "none", "float64"), ("gaussian", "none", "float32")]
 
 
 @pytest.mark.parametrize(("activation", "normalization", "dtype"), SETTINGS)
@@ -42,7 +43,7 @@ def test_every_algorithm_at_sizes_that_fill_no_tile(activation, normalization, d
                 assert found.valid, f"{problem} {regime} {algorithm}: {found.reason}"
 
 
-@pytest.mark.parametrize(("N", "p1", "p2"), [(5000, 40, 30), (2100, 64, 256)])
+@pytest.mark.parametrize(("N", "p1", "p2"), [(5000, 40, 30), (2100, 64, 256), (100, 256, 256)])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_many_groups_and_panels(N, p1, p2, dtype):
     # catches: groups whose rows overlap or are left out, float32 sums that are flushed twice or lost

@@ -33,6 +33,7 @@ from bnbench.fused.scratch import (
     SPREAD,
     SUMS,
     At,
+    addresses,
     call_all,
     cube,
     group_function,
@@ -85,7 +86,7 @@ def sweep(code, real):
 def one_pass(code, normalize, real):
     """The step of the one-pass algorithm for one activation, with batch normalisation or without, and dtype.
 
-    And the group functions that it calls, by name.
+    And `addresses` of the group functions that it calls.
     """
     lanes = VECTOR_BYTES // real().itemsize
 
@@ -169,7 +170,7 @@ def one_pass(code, normalize, real):
                     dG1[k, j] = -2.0 / N * G2[j] * total[k, j]
         return sums[0, OTHERS, 0] / N
 
-    return step, {"sweep": sweep(code, real), "total_row": total_row(real)}
+    return step, addresses({At.sweep: sweep(code, real), At.total_row: total_row(real)})
 
 
 @functools.cache
@@ -208,7 +209,7 @@ def gram_sweep(real):
 
 @functools.cache
 def gram(real):
-    """What computes the means of X and C = (X - 1x̄ᵀ)ᵀ(X - 1x̄ᵀ) in one dtype, and the functions it calls, by name."""
+    """What computes the means of X and C = (X - 1x̄ᵀ)ᵀ(X - 1x̄ᵀ) in one dtype, and `addresses` of what it calls."""
 
     @njit(fastmath=REASSOCIATE)
     def compute(table, group_rows):
@@ -243,4 +244,4 @@ def gram(real):
             shift[k] = rest[k]
             rest[k] -= shift[k]
 
-    return compute, {"gram_sweep": gram_sweep(real), "total_row": total_row(real)}
+    return compute, addresses({At.gram_sweep: gram_sweep(real), At.total_row: total_row(real)})

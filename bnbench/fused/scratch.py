@@ -2,7 +2,7 @@
 
 A kernel gets one table in place of some twenty arrays, which would take Numba a microsecond to hand over: row `At.T`
 says where T lies and its shape, with ones in front up to three axes. The first axis of what each group has its own is
-the group's. X, y, G1, dG1 are as everywhere, and beside them lie
+the group's. X, y, G1, dG1 are as everywhere (all but X and y lie in the scratch), and beside them lie
 
     P (groups, inputs * rows)    a block of X in tiles (see `gemm`)
     T (groups, rows, ld)         A of a block, then T or dZ; D is like it, a' of the Gaussian
@@ -49,26 +49,31 @@ class At(enum.IntEnum):
     X, y, G1, theta, dG1, dtheta = range(6)
     P, T, D, G, panel, block, sums, e, W, vectors, shift, total, Z, all_e = range(6, 20)
     C, diagonal, rest, wide, wide_panels, V, near, means = range(20, 28)
-    statistics, passes, products, sweep, gram_sweep, total_row, threads = range(28, 35)
+    statistics, passes, products, sweep, gram_sweep, total_row, threads = range(28, 35)  # functions
 
 
 SHAPE = len(At), 4  # of the table
+FUNCTIONS = int(At.statistics)  # the row from which on there are functions
+PARAMETERS = ("G1", "theta", "dG1", "dtheta")
 
 
-def place(rows, row, array):
-    """Write an array's address and shape, with ones in front up to three axes, into a row of a table."""
-    rows[row] = array.ctypes.data, *(1,) * (3 - array.ndim), *array.shape
+def addresses(functions: dict[At, CFunc]) -> np.ndarray:
+    """The addresses of group functions by row, from `FUNCTIONS` on, 0 for those that are not among them."""
+    found = np.zeros(len(At) - FUNCTIONS, np.int64)
+    for row, function in functions.items():
+        found[row - FUNCTIONS] = function.address
+    return found
 
 
-def table(rows: np.ndarray, arrays: dict[str, np.ndarray], functions: dict[str, CFunc]) -> np.ndarray:
-    """A table that `allocate` began, with further arrays and functions by name in it; all must stay alive."""
+def table(rows: np.ndarray, functions: np.ndarray, X: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
+    """A copy of a table that `allocate` began with X, y and the addresses of functions in it; all must stay alive."""
     rows = rows.copy()
-    for name, array in arrays.items():
-        place(rows, At[name], array)
+    rows[FUNCTIONS:, 0] = functions
     if rows[At.sums, 1] > 1:
         rows[At.threads, 0] = threads().address
-    for name, function in functions.items():
-        rows[At[name], 0] = function.address
+    rows[At.X] = X.ctypes.data, 1, *X.shape
+    if y is not None:
+        rows[At.y] = y.ctypes.data, 1, 1, *y.shape
     return rows
 
 
@@ -163,19 +168,31 @@ def allocate(problem, plan, regime) -> tuple[np.ndarray, np.ndarray]:
     begun, present, size = template(problem, plan, regime)
     room = np.empty(size + LINE_BYTES, np.uint8)
     room.fill(0)
+    address = room.ctypes.data
+    start = -address % LINE_BYTES
     rows = begun.copy()
-    rows[present, 0] += room.ctypes.data + LINE_BYTES - 1 & -LINE_BYTES
-    return room, rows
+    rows[:, 0] += present * (address + start)
+    return room[start:], rows
+
+
+def parameters(problem, plan, regime, room) -> list[np.ndarray]:
+    """Γ1, theta, dΓ1 and dtheta in a scratch that `allocate` made."""
+    places, _ = scratch_places(problem, plan, regime)
+    return [np.ndarray(shape, kind, room, offset) for _, shape, kind, offset in places[: len(PARAMETERS)]]
 
 
 @functools.lru_cache(maxsize=256)
 def template(problem, plan, regime):
-    """A table with offsets in place of addresses, the rows that are in it, and the bytes of all."""
+    """A table with offsets in place of addresses, 1 for each row that is in it and else 0, and the bytes of all."""
     places, size = scratch_places(problem, plan, regime)
-    rows = np.zeros(SHAPE, np.int64)
+    rows, present = np.zeros(SHAPE, np.int64), np.zeros(len(At), np.int64)
     for name, shape, _, offset in places:
         rows[At[name]] = offset, *(1,) * (3 - len(shape)), *shape
-    return rows, np.array([At[name] for name, *_ in places]), size
+        present[At[name]] = 1
+    if plan.in_place:
+        rows[At.G] = rows[At.dG1, 0], 1, 1, problem.p1 * problem.p2
+        present[At.G] = 1
+    return rows, present, size
 
 
 @functools.lru_cache(maxsize=256)
@@ -186,7 +203,7 @@ def scratch_places(problem, plan, regime):
     groups, rows, ld, inputs, depth = plan.groups, plan.rows, plan.ld, plan.inputs, plan.depth
     normalize = problem.normalization == "batch"
     one_pass = plan.algorithm == ONE_PASS or not normalize
-    numbers = {
+    numbers = {name: (p1, p2) if name.endswith("G1") else (3, p2) for name in PARAMETERS} | {
         "P": (groups, inputs * rows),
         "T": (groups, rows, ld),
         "panel": (groups, rows * PANEL * lanes),

@@ -39,6 +39,7 @@ from bnbench.fused.scratch import (
     SPREAD,
     WEIGHT,
     At,
+    addresses,
     call_all,
     cube,
     group_function,
@@ -144,7 +145,7 @@ def products(code, real):
 
 @functools.cache
 def stored(code, real):
-    """The step of the stored algorithm for one activation and dtype, and the group functions that it calls, by name."""
+    """The step of the stored algorithm for one activation and dtype, and `addresses` of what it calls."""
     lanes = VECTOR_BYTES // real().itemsize
 
     @njit(fastmath=REASSOCIATE)
@@ -196,9 +197,9 @@ def stored(code, real):
         return sums[0, OTHERS, 0] / N
 
     functions = {
-        "statistics": statistics(real),
-        "passes": passes(code, real),
-        "products": products(code, real),
-        "total_row": total_row(real),
+        At.statistics: statistics(real),
+        At.passes: passes(code, real),
+        At.products: products(code, real),
+        At.total_row: total_row(real),
     }
-    return step, functions
+    return step, addresses(functions)

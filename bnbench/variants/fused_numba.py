@@ -7,7 +7,7 @@ import numpy as np
 from bnbench.activations import CODES
 from bnbench.fused.layout import ALGORITHMS, ONE_PASS, STORED, layout
 from bnbench.fused.one_pass import FELL_BACK, gram, one_pass
-from bnbench.fused.scratch import At, allocate, scratch_places, table
+from bnbench.fused.scratch import At, allocate, parameters, scratch_places, table
 from bnbench.fused.stored import stored
 from bnbench.problem import Gradients, Problem
 from bnbench.variants.base import Variant
@@ -37,14 +37,10 @@ class FusedNumba(Variant):
     def prepare(self, batch, problem, regime="fresh"):
         """Choose the algorithm, allocate its scratch, and with a fixed design compute x̄ and C."""
         super().prepare(batch, problem, regime)
-        X, y, *parameters = batch
+        X, y, *values = batch
         self.X, self.y = np.ascontiguousarray(X), np.ascontiguousarray(y)
-        p1, p2 = problem.p1, problem.p2
-        self.G1, self.theta = np.empty((p1, p2), X.dtype), np.zeros((3, p2), X.dtype)
-        self.rows = tuple(self.theta)
-        self.load(*parameters)
-        self.dG1, self.dtheta = np.zeros((p1, p2), X.dtype), np.zeros((3, p2), X.dtype)
         self.set_up(layout(problem, regime, self.asked))
+        self.load(*values)
         self.stored = None
 
     def set_up(self, plan):
@@ -53,26 +49,25 @@ class FusedNumba(Variant):
         problem, code = self.problem, CODES[self.problem.activation]
         normalize = problem.normalization == "batch"
         self.room, rows = allocate(problem, plan, self.regime)
+        self.G1, self.theta, self.dG1, self.dtheta = parameters(problem, plan, self.regime, self.room)
+        self.rows = tuple(self.theta)
         real = self.X.dtype.type
         one = plan.algorithm == ONE_PASS or not normalize
         kernel, functions = one_pass(code, normalize, real) if one else stored(code, real)
-        arrays = {"X": self.X, "y": self.y, "G1": self.G1, "theta": self.theta, "dG1": self.dG1, "dtheta": self.dtheta}
-        if plan.in_place:
-            arrays["G"] = self.dG1.reshape(1, -1)
-        self.table = table(rows, arrays, functions)
+        self.table = table(rows, functions, self.X, self.y)
         self.kernel = functools.partial(kernel, self.table, plan.group_rows, problem.ddof, problem.eps)
         self.gram = None
         if plan.algorithm == ONE_PASS and normalize:
             compute, functions = gram(real)
             if self.regime == "fresh":
-                self.gram = functools.partial(compute, table(rows, {"X": self.X}, functions), plan.group_rows)
+                self.gram = functools.partial(compute, table(rows, functions, self.X), plan.group_rows)
             else:  # once, in working arrays of its own
                 square = Problem(problem.N, problem.p1, problem.p1, dtype=problem.dtype)
                 plan = layout(square, "fresh", ONE_PASS)
                 _room, working = allocate(square, plan, "fresh")
                 for kept in (At.C, At.diagonal, At.rest, At.shift):
                     working[kept] = rows[kept]
-                compute(table(working, {"X": self.X}, functions), plan.group_rows)
+                compute(table(working, functions, self.X), plan.group_rows)
 
     def load(self, G1, gamma, beta, G2):
         """Copy the parameters to where the kernels read them."""
@@ -99,6 +94,7 @@ class FusedNumba(Variant):
             self.stored = FusedNumba.__new__(FusedNumba)
             self.stored.__dict__.update(self.__dict__)
             self.stored.set_up(layout(self.problem, self.regime, STORED))
+            self.stored.table[At.G1 : At.P] = self.table[At.G1 : At.P]  # the parameters and gradients are shared
         self.stored.step()
         self.loss = self.stored.loss
 
