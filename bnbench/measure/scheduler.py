@@ -24,18 +24,19 @@ from bnbench.measure.child import Child, ChildError
 from bnbench.measure.data import Table, save
 from bnbench.measure.environment import available_bytes
 from bnbench.measure.forecast import MIN_SAMPLES, Forecast
+from bnbench.measure.interference import Interference
 from bnbench.measure.plan import Cell, Plan
 from bnbench.measure.roofline import Roof, limit_s
 from bnbench.measure.statistics import median_interval
-from bnbench.measure.worker import environment
+from bnbench.measure.worker import PROTOCOL, environment
 from bnbench.validation import DERIVATIONS
 from bnbench.variants import variants
 
 OWN_MODULES = ("judge", "roofline")  # children that are no worker
 ROOFLINE_TIMEOUT_S = 60.0
-TIGHT_SAMPLES = 10
+PILOT_SAMPLES = 10
 MAX_SAMPLES = 100
-TIGHT = 0.01  # half an interval over its median, from which a median is good enough
+TIGHT = 0.01  # half an interval over its median that is asked for
 SLOWER = 3  # how much slower than calibrated a step may become before that is a time-out
 BUDGET_FOR_SAMPLES = 0.5  # share of what is left of a time budget that goes into samples
 MEMORY_SHARE = 0.6  # of the memory available at the start, which no child may exceed
@@ -45,28 +46,38 @@ ARRAYS_ALLOWED = 20  # and this many times the cell's X and Z beside it
 ARRAYS_LIKE_Z = 10  # how many times X and Z a step may hold; where that does not fit, a cell is not interleaved
 
 
-@dataclass(eq=False)
-class Run:
-    """One variant at one cell, while it is measured."""
+@dataclass(frozen=True)
+class Lane:
+    """What one worker runs: a variant, of this package or of the one in another folder."""
 
     variant: str
+    source: Path | None = None
+
+
+@dataclass(eq=False)
+class Run:
+    """One lane at one cell, while it is measured; most lanes are called as their variant is."""
+
+    lane: str
     cell: Cell
     spent_s: float = 0.0
     sampling_s: float = 0.0
     samples: list[float] = field(default_factory=list)
+    seen: list[Interference] = field(default_factory=list)  # by sample; not for what calibration gave
     found: dict = field(default_factory=dict)  # columns of the record to come
     step_s: float = math.inf
 
     @property
     def done(self) -> bool:
-        """Whether the interval on the median is tight, or there are enough samples of it."""
-        count = len(self.samples)
-        if count >= MAX_SAMPLES:
-            return True
-        if count < TIGHT_SAMPLES:
+        """Whether there are as many samples as a tight interval takes, foreseen from the first few.
+
+        To look at the interval after each sample, and to stop where it happens to be narrow, would leave intervals of
+        95 % that hold the median in 90 % (Stein, Annals of Mathematical Statistics 16 (1945) 243-258).
+        """
+        if len(self.samples) < PILOT_SAMPLES:
             return False
-        median, low, high = median_interval(self.samples)
-        return (high - low) / 2 <= TIGHT * median
+        median, low, high = median_interval(self.samples[:PILOT_SAMPLES])
+        return len(self.samples) >= min(MAX_SAMPLES, PILOT_SAMPLES * ((high - low) / 2 / (TIGHT * median)) ** 2)
 
 
 @dataclass
@@ -84,6 +95,8 @@ class Events:
 class Sweep:
     """A plan being carried out. Use it as a context manager: leaving it ends every child."""
 
+    times_compilation = measures_limit = True
+
     def __init__(
         self,
         plan: Plan,
@@ -93,14 +106,17 @@ class Sweep:
         table: Table | None = None,
         timing: bool = True,
         events: Events | None = None,
+        lanes: dict[str, Lane] | None = None,
     ):
         """Carry out plan; write(record) stores a record; done maps (variant, cell) to what is stored already.
 
-        With timing off, cells end after their verdict: that is `verify`.
+        With timing off, cells end after their verdict: that is `verify`. lanes, if given, take the place of the plan's
+        variants, by the names that stand in their records.
         """
         self.plan, self.write, self.timing = plan, write, timing
         self.events = events or Events()
-        self.names = list(plan.variants or variants())
+        self.lanes = lanes or {name: Lane(name) for name in plan.variants or variants()}
+        self.names = list(self.lanes)
         self.records = dict(done)
         self.scratch = tempfile.TemporaryDirectory(prefix="bnbench-")
         self.folder = Path(self.scratch.name)
@@ -136,7 +152,7 @@ class Sweep:
         wanted = [name for name in self.names if any(name in names for names in missing.values())]
         unavailable = self.start(wanted) if wanted else {}
         settings = dict.fromkeys((cell.problem.dtype, cell.threads) for cell in cells if missing[cell])
-        if self.timing:
+        if self.timing and self.measures_limit:
             self.roofs = self.measure_roofs(settings, "start")
         for place, cell in enumerate(cells):
             to_do = [(later, missing[later]) for later in cells[place:] if missing[later]]
@@ -146,7 +162,7 @@ class Sweep:
                 self.sampling_s = min(self.plan.sampling_s, BUDGET_FOR_SAMPLES * self.forecast.left() / runs)
                 with self.forecast.watching(cell, missing[cell]):
                     self.measure(cell, missing[cell], unavailable)
-        if self.timing:
+        if self.timing and self.measures_limit:
             self.measure_roofs(settings, "end")
         return [self.records[name, cell] for cell in cells for name in self.names]
 
@@ -182,6 +198,8 @@ class Sweep:
                 self.device[name] = hello["device"]
                 if hello["unavailable"]:
                     unavailable[name] = hello["unavailable"]
+                elif hello.get("protocol") != PROTOCOL:
+                    unavailable[name] = "its version of the package is too old, or too new, to be driven by this one"
             except ChildError as error:
                 unavailable[name] = f"its worker could not be started: {error.reason}"
         return unavailable
@@ -193,12 +211,15 @@ class Sweep:
             if child is not None:
                 child.kill()
             own = name in OWN_MODULES
+            lane = Lane("") if own else self.lanes[name]
             self.children[name] = child = Child(
                 f"bnbench.measure.{name if own else 'worker'}",
-                [] if own else [name, *self.plan.plugins],
+                [] if own else [lane.variant, *self.plan.plugins],
                 self.folder / f"{name}.log",
-                environment(max(self.plan.threads)) | ({} if own or not self.timing else {"BNBENCH_JIT_CACHE": "off"}),
+                environment(max(self.plan.threads))
+                | ({"BNBENCH_JIT_CACHE": "off"} if self.timing and self.times_compilation and not own else {}),
                 self.memory_limit,
+                lane.source,
             )
         return child
 
@@ -207,7 +228,7 @@ class Sweep:
         start = time.monotonic()
         try:
             timeout = max(0.0, self.plan.timeout - run.spent_s) + allowance
-            return self.child(run.variant).ask(do, timeout=timeout, **arguments)
+            return self.child(run.lane).ask(do, timeout=timeout, **arguments)
         finally:
             # what compilation took is not the cell's: only a step's own time counts against its limit
             run.spent_s += max(0.0, time.monotonic() - start - allowance)
@@ -227,7 +248,7 @@ class Sweep:
         for name in names:
             if name in unavailable:
                 self.finish(Run(name, cell), "unavailable", unavailable[name])
-            elif reason := unsupported(name, cell) or self.too_large(name, cell):
+            elif reason := self.unsupported(name, cell) or self.too_large(name, cell):
                 self.finish(Run(name, cell), "unsupported", reason)
             elif reason := self.forecast.pruned(name, cell, timing=self.timing):
                 self.finish(Run(name, cell), "pruned", reason)
@@ -249,7 +270,7 @@ class Sweep:
 
     def too_large(self, name, cell):
         """Why a cell does not fit this memory beside the judge's copy of the batch, by the variant's model."""
-        batch, needs = cell.problem.batch_bytes, needs_bytes(name, cell)
+        batch, needs = cell.problem.batch_bytes, self.needs_bytes(name, cell)
         room = self.memory_limit - WORKER_BYTES
         if max(batch + needs, 2 * batch) <= room:
             return ""
@@ -258,9 +279,29 @@ class Sweep:
             f"a worker may take {room / 2**30:.2g} GiB here"
         )
 
+    def variant(self, name):
+        """The class of a lane's variant, of this package: a version beside it is taken to have the same models."""
+        return variants()[self.lanes[name].variant]
+
+    def unsupported(self, name, cell) -> str:
+        """Why a variant cannot take a cell, or "". What a plug-in raises here its worker meets too, and answers for."""
+        try:
+            return self.variant(name).unsupported(cell.problem, cell.regime)
+        except Exception:
+            return ""
+
+    def needs_bytes(self, name, cell) -> int:
+        """What a variant says it needs for a cell; 0 where its answer is an error, which is its worker's to report."""
+        try:
+            return int(self.variant(name).needs_bytes(cell.problem, cell.regime))
+        except Exception:
+            return 0
+
     def groups(self, cell, order):
         """The runs that are interleaved: all together, or each alone where memory holds no more."""
-        together = sum(max(ARRAYS_LIKE_Z * array_bytes(cell.problem), needs_bytes(run.variant, cell)) for run in order)
+        together = sum(
+            max(ARRAYS_LIKE_Z * array_bytes(cell.problem), self.needs_bytes(run.lane, cell)) for run in order
+        )
         if together <= MEMORY_SHARE * available_bytes():
             return [order]
         return [[run] for run in order]
@@ -277,9 +318,9 @@ class Sweep:
             sampled, active = [], runs
             while active:
                 self.events.stage(f"{cell}: sampling {len(active)} variants")
-                self.random.shuffle(active)
+                active = self.round(active)
                 alive = self.each(active, self.sample)
-                sampled += [run for run in alive if self.enough(run)]
+                sampled += self.sated(alive)
                 active = [run for run in alive if run not in sampled]
             runs = self.each(sampled, self.close)
         for run in runs:
@@ -298,30 +339,30 @@ class Sweep:
 
     def request_load(self, run):
         """Let a worker begin to sample its batch, beside the others."""
-        self.child(run.variant).send(
+        self.child(run.lane).send(
             "load",
             problem=run.cell.problem,
             data=self.stem,
             regime=run.cell.regime,
             memory_limit=min(
                 self.memory_limit,
-                MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem) + 2 * needs_bytes(run.variant, run.cell),
+                MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem) + 2 * self.needs_bytes(run.lane, run.cell),
             ),
         )
         return True
 
     def load(self, run):
         """Wait for the batch; a worker that cannot take the problem says why."""
-        reason = self.child(run.variant).receive()
+        reason = self.child(run.lane).receive()
         if reason:
             self.finish(run, "unsupported", reason)
         return not reason
 
     def open(self, run):
         """Prepare, first step, verdict; the derivation check where this setting has not had it."""
-        self.events.stage(f"{run.cell}: {run.variant}")
+        self.events.stage(f"{run.cell}: {run.lane}")
         cell, problem = run.cell, run.cell.problem
-        cls = variants()[run.variant]
+        cls = self.variant(run.lane)
         opened = self.ask(
             run,
             "open",
@@ -346,9 +387,9 @@ class Sweep:
     def derivation(self, run, cls):
         """The reason why a variant fails the derivation check of its setting, or ""."""
         problem = run.cell.problem
-        key = (run.variant, problem.activation, problem.normalization, run.cell.regime)
+        key = (run.lane, problem.activation, problem.normalization, run.cell.regime)
         if key not in self.derived:
-            answers = self.child(run.variant).ask(
+            answers = self.child(run.lane).ask(
                 "derive",
                 timeout=DERIVATIONS * self.plan.timeout + cls.compile_allowance_s,
                 activation=problem.activation,
@@ -377,9 +418,19 @@ class Sweep:
         start = time.monotonic()
         loops = run.found["inner_loops"]
         patience = SLOWER * MIN_SAMPLES * loops * run.step_s  # a run let in may find a noisy machine
-        run.samples.append(self.ask(run, "sample", allowance=patience, inner_loops=loops, step_s=run.step_s))
+        took, seen = self.ask(run, "sample", allowance=patience, inner_loops=loops, step_s=run.step_s)
+        run.samples.append(took)
+        run.seen.append(seen)
         run.sampling_s += time.monotonic() - start
         return True
+
+    def round(self, runs):
+        """The order in which runs get their next sample: one of its own each time, so that drift hits all alike."""
+        return self.random.sample(runs, len(runs))
+
+    def sated(self, runs):
+        """Those that have enough."""
+        return [run for run in runs if self.enough(run)]
 
     def enough(self, run):
         """Whether a run needs no more samples, or has no time for more."""
@@ -396,43 +447,28 @@ class Sweep:
     def finish(self, run, status, reason):
         """Write the record of a run."""
         found = dict(run.found)
-        cls = variants()[run.variant]
-        device = self.device.get(run.variant, cls.device)
+        cls = self.variant(run.lane)
+        device = self.device.get(run.lane, cls.device)
         if status == "ok" and self.timing:
             median = median_interval(run.samples)[0]
             found["samples_s"] = run.samples
+            found |= asdict(sum(run.seen, Interference())) | {"switches": [seen.switches for seen in run.seen]}
             found["compile_s"] = max(0.0, found["first_step_s"] - median)
             roof = self.roofs.get((run.cell.problem.dtype, run.cell.threads))
             if roof and device == "cpu":  # the rates are the processor's
                 found |= {"limit_s": limit_s(run.cell.problem, roof)} | asdict(roof)
         record = (
-            {"variant": run.variant, "family": cls.family, "device": device}
+            {"variant": run.lane, "family": cls.family, "device": device}
             | run.cell.columns
             | {"data": self.data, "status": status, "reason": reason}
             | found
         )
         record = self.write(record)
-        self.records[run.variant, run.cell] = record
-        self.forecast.learn(run.variant, run.cell, record)
+        self.records[run.lane, run.cell] = record
+        self.forecast.learn(run.lane, run.cell, record)
         self.events.record(record)
 
 
 def array_bytes(problem) -> int:
     """Bytes of X, y and Z."""
     return problem.batch_bytes * (problem.p1 + problem.p2 + 1) // (problem.p1 + 1)
-
-
-def unsupported(name, cell) -> str:
-    """Why a variant cannot take a cell, or "". What a plug-in raises here its worker meets too, and answers for."""
-    try:
-        return variants()[name].unsupported(cell.problem, cell.regime)
-    except Exception:
-        return ""
-
-
-def needs_bytes(name, cell) -> int:
-    """What a variant says it needs for a cell; 0 where its answer is an error, which is its worker's to report."""
-    try:
-        return int(variants()[name].needs_bytes(cell.problem, cell.regime))
-    except Exception:
-        return 0

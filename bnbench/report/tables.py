@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from bnbench.measure.noise import noise, others_share, steal_share, switches_per_s
 from bnbench.measure.statistics import median_interval, outliers
 from bnbench.report import analysis, units
 
 TEXT = ["variant", "family", "device", "dtype", "activation", "normalization", "regime", "status", "reason", "details"]
+TEXT += ["noise"]
 WHOLE = [
     *["N", "p1", "p2", "threads", "samples", "inner_loops", "peak_bytes", "ddof", "baseline_bytes"],
     "outliers",
@@ -24,7 +26,7 @@ COLUMNS = [
     *["regime", "status", "reason", "median_s", "ci_low_s", "ci_high_s", "samples", "inner_loops"],
     *["compile_s", "prepare_s", "peak_bytes", "gflops", "limit_s", "limit_fraction", "max_error_ratio"],
     *["ddof", "eps", "baseline_bytes", "max_error", "outliers", "gemm_flops_s", "triad_bytes_s"],
-    "details",
+    *["details", "noise", "steal_share", "others_share", "switches_per_s"],
 ]
 REASON_WIDTH = 200  # characters of an example reason that a table shows
 
@@ -36,7 +38,9 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     two matrix products of a step, 2 N p1 p2 flops each: 4 N p1 p2 / median_s / 1e9. `max_error` is the
     largest relative error of any gradient (the loss left out). `limit_s` is the least time of a step at the
     machine's rates (`gemm_flops_s`, `triad_bytes_s`; see measure/roofline.py), `limit_fraction` that over the median.
-    `details` is what a variant says of itself there: its algorithm, a library it ran on.
+    `details` is what a variant says of itself there: its algorithm, a library it ran on. `noise` says what is wrong
+    with the samples (words of measure/noise.py); `steal_share` and `others_share` are the shares of the processors'
+    time that other machines and other processes took, `switches_per_s` how often a thread had to give up its processor.
     Timing columns are empty (NaN, or <NA> in whole-number columns) where the status is not ok.
     """
     table = pd.DataFrame([_row(record) for record in records], columns=COLUMNS)
@@ -71,6 +75,10 @@ def _row(record: dict) -> dict:
         "limit_fraction": math.nan,
         "gemm_flops_s": _number(record.get("gemm_flops_s")),
         "triad_bytes_s": _number(record.get("triad_bytes_s")),
+        "noise": ", ".join(noise(record)) if record.get("status") == "ok" else "",
+        "steal_share": steal_share(record),
+        "others_share": others_share(record),
+        "switches_per_s": switches_per_s(record),
     }
     samples = record.get("samples_s") or []
     if row["status"] == "ok" and samples:
