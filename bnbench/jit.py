@@ -84,7 +84,11 @@ def cached(compiled, function, options):
 
 
 def named(function, options):
-    """Make a closure's name its own: Numba's name in the machine code is one that another process may give another."""
+    """Make a closure's name its own in every process.
+
+    Numba counts functions to name them in the machine code: what one process compiled and another loads may be called
+    as something else is there, and the linker takes the first of a name.
+    """
     if function.__closure__:
         function.__qualname__ += f".{key(function, options)[:12]}"
 
