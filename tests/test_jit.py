@@ -39,7 +39,8 @@ print(json.dumps([answers, sum(sum(f.stats.cache_misses.values()) for f in compi
 """
 
 
-MODULE = MODULE.replace("LINES", "; ".join(["x = x + 0.01 * math.cos(x)"] * 60))  # too long to be copied to where it is called
+LINES = ["x = x + 0.01 * math.cos(x)"] * 60  # too long to be copied to where it is called
+MODULE = MODULE.replace("LINES", "; ".join(LINES))
 
 
 def expected(code):
@@ -52,8 +53,8 @@ def expected(code):
 
 
 def test_closures_over_compiled_functions_are_cached_and_never_confused(tmp_path):
-    # catches: Numba's own key, which no second process finds; a key that forgets what is held or an option; two closures
-    # that two processes gave the same name in the machine code, of which the second loaded would run the first
+    # catches: Numba's own key, which no second process finds; a key that forgets what is held or an option; closures
+    # that two processes gave the same name in the machine code, of which the second loaded runs the first
     program = tmp_path / "program.py"
     program.write_text(MODULE)
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
