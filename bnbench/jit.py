@@ -62,6 +62,11 @@ class ClosureCache(FunctionCache):
     def _index_key(self, sig, codegen):
         return sig, codegen.magic_tuple(), key(self._py_func, self._options)
 
+    def load_overload(self, sig, target_context):
+        """Compiled code; None where there is none, or the folder is gone."""
+        with contextlib.suppress(OSError):
+            return super().load_overload(sig, target_context)
+
     def save_overload(self, sig, data):
         """Save compiled code; where that fails (a full disk, a folder that was removed), it is compiled again."""
         with contextlib.suppress(OSError):
