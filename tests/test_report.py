@@ -1,11 +1,15 @@
 """The report's numbers equal hand-computed ones, and it survives whatever a journal may hold."""
 
+import base64
+import hashlib
 import json
 import math
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -13,8 +17,9 @@ import pandas as pd
 import pytest
 
 from bnbench import report
-from bnbench.report import analysis, tables, units
+from bnbench.report import analysis, answers, html, pages, tables, units
 from bnbench.report.plots import DRAWINGS, draw, layout, style
+from bnbench.variants import variants
 
 PEAK, MEMORY = 8e10, 3e10  # the synthetic machine, in FLOP/s and byte/s
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24}
@@ -283,8 +288,76 @@ def test_crossover_and_frontier_of_four_records():
     assert analysis.frontier(found["N"], found["ratio"]) == [pytest.approx(100 ** (4 / 3))]
     assert analysis.frontier([10, 100], [2.0, 3.0]) == []
     assert analysis.frontier([10, 100, 1000], [0.5, math.nan, 2.0]) == [pytest.approx(100)]
-    text = " ".join(analysis.headlines(tables.frame(FOUR)))
-    assert "Loops beat the matrix form in 1 of 2 cells with both (N 100, p1·p2 32), by up to 2.0 times." in text
+    said = answers.which_is_fastest(tables.frame(FOUR)).lines
+    assert (
+        "Loops beat the matrix form in 1 of 2 cells with both (N 100), by up to 2.0 times; the matrix form beats them "
+        "in 1 (N 10\u202f000), by up to 4.0 times. By N, loops win 1 of 1 at 100, 0 of 1 at 10\u202f000."
+    ) in said
+
+
+def said_of(records, **noise):
+    """Everything the three answers say, by question."""
+    table = tables.frame(records)
+    for name, values in noise.items():
+        table[name] = values
+    found = answers.answers(table)
+    return table, [" ".join([a.verdict, *a.lines, *(line for _, lines in a.settings for line in lines)]) for a in found]
+
+
+def test_the_first_answer_is_no_where_a_variant_is_wrong_and_says_why():
+    # catches: a wrong, failed or unjudged record counted as valid; a "yes" from no judgement at all
+    wrong = timed("mine", "matrix", 10, [1e-3], status="invalid", reason="dG1 is off by 0.57 of its size")
+    failed = timed("other", "matrix", 10, [1e-3], status="failed", reason="ZeroDivisionError")
+    _, (right, _, _) = said_of([*FOUR, wrong, failed, *BARE])
+    assert right.startswith("Not of mine: 1 of 5 gradients that were judged are invalid.")
+    assert "mine: invalid in 1 record, first at N 10, p1 4, p2 8: dG1 is off by 0.57 of its size" in right
+    assert "other: failed in 1 record" in right
+    assert "Not judged: 2 records (1 failed, 1 unavailable)." in right
+    assert said_of(FOUR)[1][0].startswith("Yes: all 4 gradients that were judged, of 2 variants, ")
+    assert said_of(BARE)[1][0].startswith("Not known: no gradient was judged.")
+
+
+def test_the_second_answer_holds_hand_computed_figures():
+    # catches: a share of the limit of another row than the winner's; a framework's or a loser's time in the ratio
+    made = [
+        timed("fused-numba", "fused", 100, [0.9e-3, 1e-3, 1.1e-3], limit_s=5e-4),
+        timed("jax-jit", "autodiff", 100, [3e-3], limit_s=5e-4),
+        timed("torch-eager", "autodiff", 100, [9e-3], limit_s=5e-4),
+        timed("fused-numba", "fused", 1000, [4e-3], limit_s=1e-3),
+        timed("jax-jit", "autodiff", 1000, [2e-3], limit_s=1e-4),
+    ]
+    _, (_, fastest, slower) = said_of(made)
+    assert fastest.startswith("fused-numba is fastest in 1 of 2 cells.")
+    assert "fused-numba takes at most 2.0 times as long as the winner" in fastest
+    assert "reaches 5\u202f% (N 1\u202f000, p1 4, p2 8) to 50\u202f% (N 100, p1 4, p2 8)" in fastest
+    assert (
+        "beats the fastest framework in 1 of 2 cells with both, by up to 3.0 times; elsewhere it takes up to 2.0"
+        in fastest
+    )
+    assert "A single run cannot say." in slower
+    assert "half of its 1 timing are known to within ±10\u202f%" in slower
+
+
+def test_noise_is_counted_and_marked_where_the_table_has_it_and_nowhere_else(tmp_path):
+    # catches: a crash where the column is absent or empty; a mark on a quiet median; a noisy loser counted as unsettled
+    quiet, (_, fastest, slower) = said_of(FOUR)
+    assert "noisy" not in fastest
+    assert "mark of noise" not in slower
+    assert tables.NOISE_MARK not in tables.markdown(quiet)
+    table, (_, fastest, slower) = said_of(FOUR, noise=["noisy, drift", "", "drift", "noisy"])
+    assert table[["variant", "N"]].values.tolist()[0] == ["loops-numba", 100]  # the winner at N 100 is noisy
+    assert table[["variant", "N"]].values.tolist()[3] == ["matrix-numpy", 10_000]  # and so is that at N 10 000
+    assert (
+        "Too noisy to rank: 2 cells of 2, where one of the fastest medians is noisy (2 of all 4 medians are)."
+        in fastest
+    )
+    assert "3 of 4 timings bear a mark of noise (2 noisy, 2 drift)" in slower
+    table["noise"] = ["", "noisy", None, ""]  # the slower one at N 100
+    assert "Too noisy to rank: 0 cells of 2" in answers.which_is_fastest(table).lines[-1]
+    [line] = [line for line in tables.markdown(table).splitlines() if tables.NOISE_MARK in line and "|" in line]
+    assert line.split("|")[1].strip() == "100"
+    html.write_html(table, [], {}, tmp_path, "x")
+    assert (tmp_path / "report.html").read_text().count("<sup title=") == 1
 
 
 def test_break_even_of_four_records():
@@ -398,7 +471,7 @@ def test_against_the_frameworks_takes_the_fastest_of_each_family():
     ]
     table = tables.against_frameworks(tables.frame(rows))
     assert len(table) == 1
-    assert (table["fastest framework"][0], table["times as long"][0]) == ("jax-jit", "4")
+    assert (table["fastest framework"][0], table["times as long"][0]) == ("jax-jit", "4.0")
 
 
 def test_looks_differ_and_hold_still():
@@ -502,18 +575,59 @@ class Page(HTMLParser):
 
 
 def test_html_stands_alone_and_escapes_everything(tmp_path):
+    # catches: a name or reason read as markup; a script that is not ours; a policy that would not run ours
     command = f"python -m bnbench sweep --plugin '{HOSTILE}'"
     report.build(DEGENERATE["hostile names"], ENVIRONMENT | {HOSTILE: HOSTILE}, tmp_path, command)
     source = (tmp_path / "report.html").read_text()
     page = Page(source)
-    assert not {"script", "link", "iframe", "object", "i"} & set(page.tags)
+    assert not {"link", "iframe", "object", "i"} & set(page.tags)
+    assert page.tags.count("script") == 1
+    script = source.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in source
     assert page.tags.count("img") == len(DRAWINGS)
     assert page.handlers == []
-    assert all(link.startswith(("data:image/svg+xml;base64,", "#")) for link in page.links)
+    assert all(link.startswith(("data:image/svg+xml,", "#")) for link in page.links)
+    assert {link[1:] for link in page.links if link[0] == "#"} <= set(re.findall(r'id="([^"]+)"', source))
     assert "@import" not in source
-    assert "url(" not in source
+    assert "url(" not in re.sub(r' src="data:[^"]*"', "", source)
     assert command in "".join(page.text)
     assert "A & B <i>" in "".join(page.text)
+
+
+def test_every_variant_has_a_page_with_its_formula_and_a_source_that_exists():
+    # catches: a built-in variant without a formula, a path that leads nowhere, a plug-in that breaks the page
+    records = [timed(name, cls.family, 100, [1e-3]) for name, cls in variants().items()] + [
+        timed("gone", "loops", 9, [1])
+    ]
+    found = {page.name: page for page in pages.pages(tables.frame(records))}
+    root = Path(report.__file__).parents[2]
+    for name, cls in variants().items():
+        if cls.__module__.startswith("bnbench.variants."):
+            assert found[name].formula, name
+            assert (root / dict(found[name].facts)["Source"]).is_file(), name
+            assert found[name].description, name
+    assert (found["gone"].formula, found["gone"].description) == ("", [])
+    assert len({page.id for page in found.values()}) == len(found)
+    assert list(pages.ids(["a/b", "a b", "*"]).values()) == ["variant-a-b", "variant-a-b-2", "variant-unnamed"]
+
+
+def test_a_compacted_drawing_keeps_its_colours_its_texts_and_its_references(tmp_path, monkeypatch):
+    # catches: a colour renamed as if it were an id (hatched cells went black), a reference that leads nowhere
+    with monkeypatch.context() as patched:
+        patched.setattr(style, "compact", lambda svg: svg)
+        draw(tables.frame(FOUR[:3]), tmp_path / "plain")
+    draw(tables.frame(FOUR[:3]), tmp_path / "small")
+    for path in (tmp_path / "plain").glob("*.svg"):
+        plain, small = path.read_text(), (tmp_path / "small" / path.name).read_text()
+        colours = [set(re.findall(r"#[0-9a-f]{6}\b", text)) for text in (plain.partition("</metadata>")[2], small)]
+        assert colours[0] == colours[1], path.name
+        ids = re.findall(r' id="([^"]+)"', small)
+        assert len(ids) == len(set(ids))
+        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', small)) <= set(ids)
+        assert plain.count("<use ") == small.count("<use ")
+        assert len(small) < 0.7 * len(plain)
+        ElementTree.fromstring(small)
 
 
 def test_importing_the_report_imports_neither_matplotlib_nor_pandas_and_drawing_no_pyplot(tmp_path):

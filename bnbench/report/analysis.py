@@ -1,4 +1,4 @@
-"""What the table says: settings, winners, crossover, break-even, slopes. Numbers only, no rendering."""
+"""What the table says: settings, winners, crossover, break-even, slopes, noise. Numbers only, no rendering."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ STATUSES = [
 COMPILED_STEPS = 10  # and so is an excess below so many steps
 FIRST_TOUCH_S = 4 / 2**30  # seconds a byte of fresh memory may take where a virtual machine hands it out slowly
 COMPILED_S = 0.05  # a first step's excess below this is warming up, not compiling
+UNRANKED = "noisy"  # the word of the column `noise` for a median that no ranking can lean on
 REFERENCE = "matrix-numpy"  # what a compiled variant has to pay its compile time back against
 
 
@@ -164,64 +165,18 @@ def slope(N: np.ndarray, time_s: np.ndarray) -> float:
     return float(np.polyfit(x[upper], y[upper], 1)[0])
 
 
-def headlines(table: pd.DataFrame) -> list[str]:
-    """Sentences that answer first: cells and statuses, who wins, where loops beat matrix, the worst error."""
-    settings = parts(table)
-    variants = table["variant"].nunique()
-    ok = int((table["status"] == "ok").sum())
-    cells = sum(len(part.table.drop_duplicates(CELL)) for part in settings)
-    several = f" in {units.plural(len(settings), 'setting')}" if len(settings) > 1 else ""
-    lines = [
-        f"{units.plural(variants, 'variant')} on {units.plural(cells, 'cell')}{several}: "
-        f"{units.count(ok)} of {units.plural(len(table), 'record')} ok."
-    ]
-    for part in settings:
-        where = f"{part.label}: " if len(settings) > 1 else ""
-        lines += [where + line for line in (_who_wins(part.table), _where_loops_win(part.table)) if line]
-    lines.append(_worst_error(table))
-    bad = table.loc[table["status"] != "ok", "status"].value_counts(sort=False)
-    if bad.size:
-        lines.append("Not ok: " + ", ".join(f"{units.count(n)} {status}" for status, n in bad.items()) + ".")
-    return lines
+def against_frameworks(part: pd.DataFrame) -> list[tuple[tuple, pd.Series, pd.Series]]:
+    """Cells with both: (cell, the row of the fastest variant of the family fused, that of the fastest framework)."""
+    found = []
+    for cell, group in measured(part).groupby(CELL, sort=False):
+        families = {name: rows.loc[rows["median_s"].idxmin()] for name, rows in group.groupby("family")}
+        if {"fused", "autodiff"} <= families.keys():
+            found.append((cell, families["fused"], families["autodiff"]))
+    return found
 
 
-def _who_wins(part: pd.DataFrame) -> str:
-    found = winners(part)
-    if not found:
-        return "Nothing was timed successfully."
-    tally = pd.Series([row["winner"] for row in found]).value_counts()
-    tied = sum(len(row["tied"]) > 1 for row in found)
-    text = "Fastest: " + ", ".join(f"{name} in {units.plural(n, 'cell')}" for name, n in tally.items())
-    return text + (f" ({units.count(tied)} of them tied with a runner-up)." if tied else ".")
-
-
-def _where_loops_win(part: pd.DataFrame) -> str:
-    ratio = crossover(part).dropna(subset=["ratio"])
-    if ratio.empty:
-        return ""
-    faster = ratio[ratio["ratio"] < 1]
-    if faster.empty:
-        return f"The matrix form beats loops in all {units.plural(len(ratio), 'cell')} with both."
-    N, width = faster["N"], faster["p1"] * faster["p2"]
-    return (
-        f"Loops beat the matrix form in {units.count(len(faster))} of {units.plural(len(ratio), 'cell')} "
-        f"with both (N {_range(N)}, p1·p2 {_range(width)}), by up to "
-        f"{units.factor(1 / faster['ratio'].min())} times."
-    )
-
-
-def _range(values: pd.Series) -> str:
-    low, high = values.min(), values.max()
-    return units.count(low) if low == high else f"{units.count(low)} to {units.count(high)}"
-
-
-def _worst_error(table: pd.DataFrame) -> str:
-    judged = table[table["max_error_ratio"].notna()]
-    if judged.empty:
-        return "No gradient was judged."
-    worst = judged.loc[judged["max_error_ratio"].idxmax()]
-    return (
-        f"The worst error is {worst['max_error_ratio']:.2f} times its tolerance "
-        f"({worst['variant']}, N {units.count(worst['N'])}, p1 {units.count(worst['p1'])}, "
-        f"p2 {units.count(worst['p2'])}, {worst['dtype']})."
-    )
+def noise(table: pd.DataFrame) -> pd.Series:
+    """What is said against each row's median: words with commas between them, empty where nothing is."""
+    if "noise" not in table:
+        return pd.Series("", index=table.index, dtype=object)
+    return table["noise"].fillna("").astype(str).astype(object)

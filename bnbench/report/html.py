@@ -1,40 +1,36 @@
-"""The report as one HTML page that needs nothing else: no network, no script."""
+"""The report as one HTML page that needs nothing else: no network, and no script to be read."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
+import urllib.parse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 
-from bnbench.report import analysis, tables, units
+from bnbench.report import analysis, answers, pages, records, tables, units
+from bnbench.variants.formulas import SYMBOLS
 
 if TYPE_CHECKING:
     from bnbench.report.plots import Plot
 
-TEMPLATE = "report.html.j2"
-SECONDS = {"prepare_s", "compile_s", "limit_s"}
-BYTES = {"peak_bytes", "baseline_bytes"}
-HEADS = {
-    "median_s": "median",
-    "ci_low_s": "95 % low",
-    "ci_high_s": "95 % high",
-    "inner_loops": "inner loops",
-    "compile_s": "compile",
-    "prepare_s": "prepare",
-    "peak_bytes": "peak memory",
-    "baseline_bytes": "baseline memory",
-    "gflops": "GFLOP/s",
-    "limit_s": "limit",
-    "limit_fraction": "share of limit",
-    "gemm_flops_s": "matrix products, FLOP/s",
-    "triad_bytes_s": "memory, byte/s",
-    "max_error_ratio": "error / tolerance",
-    "max_error": "largest error",
-}
+TEMPLATE, SCRIPT = "report.html.j2", "report.js"
+LONGEST_FIGURE = 20  # characters
+
+
+@dataclass(frozen=True)
+class Median:
+    """A cell of the table of medians."""
+
+    text: str
+    kind: str  # best, number, word (a status), or nothing
+    noise: str = ""  # what is said against it
 
 
 def write_html(
@@ -45,83 +41,90 @@ def write_html(
     command: str,
     remarks: Sequence[str] = (),
 ) -> None:
-    """Write report.html into `folder` (which must exist): headlines, plots, tables, environment, command.
+    """Write report.html into `folder` (which must exist): answers, plots, tables, variants, records, environment.
 
     `table` is `tables.frame`'s; the plots' SVG files are read and embedded; `remarks` say what is missing.
-    Everything that comes from data is escaped.
+    Everything that comes from data is escaped, and the page's policy lets no script but its own run and nothing load.
     """
     loader = jinja2.PackageLoader("bnbench.report", ".")
-    template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = template.get_template(TEMPLATE).render(
-        headlines=analysis.headlines(table),
+    surroundings = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    surroundings.filters["code"], surroundings.tests["figure"] = _code, _figure
+    script = loader.get_source(surroundings, SCRIPT)[0]
+    warnings = environment.get("warnings")
+    shown = records.columns(table)
+    page = surroundings.get_template(TEMPLATE).render(
+        scope=answers.scope(table),
+        machine=_machine(environment),
+        answers=answers.answers(table, warnings if isinstance(warnings, list) else ()),
         plots=[(plot, _data_uri(plot.svg)) for plot in plots],
         remarks=remarks,
+        settings=[
+            (part.label, *medians(part.table), tables.against_frameworks(part.table)) for part in analysis.parts(table)
+        ],
         statuses=tables.statuses(table),
-        settings=[(part.label, _marked(part.table)) for part in analysis.parts(table)],
         failures=tables.not_ok(table),
         accuracy=tables.accuracy(table),
         compiling=tables.compile_times(table),
-        constant=_constant(table),
-        summary=_readable(table),
+        noise_legend=tables.NOISE_LEGEND if analysis.noise(table).any() else "",
+        noise_mark=tables.NOISE_MARK,
+        pages=pages.pages(table),
+        symbols=SYMBOLS,
+        anchors=pages.ids(table["variant"].unique()),
+        constant=[(records.HEADS.get(name, name), text) for name, text in records.constant(table)],
+        columns=shown,
+        rows=records.rows(table, shown),
         environment=environment,
         command=command,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     tables.write_whole(Path(folder) / "report.html", page)
 
 
-def _data_uri(path: Path) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
+def medians(part: pd.DataFrame) -> tuple[list[str], list[tuple[str, list[Median]]]]:
+    """Variants, and for each cell its sizes as text and each variant's median, or the status where there is none."""
+    best = {tuple(row[k] for k in analysis.CELL): row["tied"] for row in analysis.winners(part)}
+    variants = list(part.loc[part["status"] != "unavailable", "variant"].unique())
+    found: dict[tuple, dict[str, Median]] = {}
+    for row, noise in zip(part.to_dict("records"), analysis.noise(part), strict=True):
+        cell = tuple(row[k] for k in analysis.CELL)
+        shown = Median(row["status"], "word")
+        if row["status"] == "ok":
+            text = units.seconds(row["median_s"], row["ci_low_s"], row["ci_high_s"])
+            shown = Median(text, "best" if row["variant"] in best.get(cell, ()) else "number", noise)
+        found.setdefault(cell, {})[row["variant"]] = shown
+    absent = Median("", "")
+    return variants, [
+        (" × ".join(units.count(size) for size in cell), [cells.get(name, absent) for name in variants])
+        for cell, cells in found.items()
+    ]
 
 
-def _marked(part: pd.DataFrame) -> tuple[list[str], list[list[tuple[str, str]]]]:
-    """Medians as (column names, rows of (text, class)): class best, number, or word."""
-    mark = "\x01"  # no text of the table holds it, so that it tells winners without a look at the text
-    cells = tables.medians(part, bold=(mark, ""))
-    rows = []
-    for values in cells.itertuples(index=False):
-        row = []
-        for name, value in zip(cells.columns, values, strict=True):
-            best = value.startswith(mark)
-            word = name not in analysis.CELL and value in analysis.STATUSES
-            row.append((value.removeprefix(mark), "best" if best else "word" if word else "number"))
-        rows.append(row)
-    return list(cells.columns), rows
+def _data_uri(path: Path) -> Markup:
+    """The drawing as what stands between the double quotes of an attribute: no reader's escapes are needed in it."""
+    svg = " ".join(path.read_text(encoding="utf-8").split()).replace('"', "'")
+    return Markup("data:image/svg+xml," + urllib.parse.quote(svg, safe=" '()*,-./:;=?@[]_~+!$"))
 
 
-def _constant(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Columns that say the same in every row, as (name, text): said once instead of in each row."""
-    if len(table) < 2:
-        return []
-    same = [name for name in table if table[name].nunique(dropna=False) == 1 and table[name].notna().all()]
-    nothing = (float("nan"), float("nan"))
-    texts = [(HEADS.get(name, name), _say(name, table[name].iloc[0], nothing)) for name in same]
-    return [(name, text) for name, text in texts if text]
+def _code(text: str) -> Markup:
+    """The text escaped, with what stands between backticks as code."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(Markup("<code>{}</code>").format(part) if k % 2 else part for k, part in enumerate(parts))
 
 
-def _readable(table: pd.DataFrame) -> tuple[list[tuple[str, bool]], list[list[tuple[str, bool]]]]:
-    """Full summary as (columns, rows), each text marked whether a number; dull columns are left out."""
-    dull = {name for name in table if table[name].isna().all() or (table[name] == "").all()}
-    if len(table) > 1:
-        dull |= {name for name in table if table[name].nunique(dropna=False) == 1}
-    columns = [name for name in table if name not in dull]
-    rows = []
-    for row in table[columns].to_dict("records"):
-        interval = (row.get("ci_low_s", float("nan")), row.get("ci_high_s", float("nan")))
-        rows.append([(_say(name, value, interval), name not in tables.TEXT) for name, value in row.items()])
-    return [(HEADS.get(name, name), name not in tables.TEXT) for name in columns], rows
+def _figure(text: object) -> bool:
+    """Whether a text of a table is a number with its unit, or the dash in its place."""
+    return len(str(text)) < LONGEST_FIGURE and str(text)[:1] in set("0123456789–")
 
 
-def _say(name: str, value: object, interval: tuple[float, float]) -> str:
-    if value is None or pd.isna(value):
-        return ""
-    if name in ("median_s", "ci_low_s", "ci_high_s"):
-        return units.seconds(value, *interval)
-    if name in SECONDS:
-        return units.seconds(value)
-    if name in BYTES:
-        return units.bytes_(value)
-    if name in ("max_error", "eps"):
-        return units.scientific(value)
-    if name in tables.WHOLE:
-        return units.grouped(value, 0)
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _machine(environment: dict) -> str:
+    """One line on where and when, of what the environment has."""
+    machine, software = (
+        found if isinstance(found := environment.get(name), dict) else {} for name in ("machine", "software")
+    )
+    words = [str(machine["cpu"])] if machine.get("cpu") else []
+    words += [units.plural(machine["processors"], "processor")] if machine.get("processors") else []
+    words += [f"{machine['memory_gib']:g}{units.GAP}GiB"] if machine.get("memory_gib") else []
+    words += [str(environment["date"])[:10]] if environment.get("date") else []
+    words += [f"bnbench {software['bnbench']}"] if software.get("bnbench") else []
+    return ", ".join(words)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bnbench.measure.noise import noise, others_share, steal_share, switches_per_s
 from bnbench.measure.statistics import median_interval, outliers
-from bnbench.report import analysis, units
+from bnbench.report import analysis, answers, units
 
 TEXT = ["variant", "family", "device", "dtype", "activation", "normalization", "regime", "status", "reason", "details"]
 TEXT += ["noise"]
@@ -28,6 +28,8 @@ COLUMNS = [
     *["ddof", "eps", "baseline_bytes", "max_error", "outliers", "gemm_flops_s", "triad_bytes_s"],
     *["details", "noise", "steal_share", "others_share", "switches_per_s"],
 ]
+NOISE_MARK = "≈"
+NOISE_LEGEND = f"{NOISE_MARK} marks a median measured under noise; summary.csv says of which kind, in the column noise."
 REASON_WIDTH = 200  # characters of an example reason that a table shows
 
 
@@ -136,16 +138,22 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Markdown summary: counts by status, medians by cell, what is not ok and why, accuracy, compile times.
+    """Markdown summary: the three answers, statuses, medians by cell, what is not ok and why, accuracy, compile times.
 
     In the medians, the fastest variant of a cell is bold, and so is every one whose interval overlaps its.
     """
-    blocks = ["# bnbench: summary", "\n".join(f"- {line}" for line in analysis.headlines(table))]
+    blocks = ["# bnbench: summary", answers.scope(table)]
+    for answer in answers.answers(table):
+        lines = [*answer.lines, *(f"{label}: {line}" for label, lines in answer.settings for line in lines)]
+        blocks += [f"## {answer.question}", answer.verdict]
+        blocks += [f"    {answer.command}"] if answer.command else []
+        blocks += ["\n".join(f"- {_plain(line)}" for line in lines)]
     blocks += ["## Records by status", _table(statuses(table))]
     for part in analysis.parts(table):
         blocks += [
             f"## Median time of a step: {part.label}",
-            "Bold is fastest; several bold in a row are tied (their 95 % intervals overlap the fastest's).",
+            "Bold is fastest; several bold in a row are tied (their 95 % intervals overlap the fastest's)."
+            + (f" {NOISE_LEGEND}" if analysis.noise(part.table).any() else ""),
             _table(medians(part.table, bold=("**", "**"))),
         ]
         if (against := against_frameworks(part.table)).size:
@@ -184,7 +192,7 @@ def medians(part: pd.DataFrame, bold: tuple[str, str] = ("", "")) -> pd.DataFram
         cell = tuple(row[k] for k in analysis.CELL)
         text = row["status"]
         if row["status"] == "ok":
-            text = units.seconds(row["median_s"], row["ci_low_s"], row["ci_high_s"])
+            text = median(row)
         if row["status"] == "ok" and row["variant"] in best.get(cell, ()):
             text = bold[0] + text + bold[1]
         rows.setdefault(cell, {k: units.count(v) for k, v in zip(analysis.CELL, cell, strict=True)})
@@ -200,25 +208,27 @@ def against_frameworks(part: pd.DataFrame) -> pd.DataFrame:
     Empty where a run has not both families.
     """
     rows = []
-    measured = analysis.measured(part)
-    for cell, group in measured.groupby(analysis.CELL, sort=False):
-        families = {name: rows.loc[rows["median_s"].idxmin()] for name, rows in group.groupby("family")}
-        if not {"fused", "autodiff"} <= families.keys():
-            continue
-        fused, peer = families["fused"], families["autodiff"]
+    for cell, fused, peer in analysis.against_frameworks(part):
         share = fused["limit_fraction"]
         rows.append(
             {k: units.count(v) for k, v in zip(analysis.CELL, cell, strict=True)}
             | {
-                "fused": units.seconds(fused["median_s"], fused["ci_low_s"], fused["ci_high_s"]),
+                "fused": median(fused),
                 "of": fused["details"] or fused["variant"],
                 "fastest framework": peer["variant"],
-                "its time": units.seconds(peer["median_s"], peer["ci_low_s"], peer["ci_high_s"]),
-                "times as long": f"{peer['median_s'] / fused['median_s']:.3g}",
-                "share of the limit": "" if pd.isna(share) else f"{share:.2g}",
+                "its time": median(peer),
+                "times as long": units.factor(peer["median_s"] / fused["median_s"]),
+                "share of the limit": "" if pd.isna(share) else units.percent(share),
             }
         )
     return pd.DataFrame(rows)
+
+
+def median(row: pd.Series | dict) -> str:
+    """A row's median as text, with `NOISE_MARK` after it where the column `noise` says something against it."""
+    text = units.seconds(row["median_s"], row["ci_low_s"], row["ci_high_s"])
+    noise = row.get("noise")
+    return text + (NOISE_MARK if isinstance(noise, str) and noise else "")
 
 
 def not_ok(table: pd.DataFrame) -> pd.DataFrame:
@@ -288,6 +298,10 @@ def _span(values: pd.Series) -> str:
 
 
 def _table(table: pd.DataFrame) -> str:
-    text = table.map(lambda value: str(value).replace("|", "\\|").replace("<", "&lt;"))
-    text.columns = [str(name).replace("|", "\\|").replace("<", "&lt;") for name in text]
+    text = table.map(lambda value: _plain(value).replace("|", "\\|"))
+    text.columns = [_plain(name).replace("|", "\\|") for name in text]
     return text.to_markdown(index=False, disable_numparse=True)
+
+
+def _plain(text: object) -> str:
+    return str(text).replace("<", "&lt;")

@@ -62,6 +62,13 @@ def factor(value: float) -> str:
     return f"{value:.1f}" if value >= 0.995 else f"{value:#.2g}"
 
 
+def percent(value: float) -> str:
+    """Share as a percentage to two significant digits: 0.65 %, 31 %."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{significant(100 * value, 2):g}{GAP}%"
+
+
 def scientific(value: float) -> str:
     """Two significant digits, with an exponent: 3.1e-16."""
     if not math.isfinite(value):

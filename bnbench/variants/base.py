@@ -40,6 +40,7 @@ class Variant(ABC):
     name: ClassVar[str]
     family: ClassVar[str]
     device: ClassVar[str] = "cpu"
+    formula: ClassVar[str] = ""  # how it arranges the computation, for the report: a line of mathematics each
     compile_allowance_s: ClassVar[float] = 0.0  # added to the time-out for a first step that compiles
     arrays_like_X: ClassVar[float] = 0  # the memory model: how many arrays of that size a step holds at its peak
     arrays_like_Z: ClassVar[float] = 1

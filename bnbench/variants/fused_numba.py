@@ -10,6 +10,7 @@ from bnbench.fused.one_pass import FELL_BACK, gram, one_pass
 from bnbench.fused.scratch import At, allocate, parameters, scratch_places, table
 from bnbench.fused.stored import stored
 from bnbench.problem import Gradients, Problem
+from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
 
@@ -22,6 +23,7 @@ class FusedNumba(Variant):
 
     name = "fused-numba"
     family = "fused"
+    formula = formulas.FUSED
     compile_allowance_s = 60.0
     algorithms = ALGORITHMS
 

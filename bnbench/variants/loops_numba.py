@@ -13,6 +13,7 @@ from numba import prange
 from bnbench.activations import CODES, a, da
 from bnbench.jit import REASSOCIATE, njit
 from bnbench.problem import Gradients
+from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
 ROWS = 1024  # rows of a block in the loop that adds up ŷ
@@ -23,6 +24,7 @@ class LoopsNumba(Variant):
 
     name = "loops-numba"
     family = "loops"
+    formula = formulas.LOOPS
     arrays_like_Z = 4
     compile_allowance_s = 60.0
     parallel = False

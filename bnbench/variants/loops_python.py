@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from bnbench.problem import Gradients
+from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
 
@@ -26,6 +27,7 @@ class LoopsPython(Variant):
 
     name = "loops-python"
     family = "loops"
+    formula = formulas.LOOPS
     arrays_like_X, arrays_like_Z = 5, 20
 
     def prepare(self, batch, problem, regime="fresh"):

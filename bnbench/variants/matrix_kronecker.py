@@ -4,6 +4,7 @@ import numpy as np
 
 from bnbench import activations
 from bnbench.problem import Gradients
+from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
 GUARD_BYTES = 2**30
@@ -20,6 +21,7 @@ class MatrixKronecker(Variant):
 
     name = "matrix-kronecker"
     family = "matrix"
+    formula = formulas.KRONECKER
 
     @classmethod
     def needs_bytes(cls, problem, regime):

@@ -7,6 +7,7 @@ import numpy as np
 from bnbench.activations import CODES, a, da
 from bnbench.jit import REASSOCIATE, njit
 from bnbench.problem import Gradients
+from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 from bnbench.variants.matrix_numpy import centre
 
@@ -19,6 +20,7 @@ class MatrixNumba(Variant):
 
     name = "matrix-numba"
     family = "matrix"
+    formula = formulas.MATRIX
     arrays_like_Z = 7
     compile_allowance_s = 60.0
 

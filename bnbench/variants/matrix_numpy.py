@@ -4,6 +4,7 @@ import numpy as np
 
 from bnbench import activations
 from bnbench.problem import Gradients
+from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
 
@@ -15,6 +16,7 @@ class MatrixNumpy(Variant):
 
     name = "matrix-numpy"
     family = "matrix"
+    formula = formulas.MATRIX
     arrays_like_Z = 9
 
     def prepare(self, batch, problem, regime="fresh"):

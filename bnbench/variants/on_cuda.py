@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from bnbench.cuda.available import unavailable
+from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
 
@@ -57,6 +58,7 @@ class LoopsCuda(OnCuda):
 
     name = "loops-cuda"
     family = "loops"
+    formula = formulas.LOOPS
     kind = "LoopsSteps"
 
 
@@ -68,6 +70,7 @@ class MatrixCuda(OnCuda):
 
     name = "matrix-cuda"
     family = "matrix"
+    formula = formulas.MATRIX
     kind = "MatrixSteps"
 
 
@@ -79,4 +82,5 @@ class FusedCuda(OnCuda):
 
     name = "fused-cuda"
     family = "fused"
+    formula = formulas.FUSED
     kind = "FusedSteps"

@@ -14,6 +14,7 @@ import numpy as np
 
 from bnbench.activations import CODES
 from bnbench.problem import Gradients
+from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
 FOLDER = Path(__file__).parent / "r"
@@ -86,6 +87,7 @@ class RMatrix(Variant):
 
     name = "r-matrix"
     family = "matrix"
+    formula = formulas.MATRIX
     form = "matrix"
     arrays_like_X, arrays_like_Z = 3, 10
 
@@ -154,6 +156,7 @@ class RLoop(RMatrix):
 
     name = "r-loop"
     family = "loops"
+    formula = formulas.LOOPS
     form = "loop"
 
 
@@ -162,6 +165,7 @@ class RcppLoop(RMatrix):
 
     name = "rcpp-loop"
     family = "loops"
+    formula = formulas.LOOPS
     form = "rcpp"
     compile_allowance_s = 120.0
 

@@ -11,6 +11,7 @@ import os
 import numpy as np
 
 from bnbench.problem import Gradients
+from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
 
@@ -25,6 +26,7 @@ class Peer(Variant):
     """A framework's step. A subclass imports its package in `__init__`, which is not timed."""
 
     family = "autodiff"
+    formula = formulas.AUTODIFF
     arrays_like_X, arrays_like_Z = 1, 8
     package, extra = "", "peers"
 

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from bnbench.report import units
+from bnbench.report.plots.compact import compact
 
 DPI = 150
 LONGEST_NAME = 24  # characters of a variant's name that legends and cells have room for
@@ -196,4 +197,5 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     FigureCanvasAgg(figure)
     figure.savefig(png, dpi=DPI, metadata={"Software": f"matplotlib {matplotlib.__version__}"})
     figure.savefig(svg, metadata={"Date": None})
+    svg.write_text(compact(svg.read_text(encoding="utf-8")), encoding="utf-8")
     return png, svg

@@ -1,0 +1,122 @@
+"""Every record as rows of cells: the text to read, and the number to sort by."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bnbench.report import analysis, tables, units
+
+HEADS = {
+    "median_s": "median",
+    "ci_low_s": "95 % low",
+    "ci_high_s": "95 % high",
+    "inner_loops": "inner loops",
+    "compile_s": "compile",
+    "prepare_s": "prepare",
+    "peak_bytes": "peak memory",
+    "baseline_bytes": "baseline memory",
+    "gflops": "GFLOP/s",
+    "limit_s": "limit",
+    "limit_fraction": "share of limit",
+    "gemm_flops_s": "matrix products, FLOP/s",
+    "triad_bytes_s": "memory, byte/s",
+    "max_error_ratio": "error / tolerance",
+    "max_error": "largest error",
+    "steal_share": "stolen time",
+    "switches": "switches per second",
+}
+FILTERS = {  # columns offered for choosing rows: "order" keeps the order of the rows, "words" splits at commas
+    "variant": "order",
+    "noise": "words",
+} | dict.fromkeys(
+    [
+        *["family", "device", *analysis.CELL, "dtype", "activation", "normalization", "ddof", "eps"],
+        *["threads", "regime", "status"],
+    ],
+    "sorted",
+)
+LAST = ("noise", "reason", "details")  # texts, of which most rows have none
+SHARES = {"limit_fraction", "steal_share"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the record table."""
+
+    name: str
+    head: str
+    number: bool
+    filter: str  # how it is offered for choosing rows, see `FILTERS`; empty where it is not
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text, and for a number its value at six digits; both empty where there is none."""
+
+    text: str
+    value: str = ""
+
+
+def columns(table: pd.DataFrame) -> list[Column]:
+    """The columns worth a reader's while: those that are all empty, or the same in every row, are left out."""
+    dull = {name for name in table if table[name].isna().all() or (table[name] == "").all()}
+    dull |= {name for name, _ in constant(table)}
+    wordy = [name for name in LAST if name in table]
+    return [
+        Column(name, HEADS.get(name, name), pd.api.types.is_numeric_dtype(table[name]), FILTERS.get(name, ""))
+        for name in [*table.columns.drop(wordy), *wordy]
+        if name not in dull
+    ]
+
+
+def rows(table: pd.DataFrame, shown: list[Column]) -> list[list[Cell]]:
+    """The table's rows as cells of the columns shown."""
+    found = []
+    for row in table.to_dict("records"):
+        interval = (row.get("ci_low_s", math.nan), row.get("ci_high_s", math.nan))
+        cells = []
+        for column in shown:
+            value = row[column.name]
+            median = column.name == "median_s" and pd.notna(value)
+            text = tables.median(row) if median else say(column.name, value, interval)
+            cells.append(Cell(text, f"{value:.6g}".replace("inf", "Infinity") if column.number and text else ""))
+        found.append(cells)
+    return found
+
+
+def constant(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Columns that say the same in every row, as (name, text): said once instead of in each row.
+
+    Of numbers, as the machine's rates, also where some rows have none.
+    """
+    if len(table) < 2:
+        return []
+    found = []
+    for name in table.columns.drop("variant"):
+        values = table[name].dropna().unique()
+        whole = pd.api.types.is_numeric_dtype(table[name]) or table[name].notna().all()
+        if len(values) == 1 and whole and (text := say(name, values[0])):
+            found.append((name, text))
+    return found
+
+
+def say(name: str, value: object, interval: tuple[float, float] = (math.nan, math.nan)) -> str:
+    """A value of a column as text, empty where there is none; times on the interval's digits."""
+    if value is None or pd.isna(value):
+        return ""
+    if name in ("median_s", "ci_low_s", "ci_high_s"):
+        return units.seconds(value, *interval)
+    if name.endswith("_bytes"):
+        return units.bytes_(value)
+    if name.endswith("_s") and not name.endswith(("flops_s", "bytes_s")):
+        return units.seconds(value)
+    if name in SHARES:
+        return units.percent(value)
+    if name in ("max_error", "eps"):
+        return units.scientific(value)
+    if name in tables.WHOLE:
+        return units.grouped(value, 0)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
