@@ -39,6 +39,7 @@ FILTERS = {  # columns offered for choosing rows: "order" keeps the order of the
     "sorted",
 )
 LAST = ("noise", "reason", "details")  # texts, of which most rows have none
+RATES = {"gemm_flops_s", "triad_bytes_s"}
 SHARES = {"limit_fraction", "steal_share"}
 
 
@@ -90,14 +91,14 @@ def rows(table: pd.DataFrame, shown: list[Column]) -> list[list[Cell]]:
 def constant(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Columns that say the same in every row, as (name, text): said once instead of in each row.
 
-    Of numbers, as the machine's rates, also where some rows have none.
+    The machine's rates also where some rows have none.
     """
     if len(table) < 2:
         return []
     found = []
     for name in table.columns.drop("variant"):
         values = table[name].dropna().unique()
-        whole = pd.api.types.is_numeric_dtype(table[name]) or table[name].notna().all()
+        whole = name in RATES or table[name].notna().all()
         if len(values) == 1 and whole and (text := say(name, values[0])):
             found.append((name, text))
     return found
