@@ -327,9 +327,10 @@ def test_the_second_answer_holds_hand_computed_figures():
         timed("jax-jit", "autodiff", 1000, [2e-3], limit_s=1e-4),
     ]
     _, (_, fastest, slower) = said_of(made)
-    assert fastest.startswith("fused-numba is fastest in 1 of 2 cells.")
+    assert fastest.startswith("fused-numba is fastest in 1 of 2 cells. ")
     assert "fused-numba takes at most 2.0 times as long as the winner" in fastest
-    assert "reaches 5\u202f% (N 1\u202f000, p1 4, p2 8) to 50\u202f% (N 100, p1 4, p2 8)" in fastest
+    assert "The fastest of each cell reaches 5\u202f% to 50\u202f% of the machine's limit." in fastest
+    assert "least at N 1\u202f000, p1 4, p2 8 (5\u202f%), and most at N 100, p1 4, p2 8 (50\u202f%)" in fastest
     assert (
         "beats the fastest framework in 1 of 2 cells with both, by up to 3.0 times; elsewhere it takes up to 2.0"
         in fastest

@@ -87,18 +87,18 @@ def winners(part: pd.DataFrame) -> list[dict]:
 
     A variant ties where its interval on the median overlaps the winner's.
     """
-    found = []
-    for cell, group in measured(part).groupby(CELL):
-        group = group.sort_values("median_s", kind="stable")
-        best = group.iloc[0]
-        tied = group.loc[group["ci_low_s"] <= best["ci_high_s"], "variant"]
-        tied = [best["variant"], *(name for name in tied if name != best["variant"])]
-        found.append(
-            dict(zip(CELL, cell, strict=True))
-            | {"winner": best["variant"], "tied": tied}
-            | {name: best[name] for name in ("median_s", "ci_low_s", "ci_high_s")}
-        )
-    return found
+    rows = measured(part).sort_values([*CELL, "median_s"], kind="stable")
+    best = rows.drop_duplicates(CELL)
+    rows = rows.merge(best[[*CELL, "ci_high_s"]], on=CELL, suffixes=("", "_best"))
+    tied: dict[tuple, list[str]] = {}
+    for *cell, name in rows.loc[rows["ci_low_s"] <= rows["ci_high_s_best"], [*CELL, "variant"]].itertuples(index=False):
+        tied.setdefault(tuple(cell), []).append(name)
+    return [
+        {k: row[k] for k in CELL}
+        | {"winner": row["variant"], "tied": tied[tuple(row[k] for k in CELL)]}
+        | {name: row[name] for name in ("median_s", "ci_low_s", "ci_high_s")}
+        for row in best.to_dict("records")
+    ]
 
 
 def crossover(part: pd.DataFrame) -> pd.DataFrame:
@@ -165,14 +165,15 @@ def slope(N: np.ndarray, time_s: np.ndarray) -> float:
     return float(np.polyfit(x[upper], y[upper], 1)[0])
 
 
-def against_frameworks(part: pd.DataFrame) -> list[tuple[tuple, pd.Series, pd.Series]]:
+def against_frameworks(part: pd.DataFrame) -> list[tuple[tuple, dict, dict]]:
     """Cells with both: (cell, the row of the fastest variant of the family fused, that of the fastest framework)."""
-    found = []
-    for cell, group in measured(part).groupby(CELL, sort=False):
-        families = {name: rows.loc[rows["median_s"].idxmin()] for name, rows in group.groupby("family")}
-        if {"fused", "autodiff"} <= families.keys():
-            found.append((cell, families["fused"], families["autodiff"]))
-    return found
+    rows = measured(part)
+    best = rows.loc[rows.groupby([*CELL, "family"])["median_s"].idxmin()].to_dict("records")
+    fused, peers = (
+        {tuple(row[k] for k in CELL): row for row in best if row["family"] == family}
+        for family in ("fused", "autodiff")
+    )
+    return [(cell, row, peers[cell]) for cell, row in fused.items() if cell in peers]
 
 
 def noise(table: pd.DataFrame) -> pd.Series:

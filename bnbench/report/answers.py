@@ -116,7 +116,11 @@ def which_is_fastest(table: pd.DataFrame) -> Answer:
     else:
         verdict = f"{best} is fastest in {units.count(tally[best])} of {units.plural(len(won), 'cell')}"
         tied = sum(row["winner"] != best and best in row["tied"] for row in won)
-        verdict += f" and tied with the fastest in {units.count(tied)} more." if tied else "."
+        verdict += f" and tied with the fastest in {units.count(tied)} more" if tied else ""
+        shares = pd.concat([_shares(part.table) for part in settings])["limit_fraction"]
+        low, high = units.percent(shares.min()), units.percent(shares.max())
+        reached = "a share that was not measured" if shares.empty else low if low == high else f"{low} to {high}"
+        verdict += f". The fastest of each cell reaches {reached} of the machine's limit."
     found = [(part.label, _under_one_setting(part.table)) for part in settings]
     if len(settings) == 1:
         return Answer(question, verdict, found[0][1])
@@ -127,7 +131,7 @@ def _under_one_setting(part: pd.DataFrame) -> list[str]:
     won = analysis.winners(part)
     if not won:
         return ["Nothing was timed successfully."]
-    lines = [_who_wins(part, won), _loops_or_matrix(part), _share_of_limit(part, won), _frameworks(part)]
+    lines = [_who_wins(part, won), _loops_or_matrix(part), _share_of_limit(part), _frameworks(part)]
     return [line for line in [*lines, _unsettled(part, won)] if line]
 
 
@@ -140,7 +144,7 @@ def _who_wins(part: pd.DataFrame, won: list[dict]) -> str:
         where = _where(winners[winners["winner"] == name], cells)
         words.append(f"{name} in {units.plural(n, 'cell')}{where}")
     tied = int((winners["tied"].map(len) > 1).sum())
-    text = f"Fastest: {', '.join(words)}" + (f"; {units.count(tied)} of them tied with a runner-up." if tied else ".")
+    text = f"Fastest: {', '.join(words)}." + (f" In {units.count(tied)} of these a runner-up is tied." if tied else "")
     first = winners["winner"].value_counts().index[0]
     own = rows[rows["variant"] == first].merge(winners[[*CELL, "median_s"]], on=CELL, suffixes=("", "_best"))
     ratio = own["median_s"] / own["median_s_best"]
@@ -189,19 +193,24 @@ def _what_decides(ratio: pd.DataFrame) -> str:
     return f" By {name}, loops win {', '.join(words)}."
 
 
-def _share_of_limit(part: pd.DataFrame, won: list[dict]) -> str:
-    rows = analysis.measured(part).merge(pd.DataFrame(won)[[*CELL, "winner"]], on=CELL)
-    rows = rows[(rows["variant"] == rows["winner"]) & rows["limit_fraction"].notna()]
+def _shares(part: pd.DataFrame) -> pd.DataFrame:
+    """The winners' rows, where their share of the limit is known."""
+    rows = analysis.measured(part).sort_values("median_s", kind="stable").drop_duplicates(CELL)
+    return rows[rows["limit_fraction"].notna()]
+
+
+def _share_of_limit(part: pd.DataFrame) -> str:
+    rows = _shares(part)
     if rows.empty:
         return "How far that is from the machine's limit was not measured."
     share = rows["limit_fraction"]
     most, least = rows.loc[share.idxmax()], rows.loc[share.idxmin()]
     rates = f"{most['gemm_flops_s'] / 1e9:.3g} GFLOP/s, {most['triad_bytes_s'] / 1e9:.3g} GB/s"
     if len(rows) == 1:
-        return f"It reaches {units.percent(share.iloc[0])} of the machine's limit ({rates})."
+        return f"The fastest reaches {units.percent(share.iloc[0])} of the machine's limit ({rates})."
     return (
-        f"Of the machine's limit ({rates}) the fastest of each cell reaches {units.percent(share.min())} "
-        f"({_place(least)}) to {units.percent(share.max())} ({_place(most)}), in half of the cells more than "
+        f"Of the machine's limit ({rates}) the fastest reaches least at {_place(least)} "
+        f"({units.percent(share.min())}), and most at {_place(most)} ({units.percent(share.max())}); in half of the cells more than "
         f"{units.percent(share.median())}."
     )
 

@@ -21,8 +21,8 @@ HEADS = {
     "gflops": "GFLOP/s",
     "limit_s": "limit",
     "limit_fraction": "share of limit",
-    "gemm_flops_s": "matrix products, FLOP/s",
-    "triad_bytes_s": "memory, byte/s",
+    "gemm_flops_s": "rate of matrix products",
+    "triad_bytes_s": "rate of memory",
     "max_error_ratio": "error / tolerance",
     "max_error": "largest error",
     "steal_share": "stolen time",
@@ -39,7 +39,7 @@ FILTERS = {  # columns offered for choosing rows: "order" keeps the order of the
     "sorted",
 )
 LAST = ("noise", "reason", "details")  # texts, of which most rows have none
-RATES = {"gemm_flops_s", "triad_bytes_s"}
+RATES = {"gemm_flops_s": "GFLOP/s", "triad_bytes_s": "GB/s"}
 SHARES = {"limit_fraction", "steal_share"}
 
 
@@ -110,9 +110,11 @@ def say(name: str, value: object, interval: tuple[float, float] = (math.nan, mat
         return ""
     if name in ("median_s", "ci_low_s", "ci_high_s"):
         return units.seconds(value, *interval)
+    if name in RATES:
+        return f"{value / 1e9:.3g}{units.GAP}{RATES[name]}"
     if name.endswith("_bytes"):
         return units.bytes_(value)
-    if name.endswith("_s") and not name.endswith(("flops_s", "bytes_s")):
+    if name.endswith("_s"):
         return units.seconds(value)
     if name in SHARES:
         return units.percent(value)
