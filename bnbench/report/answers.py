@@ -210,8 +210,8 @@ def _share_of_limit(part: pd.DataFrame) -> str:
         return f"The fastest reaches {units.percent(share.iloc[0])} of the machine's limit ({rates})."
     return (
         f"Of the machine's limit ({rates}) the fastest reaches least at {_place(least)} "
-        f"({units.percent(share.min())}), and most at {_place(most)} ({units.percent(share.max())}); in half of the cells more than "
-        f"{units.percent(share.median())}."
+        f"({units.percent(share.min())}), and most at {_place(most)} ({units.percent(share.max())}); "
+        f"in half of the cells more than {units.percent(share.median())}."
     )
 
 

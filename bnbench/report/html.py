@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ def write_html(
     """
     loader = jinja2.PackageLoader("bnbench.report", ".")
     surroundings = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    surroundings.filters["code"], surroundings.tests["figure"] = _code, _figure
+    surroundings.filters |= {"code": _code, "formula": _formula}
+    surroundings.tests["figure"] = _figure
     script = loader.get_source(surroundings, SCRIPT)[0]
     warnings = environment.get("warnings")
     shown = records.columns(table)
@@ -110,6 +112,11 @@ def _code(text: str) -> Markup:
     """The text escaped, with what stands between backticks as code."""
     parts = [escape(part) for part in text.split("`")]
     return Markup("").join(Markup("<code>{}</code>").format(part) if k % 2 else part for k, part in enumerate(parts))
+
+
+def _formula(line: str) -> Markup:
+    """A line of mathematics escaped, its indices (x_ij) set low."""
+    return Markup(re.sub(r"_([A-Za-z]+)", r"<sub>\1</sub>", str(escape(line))))
 
 
 def _figure(text: object) -> bool:
