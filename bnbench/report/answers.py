@@ -232,16 +232,18 @@ def _frameworks(part: pd.DataFrame) -> str:
 
 
 def _unsettled(part: pd.DataFrame, won: list[dict]) -> str:
-    """How many cells are too noisy to rank: one of the fastest medians there is marked so."""
+    """How many cells are too noisy to rank: the fastest are tied there, and one of them is marked so."""
     rows = analysis.measured(part)
     noisy = rows[analysis.noise(rows).map(lambda words: analysis.UNRANKED in _words(words))]
     marked = set(noisy[[*CELL, "variant"]].itertuples(index=False, name=None))
     if not marked:
         return ""
-    unsettled = sum(any((*(row[k] for k in CELL), name) in marked for name in row["tied"]) for row in won)
+    touched = [row for row in won if any((*(row[k] for k in CELL), name) in marked for name in row["tied"])]
+    tied = sum(len(row["tied"]) > 1 for row in touched)
     return (
-        f"Too noisy to rank: {units.plural(unsettled, 'cell')} of {units.count(len(won))}, where one of the fastest "
-        f"medians is noisy ({units.count(len(marked))} of all {units.count(len(rows))} medians are)."
+        f"Too noisy to rank: {units.count(tied)} of {units.plural(len(won), 'cell')}, where the fastest are tied and "
+        f"one of them is noisy. In all, {units.count(len(marked))} of {units.plural(len(rows), 'median')} are noisy, "
+        f"the fastest in {units.plural(len(touched), 'cell')} among them."
     )
 
 
@@ -267,8 +269,12 @@ def is_it_slower(table: pd.DataFrame, warnings: Sequence[str] = ()) -> Answer:
         kinds = ", ".join(f"{units.count(n)} {word}" for word, n in counts.items())
         timings = units.plural(int((table["status"] == "ok").sum()), "timing")
         lines.append(
-            f"{units.count((noise != '').sum())} of {timings} bear a mark of noise ({kinds}): measure them again on a "
-            "quiet machine before a change is blamed."
+            f"{units.count((noise != '').sum())} of {timings} bear a mark of noise ({kinds}): measure "
+            "them again before a change is blamed."
+        )
+        lines.append(
+            "On a noisy machine let both versions be measured side by side instead: "
+            "`python -m bnbench compare --interleaved --old-ref GITREF`."
         )
     lines += [f"Said before the run: {warning}." for warning in warnings]
     return Answer(

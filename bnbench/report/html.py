@@ -67,7 +67,7 @@ def write_html(
         failures=tables.not_ok(table),
         accuracy=tables.accuracy(table),
         compiling=tables.compile_times(table),
-        noise_legend=tables.NOISE_LEGEND if analysis.noise(table).any() else "",
+        noise_legend=tables.noise_legend(table),
         noise_mark=tables.NOISE_MARK,
         pages=pages.pages(table),
         symbols=SYMBOLS,

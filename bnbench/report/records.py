@@ -26,7 +26,8 @@ HEADS = {
     "max_error_ratio": "error / tolerance",
     "max_error": "largest error",
     "steal_share": "stolen time",
-    "switches": "switches per second",
+    "others_share": "others' time",
+    "switches_per_s": "switches per second",
 }
 FILTERS = {  # columns offered for choosing rows: "order" keeps the order of the rows, "words" splits at commas
     "variant": "order",
@@ -40,7 +41,7 @@ FILTERS = {  # columns offered for choosing rows: "order" keeps the order of the
 )
 LAST = ("noise", "reason", "details")  # texts, of which most rows have none
 RATES = {"gemm_flops_s": "GFLOP/s", "triad_bytes_s": "GB/s"}
-SHARES = {"limit_fraction", "steal_share"}
+SHARES = {"limit_fraction", "steal_share", "others_share"}
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def say(name: str, value: object, interval: tuple[float, float] = (math.nan, mat
         return f"{value / 1e9:.3g}{units.GAP}{RATES[name]}"
     if name.endswith("_bytes"):
         return units.bytes_(value)
-    if name.endswith("_s"):
+    if name.endswith("_s") and name != "switches_per_s":
         return units.seconds(value)
     if name in SHARES:
         return units.percent(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bnbench.measure.noise import noise, others_share, steal_share, switches_per_s
+from bnbench.measure.noise import WORDS, noise, others_share, steal_share, switches_per_s
 from bnbench.measure.statistics import median_interval, outliers
 from bnbench.report import analysis, answers, units
 
@@ -29,7 +29,6 @@ COLUMNS = [
     *["details", "noise", "steal_share", "others_share", "switches_per_s"],
 ]
 NOISE_MARK = "≈"
-NOISE_LEGEND = f"{NOISE_MARK} marks a median measured under noise; summary.csv says of which kind, in the column noise."
 REASON_WIDTH = 200  # characters of an example reason that a table shows
 
 
@@ -153,7 +152,7 @@ def markdown(table: pd.DataFrame) -> str:
         blocks += [
             f"## Median time of a step: {part.label}",
             "Bold is fastest; several bold in a row are tied (their 95 % intervals overlap the fastest's)."
-            + (f" {NOISE_LEGEND}" if analysis.noise(part.table).any() else ""),
+            + f" {noise_legend(part.table)}".rstrip(),
             _table(medians(part.table, bold=("**", "**"))),
         ]
         if (against := against_frameworks(part.table)).size:
@@ -222,6 +221,15 @@ def against_frameworks(part: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def noise_legend(table: pd.DataFrame) -> str:
+    """What the mark of noise means, and each of its words that occurs; empty where none does."""
+    found = {word for words in analysis.noise(table) for word in words.split(", ") if word}
+    if not found:
+        return ""
+    said = [f"{word} ({WORDS[word]})" if word in WORDS else word for word in sorted(found)]
+    return f"{NOISE_MARK} marks a median with something against it, which the column noise says: {', '.join(said)}."
 
 
 def median(row: pd.Series | dict) -> str:
