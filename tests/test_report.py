@@ -604,10 +604,10 @@ def test_html_stands_alone_and_escapes_everything(tmp_path):
 
 
 def test_every_variant_has_a_page_with_its_formula_and_a_source_that_exists():
-    # catches: a built-in variant without a formula, a path that leads nowhere, a plug-in that breaks the page
-    records = [timed(name, cls.family, 100, [1e-3]) for name, cls in variants().items()] + [
-        timed("gone", "loops", 9, [1])
-    ]
+    # catches: a built-in variant without a formula, a path that leads nowhere, a plug-in that breaks the page,
+    # a first step that is merely slow called compiling, a win counted for the runner-up
+    records = [timed(name, cls.family, 100, [1e-3]) for name, cls in variants().items()]
+    records += [timed("gone", "loops", 9, [1.0], compile_s=40.0), timed("late", "loops", 9, [2.0], compile_s=0.04)]
     found = {page.name: page for page in pages.pages(tables.frame(records))}
     root = Path(report.__file__).parents[2]
     for name, cls in variants().items():
@@ -616,6 +616,9 @@ def test_every_variant_has_a_page_with_its_formula_and_a_source_that_exists():
             assert (root / dict(found[name].facts)["Source"]).is_file(), name
             assert found[name].description, name
     assert (found["gone"].formula, found["gone"].description) == ("", [])
+    facts = [dict(found[name].facts) for name in ("gone", "late")]
+    assert [fact["Compile time"] for fact in facts] == ["40.0\u202fs", "none"]
+    assert [fact["Fastest"] for fact in facts] == ["1 of 2 cells", "0 of 2 cells"]
     assert len({page.id for page in found.values()}) == len(found)
     assert list(pages.ids(["a/b", "a b", "*"]).values()) == ["variant-a-b", "variant-a-b-2", "variant-unnamed"]
 

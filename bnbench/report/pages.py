@@ -41,7 +41,7 @@ def pages(table: pd.DataFrame) -> list[Page]:
         cls = known.get(name)
         facts = [*_identity(rows, cls), *_figures(name, rows, won, compiling)]
         not_ok = tables.not_ok(rows).drop(columns="variant", errors="ignore")
-        formula = cls.formula.strip() if cls else ""
+        formula = (cls.formula or "").strip() if cls else ""
         found.append(Page(name, names[name], _paragraphs(cls), formula, facts, not_ok))
     return found
 
@@ -100,10 +100,8 @@ def _figures(name: str, rows: pd.DataFrame, won: list, compiling: dict[str, floa
         best, least = (limited.loc[getattr(limited["limit_fraction"], which)()] for which in ("idxmax", "idxmin"))
         for label, row in (("Most of the limit", best), ("Least of the limit", least)):
             facts.append((label, f"{units.percent(row['limit_fraction'])}, {_at(row)}"))
-    if name in compiling:
-        facts.append(("Compile time", units.seconds(compiling[name])))
-    elif timed["compile_s"].notna().any():
-        facts.append(("Compile time", "none: the first step is like the others"))
+    compiled = compiling.get(name, 0.0) >= analysis.COMPILED_S
+    facts.append(("Compile time", units.seconds(compiling[name]) if compiled else "none"))
     if marked := int((analysis.noise(timed) != "").sum()):
         facts.append(("Under noise", f"{units.count(marked)} of {units.plural(len(timed), 'median')}"))
     return facts
