@@ -67,11 +67,11 @@ def interleave(plan, sources, names, *, table=None, events=None, passes=PASSES) 
 
     events is a function of a pass's number that gives its `Events`.
     """
-    found, derived = [], {}
+    found = []
     for number in range(passes):
         with Interleaved(plan, sources, names, table=table, events=events(number) if events else None) as sweep:
             sweep.random.seed(f"{plan.seed} {number}")
-            sweep.derived = derived  # once is enough
+            sweep.judges = number == 0  # once is enough
             sweep.run()
             found.append(sweep.records)
     sides = {}
@@ -92,7 +92,7 @@ def joined(records: Sequence[dict]) -> dict:
     first = records[0]
     summed = {name: sum(record[name] for record in records) for name in ("elapsed_s", "stolen_s", "others_s")}
     chained = {name: list(itertools.chain(*(record[name] for record in records))) for name in ("samples_s", "switches")}
-    most = {name: max(record[name] for record in records) for name in ("peak_bytes", "max_error_ratio")}
+    most = {"peak_bytes": max(record["peak_bytes"] for record in records)}
     least = {name: min(record[name] for record in records) for name in ("compile_s", "prepare_s", "baseline_bytes")}
     return first | summed | chained | most | least | {"passes": [len(record["samples_s"]) for record in records]}
 

@@ -95,7 +95,7 @@ class Events:
 class Sweep:
     """A plan being carried out. Use it as a context manager: leaving it ends every child."""
 
-    times_compilation = measures_limit = True
+    times_compilation = measures_limit = judges = True
 
     def __init__(
         self,
@@ -260,7 +260,8 @@ class Sweep:
         order = list(runs.values())
         self.random.shuffle(order)
         try:
-            self.judge("refer", problem=cell.problem, data=self.stem)
+            if self.judges:
+                self.judge("refer", problem=cell.problem, data=self.stem)
         except ChildError as error:
             for run in order:
                 self.finish(run, error.status, error.reason)
@@ -373,6 +374,8 @@ class Sweep:
         )
         answer = opened.pop("answer")
         run.found |= opened
+        if not self.judges:
+            return True
         verdict = self.judge("judge", answer=answer)
         run.found |= {"errors": verdict.errors, "max_error_ratio": verdict.max_error_ratio}
         reason = self.derivation(run, cls) or verdict.reason
