@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.cuda import kernels, one_pass, products
+from bnbench.cuda import kernels, nodes, one_pass, products
 from bnbench.cuda.available import simulated
 from bnbench.cuda.runtime import compiled, cuda, cupy
 from bnbench.problem import Gradients
@@ -137,17 +137,17 @@ class LoopsSteps(Steps):
         N, p2 = problem.N, problem.p2
         normalize, code = problem.normalization == "batch", CODES[problem.activation]
         threads = self.shape.lanes * self.shape.rows
-        Z, A, e, nodes = self.empty(p2, N), self.empty(p2, N), self.empty(N), self.empty(2, p2)
+        Z, A, e, scales = self.empty(p2, N), self.empty(p2, N), self.empty(N), self.empty(2, p2)
         losses = self.empty(self.shape.grid)
         constants = problem.ddof, real(problem.eps)
-        forward = compiled(kernels.node_forward, code, normalize, real, threads)
-        self.launch(forward, p2, threads, self.X, self.G1, self.theta, *constants, Z, A, nodes)
-        rows = compiled(kernels.node_rows, real, threads)
+        forward = compiled(nodes.forward, code, normalize, real, threads)
+        self.launch(forward, p2, threads, self.X, self.G1, self.theta, *constants, Z, A, scales)
+        rows = compiled(nodes.rows, real, threads)
         self.launch(rows, self.shape.grid, threads, A, self.theta, self.y, e, losses)
-        backward = compiled(kernels.node_backward, code, normalize, real, threads)
+        backward = compiled(nodes.backward, code, normalize, real, threads)
         self.launch(
             backward, p2, threads,
-            self.X, self.theta, problem.ddof, Z, A, nodes, e, losses, self.dG1, self.dtheta, self.loss,
+            self.X, self.theta, problem.ddof, Z, A, scales, e, losses, self.dG1, self.dtheta, self.loss,
         )  # fmt: skip
 
 
@@ -232,7 +232,7 @@ class FusedSteps(MatrixSteps):
         shift = mean.astype(self.dtype)
         design = U, (U * U).sum(axis=0), mean - shift, shift
         U, diagonal, rest, shift = (cuda.to_device(np.ascontiguousarray(array, self.dtype)) for array in design)
-        W, V, nodes = self.empty(p1, p2), self.empty(p1, p2), self.empty(one_pass.NODES, p2)
+        W, V, of_nodes = self.empty(p1, p2), self.empty(p1, p2), self.empty(one_pass.NODES, p2)
         self.fell = cuda.mapped_array(1, np.int32)
         self.fell[0] = 0
         used = min(sizes.grid, blocks(N, sizes.rows))
@@ -241,17 +241,17 @@ class FusedSteps(MatrixSteps):
         threads = self.shape.lanes * 2
         self.launch(
             compiled(one_pass.weights, real, threads), p2, threads,
-            U, diagonal, rest, self.G1, self.theta, *constants, real(problem.eps), W, V, nodes, self.fell,
+            U, diagonal, rest, self.G1, self.theta, *constants, real(problem.eps), W, V, of_nodes, self.fell,
         )  # fmt: skip
         sweep = compiled(one_pass.sweep, CODES[problem.activation], real, sizes)
-        self.launch(sweep, used, sizes.threads, self.X, self.y, shift, W, nodes, parts, G_parts, losses)
+        self.launch(sweep, used, sizes.threads, self.X, self.y, shift, W, of_nodes, parts, G_parts, losses)
         if G_parts.shape[0] > SHARES:
             totals = self.empty(SHARES, p1, p2)
             self.launch_sum(G_parts, totals)
             G_parts = totals
         self.launch(
             compiled(one_pass.finish, real, threads), p2, threads,
-            parts, G_parts, losses, rest, self.G1, V, nodes, *constants, self.theta, self.dG1, self.dtheta, self.loss,
+            parts, G_parts, losses, rest, self.G1, V, of_nodes, *constants, self.theta, self.dG1, self.dtheta, self.loss,
         )  # fmt: skip
 
     def step(self):
