@@ -154,6 +154,7 @@ def plan_flags(command, preset):
     group.add_argument("--eps", help="added to the variance under the root" + several)
     group.add_argument("--threads", help="threads of every variant (default: all processors)" + several)
     group.add_argument("--regime", help="fresh (all in every step), fixed (what depends on X is kept)" + several)
+    group.add_argument("--tf32", action="store_true", help="let float32 products on a GPU round factors to TF32")
     group.add_argument("--seed", help="of the drawn data and of the order (default: 0)")
     group.add_argument("--variants", metavar="A,B", help="names, see `bnbench list` (default: all)")
     group.add_argument("--plugin", action="append", metavar="FILE.py", help="a plug-in file; may be repeated")
@@ -190,7 +191,7 @@ def run_sweep(options) -> int:
             progress.say(f"interrupted; {len(journal.records)} records are kept. To go on: --resume --out {folder}")
             return INTERRUPTED
         store.add_rooflines(folder, rooflines)
-        for remark in drifts(rooflines):
+        for remark in drifts(rooflines) + held_down(records):
             progress.say(f"note: {remark}")
         progress.stage("writing tables and plots")
         frame, remarks = write_report(folder, records)
@@ -386,6 +387,8 @@ def make_plan(options, base):
             if listed and "" in parts:
                 raise UsageError(f"--{name} is {given!r}; allowed are values with commas between them")
             flags[name] = parts if listed else given
+    if options.tf32:
+        flags["tf32"] = True
     if getattr(options, "sampling", None) is not None:
         flags["sampling_s"] = options.sampling
     try:
@@ -469,7 +472,7 @@ def command_line(options) -> str:
             continue
         for item in value if isinstance(value, list) else [value]:
             text = Path(item).name if name in ("plugin", "data", "config") else str(item)
-            words.append(f"--{name.replace('_', '-')} {text}")
+            words.append(f"--{name.replace('_', '-')}" + ("" if item is True else f" {text}"))
     return " ".join(words)
 
 
@@ -489,8 +492,10 @@ def carry_out(plan, table, write, stored, progress, *, timing=True):
 
 def drifts(rooflines) -> list[str]:
     """What the machine did otherwise at the end of the sweep than at its start, beyond a tenth."""
+    from bnbench.measure.roofline import place
+
     remarks = []
-    at = {(roof["when"], roof["dtype"], roof["threads"]): roof for roof in rooflines}
+    at = {(roof["when"], roof["dtype"], place(roof)): roof for roof in rooflines}
     for (when, *setting), roof in at.items():
         before = at.get(("start", *setting))
         if when == "start" or before is None:
@@ -498,9 +503,16 @@ def drifts(rooflines) -> list[str]:
         for name, words in (("gemm_flops_s", "matrix products"), ("triad_bytes_s", "memory")):
             ratio = roof[name] / before[name]
             if not 1 / DRIFT < ratio < DRIFT:
-                where = f"{setting[0]}, {setting[1]} threads"
+                where = f"{setting[0]}, {setting[1]}" + (" threads" if "threads" in roof else "")
                 remarks.append(f"the machine drifted: {words} at the end at {ratio:.2f} of the start's rate ({where})")
     return remarks
+
+
+def held_down(records) -> list[str]:
+    """What held a GPU's clocks down, and at how many cells; nothing where nothing did."""
+    why = [(record.get("clocks") or {}).get("after", {}).get("held_down") for record in records]
+    counts = {reason: why.count(reason) for reason in sorted(filter(None, set(why)))}
+    return [f"the GPU's clocks were held down at {count} records: {reason}" for reason, count in counts.items()]
 
 
 def write_report(folder, records):

@@ -14,6 +14,7 @@ import pandas as pd
 from bnbench.measure.statistics import median_interval, outliers
 from bnbench.report import analysis, units
 
+DEVICE_TIMES = ["cold_s", "host_to_device_s", "end_to_end_s"]
 TEXT = ["variant", "family", "device", "dtype", "activation", "normalization", "regime", "status", "reason", "details"]
 WHOLE = [
     *["N", "p1", "p2", "threads", "samples", "inner_loops", "peak_bytes", "ddof", "baseline_bytes"],
@@ -25,6 +26,7 @@ COLUMNS = [
     *["compile_s", "prepare_s", "peak_bytes", "gflops", "limit_s", "limit_fraction", "max_error_ratio"],
     *["ddof", "eps", "baseline_bytes", "max_error", "outliers", "gemm_flops_s", "triad_bytes_s"],
     "details",
+    *DEVICE_TIMES,
 ]
 REASON_WIDTH = 200  # characters of an example reason that a table shows
 
@@ -37,6 +39,8 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     largest relative error of any gradient (the loss left out). `limit_s` is the least time of a step at the
     machine's rates (`gemm_flops_s`, `triad_bytes_s`; see measure/roofline.py), `limit_fraction` that over the median.
     `details` is what a variant says of itself there: its algorithm, a library it ran on.
+    On a device alone: `cold_s` is a step after its cache was emptied, `host_to_device_s` copying X, y and the
+    parameters there, `end_to_end_s` these copies, a step and the gradients copied back; each a median.
     Timing columns are empty (NaN, or <NA> in whole-number columns) where the status is not ok.
     """
     table = pd.DataFrame([_row(record) for record in records], columns=COLUMNS)
@@ -57,21 +61,25 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
 
 def _row(record: dict) -> dict:
     errors = [entry for name, entry in (record.get("errors") or {}).items() if entry and name != "loss"]
-    row = {name: record.get(name) for name in TEXT + WHOLE} | {
-        "samples": None,
-        "status": record.get("status") or "failed",
-        "reason": record.get("reason") or "",
-        "details": "; ".join(f"{name}: {value}" for name, value in (record.get("details") or {}).items()),
-        "eps": _number(record.get("eps")),
-        "prepare_s": _number(record.get("prepare_s")),
-        "compile_s": _number(record.get("compile_s")),
-        "max_error_ratio": _number(record.get("max_error_ratio")),
-        "max_error": _largest(_number(entry.get("error")) for entry in errors),
-        "limit_s": math.nan,
-        "limit_fraction": math.nan,
-        "gemm_flops_s": _number(record.get("gemm_flops_s")),
-        "triad_bytes_s": _number(record.get("triad_bytes_s")),
-    }
+    row = (
+        {name: record.get(name) for name in TEXT + WHOLE}
+        | {
+            "samples": None,
+            "status": record.get("status") or "failed",
+            "reason": record.get("reason") or "",
+            "details": "; ".join(f"{name}: {value}" for name, value in (record.get("details") or {}).items()),
+            "eps": _number(record.get("eps")),
+            "prepare_s": _number(record.get("prepare_s")),
+            "compile_s": _number(record.get("compile_s")),
+            "max_error_ratio": _number(record.get("max_error_ratio")),
+            "max_error": _largest(_number(entry.get("error")) for entry in errors),
+            "limit_s": math.nan,
+            "limit_fraction": math.nan,
+            "gemm_flops_s": _number(record.get("gemm_flops_s")),
+            "triad_bytes_s": _number(record.get("triad_bytes_s")),
+        }
+        | dict.fromkeys(DEVICE_TIMES, math.nan)
+    )
     samples = record.get("samples_s") or []
     if row["status"] == "ok" and samples:
         median, low, high = median_interval(samples)
@@ -86,7 +94,7 @@ def _row(record: dict) -> dict:
             "gflops": work / median / 1e9 if median > 0 else math.nan,
             "limit_s": limit,
             "limit_fraction": limit / median if median > 0 else math.nan,
-        }
+        } | {name: _number(record.get(name)) for name in DEVICE_TIMES}
     else:
         row |= {"inner_loops": None, "prepare_s": math.nan, "compile_s": math.nan}
     return row

@@ -1,0 +1,125 @@
+"""What is said of a device and timed on it, without one: stand-ins for the driver's libraries and for its events."""
+
+import time
+import types
+
+import numpy as np
+import pytest
+
+import bnbench
+from bnbench.cli import held_down
+from bnbench.cuda import device, rates, timing
+from bnbench.measure import roofline
+from bnbench.reference import reference
+from bnbench.validation import judge, plain
+
+
+class Event:
+    """An event of a device that is this processor."""
+
+    def __init__(self, enable_timing=False):
+        self.at = 0.0
+
+    def record(self):
+        self.at = time.perf_counter()
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, end):
+        return 1e3 * (end.at - self.at)
+
+
+def test_clocks_are_read_from_nvml_and_their_absence_is_no_error(monkeypatch):
+    # catches: clocks in the wrong order, a reason that is not trouble called so, a machine without NVML that fails
+    def tell(place, value):
+        place._obj.value = value
+        return 0
+
+    nvml = types.SimpleNamespace(
+        nvmlInit_v2=lambda: 0,
+        nvmlDeviceGetHandleByPciBusId_v2=lambda address, handle: 0,
+        nvmlDeviceGetClockInfo=lambda handle, kind, place: tell(place, {1: 1980, 2: 3201}[kind]),
+        nvmlDeviceGetTemperature=lambda handle, sensor, place: 15,  # not supported here
+        nvmlDeviceGetCurrentClocksThrottleReasons=lambda handle, place: tell(place, 0x01 | 0x04 | 0x40),
+    )
+    driver = types.SimpleNamespace(cuInit=lambda flags: 0, cuDeviceGetPCIBusId=lambda *arguments: 0)
+    monkeypatch.setattr(device.ctypes, "CDLL", {"libnvidia-ml.so.1": nvml, "libcuda.so.1": driver}.get)
+    found = device.clocks()
+    assert found == {"sm_mhz": 1980, "memory_mhz": 3201, "held_down": "power cap, hardware thermal slowdown"}
+    (remark,) = held_down([{"clocks": {"before": {}, "after": found}}, {"clocks": None}, {"status": "pruned"}])
+    assert "1 records: power cap" in remark
+    driver.cuInit = lambda flags: 100
+    assert device.clocks() == {}
+
+    def missing(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(device.ctypes, "CDLL", missing)
+    assert device.clocks() == {}
+    assert device.l2_bytes() > 0
+
+
+def test_copies_and_cold_steps_are_timed_apart(monkeypatch):
+    # catches: a copy left out of what is end to end, a first time that is counted, a mean in place of the median
+    monkeypatch.setattr(timing, "BUDGET_S", 10.0)
+    colds = iter([9.0, *np.linspace(1, 2, timing.MOST)])
+    takes = {"copy": 0.004, "step": 0.002, "result": 0.001}
+    works = [lambda seconds=seconds: time.sleep(seconds) for seconds in takes.values()]
+    found = timing.device_times(*works, cold=lambda: next(colds))
+    assert found["cold_s"] == pytest.approx(1.5)
+    assert 0.004 <= found["host_to_device_s"] < found["end_to_end_s"]
+    assert found["end_to_end_s"] >= 0.007
+    assert "cold_s" not in timing.device_times(*works)
+
+
+def test_the_rates_of_a_device_are_those_of_the_work_done(monkeypatch):
+    # catches: operations or bytes miscounted, a reference to a device's roof by a processor's rows
+    for name, value in (("GEMM_ORDER", 32), ("COPY_BYTES", 2**10)):
+        monkeypatch.setattr(rates, name, value)
+    monkeypatch.setattr(rates, "fastest", lambda on, work: (work(), 0.5)[1])
+    multiply = np.matmul
+    on = types.SimpleNamespace(put=np.array, multiply=multiply, copy=np.copyto)
+    monkeypatch.setattr(rates, "library", lambda: on)
+    found = roofline.measure_device("float32")
+    assert found == {"gemm_flops_s": 4 * 32**3, "triad_bytes_s": 4 * 2**10}
+    monkeypatch.setattr(rates, "library", lambda: None)
+    assert roofline.measure_device("float32") is None
+    row = {"N": 10, "p1": 2, "p2": 3, "activation": "relu", "normalization": "batch", "ddof": 0, "eps": 1e-5}
+    row |= {"dtype": "float32", "seed": 0, "threads": 2, "limit_s": 1.0}
+    start = {"dtype": "float32", "device": "cuda", **found}
+    own, other = roofline.with_best([row | {"device": "cuda"}, row | {"device": "cpu"}], [start])
+    assert own["limit_s"] == pytest.approx(10 * 3 * 4 / (4 * 2**10))
+    assert other == row | {"device": "cpu"}
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_a_framework_times_its_device(name, monkeypatch):
+    # catches: parameters or data that a copy leaves behind, a step that is no longer right after being timed
+    module = pytest.importorskip(name)
+    monkeypatch.setattr(timing, "BUDGET_S", 0.05)
+    problem = bnbench.Problem(40, 5, 4, dtype="float32")
+    batch = problem.sample()
+    if name == "torch":
+        from bnbench.variants import peer_torch as peer
+
+        monkeypatch.setattr(module.cuda, "Event", Event)
+        monkeypatch.setattr(module.cuda, "synchronize", lambda: None)
+        stand_in = type("StandIn", (peer.TorchCuda,), {"device": "cpu"})()
+        on = rates.Torch("cpu")
+        assert rates.fastest(on, lambda: on.multiply(on.put(batch.X.T), on.put(batch.X))) > 0
+    else:
+        from bnbench.variants import peer_jax as peer
+
+        stand_in = type("StandIn", (peer.JaxCuda,), {"device": "cpu"})()
+    monkeypatch.setattr(peer, "l2_bytes", lambda: 2**16)
+    stand_in.prepare(batch, problem)
+    stand_in.step()
+    batch.G1[0, 0] += 0.5  # what a copy has to bring to the device
+    found = stand_in.device_times()
+    assert found.keys() == {"cold_s", "host_to_device_s", "end_to_end_s"}
+    assert 0 < found["host_to_device_s"] < found["end_to_end_s"]
+    assert found["cold_s"] > 0
+    stand_in.step()
+    verdict = judge(plain(stand_in.result()), reference(batch, problem), problem)
+    assert verdict.valid, verdict.reason
