@@ -512,7 +512,7 @@ def held_down(records) -> list[str]:
     """What held a GPU's clocks down, and at how many cells; nothing where nothing did."""
     why = [(record.get("clocks") or {}).get("after", {}).get("held_down") for record in records]
     counts = {reason: why.count(reason) for reason in sorted(filter(None, set(why)))}
-    return [f"the GPU's clocks were held down at {count} records: {reason}" for reason, count in counts.items()]
+    return [f"the GPU's clocks were held down ({reason}) in {count} records" for reason, count in counts.items()]
 
 
 def write_report(folder, records):
