@@ -1,9 +1,12 @@
 """What is said of a device and timed on it, without one: stand-ins for the driver's libraries and for its events."""
 
+import importlib.util
 import time
 import types
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import bnbench
@@ -123,3 +126,37 @@ def test_a_framework_times_its_device(name, monkeypatch):
     stand_in.step()
     verdict = judge(plain(stand_in.result()), reference(batch, problem), problem)
     assert verdict.valid, verdict.reason
+
+
+def test_the_table_of_ratios_takes_the_fastest_of_each_side():
+    # catches: a CPU's or another dtype's row, a regime mixed in, a ratio upside down, a missing framework that counts
+    path = Path(__file__).parent / "gpu" / "ratios.py"
+    spec = importlib.util.spec_from_file_location("ratios", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    times = {
+        ("fused-cuda", "fused", "cuda", "float32", "fixed"): 1e-4,
+        ("matrix-cuda", "matrix", "cuda", "float32", "fixed"): 2e-4,
+        ("torch-cuda", "autodiff", "cuda", "float32", "fixed"): 5e-4,
+        ("jax-cuda", "autodiff", "cuda", "float32", "fixed"): 4e-4,
+        ("jax-cuda", "autodiff", "cuda", "float32", "fresh"): 1e-5,
+        ("fused-numba", "fused", "cpu", "float32", "fixed"): 1e-6,
+        ("fused-cuda", "fused", "cuda", "float64", "fixed"): 1e-6,
+    }
+    names = ("variant", "family", "device", "dtype", "regime")
+    size = {"N": 100_000, "p1": 32, "p2": 64, "status": "ok", "limit_fraction": 0.5}
+    rows = [
+        dict(zip(names, key, strict=True)) | size | dict.fromkeys(("median_s", "ci_low_s", "ci_high_s"), time_s)
+        for key, time_s in times.items()
+    ]
+    rows.append(rows[0] | {"variant": "loops-cuda", "status": "invalid", "median_s": np.nan})
+    found = {(row["N × p1 × p2"], row["regime"]): row for row in module.ratios(pd.DataFrame(rows))}
+    own = found["100000 × 32 × 64", "fixed"]
+    assert own["ratio"] == pytest.approx(4)
+    assert (own["asked"], own["met"], own["share of the limit"]) == (3.0, True, 0.5)
+    assert own["ours"].startswith("fused-cuda")
+    assert own["fastest framework"].startswith("jax-cuda")
+    fresh = found["100000 × 32 × 64", "fresh"]
+    assert (fresh["ratio"], fresh["asked"], fresh["ours"]) == (None, None, "not measured")
+    assert found["1000 × 64 × 64", "fresh"]["met"] is False
+    assert "≥ 1.1" in module.table_of(list(found.values()))
