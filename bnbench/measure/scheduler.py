@@ -137,9 +137,8 @@ class Sweep:
         wanted = [name for name in self.names if any(name in names for names in missing.values())]
         unavailable = self.start(wanted) if wanted else {}
         settings = dict.fromkeys((cell.problem.dtype, cell.threads) for cell in cells if missing[cell])
-        devices = {self.device[name] for name in wanted if name not in unavailable} - {"cpu"}
-        for dtype in dict.fromkeys(dtype for dtype, _ in settings):
-            settings |= dict.fromkeys((dtype, device) for device in sorted(devices))
+        if any(self.device[name] == "cuda" for name in wanted if name not in unavailable):
+            settings |= dict.fromkeys((dtype, "cuda") for dtype, _ in list(settings))
         if self.timing:
             self.roofs = self.measure_roofs(settings, "start")
         for place, cell in enumerate(cells):
@@ -340,7 +339,7 @@ class Sweep:
         )
         answer = opened.pop("answer")
         run.found |= opened
-        tf32 = self.plan.tf32 and problem.dtype == "float32" and self.device.get(run.variant, "cpu") != "cpu"
+        tf32 = self.plan.tf32 and problem.dtype == "float32" and self.device.get(run.variant) == "cuda"
         if tf32:
             run.found["details"] = run.found["details"] | {"tf32": "allowed"}
         verdict = self.judge("judge", answer=answer, tf32=tf32)
