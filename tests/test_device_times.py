@@ -4,6 +4,7 @@ import importlib.util
 import time
 import types
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,9 @@ import bnbench
 from bnbench.cli import held_down
 from bnbench.cuda import device, rates, timing
 from bnbench.measure import roofline
+from bnbench.measure.child import ChildError
+from bnbench.measure.plan import Plan
+from bnbench.measure.scheduler import Run, Sweep
 from bnbench.reference import reference
 from bnbench.validation import judge, plain
 
@@ -160,3 +164,33 @@ def test_the_table_of_ratios_takes_the_fastest_of_each_side():
     assert (fresh["ratio"], fresh["asked"], fresh["ours"]) == (None, None, "not measured")
     assert found["1000 × 64 × 64", "fresh"]["met"] is False
     assert "≥ 1.1" in module.table_of(list(found.values()))
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_device_whose_times_fail_costs_these_columns_alone(dies):
+    # catches: a cell that is lost for a time beside its samples, a request to a worker that is gone
+    class Worker:
+        alive = True
+        asked: ClassVar[list] = []
+
+        def ask(self, do, **arguments):
+            self.asked.append(do)
+            if do == "device_times":
+                self.alive = not dies
+                raise ChildError("crashed" if dies else "failed", "no events here")
+            return {"peak_bytes": 1, "baseline_bytes": 1}
+
+        def kill(self):
+            pass
+
+    plan = Plan(N=(5,), p1=(2,), p2=(2,), variants=("torch-cuda",))
+    with Sweep(plan, lambda record: record, {}) as sweep:
+        run = Run("torch-cuda", plan.cells()[0], samples=[1.0], found={"details": {}, "first_step_s": 1.0}, step_s=1.0)
+        sweep.children["torch-cuda"], sweep.device["torch-cuda"] = Worker(), "cuda"
+        assert sweep.close(run)
+        sweep.finish(run, "ok", "")
+        record = sweep.records["torch-cuda", run.cell]
+    assert record["status"] == "ok"
+    assert record["details"] == {"device times": "no events here"}
+    assert ("peak_bytes" in record) == (not dies)
+    assert Worker.asked == ["device_times"] + ["close"] * (not dies)
