@@ -37,7 +37,8 @@ class Steps:
         self.host_theta = np.zeros((3, p2), self.dtype)
         self.load(*batch[2:])
         self.launches = []
-        self.graph, self.replay, self.captured = "not tried", None, None
+        self.graph = "none: the simulator has no streams" if simulated() else "not tried"
+        self.replay = self.captured = None
         self.set_up()
 
     def empty(self, *shape):
@@ -91,9 +92,8 @@ class Steps:
         if self.graph == "not tried":
             self.captured = self.launches
             self.graph, self.replay = graph.capture(self.launches)
-            if self.replay is not None:
-                self.enqueue()
-                cuda.synchronize()
+            self.enqueue()
+            cuda.synchronize()
 
     def time(self, count):
         """Seconds of so many steps by the device's own events, one step after the other without waiting between."""
