@@ -5,10 +5,12 @@ goes unseen. Here the cache folder is named after a hash of all the package's so
 that holds another compiled one differs from process to process, so that it is compiled anew in each.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numba
@@ -21,6 +23,7 @@ from numba.core.sigutils import normalize_signature
 
 CACHE_SWITCH = "BNBENCH_JIT_CACHE"  # environment: "off" compiles afresh in every process
 KEPT_CACHES = 3
+IN_USE_S = 24 * 3600.0  # since a process began with a cache, in which it may still be using it
 
 # What vectorises a sum without making NaN disappear: `nnan` and `ninf` are left out on purpose.
 REASSOCIATE = {"reassoc", "contract", "nsz", "arcp", "afn"}
@@ -42,8 +45,10 @@ def cache_dir() -> Path | None:
         os.utime(folder)
     except OSError:
         return None
-    for old in sorted(base.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT_CACHES]:
-        shutil.rmtree(old, ignore_errors=True)
+    by_age = sorted((path.stat().st_mtime, path) for path in base.iterdir())
+    for used, old in by_age[:-KEPT_CACHES]:
+        if used < time.time() - IN_USE_S:
+            shutil.rmtree(old, ignore_errors=True)
     return folder if os.access(folder, os.W_OK) else None
 
 
@@ -56,6 +61,11 @@ class ClosureCache(FunctionCache):
 
     def _index_key(self, sig, codegen):
         return sig, codegen.magic_tuple(), key(self._py_func, self._options)
+
+    def save_overload(self, sig, data):
+        """Save compiled code; where that fails (a full disk, a folder that was removed), it is compiled again."""
+        with contextlib.suppress(OSError):
+            super().save_overload(sig, data)
 
 
 def key(function, options) -> str:
@@ -84,7 +94,11 @@ def cached(compiled, function, options):
 
 
 def named(function, options):
-    """Make a closure's name its own: Numba's name in the machine code is one that another process may give another."""
+    """Make a closure's name its own in every process.
+
+    Numba counts functions to name them in the machine code: what one process compiled and another loads may be called
+    as something else is there, and the linker takes the first of a name.
+    """
     if function.__closure__:
         function.__qualname__ += f".{key(function, options)[:12]}"
 

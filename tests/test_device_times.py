@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import bnbench
-from bnbench.cli import held_down
+from bnbench.commands.sweep import held_down
 from bnbench.cuda import device, rates, timing
 from bnbench.measure import roofline
 from bnbench.measure.child import ChildError

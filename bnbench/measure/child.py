@@ -36,13 +36,32 @@ class ChildError(Exception):
 class Child:
     """A process running one of this package's modules, which serves requests on a pipe."""
 
-    def __init__(self, module: str, arguments: list[str], log: Path, environment: dict, memory_limit: int):
-        """Start it; what it prints goes to the file log."""
+    def __init__(
+        self,
+        module: str,
+        arguments: list[str],
+        log: Path,
+        environment: dict,
+        memory_limit: int,
+        source: Path | None = None,
+    ):
+        """Start it, of the package in the folder source where one is named; what it prints goes to the file log."""
+        if source is not None:
+            path = [str(source), environment.get("PYTHONPATH", ""), os.getcwd()]
+            environment = environment | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
         self.log = log
         ours, theirs = Pipe()
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, str(theirs.fileno()), str(memory_limit), *arguments],
+                [
+                    sys.executable,
+                    *(["-P"] if source else []),
+                    "-m",
+                    module,
+                    str(theirs.fileno()),
+                    str(memory_limit),
+                    *arguments,
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -24,19 +24,20 @@ from bnbench.measure.child import Child, ChildError
 from bnbench.measure.data import Table, save
 from bnbench.measure.environment import available_bytes
 from bnbench.measure.forecast import MIN_SAMPLES, Forecast
+from bnbench.measure.interference import Interference
 from bnbench.measure.plan import Cell, Plan
 from bnbench.measure.roofline import Roof, limit_s
 from bnbench.measure.statistics import median_interval
-from bnbench.measure.worker import environment
+from bnbench.measure.worker import PROTOCOL, environment
 from bnbench.validation import DERIVATIONS
 from bnbench.variants import variants
 
 OWN_MODULES = ("judge", "roofline")  # children that are no worker
 ROOFLINE_TIMEOUT_S = 60.0
 DEVICE_TIMES_S, DEVICE_TIMES_STEPS = 60.0, 10  # what a device's own times may take: so long, and so many steps
-TIGHT_SAMPLES = 10
+PILOT_SAMPLES = 10
 MAX_SAMPLES = 100
-TIGHT = 0.01  # half an interval over its median, from which a median is good enough
+TIGHT = 0.01  # half an interval over its median that is asked for
 SLOWER = 3  # how much slower than calibrated a step may become before that is a time-out
 BUDGET_FOR_SAMPLES = 0.5  # share of what is left of a time budget that goes into samples
 MEMORY_SHARE = 0.6  # of the memory available at the start, which no child may exceed
@@ -46,28 +47,38 @@ ARRAYS_ALLOWED = 20  # and this many times the cell's X and Z beside it
 ARRAYS_LIKE_Z = 10  # how many times X and Z a step may hold; where that does not fit, a cell is not interleaved
 
 
-@dataclass(eq=False)
-class Run:
-    """One variant at one cell, while it is measured."""
+@dataclass(frozen=True)
+class Lane:
+    """What one worker runs: a variant, of this package or of the one in another folder."""
 
     variant: str
+    source: Path | None = None
+
+
+@dataclass(eq=False)
+class Run:
+    """One lane at one cell, while it is measured; most lanes are called as their variant is."""
+
+    lane: str
     cell: Cell
     spent_s: float = 0.0
     sampling_s: float = 0.0
     samples: list[float] = field(default_factory=list)
+    seen: list[Interference] = field(default_factory=list)  # by sample; not for what calibration gave
     found: dict = field(default_factory=dict)  # columns of the record to come
     step_s: float = math.inf
 
     @property
     def done(self) -> bool:
-        """Whether the interval on the median is tight, or there are enough samples of it."""
-        count = len(self.samples)
-        if count >= MAX_SAMPLES:
-            return True
-        if count < TIGHT_SAMPLES:
+        """Whether there are as many samples as a tight interval takes, foreseen from the first few.
+
+        To look at the interval after each sample, and to stop where it happens to be narrow, would leave intervals of
+        95 % that hold the median in 90 % (Stein, Annals of Mathematical Statistics 16 (1945) 243-258).
+        """
+        if len(self.samples) < PILOT_SAMPLES:
             return False
-        median, low, high = median_interval(self.samples)
-        return (high - low) / 2 <= TIGHT * median
+        median, low, high = median_interval(self.samples[:PILOT_SAMPLES])
+        return len(self.samples) >= min(MAX_SAMPLES, PILOT_SAMPLES * ((high - low) / 2 / (TIGHT * median)) ** 2)
 
 
 @dataclass
@@ -85,6 +96,8 @@ class Events:
 class Sweep:
     """A plan being carried out. Use it as a context manager: leaving it ends every child."""
 
+    times_compilation = measures_limit = True
+
     def __init__(
         self,
         plan: Plan,
@@ -94,14 +107,17 @@ class Sweep:
         table: Table | None = None,
         timing: bool = True,
         events: Events | None = None,
+        lanes: dict[str, Lane] | None = None,
     ):
         """Carry out plan; write(record) stores a record; done maps (variant, cell) to what is stored already.
 
-        With timing off, cells end after their verdict: that is `verify`.
+        With timing off, cells end after their verdict: that is `verify`. lanes, if given, take the place of the plan's
+        variants, by the names that stand in their records.
         """
         self.plan, self.write, self.timing = plan, write, timing
         self.events = events or Events()
-        self.names = list(plan.variants or variants())
+        self.lanes = lanes or {name: Lane(name) for name in plan.variants or variants()}
+        self.names = list(self.lanes)
         self.records = dict(done)
         self.scratch = tempfile.TemporaryDirectory(prefix="bnbench-")
         self.folder = Path(self.scratch.name)
@@ -139,7 +155,7 @@ class Sweep:
         settings = dict.fromkeys((cell.problem.dtype, cell.threads) for cell in cells if missing[cell])
         if any(self.device[name] == "cuda" for name in wanted if name not in unavailable):
             settings |= dict.fromkeys((dtype, "cuda") for dtype, _ in list(settings))
-        if self.timing:
+        if self.timing and self.measures_limit:
             self.roofs = self.measure_roofs(settings, "start")
         for place, cell in enumerate(cells):
             to_do = [(later, missing[later]) for later in cells[place:] if missing[later]]
@@ -149,7 +165,7 @@ class Sweep:
                 self.sampling_s = min(self.plan.sampling_s, BUDGET_FOR_SAMPLES * self.forecast.left() / runs)
                 with self.forecast.watching(cell, missing[cell]):
                     self.measure(cell, missing[cell], unavailable)
-        if self.timing:
+        if self.timing and self.measures_limit:
             self.measure_roofs(settings, "end")
         return [self.records[name, cell] for cell in cells for name in self.names]
 
@@ -188,6 +204,8 @@ class Sweep:
                 self.device[name] = hello["device"]
                 if hello["unavailable"]:
                     unavailable[name] = hello["unavailable"]
+                elif hello.get("protocol") != PROTOCOL:
+                    unavailable[name] = "its version of the package is too old, or too new, to be driven by this one"
             except ChildError as error:
                 unavailable[name] = f"its worker could not be started: {error.reason}"
         return unavailable
@@ -199,13 +217,15 @@ class Sweep:
             if child is not None:
                 child.kill()
             own = name in OWN_MODULES
+            lane = Lane("") if own else self.lanes[name]
             self.children[name] = child = Child(
                 f"bnbench.measure.{name if own else 'worker'}",
-                [] if own else [name, *self.plan.plugins],
+                [] if own else [lane.variant, *self.plan.plugins],
                 self.folder / f"{name}.log",
                 environment(max(self.plan.threads), self.plan.tf32)
-                | ({} if own or not self.timing else {"BNBENCH_JIT_CACHE": "off"}),
+                | ({"BNBENCH_JIT_CACHE": "off"} if self.timing and self.times_compilation and not own else {}),
                 self.memory_limit,
+                lane.source,
             )
         return child
 
@@ -214,7 +234,7 @@ class Sweep:
         start = time.monotonic()
         try:
             timeout = max(0.0, self.plan.timeout - run.spent_s) + allowance
-            return self.child(run.variant).ask(do, timeout=timeout, **arguments)
+            return self.child(run.lane).ask(do, timeout=timeout, **arguments)
         finally:
             # what compilation took is not the cell's: only a step's own time counts against its limit
             run.spent_s += max(0.0, time.monotonic() - start - allowance)
@@ -234,7 +254,7 @@ class Sweep:
         for name in names:
             if name in unavailable:
                 self.finish(Run(name, cell), "unavailable", unavailable[name])
-            elif reason := unsupported(name, cell) or self.too_large(name, cell):
+            elif reason := self.unsupported(name, cell) or self.too_large(name, cell):
                 self.finish(Run(name, cell), "unsupported", reason)
             elif reason := self.forecast.pruned(name, cell, timing=self.timing):
                 self.finish(Run(name, cell), "pruned", reason)
@@ -256,7 +276,7 @@ class Sweep:
 
     def too_large(self, name, cell):
         """Why a cell does not fit this memory beside the judge's copy of the batch, by the variant's model."""
-        batch, needs = cell.problem.batch_bytes, needs_bytes(name, cell)
+        batch, needs = cell.problem.batch_bytes, self.needs_bytes(name, cell)
         room = self.memory_limit - WORKER_BYTES
         if max(batch + needs, 2 * batch) <= room:
             return ""
@@ -265,9 +285,29 @@ class Sweep:
             f"a worker may take {room / 2**30:.2g} GiB here"
         )
 
+    def variant(self, name):
+        """The class of a lane's variant, of this package: a version beside it is taken to have the same models."""
+        return variants()[self.lanes[name].variant]
+
+    def unsupported(self, name, cell) -> str:
+        """Why a variant cannot take a cell, or "". What a plug-in raises here its worker meets too, and answers for."""
+        try:
+            return self.variant(name).unsupported(cell.problem, cell.regime)
+        except Exception:
+            return ""
+
+    def needs_bytes(self, name, cell) -> int:
+        """What a variant says it needs for a cell; 0 where its answer is an error, which is its worker's to report."""
+        try:
+            return int(self.variant(name).needs_bytes(cell.problem, cell.regime))
+        except Exception:
+            return 0
+
     def groups(self, cell, order):
         """The runs that are interleaved: all together, or each alone where memory holds no more."""
-        together = sum(max(ARRAYS_LIKE_Z * array_bytes(cell.problem), needs_bytes(run.variant, cell)) for run in order)
+        together = sum(
+            max(ARRAYS_LIKE_Z * array_bytes(cell.problem), self.needs_bytes(run.lane, cell)) for run in order
+        )
         if together <= MEMORY_SHARE * available_bytes():
             return [order]
         return [[run] for run in order]
@@ -284,9 +324,9 @@ class Sweep:
             sampled, active = [], runs
             while active:
                 self.events.stage(f"{cell}: sampling {len(active)} variants")
-                self.random.shuffle(active)
+                active = self.round(active)
                 alive = self.each(active, self.sample)
-                sampled += [run for run in alive if self.enough(run)]
+                sampled += self.sated(alive)
                 active = [run for run in alive if run not in sampled]
             runs = self.each(sampled, self.close)
         for run in runs:
@@ -305,30 +345,30 @@ class Sweep:
 
     def request_load(self, run):
         """Let a worker begin to sample its batch, beside the others."""
-        self.child(run.variant).send(
+        self.child(run.lane).send(
             "load",
             problem=run.cell.problem,
             data=self.stem,
             regime=run.cell.regime,
             memory_limit=min(
                 self.memory_limit,
-                MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem) + 2 * needs_bytes(run.variant, run.cell),
+                MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem) + 2 * self.needs_bytes(run.lane, run.cell),
             ),
         )
         return True
 
     def load(self, run):
         """Wait for the batch; a worker that cannot take the problem says why."""
-        reason = self.child(run.variant).receive()
+        reason = self.child(run.lane).receive()
         if reason:
             self.finish(run, "unsupported", reason)
         return not reason
 
     def open(self, run):
         """Prepare, first step, verdict; the derivation check where this setting has not had it."""
-        self.events.stage(f"{run.cell}: {run.variant}")
+        self.events.stage(f"{run.cell}: {run.lane}")
         cell, problem = run.cell, run.cell.problem
-        cls = variants()[run.variant]
+        cls = self.variant(run.lane)
         opened = self.ask(
             run,
             "open",
@@ -339,7 +379,7 @@ class Sweep:
         )
         answer = opened.pop("answer")
         run.found |= opened
-        tf32 = self.plan.tf32 and problem.dtype == "float32" and self.device.get(run.variant) == "cuda"
+        tf32 = self.plan.tf32 and problem.dtype == "float32" and self.device.get(run.lane) == "cuda"
         if tf32:
             run.found["details"] = run.found["details"] | {"tf32": "allowed"}
         verdict = self.judge("judge", answer=answer, tf32=tf32)
@@ -356,9 +396,9 @@ class Sweep:
     def derivation(self, run, cls):
         """The reason why a variant fails the derivation check of its setting, or ""."""
         problem = run.cell.problem
-        key = (run.variant, problem.activation, problem.normalization, run.cell.regime)
+        key = (run.lane, problem.activation, problem.normalization, run.cell.regime)
         if key not in self.derived:
-            answers = self.child(run.variant).ask(
+            answers = self.child(run.lane).ask(
                 "derive",
                 timeout=DERIVATIONS * self.plan.timeout + cls.compile_allowance_s,
                 activation=problem.activation,
@@ -387,9 +427,19 @@ class Sweep:
         start = time.monotonic()
         loops = run.found["inner_loops"]
         patience = SLOWER * MIN_SAMPLES * loops * run.step_s  # a run let in may find a noisy machine
-        run.samples.append(self.ask(run, "sample", allowance=patience, inner_loops=loops, step_s=run.step_s))
+        took, seen = self.ask(run, "sample", allowance=patience, inner_loops=loops, step_s=run.step_s)
+        run.samples.append(took)
+        run.seen.append(seen)
         run.sampling_s += time.monotonic() - start
         return True
+
+    def round(self, runs):
+        """The order in which runs get their next sample: one of its own each time, so that drift hits all alike."""
+        return self.random.sample(runs, len(runs))
+
+    def sated(self, runs):
+        """Those that have enough."""
+        return [run for run in runs if self.enough(run)]
 
     def enough(self, run):
         """Whether a run needs no more samples, or has no time for more."""
@@ -400,7 +450,7 @@ class Sweep:
 
     def close(self, run):
         """The device's own times, where there is one; the peak of memory; the worker lets go of the cell."""
-        if self.device.get(run.variant, "cpu") != "cpu" and not self.device_times(run):
+        if self.device.get(run.lane, "cpu") != "cpu" and not self.device_times(run):
             return True
         run.found |= self.ask(run, "close", allowance=1.0)
         return True
@@ -409,54 +459,39 @@ class Sweep:
         """Times of copies and from a cold cache; whether the worker lives. A failure costs these columns alone."""
         try:
             timeout = DEVICE_TIMES_S + DEVICE_TIMES_STEPS * run.step_s
-            run.found |= self.child(run.variant).ask("device_times", timeout=timeout)
+            run.found |= self.child(run.lane).ask("device_times", timeout=timeout)
             after = run.found["clocks"].get("after", {})
             if after.get("held_down"):
                 run.found["details"] = run.found["details"] | {"clocks": f"held down by {after['held_down']}"}
         except ChildError as error:
             run.found["details"] = run.found["details"] | {"device times": error.reason}
-        return self.children[run.variant].alive
+        return self.children[run.lane].alive
 
     def finish(self, run, status, reason):
         """Write the record of a run."""
         found = dict(run.found)
-        cls = variants()[run.variant]
-        device = self.device.get(run.variant, cls.device)
+        cls = self.variant(run.lane)
+        device = self.device.get(run.lane, cls.device)
         if status == "ok" and self.timing:
             median = median_interval(run.samples)[0]
             found["samples_s"] = run.samples
+            found |= asdict(sum(run.seen, Interference())) | {"switches": [seen.switches for seen in run.seen]}
             found["compile_s"] = max(0.0, found["first_step_s"] - median)
             roof = self.roofs.get((run.cell.problem.dtype, run.cell.threads if device == "cpu" else device))
             if roof:
                 found |= {"limit_s": limit_s(run.cell.problem, roof)} | asdict(roof)
         record = (
-            {"variant": run.variant, "family": cls.family, "device": device}
+            {"variant": run.lane, "family": cls.family, "device": device}
             | run.cell.columns
             | {"data": self.data, "status": status, "reason": reason}
             | found
         )
         record = self.write(record)
-        self.records[run.variant, run.cell] = record
-        self.forecast.learn(run.variant, run.cell, record)
+        self.records[run.lane, run.cell] = record
+        self.forecast.learn(run.lane, run.cell, record)
         self.events.record(record)
 
 
 def array_bytes(problem) -> int:
     """Bytes of X, y and Z."""
     return problem.batch_bytes * (problem.p1 + problem.p2 + 1) // (problem.p1 + 1)
-
-
-def unsupported(name, cell) -> str:
-    """Why a variant cannot take a cell, or "". What a plug-in raises here its worker meets too, and answers for."""
-    try:
-        return variants()[name].unsupported(cell.problem, cell.regime)
-    except Exception:
-        return ""
-
-
-def needs_bytes(name, cell) -> int:
-    """What a variant says it needs for a cell; 0 where its answer is an error, which is its worker's to report."""
-    try:
-        return int(variants()[name].needs_bytes(cell.problem, cell.regime))
-    except Exception:
-        return 0

@@ -14,14 +14,18 @@ import os
 import sys
 import time
 
+import psutil
+
 from bnbench import validation
 from bnbench.cuda import device
 from bnbench.cuda.available import TF32
 from bnbench.measure.child import limit_memory, serve
 from bnbench.measure.data import sample_batch
+from bnbench.measure.interference import Interference, Usage, clock_mhz
 from bnbench.problem import Problem
 from bnbench.variants import load_plugin, variants
 
+PROTOCOL = 1  # another as soon as a request, an answer or the derivation problems are others
 SAMPLE_S = 5e-3  # a sample lasts at least this long
 MARGIN = 1.1  # by which calibration, whose steps may be slower than later ones, must pass that
 RESOLUTIONS = 1000  # and at least so many times the clock's resolution
@@ -48,8 +52,8 @@ class Worker:
         self.clocks = {}
 
     def hello(self) -> dict:
-        """Whether the variant can run here, and what the process takes before any work."""
-        return {"unavailable": self.cls.unavailable(), "device": self.cls.device}
+        """Whether the variant can run here, on what device, and how this worker is to be spoken to."""
+        return {"unavailable": self.cls.unavailable(), "device": self.cls.device, "protocol": PROTOCOL}
 
     def load(self, problem: Problem, data: str, regime: str, memory_limit: int) -> str:
         """Sample the batch within the cell's memory limit; returns why the variant cannot take the problem, or ""."""
@@ -104,6 +108,8 @@ class Worker:
 
         What a step that fills a sample alone took is a sample already, and said to be one.
         """
+        self.children = tuple(psutil.Process().children())  # a process that the variant drives works for it
+        self.clock_mhz = clock_mhz()
         if self.cls.device != "cpu":
             self.clocks = {"before": device.clocks()}
         target = max(SAMPLE_S, RESOLUTIONS * time.get_clock_info("perf_counter").resolution)
@@ -117,11 +123,14 @@ class Worker:
             took = min(time_steps(count) for _ in range(3))
         return {"inner_loops": count, "step_s": took / count, "samples": []}
 
-    def sample(self, inner_loops: int, step_s: float) -> float:
-        """Seconds a step, over one sample, after warm steps."""
+    def sample(self, inner_loops: int, step_s: float) -> tuple[float, Interference]:
+        """Seconds a step, over one sample, after warm steps; and what came in between."""
+        before = Usage.now(self.children)
         if step_s < LONG_STEP_S:
             self.variant.time(max(1, min(inner_loops, math.ceil(WARM_S / step_s))))
-        return self.variant.time(inner_loops) / inner_loops
+        took = self.variant.time(inner_loops) / inner_loops
+        self.clock_mhz += clock_mhz()
+        return took, before.until(Usage.now(self.children))
 
     def device_times(self) -> dict:
         """What only a device has: its times beside the samples, and its clocks before and after these."""
@@ -129,14 +138,15 @@ class Worker:
         return self.variant.device_times() | {"clocks": self.clocks}
 
     def close(self) -> dict:
-        """Peak of resident memory in this cell, and what the worker holds without it, in bytes.
+        """Peak of resident memory in this cell, what the worker holds without it, in bytes; the clock's range.
 
         The cell's arrays are let go. What compilation left behind is in both, so their difference is the cell's.
         """
         peak = max(self.peak, peak_bytes())
         self.variant = self.batch = None
         reset_peak()
-        return {"peak_bytes": peak, "baseline_bytes": min(peak, resident_bytes())}
+        clock = [min(self.clock_mhz), max(self.clock_mhz)] if self.clock_mhz else None
+        return {"peak_bytes": peak, "baseline_bytes": min(peak, resident_bytes()), "clock_mhz": clock}
 
     def pin(self, threads: int):
         """Hold BLAS, OpenMP and Numba to so many threads; again after each stage that may load a library."""

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from bnbench.measure.noise import noise, others_share, steal_share, switches_per_s
 from bnbench.measure.statistics import median_interval, outliers
 from bnbench.report import analysis, units
 
 DEVICE_TIMES = ["cold_s", "host_to_device_s", "end_to_end_s"]
 TEXT = ["variant", "family", "device", "dtype", "activation", "normalization", "regime", "status", "reason", "details"]
+TEXT += ["noise"]
 WHOLE = [
     *["N", "p1", "p2", "threads", "samples", "inner_loops", "peak_bytes", "ddof", "baseline_bytes"],
     "outliers",
@@ -25,7 +27,7 @@ COLUMNS = [
     *["regime", "status", "reason", "median_s", "ci_low_s", "ci_high_s", "samples", "inner_loops"],
     *["compile_s", "prepare_s", "peak_bytes", "gflops", "limit_s", "limit_fraction", "max_error_ratio"],
     *["ddof", "eps", "baseline_bytes", "max_error", "outliers", "gemm_flops_s", "triad_bytes_s"],
-    "details",
+    *["details", "noise", "steal_share", "others_share", "switches_per_s"],
     *DEVICE_TIMES,
 ]
 REASON_WIDTH = 200  # characters of an example reason that a table shows
@@ -38,7 +40,9 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     two matrix products of a step, 2 N p1 p2 flops each: 4 N p1 p2 / median_s / 1e9. `max_error` is the
     largest relative error of any gradient (the loss left out). `limit_s` is the least time of a step at the
     machine's rates (`gemm_flops_s`, `triad_bytes_s`; see measure/roofline.py), `limit_fraction` that over the median.
-    `details` is what a variant says of itself there: its algorithm, a library it ran on.
+    `details` is what a variant says of itself there: its algorithm, a library it ran on. `noise` says what is wrong
+    with the samples (words of measure/noise.py); `steal_share` and `others_share` are the shares of the processors'
+    time that other machines and other processes took, `switches_per_s` how often a thread had to give up its processor.
     On a device alone: `cold_s` is a step after its cache was emptied, `host_to_device_s` copying X, y and the
     parameters there, `end_to_end_s` these copies, a step and the gradients copied back; each a median.
     Timing columns are empty (NaN, or <NA> in whole-number columns) where the status is not ok.
@@ -61,25 +65,26 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
 
 def _row(record: dict) -> dict:
     errors = [entry for name, entry in (record.get("errors") or {}).items() if entry and name != "loss"]
-    row = (
-        {name: record.get(name) for name in TEXT + WHOLE}
-        | {
-            "samples": None,
-            "status": record.get("status") or "failed",
-            "reason": record.get("reason") or "",
-            "details": "; ".join(f"{name}: {value}" for name, value in (record.get("details") or {}).items()),
-            "eps": _number(record.get("eps")),
-            "prepare_s": _number(record.get("prepare_s")),
-            "compile_s": _number(record.get("compile_s")),
-            "max_error_ratio": _number(record.get("max_error_ratio")),
-            "max_error": _largest(_number(entry.get("error")) for entry in errors),
-            "limit_s": math.nan,
-            "limit_fraction": math.nan,
-            "gemm_flops_s": _number(record.get("gemm_flops_s")),
-            "triad_bytes_s": _number(record.get("triad_bytes_s")),
-        }
-        | dict.fromkeys(DEVICE_TIMES, math.nan)
-    )
+    row = {name: record.get(name) for name in TEXT + WHOLE} | {
+        "samples": None,
+        "status": record.get("status") or "failed",
+        "reason": record.get("reason") or "",
+        "details": "; ".join(f"{name}: {value}" for name, value in (record.get("details") or {}).items()),
+        "eps": _number(record.get("eps")),
+        "prepare_s": _number(record.get("prepare_s")),
+        "compile_s": _number(record.get("compile_s")),
+        "max_error_ratio": _number(record.get("max_error_ratio")),
+        "max_error": _largest(_number(entry.get("error")) for entry in errors),
+        "limit_s": math.nan,
+        "limit_fraction": math.nan,
+        "gemm_flops_s": _number(record.get("gemm_flops_s")),
+        "triad_bytes_s": _number(record.get("triad_bytes_s")),
+        "noise": ", ".join(noise(record)) if record.get("status") == "ok" else "",
+        "steal_share": steal_share(record),
+        "others_share": others_share(record),
+        "switches_per_s": switches_per_s(record),
+        **dict.fromkeys(DEVICE_TIMES, math.nan),
+    }
     samples = record.get("samples_s") or []
     if row["status"] == "ok" and samples:
         median, low, high = median_interval(samples)
@@ -94,7 +99,8 @@ def _row(record: dict) -> dict:
             "gflops": work / median / 1e9 if median > 0 else math.nan,
             "limit_s": limit,
             "limit_fraction": limit / median if median > 0 else math.nan,
-        } | {name: _number(record.get(name)) for name in DEVICE_TIMES}
+            **{name: _number(record.get(name)) for name in DEVICE_TIMES},
+        }
     else:
         row |= {"inner_loops": None, "prepare_s": math.nan, "compile_s": math.nan}
     return row

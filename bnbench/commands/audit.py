@@ -1,0 +1,94 @@
+"""`audit`: the rulings on the claims, or a diagnosis of a formula."""
+
+import json
+from pathlib import Path
+
+from bnbench.commands.common import FAULT, OK, RESULTS, UsageError, default_folder
+
+AUDIT_FLAGS = (
+    ("N", "N", "rows (default: 50)"),
+    ("p1", "P", "inputs (default: 7)"),
+    ("p2", "P", "hidden nodes (default: 4)"),
+    ("activation", None, "relu, sigmoid, tanh, gaussian, identity (default: all; with a size: relu)"),
+    ("normalization", None, "batch, none (default: both; with a size: batch)"),
+    ("ddof", None, "the variance divides by N - ddof (default: 1)"),
+    ("eps", None, "added to the variance under the root (default: 0.1)"),
+    ("dtype", None, "float64, float32 (default: float64)"),
+)
+
+
+def add(commands):
+    """Add the command's parser."""
+    audit = commands.add_parser(
+        "audit",
+        help="rule on the claims about this gradient, or diagnose a formula of your own",
+        description="Rule on thirteen published claims about the gradient, each with its evidence, and write "
+        "DIR/audit.md, audit.html, audit.json and a figure. With --formula, say of every function of a plug-in file "
+        "whether its gradients are right, and if not, which known mistake reproduces them; nothing is written then.",
+    )
+    audit.add_argument("--formula", metavar="FILE.py", help="a plug-in file whose functions are to be diagnosed")
+    audit.add_argument(
+        "--out", metavar="DIR", help=f"folder of the pages (default: {RESULTS}/<date>-<host>-<short id>)"
+    )
+    audit.add_argument("--json", action="store_true", help="print the rulings, or the diagnoses, as JSON")
+    tried = audit.add_argument_group(
+        "what a formula is tried on",
+        "By default, and where only --activation or --normalization is given, small problems on which no mistake can "
+        "hide; where a size or a convention is given, one problem of that kind.",
+    )
+    for name, metavar, words in AUDIT_FLAGS:
+        tried.add_argument(f"--{name}", metavar=metavar, help=words + "; several with commas")
+    audit.set_defaults(command=run_audit)
+
+
+def run_audit(options) -> int:
+    """`audit`."""
+    if options.formula:
+        if options.out:
+            raise UsageError("--out is given with --formula; allowed is one: a diagnosis is printed, not written")
+        return diagnose_formula(options)
+    for name, *_ in AUDIT_FLAGS:
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is given without --formula FILE.py; the claims' problem is fixed")
+    from bnbench.audit import claims, page, question
+    from bnbench.progress import ruling_table
+
+    folder = Path(options.out) if options.out else default_folder({})
+    reproduction, rulings = question.reproduce(), claims.rule_all()
+    try:
+        page.write(rulings, reproduction, folder, f"python -m bnbench audit --out {folder.name}")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
+    if options.json:
+        print(json.dumps([ruling.plain() for ruling in rulings], indent=1, ensure_ascii=False))
+    else:
+        ruling_table(rulings, reproduction, page.summary(rulings), folder)
+    return OK if all(row["reproduced"] for row in reproduction) else FAULT
+
+
+def diagnose_formula(options) -> int:
+    """`audit --formula`."""
+    from itertools import product
+
+    from bnbench.audit.diagnosis import diagnose
+    from bnbench.measure.plan import coerce
+    from bnbench.problem import Problem
+    from bnbench.variants import PluginError, load_plugin
+
+    try:
+        names = load_plugin(options.formula)
+        given = {name: getattr(options, name) for name, *_ in AUDIT_FLAGS if getattr(options, name) is not None}
+        axes = {name: coerce(f"--{name}", name, value.split(",")) for name, value in given.items()}
+        if set(axes) <= {"activation", "normalization"}:
+            found = {name: diagnose(name, **{f"{axis}s": values for axis, values in axes.items()}) for name in names}
+        else:
+            axes = {"N": (50,), "p1": (7,), "p2": (4,), "ddof": (1,), "eps": (0.1,)} | axes
+            problems = [Problem(**dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
+            found = {name: diagnose(name, problems) for name in names}
+    except (PluginError, ValueError) as error:
+        raise UsageError(error) from error
+    if options.json:
+        print(json.dumps([{"id": name} | diagnosis.plain() for name, diagnosis in found.items()], indent=1))
+    else:
+        print("\n\n".join(f"{name}: {diagnosis}" for name, diagnosis in found.items()))
+    return OK if all(diagnosis.correct for diagnosis in found.values()) else FAULT

@@ -1,0 +1,93 @@
+"""What the commands share: exit codes, the error of wrong input, folders, the end of a run."""
+
+import json
+from pathlib import Path
+
+OK, FAULT, USAGE, REGRESSION, INTERRUPTED = 0, 1, 2, 3, 130
+RESULTS = "results"
+
+
+class UsageError(Exception):
+    """Wrong input; the message is one line that says what was given and what is allowed."""
+
+
+def load_variants(plugins):
+    """The registry with these plug-ins in it."""
+    from bnbench.variants import PluginError, load_plugin, variants
+
+    try:
+        for plugin in plugins or ():
+            load_plugin(plugin)
+        return variants()
+    except PluginError as error:
+        raise UsageError(error) from error
+
+
+def saved_plan(plan, table) -> dict:
+    """The plan as environment.json keeps it: names of files, not their paths, and a hash of the data."""
+    import dataclasses
+
+    from bnbench.variants import variants
+
+    saved = dataclasses.asdict(plan)
+    saved["variants"] = plan.variants or tuple(variants())
+    saved["plugins"] = tuple(Path(plugin).name for plugin in plan.plugins)
+    saved["data"] = table.name if table else ""
+    saved["data_digest"] = table.digest if table else ""
+    return json.loads(json.dumps(saved))
+
+
+def default_folder(saved) -> Path:
+    """results/<date>-<host>-<short id>, a name that is not taken."""
+    import hashlib
+    import platform
+    import time
+
+    now = time.strftime("%Y-%m-%d")
+    short = hashlib.sha256(f"{time.time_ns()}{saved}".encode()).hexdigest()[:6]
+    return Path(RESULTS) / f"{now}-{platform.node() or 'host'}-{short}"
+
+
+def command_line(command, options, leave_out=()) -> str:
+    """The command that does a run again: its flags but for the folder, files by name."""
+    words = [f"python -m bnbench {command}"]
+    for name, value in vars(options).items():
+        if name in ("command", "out", "resume", "json", *leave_out) or value in (None, False):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        for item in value if isinstance(value, list) else [value]:
+            text = Path(item).name if name in ("plugin", "data", "config") else str(item)
+            words.append(flag if item is True else f"{flag} {text}")
+    return " ".join(words)
+
+
+def write_report(folder, records):
+    """Tables, plots and the HTML page of a run; its summary as a frame, and remarks."""
+    from bnbench import store
+    from bnbench.measure.roofline import with_best
+    from bnbench.report import build, tables
+
+    environment = store.read_environment(folder)
+    records = with_best(records, environment.get("rooflines", []))
+    order = {name: place for place, name in enumerate(environment["plan"]["variants"])}
+    records = sorted(records, key=lambda record: order.get(record["variant"], len(order)))
+    remarks = build(records, environment, folder, environment["command"])
+    return tables.frame(records), remarks
+
+
+def conclude(frame, folder, as_json, *, judge=True) -> int:
+    """Say what came out and where it lies; the exit code."""
+    from bnbench.progress import summary_table
+
+    if as_json:
+        print(frame.to_json(orient="records", indent=1))
+    else:
+        summary_table(frame, folder)
+    return exit_code(frame["status"]) if judge else OK
+
+
+def exit_code(statuses) -> int:
+    """1 where a variant was invalid, failed or crashed."""
+    from bnbench.store import FAULTS
+
+    return FAULT if any(status in FAULTS for status in statuses) else OK

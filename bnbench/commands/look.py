@@ -1,0 +1,147 @@
+"""`report`, `list` and `doctor`: what is there already."""
+
+import json
+import sys
+from pathlib import Path
+
+from bnbench.commands.common import FAULT, OK, UsageError, conclude, load_variants, write_report
+
+
+def add(commands):
+    """Add the commands' parsers."""
+    report = commands.add_parser("report", help="write a run's tables, plots and HTML page again")
+    report.add_argument("folder", metavar="DIR", help="a run folder")
+    report.add_argument("--json", action="store_true", help="print the summary rows as JSON")
+    report.set_defaults(command=run_report)
+
+    listing = commands.add_parser("list", help="the variants, and why one cannot run here")
+    listing.add_argument("--plugin", action="append", metavar="FILE.py", help="a plug-in file; may be repeated")
+    listing.add_argument("--json", action="store_true", help="print as JSON")
+    listing.set_defaults(command=run_list)
+
+    doctor = commands.add_parser(
+        "doctor", help="what is installed, threads, BLAS, and what would make timings unreliable"
+    )
+    doctor.add_argument("--json", action="store_true", help="print as JSON")
+    doctor.add_argument(
+        "--kernels",
+        action="store_true",
+        help="compile every CUDA kernel instead, without a GPU: its registers",
+    )
+    doctor.add_argument(
+        "--selftest",
+        action="store_true",
+        help="measure the same code twice instead (about 3 minutes): the smallest difference that can be told here",
+    )
+    doctor.set_defaults(command=run_doctor)
+
+
+def run_report(options) -> int:
+    """`report`."""
+    from bnbench import store
+
+    try:
+        records, remarks = store.read_journal(options.folder)
+        frame, more = write_report(Path(options.folder), records)
+    except store.StoreError as error:
+        raise UsageError(error) from error
+    except OSError as error:
+        raise UsageError(f"{options.folder} cannot be written: {error.strerror}") from error
+    for remark in remarks + more:
+        print(f"note: {remark}", file=sys.stderr)
+    return conclude(frame, Path(options.folder), options.json, judge=False)
+
+
+def run_list(options) -> int:
+    """`list`."""
+    from bnbench.progress import variant_table
+
+    rows = []
+    for name, cls in load_variants(options.plugin).items():
+        words = " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+        reason = cls.unavailable()
+        rows.append(
+            {
+                "name": name,
+                "family": cls.family,
+                "device": cls.device,
+                "available": not reason,
+                "reason": reason,
+            }
+            | {"description": words, "algorithms": dict(cls.algorithms)}
+        )
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        variant_table(rows)
+    return OK
+
+
+def run_doctor(options) -> int:
+    """`doctor`."""
+    if options.kernels:
+        return list_kernels(options)
+    if options.selftest:
+        return measure_noise(options)
+    from bnbench.measure import environment
+    from bnbench.progress import environment_table
+
+    found = environment.describe()
+    if options.json:
+        print(json.dumps(found, indent=1))
+    else:
+        environment_table(found)
+    return OK
+
+
+def measure_noise(options) -> int:
+    """`doctor --selftest`: what the same code twice says of this machine."""
+    import dataclasses
+
+    from bnbench.compare.floor import SIZES, VARIANTS, floor
+    from bnbench.compare.verdicts import FASTER, SLOWER, THRESHOLD_INTERLEAVED, compare
+    from bnbench.measure import interleaved
+    from bnbench.measure.plan import Plan
+    from bnbench.progress import Progress, floor_table
+
+    plan = Plan(sizes=tuple("x".join(map(str, size)) for size in SIZES), sampling_s=1.0)
+    sources = dict.fromkeys(interleaved.SIDES, interleaved.PACKAGE_FOLDER)
+    with Progress(plan, interleaved.PASSES) as progress:
+        sides = interleaved.interleave(plan, sources, VARIANTS, events=progress.of_pass)
+    old, new = sides.values()
+    broken = [record for record in (*old, *new) if record["status"] != "ok"]
+    if broken:
+        reason = f"{broken[0]['status']}: {broken[0]['reason']}"
+        raise UsageError(f"the self-test needs {', '.join(VARIANTS)}, and {broken[0]['variant']} is {reason}")
+    verdicts = compare(old, new, threshold=THRESHOLD_INTERLEAVED, paired=True)
+    floors = [floor(*found) for found in zip(verdicts, old, new, strict=True)]
+    if options.json:
+        print(
+            json.dumps([dataclasses.asdict(found) | {"verdict": found.verdict.plain()} for found in floors], indent=1)
+        )
+    else:
+        floor_table(floors)
+    return FAULT if any(found.verdict.verdict in (FASTER, SLOWER) for found in floors) else OK
+
+
+def list_kernels(options) -> int:
+    """`doctor --kernels`: what each CUDA kernel compiles to."""
+    import dataclasses
+
+    from bnbench.progress import kernel_table, tracked
+
+    try:
+        from bnbench.cuda import offline
+
+        kernels = list(offline.kernels_for())
+        rows = [offline.compile_kernel(*kernel) for kernel in tracked(kernels, "compiling")]
+    except ImportError as error:
+        raise UsageError(
+            f"kernels cannot be compiled: {error}; pip install 'bnbench[cuda]' adds what is missing"
+        ) from error
+    rows = [{name: value for name, value in dataclasses.asdict(row).items() if name != "ptx"} for row in rows]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        kernel_table(rows)
+    return OK

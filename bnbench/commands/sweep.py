@@ -1,0 +1,166 @@
+"""`sweep` and `verify`: validate and time variants, or only validate them."""
+
+import json
+from pathlib import Path
+
+from bnbench.commands.common import (
+    INTERRUPTED,
+    RESULTS,
+    UsageError,
+    command_line,
+    conclude,
+    default_folder,
+    exit_code,
+    saved_plan,
+    write_report,
+)
+from bnbench.commands.plans import make_plan, plan_flags
+
+DRIFT = 1.1  # by which the machine's rates may change over a sweep before that is said
+
+
+def add(commands):
+    """Add the commands' parsers."""
+    sweep = commands.add_parser(
+        "sweep",
+        help="validate and time every variant over N, p1, p2; write tables and plots",
+        description="Validate and time every variant at every cell of a sweep, and write DIR/summary.csv, "
+        "summary.md, plots/ and report.html beside the journal of raw samples.",
+    )
+    plan_flags(sweep, "default")
+    sweep.add_argument("--time-budget", metavar="S", help="limit for the whole sweep in seconds")
+    sweep.add_argument("--timeout", metavar="S", help="limit for one variant at one cell in seconds")
+    sweep.add_argument("--sampling", metavar="S", help="time for samples of one variant at one cell in seconds")
+    sweep.add_argument("--out", metavar="DIR", help=f"run folder (default: {RESULTS}/<date>-<host>-<short id>)")
+    sweep.add_argument("--resume", action="store_true", help="finish the run in --out: only what is missing is done")
+    sweep.add_argument("--json", action="store_true", help="print the summary rows as JSON at the end")
+    sweep.set_defaults(command=run_sweep)
+
+    verify = commands.add_parser(
+        "verify",
+        help="validate variants without timing them",
+        description="Check every variant against the reference: all activations, normalizations, dtypes and "
+        "regimes at two sizes, or what the flags say. Nothing is timed or written.",
+    )
+    plan_flags(verify, None)
+    verify.add_argument("--timeout", metavar="S", help="limit for one variant at one cell in seconds")
+    verify.add_argument("--json", action="store_true", help="print one object a cell and variant as JSON")
+    verify.set_defaults(command=run_verify)
+
+
+def run_sweep(options) -> int:
+    """`sweep`."""
+    from bnbench import store
+    from bnbench.measure import environment
+    from bnbench.progress import Progress
+
+    plan, table = make_plan(options, {})
+    if options.resume and not options.out:
+        raise UsageError("--resume is given without --out; allowed is --resume --out DIR")
+    description = environment.describe()
+    saved = saved_plan(plan, table)
+    folder = Path(options.out) if options.out else default_folder(saved)
+    try:
+        journal = store.Journal(
+            folder, store.new_environment(description, saved, command_line("sweep", options)), resume=options.resume
+        )
+    except store.StoreError as error:
+        raise UsageError(error) from error
+    with journal, Progress(plan) as progress:
+        if journal.records:
+            progress.say(f"resuming: {len(journal.records)} records are there already")
+        for remark in [*journal.remarks, *description["warnings"]]:
+            progress.say(f"note: {remark}")
+        try:
+            records, rooflines = carry_out(plan, table, journal.append, journal.records, progress)
+        except KeyboardInterrupt:
+            progress.say(f"interrupted; {len(journal.records)} records are kept. To go on: --resume --out {folder}")
+            return INTERRUPTED
+        store.add_rooflines(folder, rooflines)
+        for remark in drifts(rooflines) + held_down(records):
+            progress.say(f"note: {remark}")
+        progress.stage("writing tables and plots")
+        frame, remarks = write_report(folder, records)
+        for remark in remarks:
+            progress.say(f"note: {remark}")
+    return conclude(frame, folder, options.json)
+
+
+def run_verify(options) -> int:
+    """`verify`."""
+    from bnbench.problem import ACTIVATIONS, DTYPES, NORMALIZATIONS, REGIMES
+    from bnbench.progress import Progress, verdict_table
+
+    plan, table = make_plan(
+        options,
+        {
+            "N": (10, 1000),
+            "p1": (7,),
+            "p2": (4,),
+            "activation": ACTIVATIONS,
+            "normalization": NORMALIZATIONS,
+            "dtype": DTYPES,
+            "regime": REGIMES,
+            "timeout": 60.0,
+        },
+    )
+    with Progress(plan) as progress:
+        records, _ = carry_out(plan, table, lambda record: record, [], progress, timing=False)
+    if options.json:
+        kept = (
+            "variant",
+            "N",
+            "p1",
+            "p2",
+            "dtype",
+            "activation",
+            "normalization",
+            "ddof",
+            "eps",
+            "threads",
+            "regime",
+        )
+        kept += ("status", "reason", "max_error_ratio")
+        print(json.dumps([{name: record.get(name) for name in kept} for record in records], indent=1))
+    else:
+        verdict_table(records)
+    return exit_code(record["status"] for record in records)
+
+
+def carry_out(plan, table, write, stored, progress, *, timing=True):
+    """Run the sweep; the records of all its cells, and the machine's limits as measured before and after."""
+    from bnbench.measure.plan import Cell
+    from bnbench.measure.scheduler import Sweep
+    from bnbench.problem import FIELDS, Problem
+
+    done = {}
+    for record in stored:
+        problem = Problem(**{name: record[name] for name in FIELDS})
+        done[record["variant"], Cell(problem, record["threads"], record["regime"])] = record
+    with Sweep(plan, write, done, table=table, timing=timing, events=progress.events) as sweep:
+        return sweep.run(), sweep.rooflines
+
+
+def drifts(rooflines) -> list[str]:
+    """What the machine did otherwise at the end of the sweep than at its start, beyond a tenth."""
+    from bnbench.measure.roofline import place
+
+    remarks = []
+    at = {(roof["when"], roof["dtype"], place(roof)): roof for roof in rooflines}
+    for (when, *setting), roof in at.items():
+        before = at.get(("start", *setting))
+        if when == "start" or before is None:
+            continue
+        for name, words in (("gemm_flops_s", "matrix products"), ("triad_bytes_s", "memory")):
+            ratio = roof[name] / before[name]
+            if not 1 / DRIFT < ratio < DRIFT:
+                where = f"{setting[0]}, {setting[1]}" + (" threads" if "threads" in roof else "")
+                remarks.append(f"the machine drifted: {words} at the end at {ratio:.2f} of the start's rate ({where})")
+    return remarks
+
+
+def held_down(records) -> list[str]:
+    """What held a GPU's clocks down, and at how many cells; nothing where nothing did."""
+    why = [(record.get("clocks") or {}).get("after", {}).get("held_down") for record in records]
+    counts = {reason: why.count(reason) for reason in sorted(filter(None, set(why)))}
+    return [f"the GPU's clocks were held down ({reason}) in {count} records" for reason, count in counts.items()]

@@ -1,0 +1,65 @@
+"""Runs as they are read for a comparison, and what forbids one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnbench import store
+
+FREE = ("variants", "plugins", "N", "p1", "p2", "sizes", "time_budget", "timeout")  # of it: may differ
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder's content."""
+
+    folder: Path
+    environment: dict
+    records: list[dict]
+    remarks: list[str]
+
+    @property
+    def interleaved(self) -> str:
+        """What names the sweep in which this run was made beside another version; "" where it was made alone."""
+        return self.environment.get("interleaved", "")
+
+
+def read(folder: str | Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        StoreError: it is no run of this schema, or holds no record.
+    """
+    environment = store.read_environment(folder)
+    records, remarks = store.read_journal(folder)
+    if not records:
+        raise store.StoreError(f"{folder} is a run without a record: {store.JOURNAL} is empty")
+    return Run(Path(folder), environment, records, [f"{folder}: {remark}" for remark in remarks])
+
+
+def differences(old: Run, new: Run) -> list[str]:
+    """What of the machine or the settings differs, as "name: of OLD, of NEW"; a comparison needs it to be the same."""
+    found = []
+    machines = [run.environment["machine"] for run in (old, new)]
+    if old.environment["machine_id"] != new.environment["machine_id"]:
+        found += _differing(*machines)
+    plans = [run.environment["plan"] for run in (old, new)]
+    kept = [{name: value for name, value in plan.items() if name not in FREE} for plan in plans]
+    return found + _differing(*kept)
+
+
+def software(old: Run, new: Run) -> list[str]:
+    """What of the software differs: worth knowing, and often what a comparison is made for."""
+    return _differing(*(run.environment.get("software", {}) for run in (old, new)))
+
+
+def _differing(one, other):
+    names = dict.fromkeys([*one, *other])
+    return [
+        f"{name}: {_say(one.get(name))}, {_say(other.get(name))}" for name in names if one.get(name) != other.get(name)
+    ]
+
+
+def _say(value):
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value in (None, "") else str(value)

@@ -1,0 +1,118 @@
+"""Two versions of the package side by side in one sweep: the comparison that survives a noisy machine.
+
+Each variant has two workers, one with the package of each version. Each round takes a sample of both, one right after
+the other in random order, so that whatever the machine does meets the two alike; what counts is the ratio within a
+round. The whole is done in several passes, each with processes of its own: where a process's memory lies, and what the
+machine did while it lived, can make it faster or slower as a whole, so that its samples say nothing of the next one.
+A pass gives one ratio for each cell, and the verdict comes from the ratios of the passes: the unit of an experiment is
+what varies at its highest level (Kalibera & Jones, Rigorous benchmarking in reasonable time, ISMM 2013).
+"""
+
+import io
+import itertools
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bnbench.measure.plan import Plan
+from bnbench.measure.scheduler import Lane, Sweep
+
+OLD, NEW = SIDES = ("old", "new")
+PASSES, LEAST_PASSES = 10, 3
+ROUNDS, LEAST_ROUNDS = 12, 3  # of a pass; the second where time is short
+PACKAGE_FOLDER = Path(__file__).parents[2]
+
+
+class VersionError(Exception):
+    """A version of the package cannot be had; the message is one line."""
+
+
+class Interleaved(Sweep):
+    """One pass: every variant twice, in rounds of pairs. Compilation and the machine's limit are not measured."""
+
+    times_compilation = measures_limit = False
+
+    def __init__(self, plan: Plan, sources: dict[str, Path], names: Sequence[str], **arguments):
+        """sources maps each of `SIDES` to the folder that holds its package."""
+        lanes = {f"{name} ({side})": Lane(name, sources[side]) for name in names for side in SIDES}
+        super().__init__(plan, lambda record: record, {}, lanes=lanes, **arguments)
+
+    def calibrate(self, run):
+        """As ever, but what calibration timed is no sample: it has no counterpart."""
+        through = super().calibrate(run)
+        run.samples = []
+        return through
+
+    def round(self, runs):
+        """Pairs in random order, and each in random order."""
+        pairs = {}
+        for run in self.random.sample(runs, len(runs)):
+            pairs.setdefault(self.lanes[run.lane].variant, []).append(run)
+        return list(itertools.chain(*pairs.values()))
+
+    def enough(self, run):
+        """Whether a run has its rounds, or no time for more."""
+        over = run.sampling_s >= self.sampling_s or run.spent_s + 2 * run.step_s > self.plan.timeout
+        return len(run.samples) >= (LEAST_ROUNDS if over else ROUNDS)
+
+    def sated(self, runs):
+        """Both of a pair where one has enough: they have as many samples."""
+        enough = {self.lanes[run.lane].variant for run in runs if self.enough(run)}
+        return [run for run in runs if self.lanes[run.lane].variant in enough]
+
+
+def interleave(plan, sources, names, *, table=None, events=None, passes=PASSES) -> dict[str, list[dict]]:
+    """The records of each side, those of all passes joined: samples in the order of the rounds, `passes` by number.
+
+    events is a function of a pass's number that gives its `Events`.
+    """
+    found, derived = [], {}
+    for number in range(passes):
+        with Interleaved(plan, sources, names, table=table, events=events(number) if events else None) as sweep:
+            sweep.random.seed(f"{plan.seed} {number}")
+            sweep.derived = derived  # once is enough
+            sweep.run()
+            found.append(sweep.records)
+    sides = {}
+    for side in SIDES:
+        lanes = [(name, f"{name} ({side})") for name in names]
+        cells = [(name, lane, cell) for cell in plan.cells() for name, lane in lanes]
+        sides[side] = [
+            joined([records[lane, cell] for records in found]) | {"variant": name} for name, lane, cell in cells
+        ]
+    return sides
+
+
+def joined(records: Sequence[dict]) -> dict:
+    """One record of a variant's and cell's passes: that of the first pass that is not ok, else all their samples."""
+    for record in records:
+        if record["status"] != "ok":
+            return record
+    first = records[0]
+    summed = {name: sum(record[name] for record in records) for name in ("elapsed_s", "stolen_s", "others_s")}
+    chained = {name: list(itertools.chain(*(record[name] for record in records))) for name in ("samples_s", "switches")}
+    most = {name: max(record[name] for record in records) for name in ("peak_bytes", "max_error_ratio")}
+    least = {name: min(record[name] for record in records) for name in ("compile_s", "prepare_s", "baseline_bytes")}
+    return first | summed | chained | most | least | {"passes": [len(record["samples_s"]) for record in records]}
+
+
+def checkout(ref: str, folder: Path) -> Path:
+    """Put the package as it is at a commit, branch or tag of this source tree into a folder; the folder.
+
+    Raises:
+        VersionError: the package is not in a git work tree, or git does not know the ref.
+    """
+    command = ["git", "-C", str(PACKAGE_FOLDER), "archive", "--format=tar", ref, "bnbench"]
+    try:
+        archive = subprocess.run(command, capture_output=True, check=True).stdout
+    except FileNotFoundError as error:
+        raise VersionError("--old-ref needs git, which is not installed") from error
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        raise VersionError(
+            f"--old-ref is {ref!r}; allowed is what git knows here ({said[-1] if said else ''})"
+        ) from error
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(folder, filter="data")
+    return folder

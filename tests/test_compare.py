@@ -1,0 +1,175 @@
+"""`compare`: verdicts on made-up samples whose truth is known, what is refused, two versions side by side."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+
+import bnbench
+from bnbench import cli, store
+from bnbench.compare.verdicts import compare
+
+CELL = {"N": 10, "p1": 7, "p2": 4, "dtype": "float64", "activation": "relu", "normalization": "batch"}
+CELL |= {"ddof": 0, "eps": 1e-5, "threads": 1, "regime": "fresh", "seed": 0}
+
+
+def record(samples=(), status="ok", **columns):
+    """A journal record with these samples."""
+    found = CELL | {"schema": store.SCHEMA, "variant": "mine", "family": "loops", "device": "cpu", "status": status}
+    found |= {"reason": "", "samples_s": list(samples), "inner_loops": 3, "max_error_ratio": 0.01}
+    return found | {"peak_bytes": 2**26, "baseline_bytes": 2**25, "prepare_s": 0.1, "compile_s": 0.1} | columns
+
+
+def noisy(rng, n=40, scale=1e-3, sd=0.02):
+    return scale * rng.lognormal(0, sd, n)
+
+
+def verdicts(old, new, threshold=1.05, paired=False):
+    return [found.verdict for found in compare(old, new, threshold=threshold, paired=paired)]
+
+
+def test_verdicts_follow_both_gates():
+    # catches: a ratio upside down, significance without size, size without significance, same by lack of evidence
+    rng = np.random.default_rng(1)
+    base = [record(noisy(rng))]
+    assert verdicts(base, [record(noisy(rng, scale=1.2e-3))]) == ["slower"]
+    assert verdicts(base, [record(noisy(rng, scale=0.8e-3))]) == ["faster"]
+    assert verdicts(base, [record(noisy(rng))]) == ["same"]
+    assert verdicts(base, [record(noisy(rng, scale=1.03e-3))]) == ["same"]  # significant, and too small to matter
+    assert verdicts(base, [record(noisy(rng, scale=1.03e-3))], threshold=1.01) == ["slower"]
+    wide = np.exp(0.08 * np.array([NormalDist().inv_cdf(k / 61) for k in range(1, 61)]))
+    (small,) = compare([record(wide)], [record(1.04 * wide)], threshold=1.05, paired=False)
+    assert (small.verdict, small.p < 0.05, small.ratio < 1.05 < small.high) == ("unclear", True, True)
+    assert verdicts(base, [record(noisy(rng, n=8, sd=0.3))]) == ["unclear"]
+    assert verdicts(base, [record(noisy(rng, n=5, scale=2e-3))]) == ["unclear"]
+
+
+def test_many_cells_are_corrected_for():
+    # catches: 200 tests at 5 % each, which find ten differences where there is none
+    rng = np.random.default_rng(2)
+    found = [[record(noisy(rng, sd=0.2), N=N) for N in range(1, 201)] for _ in range(2)]
+    joint = verdicts(*found, threshold=1.01)
+    alone = [verdicts([a], [b], threshold=1.01)[0] for a, b in zip(*found, strict=True)]
+    assert sum(verdict != "unclear" for verdict in alone) > 3
+    assert set(joint) == {"unclear"}
+
+
+def test_passes_not_rounds_are_what_counts():
+    # catches: rounds of one process taken as independent: a process that is slow by chance becomes a regression
+    rng = np.random.default_rng(3)
+
+    def side(slower=1.0):
+        process = rng.lognormal(0, 0.03, 10).repeat(12)
+        return [record(slower * process * noisy(rng, n=120, sd=0.005), passes=[12] * 10)]
+
+    false = [verdicts(side(), side(), 1.01, paired=True)[0] for _ in range(200)]
+    true = [verdicts(side(), side(1.1), 1.01, paired=True)[0] for _ in range(50)]
+    assert sum(verdict in ("slower", "faster") for verdict in false) <= 20  # 5 % of 200 are expected, one by one
+    assert true.count("slower") >= 48
+
+
+def test_a_drift_that_hits_both_alike_is_no_difference():
+    # catches: pairs that are not kept together
+    rng = np.random.default_rng(4)
+    drift = np.linspace(1, 3, 120)
+    old, new = (record(drift * noisy(rng, n=120), passes=[12] * 10) for _ in range(2))
+    assert verdicts([old], [new], 1.02, paired=True) == ["same"]
+    assert verdicts([old], [record(np.array(new["samples_s"]) * 1.1, passes=[12] * 10)], 1.02, paired=True) == [
+        "slower"
+    ]
+
+
+def test_validity_errors_and_memory_are_compared_too():
+    rng = np.random.default_rng(5)
+    samples = noisy(rng)
+
+    def one(old, new):
+        (found,) = compare([old], [new], threshold=1.05, paired=False)
+        return found.verdict, found.validity, found.errors, found.memory, found.regression
+
+    good = record(samples)
+    assert one(good, good) == ("same", "same", "same", "same", False)
+    assert one(good, record(status="invalid")) == ("unclear", "worse", "same", "same", True)
+    assert one(good, record(status="pruned")) == ("unclear", "missing", "same", "same", False)
+    assert one(record(status="crashed"), good) == ("unclear", "better", "same", "same", False)
+    assert one(good, record(samples, max_error_ratio=0.5)) == ("same", "same", "worse", "same", True)
+    assert one(good, record(samples, max_error_ratio=0.05)) == ("same", "same", "same", "same", False)
+    assert one(good, record(samples, peak_bytes=2**27)) == ("same", "same", "same", "worse", True)
+    busy = record(np.array(samples) * 2, elapsed_s=1.0, others_s=0.5, stolen_s=0.0)
+    assert one(good, busy)[0] == "unclear"
+
+
+def write_run(folder, records, **environment):
+    """A run folder."""
+    plan = {"variants": ["mine"], "seed": 0, "dtype": ["float64"], "threads": [1], "N": [10]}
+    machine = {"host": "here", "cpu": "some", "processors": 2}
+    described = {"schema": store.SCHEMA, "machine_id": "a", "machine": machine, "plan": plan, "software": {}}
+    described |= {"command": "python -m bnbench sweep", "date": "2026-01-01"} | environment
+    folder.mkdir()
+    (folder / store.ENVIRONMENT).write_text(json.dumps(described))
+    (folder / store.JOURNAL).write_text("".join(json.dumps(r) + "\n" for r in records))
+    return str(folder)
+
+
+def test_the_command(tmp_path, capsys):
+    # catches: an exit code that hides a regression, a refusal that names nothing, output that is no JSON
+    rng = np.random.default_rng(6)
+    old = write_run(tmp_path / "old", [record(noisy(rng)), record(noisy(rng), N=20)])
+    same = write_run(tmp_path / "same", [record(noisy(rng)), record(noisy(rng), N=30)])
+    slow = write_run(tmp_path / "slow", [record(noisy(rng, scale=2e-3))], software={"numba": "2"})
+    other = write_run(tmp_path / "other", [record(noisy(rng))], machine_id="b", machine={"host": "there"})
+    assert cli.main(["compare", old, same]) == 0
+    assert "No regression in 1 cell" in capsys.readouterr().out
+    assert cli.main(["compare", old, slow, "--json"]) == 3
+    answer = json.loads(capsys.readouterr().out)
+    (cell,) = answer["cells"]
+    assert (cell["variant"], cell["N"], cell["verdict"], cell["regression"]) == ("mine", 10, "slower", True)
+    assert cell["low"] < cell["ratio"] < cell["high"]
+    assert any("numba: none, 2" in note for note in answer["notes"])
+    assert any("1 records are in OLD alone" in note for note in answer["notes"])
+    assert cli.main(["compare", slow, old, "--markdown"]) == 0
+    assert "| mine" in capsys.readouterr().out
+    assert cli.main(["compare", old, other]) == 2
+    assert "host: here, there" in capsys.readouterr().err
+    assert cli.main(["compare", old, other, "--force"]) == 0
+    assert "forced" in capsys.readouterr().out
+    for wrong in (
+        ["compare", old], ["compare", old, same, "--threshold", "1"], ["compare", "--interleaved"],
+        ["compare", old, same, "--old-ref", "HEAD"], ["compare", "--interleaved", "--old-ref", "HEAD", "--passes", "2"],
+        ["compare", old, str(tmp_path / "none")],
+    ):  # fmt: skip
+        assert cli.main(wrong) == 2, wrong
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_two_versions_side_by_side(tmp_path):
+    # catches: workers that both take the installed package, pairs that are crossed, records without passes
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(bnbench.__file__).parent, tmp_path / "bnbench", ignore=ignored)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    changed = tmp_path / "bnbench" / "variants" / "matrix_numpy.py"
+    twice = "\n\n_step = MatrixNumpy.step\nMatrixNumpy.step = lambda self: (_step(self), _step(self), _step(self))\n"
+    changed.write_text(changed.read_text() + twice)
+    compare_them = [sys.executable, "-m", "bnbench", "compare", "--interleaved", "--variants", "matrix-numpy"]
+    compare_them += ["--sizes", "1000x8x8", "--passes", "4", "--json"]
+
+    def compared(*flags):
+        return subprocess.run([*compare_them, *flags], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = compared("--old-ref", "HEAD", "--out", "runs")
+    assert done.returncode == 3, done.stderr
+    (cell,) = json.loads(done.stdout)["cells"]
+    assert cell["verdict"] == "slower"
+    assert 1.5 < cell["ratio"] < 6
+    records, _ = store.read_journal(tmp_path / "runs" / "new")
+    assert records[0]["variant"] == "matrix-numpy"
+    assert len(records[0]["passes"]) == 4
+    unknown = compared("--old-ref", "nowhere")
+    assert unknown.returncode == 2
+    assert "'nowhere'" in unknown.stderr
