@@ -14,6 +14,7 @@ import numpy as np
 from bnbench.problem import Batch, Gradients, Problem
 from bnbench.reference import Reference
 
+TF32_UNIT = 2.0**-11  # of rounding: TF32 keeps 10 bits behind the leading one
 MISSING = "missing"
 DERIVATION_SIZES = (  # N, p1, p2, ddof, eps, offset of X
     (9, 3, 5, 1, 0.7, 0.0),

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import pandas
 import pytest
 
 from bnbench.cuda import available
@@ -39,6 +40,44 @@ for arguments, regime in json.loads(sys.argv[2]):
 """
 
 
+REPLAYED = """
+import numpy as np
+import bnbench
+from bnbench.cuda import graph
+from bnbench.reference import reference
+from bnbench.validation import judge, plain
+from bnbench.variants import variants
+
+replays = []
+
+def capture(launches):
+    def replay():
+        replays.append(len(launches))
+        for launch in launches:
+            launch()
+    return "replayed", replay
+
+graph.capture = capture
+problem = bnbench.Problem(9, 3, 2)
+batch = problem.sample()
+batch.G1[:, 1] = 1, -1, 0
+for name, cancels in (("loops-cuda", False), ("fused-cuda", False), ("fused-cuda", True)):
+    if cancels:
+        batch.X[:, 1] = batch.X[:, 0]
+    variant = variants()[name]()
+    variant.prepare(batch, problem, "fixed")
+    variant.steps.graph = "not tried"
+    for steps in (1, 2):
+        variant.step()
+        verdict = judge(plain(variant.result()), reference(batch, problem), problem)
+        assert verdict.valid, (name, cancels, steps, verdict.reason)
+        assert len(replays) == steps, (name, cancels, replays)
+    assert variant.details()["graph"] == "replayed"
+    assert variant.details().get("algorithm") == {"loops-cuda": None}.get(name, "stored" if cancels else "one-pass")
+    replays.clear()
+"""
+
+
 SIZES = [(1, 1, 1), (2, 3, 17), (31, 17, 3), (33, 1, 33), (257, 3, 1), (33, 33, 17)]
 CASES = [(*size, "relu", "batch", 0, 1e-5, "float64") for size in SIZES]
 CASES += [(5, 3, 3, activation, "batch", 1, 1e-3, "float32") for activation in ACTIVATIONS]
@@ -55,7 +94,7 @@ def cases_of(name):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def simulations(request):
+def simulations(request, tmp_path_factory):
     """Each variant's cases in a process of its own under the simulator, running while the other tests do."""
     environment = os.environ | {available.SIMULATOR: "1"}
     if not any("simulator" in item.name for item in request.session.items):
@@ -68,6 +107,16 @@ def simulations(request):
         )
         for name in NAMES
     }  # fmt: skip
+    running["replayed"] = subprocess.Popen(
+        [sys.executable, "-c", REPLAYED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    folder = tmp_path_factory.mktemp("simulated") / "run"
+    command = [sys.executable, "-m", "bnbench", "sweep", "--sizes", "3x2x1", "--dtype", "float32", "--threads", "1"]
+    command += ["--variants", ",".join(NAMES), "--sampling", "0.01", "--timeout", "100", "--out", folder]
+    running["sweep"] = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    running["sweep"].folder = folder
     yield running
     for process in running.values():
         process.kill()
@@ -124,3 +173,23 @@ def test_valid_under_the_simulator(name, simulations):
         assert details["device"] == "simulator"
         algorithms.add(details.get("algorithm"))
     assert algorithms == ({"one-pass", "stored"} if name == "fused-cuda" else {None})
+
+
+def test_a_graph_is_replayed_for_its_own_launches_under_the_simulator(simulations):
+    # catches: an answer to be judged that no replay gave, a graph of the one-pass form replayed for the stored one
+    _, errors = simulations["replayed"].communicate()
+    assert simulations["replayed"].returncode == 0, errors
+
+
+def test_a_sweep_of_the_gpu_variants_under_the_simulator(simulations):
+    # catches: a device's times that are lost on their way to the table, a missing notion of it that ends a cell
+    _, errors = simulations["sweep"].communicate()
+    assert simulations["sweep"].returncode == 0, errors
+    table = pandas.read_csv(simulations["sweep"].folder / "summary.csv")
+    assert set(table["variant"]) == set(NAMES)
+    assert set(table["status"]) == {"ok"}
+    assert table["cold_s"].isna().all()  # the simulator has no cache
+    assert table["limit_s"].isna().all()
+    assert (table["host_to_device_s"] > 0).all()
+    assert (table["end_to_end_s"] > table["host_to_device_s"]).all()
+    assert table["details"].str.contains("graph: none: the simulator").all()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bnbench.cli import drifts
+from bnbench.commands.sweep import drifts
 from bnbench.measure import roofline
 from bnbench.problem import Problem
 

@@ -24,6 +24,7 @@ def plan_flags(command, preset):
     group.add_argument("--eps", help="added to the variance under the root" + several)
     group.add_argument("--threads", help="threads of every variant (default: all processors)" + several)
     group.add_argument("--regime", help="fresh (all in every step), fixed (what depends on X is kept)" + several)
+    group.add_argument("--tf32", action="store_true", help="let float32 products on a GPU round factors to TF32")
     group.add_argument("--seed", help="of the drawn data and of the order (default: 0)")
     group.add_argument("--variants", metavar="A,B", help="names, see `bnbench list` (default: all)")
     group.add_argument("--plugin", action="append", metavar="FILE.py", help="a plug-in file; may be repeated")
@@ -45,6 +46,8 @@ def make_plan(options, base):
             if listed and "" in parts:
                 raise UsageError(f"--{name} is {given!r}; allowed are values with commas between them")
             flags[name] = parts if listed else given
+    if options.tf32:
+        flags["tf32"] = True
     if getattr(options, "sampling", None) is not None:
         flags["sampling_s"] = options.sampling
     try:

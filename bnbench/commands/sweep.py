@@ -77,7 +77,7 @@ def run_sweep(options) -> int:
             progress.say(f"interrupted; {len(journal.records)} records are kept. To go on: --resume --out {folder}")
             return INTERRUPTED
         store.add_rooflines(folder, rooflines)
-        for remark in drifts(rooflines):
+        for remark in drifts(rooflines) + held_down(records):
             progress.say(f"note: {remark}")
         progress.stage("writing tables and plots")
         frame, remarks = write_report(folder, records)
@@ -143,8 +143,10 @@ def carry_out(plan, table, write, stored, progress, *, timing=True):
 
 def drifts(rooflines) -> list[str]:
     """What the machine did otherwise at the end of the sweep than at its start, beyond a tenth."""
+    from bnbench.measure.roofline import place
+
     remarks = []
-    at = {(roof["when"], roof["dtype"], roof["threads"]): roof for roof in rooflines}
+    at = {(roof["when"], roof["dtype"], place(roof)): roof for roof in rooflines}
     for (when, *setting), roof in at.items():
         before = at.get(("start", *setting))
         if when == "start" or before is None:
@@ -152,6 +154,13 @@ def drifts(rooflines) -> list[str]:
         for name, words in (("gemm_flops_s", "matrix products"), ("triad_bytes_s", "memory")):
             ratio = roof[name] / before[name]
             if not 1 / DRIFT < ratio < DRIFT:
-                where = f"{setting[0]}, {setting[1]} threads"
+                where = f"{setting[0]}, {setting[1]}" + (" threads" if "threads" in roof else "")
                 remarks.append(f"the machine drifted: {words} at the end at {ratio:.2f} of the start's rate ({where})")
     return remarks
+
+
+def held_down(records) -> list[str]:
+    """What held a GPU's clocks down, and at how many cells; nothing where nothing did."""
+    why = [(record.get("clocks") or {}).get("after", {}).get("held_down") for record in records]
+    counts = {reason: why.count(reason) for reason in sorted(filter(None, set(why)))}
+    return [f"the GPU's clocks were held down ({reason}) in {count} records" for reason, count in counts.items()]

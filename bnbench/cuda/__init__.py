@@ -1,2 +1,3 @@
-"""The GPU path: whether it can be used (available), what imports CUDA (runtime), Numba's kernels (kernels, products,
-one_pass), and the steps made of them (steps)."""
+"""The GPU path: whether it can be used (available), what imports CUDA (runtime), Numba's kernels (nodes, kernels,
+products, one_pass), the steps made of them (steps), as a graph (graph), and what a device says and takes beside them
+(device, timing)."""

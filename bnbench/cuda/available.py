@@ -6,12 +6,18 @@ import importlib.util
 import os
 
 SIMULATOR = "NUMBA_ENABLE_CUDASIM"  # environment: "1" runs kernels in Python, for tests
+TF32 = "BNBENCH_TF32"  # environment: "1" lets float32 products round their factors to TF32
 INSTALL = "pip install 'bnbench[cuda]' adds it"
 
 
 def simulated() -> bool:
     """Whether Numba's simulator stands in for a device."""
     return os.environ.get(SIMULATOR) == "1"
+
+
+def tf32() -> bool:
+    """Whether float32 products on a device may use TF32; only where a sweep or `verify` was told so."""
+    return os.environ.get(TF32) == "1"
 
 
 @functools.cache

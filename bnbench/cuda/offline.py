@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 
 from bnbench.activations import CODES
-from bnbench.cuda import kernels, one_pass, products
+from bnbench.cuda import kernels, nodes, one_pass, products
 from bnbench.cuda.runtime import cuda
 
 ARCHITECTURES = ((8, 0), (9, 0))
@@ -55,12 +55,12 @@ def catalogue(dtype: str, activation: str) -> Iterator[tuple[str, object, types.
         finish = kernels.finish_sums(normalize, real, shape)
         name = "batch" if normalize else "none"
         yield of(f"finish_sums, {name}", finish, cube, vector, whole, whole, whole, matrix, matrix, vector)
-        forward = kernels.node_forward(code, normalize, real, threads)
+        forward = nodes.forward(code, normalize, real, threads)
         yield of(f"node_forward, {name}", forward, matrix, matrix, matrix, whole, number, matrix, matrix, matrix)
-        backward = kernels.node_backward(code, normalize, real, threads)
+        backward = nodes.backward(code, normalize, real, threads)
         given = matrix, matrix, whole, matrix, matrix, matrix, vector, vector, matrix, matrix, vector
         yield of(f"node_backward, {name}", backward, *given)
-    yield of("node_rows", kernels.node_rows(real, threads), matrix, matrix, vector, vector, vector)
+    yield of("node_rows", nodes.rows(real, threads), matrix, matrix, vector, vector, vector)
     for transposed in (False, True):
         name = "product, transposed" if transposed else "product"
         yield of(name, products.product(transposed, real, tile), matrix, matrix, cube)

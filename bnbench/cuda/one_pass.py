@@ -31,7 +31,9 @@ class Sizes:
 
     def shared_bytes(self, itemsize: int) -> int:
         """Bytes of shared memory of a block."""
-        numbers = self.rows * self.inputs + self.inputs * self.nodes + self.rows * self.nodes + self.rows
+        numbers = (
+            self.rows * self.inputs + self.inputs * self.nodes + self.rows * self.nodes + self.rows + 2 * self.nodes
+        )
         return itemsize * (numbers + 3 * self.threads)
 
     @property
@@ -130,6 +132,8 @@ def sweep(code, real, sizes):
         weights = cuda.shared.array((P1, P2), real)
         B = cuda.shared.array((R, P2), real)
         e = cuda.shared.array(R, real)
+        add = cuda.shared.array(P2, real)
+        gamma2 = cuda.shared.array(P2, real)
         found = cuda.shared.array((3, THREADS), real)
         sums = cuda.local.array((MICRO, MICRO), real)
         G = cuda.local.array((MICRO, MICRO), real)
@@ -139,19 +143,24 @@ def sweep(code, real, sizes):
         for place in range(own, P1 * P2, THREADS):
             k, j = place // P2, place % P2
             weights[k, j] = W[k, j] if k < p1 and j < p2 else zero
+        if own < P2:
+            add[own] = nodes[ADD, own] if own < p2 else zero
+            gamma2[own] = nodes[GAMMA2_, own] if own < p2 else zero
         unit, split = own % UNITS, own // UNITS
         m0, n0 = unit // ACROSS, unit % ACROSS
         for m in range(MICRO):
             for n in range(MICRO):
                 G[m, n] = zero
         column, stripe = own % P2, own // P2
+        source = own % P1
+        middle = shift[source] if source < p1 else zero
         loss, sum_t, sum_ae = zero, zero, zero
         first = cuda.blockIdx.x * R
         while first < N:
+            count = min(R, N - first)
             cuda.syncthreads()
-            for place in range(own, R * P1, THREADS):
-                i, k = place // P1, place % P1
-                rows_of_X[i, k] = X[first + i, k] - shift[k] if first + i < N and k < p1 else zero
+            for i in range(own // P1, count, THREADS // P1):
+                rows_of_X[i, source] = X[first + i, source] - middle if source < p1 else zero
             cuda.syncthreads()
             for share in range(own, T_UNITS, THREADS):
                 i0, j0 = share // ACROSS, share % ACROSS
@@ -166,13 +175,13 @@ def sweep(code, real, sizes):
                 for m in range(MICRO):
                     for n in range(MICRO):
                         j = j0 + n * ACROSS
-                        B[i0 * MICRO + m, j] = sums[m, n] + nodes[ADD, j] if j < p2 else zero
+                        B[i0 * MICRO + m, j] = sums[m, n] + add[j]
             cuda.syncthreads()
             i, lane = own // LANES, own % LANES
             total = zero
             if i < R:
                 for j in range(lane, p2, LANES):
-                    total += a(B[i, j]) * nodes[GAMMA2_, j]
+                    total += a(B[i, j]) * gamma2[j]
             found[0, own] = total
             cuda.syncthreads()
             if lane == 0 and i < R:
@@ -183,7 +192,7 @@ def sweep(code, real, sizes):
                 loss += residual * residual
             cuda.syncthreads()
             if column < p2 and stripe < STRIPES:
-                for i in range(stripe, R, STRIPES):
+                for i in range(stripe, count, STRIPES):
                     b = B[i, column]
                     v = a(b)
                     t = e[i] * da(b, v)
@@ -192,7 +201,7 @@ def sweep(code, real, sizes):
                     sum_ae += v * e[i]
             cuda.syncthreads()
             if split < SPLITS:
-                for i in range(split, R, SPLITS):
+                for i in range(split, count, SPLITS):
                     for m in range(MICRO):
                         value = rows_of_X[i, m0 * MICRO + m]
                         for n in range(MICRO):

@@ -1,5 +1,6 @@
 """The one place that imports Numba's CUDA target, numba-cuda's, and CuPy, which lends it cuBLAS."""
 
+import contextlib
 import functools
 import importlib.util
 
@@ -22,3 +23,13 @@ def cupy():
     import cupy as module
 
     return module
+
+
+def cupy_on(stream):
+    """A context in which CuPy works on a stream that it did not make; without one, on its own."""
+    if stream is None:
+        return contextlib.nullcontext()
+    streams = cupy().cuda
+    if hasattr(streams.Stream, "from_external"):
+        return streams.Stream.from_external(stream)
+    return streams.ExternalStream(stream.__cuda_stream__()[1])  # CuPy before 14

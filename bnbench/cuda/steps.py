@@ -1,14 +1,11 @@
 """The steps of the three variants on a GPU: arrays that lie there, and lists of launches."""
 
-import functools
-import time
-
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.cuda import kernels, one_pass, products
+from bnbench.cuda import device, graph, kernels, nodes, one_pass, products, timing
 from bnbench.cuda.available import simulated
-from bnbench.cuda.runtime import compiled, cuda, cupy
+from bnbench.cuda.runtime import compiled, cuda, cupy, cupy_on
 from bnbench.problem import Gradients
 
 SPARE_BYTES = 2**28  # of device memory, for the context and what compiles
@@ -40,6 +37,8 @@ class Steps:
         self.host_theta = np.zeros((3, p2), self.dtype)
         self.load(*batch[2:])
         self.launches = []
+        self.graph = "none: the simulator has no streams" if simulated() else "not tried"
+        self.replay = self.captured = None
         self.set_up()
 
     def empty(self, *shape):
@@ -70,30 +69,59 @@ class Steps:
         self.theta.copy_to_device(self.host_theta)
 
     def launch(self, kernel, grid, block, *arguments):
-        """Add a launch to those of a step."""
-        self.launches.append(functools.partial(kernel[grid, block], *arguments))
+        """Add a launch to those of a step: a function of the stream."""
+        configured = kernel[grid, block]
 
-    def step(self):
-        """Make the launches, and wait for the device."""
+        def enqueue(stream=None):
+            (configured if stream is None else kernel[grid, block, stream])(*arguments)
+
+        self.launches.append(enqueue)
+
+    def enqueue(self):
+        """Hand the device one step: a graph replayed, or launch by launch."""
+        if self.replay is not None and self.captured is self.launches:
+            self.replay()
+            return
         for launch in self.launches:
             launch()
+
+    def step(self):
+        """One step, and wait for the device; the first tries a graph too, and is what that left."""
+        self.enqueue()
         cuda.synchronize()
+        if self.graph == "not tried":
+            self.captured = self.launches
+            self.graph, self.replay = graph.capture(self.launches)
+            self.enqueue()
+            cuda.synchronize()
 
     def time(self, count):
         """Seconds of so many steps by the device's own events, one step after the other without waiting between."""
         if simulated():  # which has no events
-            begun = time.perf_counter()
-            for _ in range(count):
-                self.step()
-            return time.perf_counter() - begun
+            return timing.clocked(*[self.step] * count)
         start, end = cuda.event(), cuda.event()
         start.record()
         for _ in range(count):
-            for launch in self.launches:
-                launch()
+            self.enqueue()
         end.record()
         end.synchronize()
         return start.elapsed_time(end) / 1e3
+
+    def device_times(self):
+        """Times of copies, and of a step whose data are not in the device's cache."""
+        flushed = None if simulated() else cuda.device_array(2 * device.l2_bytes(), np.uint8)
+
+        def copy():
+            self.X.copy_to_device(self.batch.X)
+            self.y.copy_to_device(self.batch.y)
+            self.load(*self.batch[2:])
+            cuda.synchronize()
+
+        def cold():
+            flushed.gpu_data.memset(0)
+            return self.time(1)
+
+        return timing.device_times(copy, self.step, self.result, None if flushed is None else cold)
 
     def result(self):
         """Copies of the last step's gradients."""
@@ -122,8 +150,8 @@ class Steps:
         self.launch(compiled(products.sum_parts, self.real), grid, (lanes, height), parts, totals)
 
     def details(self):
-        """What did the products, and whether the simulator stood in for a device."""
-        return {"products": self.products} | ({"device": "simulator"} if simulated() else {})
+        """What did the products, whether a graph is replayed, and whether the simulator stood in for a device."""
+        return {"products": self.products, "graph": self.graph} | ({"device": "simulator"} if simulated() else {})
 
 
 class LoopsSteps(Steps):
@@ -137,17 +165,17 @@ class LoopsSteps(Steps):
         N, p2 = problem.N, problem.p2
         normalize, code = problem.normalization == "batch", CODES[problem.activation]
         threads = self.shape.lanes * self.shape.rows
-        Z, A, e, nodes = self.empty(p2, N), self.empty(p2, N), self.empty(N), self.empty(2, p2)
+        Z, A, e, scales = self.empty(p2, N), self.empty(p2, N), self.empty(N), self.empty(2, p2)
         losses = self.empty(self.shape.grid)
         constants = problem.ddof, real(problem.eps)
-        forward = compiled(kernels.node_forward, code, normalize, real, threads)
-        self.launch(forward, p2, threads, self.X, self.G1, self.theta, *constants, Z, A, nodes)
-        rows = compiled(kernels.node_rows, real, threads)
+        forward = compiled(nodes.forward, code, normalize, real, threads)
+        self.launch(forward, p2, threads, self.X, self.G1, self.theta, *constants, Z, A, scales)
+        rows = compiled(nodes.rows, real, threads)
         self.launch(rows, self.shape.grid, threads, A, self.theta, self.y, e, losses)
-        backward = compiled(kernels.node_backward, code, normalize, real, threads)
+        backward = compiled(nodes.backward, code, normalize, real, threads)
         self.launch(
             backward, p2, threads,
-            self.X, self.theta, problem.ddof, Z, A, nodes, e, losses, self.dG1, self.dtheta, self.loss,
+            self.X, self.theta, problem.ddof, Z, A, scales, e, losses, self.dG1, self.dtheta, self.loss,
         )  # fmt: skip
 
 
@@ -173,7 +201,12 @@ class MatrixSteps(Steps):
             self.launch_product(A, B, C, transposed)
             return
         A, B, C = (library.asarray(array) for array in (A, B, C))
-        self.launches.append(functools.partial(library.matmul, A.T if transposed else A, B, out=C))
+
+        def enqueue(stream=None):
+            with cupy_on(stream):
+                library.matmul(A.T if transposed else A, B, out=C)
+
+        self.launches.append(enqueue)
 
     def between(self, Z):
         """Add what lies between the products: from Z to dZ in its place."""
@@ -232,7 +265,7 @@ class FusedSteps(MatrixSteps):
         shift = mean.astype(self.dtype)
         design = U, (U * U).sum(axis=0), mean - shift, shift
         U, diagonal, rest, shift = (cuda.to_device(np.ascontiguousarray(array, self.dtype)) for array in design)
-        W, V, nodes = self.empty(p1, p2), self.empty(p1, p2), self.empty(one_pass.NODES, p2)
+        W, V, own = self.empty(p1, p2), self.empty(p1, p2), self.empty(one_pass.NODES, p2)
         self.fell = cuda.mapped_array(1, np.int32)
         self.fell[0] = 0
         used = min(sizes.grid, blocks(N, sizes.rows))
@@ -241,17 +274,17 @@ class FusedSteps(MatrixSteps):
         threads = self.shape.lanes * 2
         self.launch(
             compiled(one_pass.weights, real, threads), p2, threads,
-            U, diagonal, rest, self.G1, self.theta, *constants, real(problem.eps), W, V, nodes, self.fell,
+            U, diagonal, rest, self.G1, self.theta, *constants, real(problem.eps), W, V, own, self.fell,
         )  # fmt: skip
         sweep = compiled(one_pass.sweep, CODES[problem.activation], real, sizes)
-        self.launch(sweep, used, sizes.threads, self.X, self.y, shift, W, nodes, parts, G_parts, losses)
+        self.launch(sweep, used, sizes.threads, self.X, self.y, shift, W, own, parts, G_parts, losses)
         if G_parts.shape[0] > SHARES:
             totals = self.empty(SHARES, p1, p2)
             self.launch_sum(G_parts, totals)
             G_parts = totals
         self.launch(
             compiled(one_pass.finish, real, threads), p2, threads,
-            parts, G_parts, losses, rest, self.G1, V, nodes, *constants, self.theta, self.dG1, self.dtheta, self.loss,
+            parts, G_parts, losses, rest, self.G1, V, own, *constants, self.theta, self.dG1, self.dtheta, self.loss,
         )  # fmt: skip
 
     def step(self):
@@ -262,6 +295,12 @@ class FusedSteps(MatrixSteps):
         if self.one_pass is not None and self.fell[0]:
             self.launches = self.stored
             super().step()
+
+    def time(self, count):
+        """As for all; where the last step was done twice, by the host's clock, so that both are counted."""
+        if self.one_pass is not None and self.fell[0]:
+            return timing.clocked(*[self.step] * count)
+        return super().time(count)
 
     def details(self):
         """The algorithm of the last step too."""

@@ -13,18 +13,26 @@ class Judge:
     """The requests: `refer` to a problem, then `judge` answers to it; `derive` judges the derivation check."""
 
     def __init__(self):
-        self.problem = self.reference = None
+        self.problem = self.data = None
+        self.references = {}
         self.derivations = {}
 
     def refer(self, problem: Problem, data: str):
         """Compute the reference of a problem; returns how many elements are ambiguous at a kink."""
-        self.problem, self.reference = problem, None
-        self.reference = reference(sample_batch(problem, data), problem)
-        return self.reference.ambiguous
+        self.problem, self.data, self.references = problem, data, {}
+        return self.known(False).ambiguous
 
-    def judge(self, answer):
-        """The verdict on an answer to the problem referred to."""
-        return validation.judge(answer, self.reference, self.problem)
+    def known(self, tf32):
+        """The reference of the problem referred to, with the errors allowed where products may round to TF32 or not."""
+        if tf32 not in self.references:
+            batch = sample_batch(self.problem, self.data)
+            unit = validation.TF32_UNIT if tf32 else 0.0
+            self.references[tf32] = reference(batch, self.problem, factor_unit=unit)
+        return self.references[tf32]
+
+    def judge(self, answer, tf32: bool = False):
+        """The verdict on an answer to the problem referred to; tf32 where its products may round to TF32."""
+        return validation.judge(answer, self.known(tf32), self.problem)
 
     def derive(self, activation: str, normalization: str, answers: list):
         """The reason why the answers to the derivation problems are wrong; "" where none is."""

@@ -54,6 +54,7 @@ class Plan:
         variants: names, in the order of the tables; empty means all.
         plugins: files of plug-ins, loaded in every worker.
         data: a table's file, or "" for drawn data; target: its outcome column.
+        tf32: whether float32 products on a device may round their factors to TF32.
         sampling_s: time for the samples of one variant at one cell, seconds.
         timeout: limit for one variant at one cell, seconds, compilation apart.
         time_budget: limit for the whole sweep, seconds; None for none.
@@ -75,6 +76,7 @@ class Plan:
     data: str = ""
     target: str = ""
     seed: int = 0
+    tf32: bool = False
     sampling_s: float = 0.3
     timeout: float = 12.0
     time_budget: float | None = None
@@ -202,6 +204,10 @@ def coerce(label: str, key: str, value):
             raise ValueError(f"{label} is {item!r}; allowed is text")
         return item
 
+    if key == "tf32":
+        if not isinstance(value, bool):
+            raise ValueError(f"{label} is {value!r}; allowed are true and false")
+        return value
     if key in (*AXES, "sizes", "variants", "plugins"):
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(dict.fromkeys(one(item) for item in items))

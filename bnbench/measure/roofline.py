@@ -5,7 +5,8 @@ each, and X and y read once. Everything else (statistics, activations, parameter
 a lower bound on the time and no prediction of it; where X and y fit in a cache, moving them may be faster still.
 
 The rates are measured in a process of their own with the sweep's thread pools: the fastest of a few large matrix
-products, and of a few passes a = b + c over arrays far larger than the caches (the traffic of STREAM's triad).
+products, and of a few passes a = b + c over arrays far larger than the caches (the traffic of STREAM's triad). Of a
+device they are a large product's and a copy's within its memory (`bnbench.cuda.rates`).
 """
 
 import itertools
@@ -43,16 +44,21 @@ def limit_s(problem: Problem, roof: Roof) -> float:
     return max(step_flops(problem) / roof.gemm_flops_s, problem.batch_bytes / roof.triad_bytes_s)
 
 
+def place(entry: dict) -> int | str | None:
+    """Where a roof or a record is of: the processor's threads, or another device's name."""
+    return entry.get("threads") if entry.get("device", "cpu") == "cpu" else entry["device"]
+
+
 def with_best(records: list[dict], rooflines: list[dict]) -> list[dict]:
     """Records under the best rates that a run measured, at its start or its end: the limit is what a machine can do."""
     best = {}
     for entry in rooflines:
-        rates = best.setdefault((entry["dtype"], entry["threads"]), dict.fromkeys(Roof.__dataclass_fields__, 0.0))
+        rates = best.setdefault((entry["dtype"], place(entry)), dict.fromkeys(Roof.__dataclass_fields__, 0.0))
         for field in rates:
             rates[field] = max(rates[field], entry[field])
     under = []
     for record in records:
-        rates = best.get((record.get("dtype"), record.get("threads")))
+        rates = best.get((record.get("dtype"), place(record)))
         if rates and "limit_s" in record:
             problem = Problem(**{field: record[field] for field in FIELDS})
             record = record | rates | {"limit_s": limit_s(problem, Roof(**rates))}
@@ -84,6 +90,13 @@ def measure(dtype: str, threads: int) -> dict:
     return asdict(Roof(2 * GEMM_ORDER**3 / gemm_s, 3 * ARRAY_BYTES / add_s))
 
 
+def measure_device(dtype: str) -> dict | None:
+    """The rates of the GPU, likewise; None where nothing is here to measure them with."""
+    from bnbench.cuda import rates
+
+    return rates.measure(dtype)
+
+
 def fastest(work) -> float:
     """Seconds of the fastest of a few repeats, after one that warms up."""
     work()
@@ -96,4 +109,4 @@ def fastest(work) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(serve({"measure": measure}))
+    sys.exit(serve({"measure": measure, "measure_device": measure_device}))

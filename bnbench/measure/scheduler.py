@@ -34,6 +34,7 @@ from bnbench.variants import variants
 
 OWN_MODULES = ("judge", "roofline")  # children that are no worker
 ROOFLINE_TIMEOUT_S = 60.0
+DEVICE_TIMES_S, DEVICE_TIMES_STEPS = 60.0, 10  # what a device's own times may take: so long, and so many steps
 PILOT_SAMPLES = 10
 MAX_SAMPLES = 100
 TIGHT = 0.01  # half an interval over its median that is asked for
@@ -152,6 +153,8 @@ class Sweep:
         wanted = [name for name in self.names if any(name in names for names in missing.values())]
         unavailable = self.start(wanted) if wanted else {}
         settings = dict.fromkeys((cell.problem.dtype, cell.threads) for cell in cells if missing[cell])
+        if any(self.device[name] == "cuda" for name in wanted if name not in unavailable):
+            settings |= dict.fromkeys((dtype, "cuda") for dtype, _ in list(settings))
         if self.timing and self.measures_limit:
             self.roofs = self.measure_roofs(settings, "start")
         for place, cell in enumerate(cells):
@@ -167,18 +170,21 @@ class Sweep:
         return [self.records[name, cell] for cell in cells for name in self.names]
 
     def measure_roofs(self, settings, when):
-        """The machine's rates for each dtype and thread count, measured now; none where that fails."""
+        """The machine's rates for each dtype and thread count or device, measured now; none where that fails."""
         roofs = {}
-        for dtype, threads in settings:
-            self.events.stage(f"measuring the machine's limit: {dtype}, {threads} threads")
+        for dtype, place in settings:
+            on_device = isinstance(place, str)
+            self.events.stage(f"measuring the machine's limit: {dtype}, {place}{'' if on_device else ' threads'}")
+            request, where = ("measure_device", {}) if on_device else ("measure", {"threads": place})
             try:
-                roof = Roof(
-                    **self.child("roofline").ask("measure", timeout=ROOFLINE_TIMEOUT_S, dtype=dtype, threads=threads)
-                )
+                rates = self.child("roofline").ask(request, timeout=ROOFLINE_TIMEOUT_S, dtype=dtype, **where)
             except ChildError:
                 continue
-            roofs[dtype, threads] = roof
-            self.rooflines.append({"when": when, "dtype": dtype, "threads": threads} | asdict(roof))
+            if rates is None:
+                continue
+            roofs[dtype, place] = Roof(**rates)
+            at = {"device": place} if on_device else where
+            self.rooflines.append({"when": when, "dtype": dtype} | at | rates)
         if "roofline" in self.children:
             self.children.pop("roofline").kill()
         return roofs
@@ -216,7 +222,7 @@ class Sweep:
                 f"bnbench.measure.{name if own else 'worker'}",
                 [] if own else [lane.variant, *self.plan.plugins],
                 self.folder / f"{name}.log",
-                environment(max(self.plan.threads))
+                environment(max(self.plan.threads), self.plan.tf32)
                 | ({"BNBENCH_JIT_CACHE": "off"} if self.timing and self.times_compilation and not own else {}),
                 self.memory_limit,
                 lane.source,
@@ -374,9 +380,12 @@ class Sweep:
         )
         answer = opened.pop("answer")
         run.found |= opened
+        tf32 = self.plan.tf32 and problem.dtype == "float32" and self.device.get(run.lane) == "cuda"
+        if tf32:
+            run.found["details"] = run.found["details"] | {"tf32": "allowed"}
         if not self.judges:
             return True
-        verdict = self.judge("judge", answer=answer)
+        verdict = self.judge("judge", answer=answer, tf32=tf32)
         run.found |= {"errors": verdict.errors, "max_error_ratio": verdict.max_error_ratio}
         reason = self.derivation(run, cls) or verdict.reason
         if reason:
@@ -443,9 +452,23 @@ class Sweep:
         return over and len(run.samples) >= MIN_SAMPLES
 
     def close(self, run):
-        """The peak of memory; the worker lets go of the cell."""
+        """The device's own times, where there is one; the peak of memory; the worker lets go of the cell."""
+        if self.device.get(run.lane, "cpu") != "cpu" and not self.device_times(run):
+            return True
         run.found |= self.ask(run, "close", allowance=1.0)
         return True
+
+    def device_times(self, run):
+        """Times of copies and from a cold cache; whether the worker lives. A failure costs these columns alone."""
+        try:
+            timeout = DEVICE_TIMES_S + DEVICE_TIMES_STEPS * run.step_s
+            run.found |= self.child(run.lane).ask("device_times", timeout=timeout)
+            after = run.found["clocks"].get("after", {})
+            if after.get("held_down"):
+                run.found["details"] = run.found["details"] | {"clocks": f"held down by {after['held_down']}"}
+        except ChildError as error:
+            run.found["details"] = run.found["details"] | {"device times": error.reason}
+        return self.children[run.lane].alive
 
     def finish(self, run, status, reason):
         """Write the record of a run."""
@@ -457,8 +480,8 @@ class Sweep:
             found["samples_s"] = run.samples
             found |= asdict(sum(run.seen, Interference())) | {"switches": [seen.switches for seen in run.seen]}
             found["compile_s"] = max(0.0, found["first_step_s"] - median)
-            roof = self.roofs.get((run.cell.problem.dtype, run.cell.threads))
-            if roof and device == "cpu":  # the rates are the processor's
+            roof = self.roofs.get((run.cell.problem.dtype, run.cell.threads if device == "cpu" else device))
+            if roof:
                 found |= {"limit_s": limit_s(run.cell.problem, roof)} | asdict(roof)
         record = (
             {"variant": run.lane, "family": cls.family, "device": device}

@@ -2,7 +2,8 @@
 
 Requests in the life of a cell: `load` samples the batch; `open` prepares the variant and makes the first step;
 `derive` runs the derivation problems, once a setting; `calibrate` finds how many steps a sample holds; `sample`
-times one sample; `close` says the peak of memory and lets go of everything.
+times one sample; `device_times`, on a device, times its copies and cold steps; `close` says the peak of memory and lets
+go of everything.
 """
 
 import contextlib
@@ -16,6 +17,8 @@ import time
 import psutil
 
 from bnbench import validation
+from bnbench.cuda import device
+from bnbench.cuda.available import TF32
 from bnbench.measure.child import limit_memory, serve
 from bnbench.measure.data import sample_batch
 from bnbench.measure.interference import Interference, Usage, clock_mhz
@@ -31,11 +34,12 @@ LONG_STEP_S = 0.1  # a step from this length on warms itself
 PER_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def environment(threads: int) -> dict:
-    """The environment of a child whose thread pools are to have so many threads at most."""
+def environment(threads: int, tf32: bool = False) -> dict:
+    """The environment of a child whose thread pools are to have so many threads at most; TF32 as allowed or not."""
     pools = dict.fromkeys(PER_THREAD_VARIABLES, str(threads))
     # OpenBLAS's idle threads spin on for 2^26 cycles and would take a core from the next worker; 2^22 is 2 ms.
-    return os.environ | pools | {"OPENBLAS_THREAD_TIMEOUT": "22", "PYTHONUNBUFFERED": "1"}
+    precision = dict.fromkeys((TF32, "CUPY_TF32"), "1" if tf32 else "0")
+    return os.environ | pools | precision | {"OPENBLAS_THREAD_TIMEOUT": "22", "PYTHONUNBUFFERED": "1"}
 
 
 class Worker:
@@ -45,6 +49,7 @@ class Worker:
         self.cls = variants()[name]
         self.variant = self.batch = None
         self.limits = None
+        self.clocks = {}
 
     def hello(self) -> dict:
         """Whether the variant can run here, on what device, and how this worker is to be spoken to."""
@@ -105,6 +110,8 @@ class Worker:
         """
         self.children = tuple(psutil.Process().children())  # a process that the variant drives works for it
         self.clock_mhz = clock_mhz()
+        if self.cls.device != "cpu":
+            self.clocks = {"before": device.clocks()}
         target = max(SAMPLE_S, RESOLUTIONS * time.get_clock_info("perf_counter").resolution)
         time_steps = self.variant.time
         count, took = 1, time_steps(1)
@@ -124,6 +131,11 @@ class Worker:
         took = self.variant.time(inner_loops) / inner_loops
         self.clock_mhz += clock_mhz()
         return took, before.until(Usage.now(self.children))
+
+    def device_times(self) -> dict:
+        """What only a device has: its times beside the samples, and its clocks before and after these."""
+        self.clocks["after"] = device.clocks()
+        return self.variant.device_times() | {"clocks": self.clocks}
 
     def close(self) -> dict:
         """Peak of resident memory in this cell, what the worker holds without it, in bytes; the clock's range.
@@ -211,7 +223,7 @@ def main():
     for plugin in plugins:
         load_plugin(plugin)
     worker = Worker(name)
-    requests = ("hello", "load", "open", "derive", "calibrate", "sample", "close")
+    requests = ("hello", "load", "open", "derive", "calibrate", "sample", "device_times", "close")
     serve({request: getattr(worker, request) for request in requests})
 
 

@@ -177,7 +177,7 @@ def passes(code, normalize):
     """The forward and the backward pass for one activation, with or without batch normalisation.
 
     `nodes` (9,p2) is μ, 1/s (two halves each), γ, β, Γ2, the error of μ, the relative error of s; `c` is the two
-    halves of -2/N; `rounding` is u, φ(p1), φ(p2 + 1), φ(N).
+    halves of -2/N; `rounding` is u, φ(p1), φ(p2 + 1), φ(N), and φ(N) for a sum that is a matrix product.
     """
 
     @njit()
@@ -191,7 +191,7 @@ def passes(code, normalize):
         Xhat = np.empty((n, p2))
         sums, errors, moved = np.zeros((3, 2, p2)), np.zeros((3, p2)), np.zeros((2, 2, p2))
         row = np.empty((10, p2))
-        u, phi_p1, phi_p2, phi_N = rounding
+        u, phi_p1, phi_p2, phi_N, phi_product = rounding
         ch, cl = c
         mh, ml, oh, ol, gamma, beta, G2, error_mu, rho = nodes
         xl, b, Ah, Al, Dh, Dl, error_x, error_b, error_A, error_D = row
@@ -236,7 +236,7 @@ def passes(code, normalize):
                 h, l = dd.mul(Ah[j], Al[j], wh, wl)
                 G2_h[j], G2_l[j] = plus(G2_h[j], G2_l[j], h, l)
                 error_G2[j] += abs(ch) * (error_A[j] * (abs(eh) + error_e) + abs(Ah[j]) * error_e)
-                error_G2[j] += u * (phi_N + 3) * abs(h)
+                error_G2[j] += u * (phi_product + 3) * abs(h)
                 beta_up[j] += max(flip, 0.0)
                 beta_down[j] += max(-flip, 0.0)
                 gamma_up[j] += max(flip * xh[j], 0.0)
@@ -252,7 +252,7 @@ def passes(code, normalize):
         """
         n, p2 = Zh.shape
         dZh, dZl, W, flips, Xhat = np.empty((5, n, p2))
-        u, phi_p1, _, phi_N = rounding
+        u, phi_p1, _, _, phi_product = rounding
         ch, cl = c
         nh, nl = over_N
         dh, dl = over_Nd
@@ -285,7 +285,7 @@ def passes(code, normalize):
                     weight = abs(weight_h[j])
                     t *= weight_h[j]
                 Xhat[i, j], dZh[i, j], dZl[i, j] = x, h, l
-                W[i, j] = weight * (error + u * phi_N * terms)
+                W[i, j] = weight * (error + u * phi_product * terms)
                 flips[i, j] = t
         return dZh, dZl, W, flips, Xhat
 

@@ -35,6 +35,7 @@ from bnbench.reference import kernels
 
 DOUBLE_DOUBLE = 2.0**-100  # above the relative error of every double-double operation used here
 LAMBDA = 4.0
+ROUNDED_FACTORS = 4  # units a term of a product may lose: of two factors, each cut off where it is not rounded
 BLOCK_ROWS = 4096
 CHUNK_ROWS = 1024  # of a thread's task; fixed, so that the sums do not depend on the number of threads
 Z_BYTES_KEPT = 2**30  # Z and |X||Γ1| are kept up to this size and computed three times beyond
@@ -71,20 +72,23 @@ def worst_sum(n):
     return n * DOUBLE_DOUBLE + dd.dot_bound(min(n, BLOCK_ROWS))
 
 
-def reference(batch: Batch, problem: Problem) -> Reference:
+def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Reference:
     """The gradient of a batch in double-double, and what a correct answer may differ by.
 
-    Shapes as in `Batch`. Takes 24 N p2 bytes, or blocks of 4096 rows where that is more than 1 GiB.
+    Shapes as in `Batch`. factor_unit is for hardware that rounds the factors of matrix products to fewer digits than
+    the dtype has: that format's rounding unit (TF32: 2⁻¹¹). Takes 24 N p2 bytes, or blocks of 4096 rows where that is
+    more than 1 GiB.
     """
     X, y, G1, gamma, beta, G2 = (None if array is None else np.ascontiguousarray(array, np.float64) for array in batch)
     N, p1, p2, ddof = problem.N, problem.p1, problem.p2, problem.ddof
     normalize = problem.normalization == "batch"
     u = float(np.finfo(problem.dtype).eps) / 2
-    rounding = (u, phi(p1), phi(p2 + 1), phi(N))
+    product = ROUNDED_FACTORS * factor_unit / u
+    rounding = (u, phi(p1) + product, phi(p2 + 1) + product, phi(N), phi(N) + product)
     minus_two_over_N = kernels.quotient(-2.0, float(N))
     blocks = _Blocks(X, G1)
     if normalize:
-        xbar, statistics = _statistics(X, G1, blocks, problem, u)
+        xbar, statistics = _statistics(X, G1, blocks, problem, u, rounding[1])
         nodes = np.vstack([*statistics[:4], gamma, beta, G2, *statistics[4:]])
     else:
         xbar, nodes = np.zeros(p1), np.zeros((9, p2))
@@ -176,7 +180,7 @@ def _slices(start, stop, size):
         yield slice(first, min(first + size, stop))
 
 
-def _statistics(X, G1, blocks, problem, u):
+def _statistics(X, G1, blocks, problem, u, phi_p1):
     """x̄ (p1,), and rows of p2: μ, 1/s (two halves each), the error of μ, the relative error of s."""
     N, free = problem.N, problem.N - problem.ddof
     ones = np.ones((BLOCK_ROWS, 1))
@@ -192,8 +196,8 @@ def _statistics(X, G1, blocks, problem, u):
         size2 += np.einsum("ij,ij->j", M, M)
     s, over_s = kernels.roots(squares, float(free), problem.eps)
     variance = squares[0] / free
-    error_mu = u * ((phi(N) + phi(problem.p1)) * size / N + np.abs(mu[0]))
-    spread = u * phi(problem.p1) * np.sqrt(size2 / free)  # root mean square error of Z
+    error_mu = u * ((phi(N) + phi_p1) * size / N + np.abs(mu[0]))
+    spread = u * phi_p1 * np.sqrt(size2 / free)  # root mean square error of Z
     error_variance = (
         u * ((phi(N) + 6) * variance + problem.eps)
         + 2 * np.sqrt(variance) * spread

@@ -131,6 +131,35 @@ def frontier(N: np.ndarray, ratio: np.ndarray) -> list[float]:
     return sorted(float(np.exp(value)) for value in found)
 
 
+def devices(part: pd.DataFrame) -> pd.DataFrame:
+    """CPU against another device: N, p1, p2, the fastest variant of each (cpu, device), its median (cpu_s, device_s).
+
+    `end_to_end_s` is the least of the device's variants with the copies there and back, NaN where none was measured.
+    Only cells that were timed on both.
+    """
+    rows = measured(part)
+    found = []
+    for cell, group in rows.groupby(CELL):
+        cpu, other = group[group["device"] == "cpu"], group[group["device"] != "cpu"]
+        if len(cpu) and len(other):
+            best = {"cpu": cpu.loc[cpu["median_s"].idxmin()], "device": other.loc[other["median_s"].idxmin()]}
+            found.append(
+                dict(zip(CELL, cell, strict=True))
+                | {name: row["variant"] for name, row in best.items()}
+                | {f"{name}_s": row["median_s"] for name, row in best.items()}
+                | {"end_to_end_s": other["end_to_end_s"].min()}
+            )
+    return pd.DataFrame(found, columns=[*CELL, "cpu", "device", "cpu_s", "device_s", "end_to_end_s"])
+
+
+def wins_from(N: np.ndarray, ratio: np.ndarray) -> float:
+    """The N from which on `ratio` stays below 1; NaN where it is nowhere above 1, or not below 1 at the largest N."""
+    N, ratio = np.asarray(N, float), np.asarray(ratio, float)
+    known = np.isfinite(ratio)
+    crossed = frontier(N[known], ratio[known])
+    return crossed[-1] if crossed and ratio[known][N[known].argmax()] < 1 else float("nan")
+
+
 def break_even(part: Part) -> tuple[pd.DataFrame, str]:
     """Calls until compiling has paid: one row a compiled variant and cell, and the reference's name.
 

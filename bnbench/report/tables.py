@@ -15,6 +15,7 @@ from bnbench.measure.noise import WORDS, noise, others_share, steal_share, switc
 from bnbench.measure.statistics import median_interval, outliers
 from bnbench.report import analysis, answers, units
 
+DEVICE_TIMES = ["cold_s", "host_to_device_s", "end_to_end_s"]
 TEXT = ["variant", "family", "device", "dtype", "activation", "normalization", "regime", "status", "reason", "details"]
 TEXT += ["noise"]
 WHOLE = [
@@ -27,6 +28,7 @@ COLUMNS = [
     *["compile_s", "prepare_s", "peak_bytes", "gflops", "limit_s", "limit_fraction", "max_error_ratio"],
     *["ddof", "eps", "baseline_bytes", "max_error", "outliers", "gemm_flops_s", "triad_bytes_s"],
     *["details", "noise", "steal_share", "others_share", "switches_per_s"],
+    *DEVICE_TIMES,
 ]
 NOISE_MARK = "≈"
 REASON_WIDTH = 200  # characters of an example reason that a table shows
@@ -42,6 +44,8 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     `details` is what a variant says of itself there: its algorithm, a library it ran on. `noise` says what is wrong
     with the samples (words of measure/noise.py); `steal_share` and `others_share` are the shares of the processors'
     time that other machines and other processes took, `switches_per_s` how often a thread had to give up its processor.
+    On a device alone: `cold_s` is a step after its cache was emptied, `host_to_device_s` copying X, y and the
+    parameters there, `end_to_end_s` these copies, a step and the gradients copied back; each a median.
     Timing columns are empty (NaN, or <NA> in whole-number columns) where the status is not ok.
     """
     table = pd.DataFrame([_row(record) for record in records], columns=COLUMNS)
@@ -80,6 +84,7 @@ def _row(record: dict) -> dict:
         "steal_share": steal_share(record),
         "others_share": others_share(record),
         "switches_per_s": switches_per_s(record),
+        **dict.fromkeys(DEVICE_TIMES, math.nan),
     }
     samples = record.get("samples_s") or []
     if row["status"] == "ok" and samples:
@@ -95,6 +100,7 @@ def _row(record: dict) -> dict:
             "gflops": work / median / 1e9 if median > 0 else math.nan,
             "limit_s": limit,
             "limit_fraction": limit / median if median > 0 else math.nan,
+            **{name: _number(record.get(name)) for name in DEVICE_TIMES},
         }
     else:
         row |= {"inner_loops": None, "prepare_s": math.nan, "compile_s": math.nan}

@@ -104,6 +104,14 @@ class Variant(ABC):
         finally:
             gc.enable()
 
+    def device_times(self) -> dict[str, float]:
+        """Of a step on a device, beside its warm time: medians in seconds, any of these.
+
+        `cold_s`: a step after the device's cache was emptied; `host_to_device_s`: copying X, y and the parameters
+        there; `end_to_end_s`: those copies, a step, and the gradients copied back.
+        """
+        return {}
+
     def use_threads(self, threads: int) -> dict[str, int]:
         """Hold thread pools that threadpoolctl and Numba do not know to so many threads; pool to number in force."""
         return {}

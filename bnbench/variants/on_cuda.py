@@ -44,6 +44,10 @@ class OnCuda(Variant):
         """Seconds of so many steps by the device's events."""
         return self.steps.time(count)
 
+    def device_times(self):
+        """Times from a cold cache, and with the copies to the device and back."""
+        return self.steps.device_times()
+
     def details(self):
         """The algorithm of the last step, and what did the products."""
         return self.steps.details()

@@ -3,7 +3,9 @@
 import importlib.util
 import time
 
-from bnbench.cuda.available import no_device
+from bnbench.cuda.available import no_device, tf32
+from bnbench.cuda.device import l2_bytes
+from bnbench.cuda.timing import device_times
 from bnbench.variants.peers import Peer, confine
 
 
@@ -48,10 +50,13 @@ class JaxJit(Peer):
                 B = gamma * (B - B.mean(axis=0)) / np.sqrt(B.var(axis=0, ddof=ddof) + eps) + beta
             return np.mean((y - activate(B) @ G2) ** 2)
 
-        device = jax.devices()[0]
-        values = (tuple(self.parameters().values()), batch.X, batch.y)
-        self.arguments = jax.block_until_ready(jax.device_put(values, device))
+        self.copy()
         self.value_and_grad = jax.jit(jax.value_and_grad(loss))
+
+    def copy(self):
+        """Put the data and the parameters on the device."""
+        values = (tuple(self.parameters().values()), self.batch.X, self.batch.y)
+        self.arguments = self.jax.block_until_ready(self.jax.device_put(values, self.jax.devices()[0]))
 
     def step(self):
         """One call of the compiled gradient."""
@@ -63,7 +68,7 @@ class JaxJit(Peer):
 
 
 class JaxCuda(JaxJit):
-    """JAX, compiled by XLA for the GPU, TF32 off: float32 products at highest precision."""
+    """JAX, compiled by XLA for the GPU, float32 products at highest precision, or in TF32 with --tf32."""
 
     name = "jax-cuda"
     family = "autodiff"
@@ -79,7 +84,7 @@ class JaxCuda(JaxJit):
 
     def __init__(self):
         super().__init__()
-        self.jax.config.update("jax_default_matmul_precision", "highest")
+        self.jax.config.update("jax_default_matmul_precision", "tensorfloat32" if tf32() else "highest")
 
     def use_threads(self, threads):
         """The device does the work."""
@@ -92,3 +97,15 @@ class JaxCuda(JaxJit):
             found = self.value_and_grad(*self.arguments)
         self.jax.block_until_ready(found)
         return time.perf_counter() - begun
+
+    def device_times(self):
+        """Times from a cold cache, by the host's clock, and with the copies to the device and back."""
+        jax = self.jax
+        flushed = jax.numpy.zeros(2 * l2_bytes(), dtype="uint8")
+        write = jax.jit(lambda array: array + 1)
+
+        def cold():
+            jax.block_until_ready(write(flushed))
+            return self.time(1)
+
+        return device_times(self.copy, self.step, self.result, cold)

@@ -2,7 +2,9 @@
 
 import itertools
 
-from bnbench.cuda.available import no_device
+from bnbench.cuda.available import no_device, tf32
+from bnbench.cuda.device import l2_bytes
+from bnbench.cuda.timing import device_times
 from bnbench.variants.peers import Peer
 
 COUNT = itertools.count()
@@ -35,7 +37,7 @@ class TorchEager(Peer):
         torch = self.torch
         F = torch.nn.functional
         place = self.device  # PyTorch's word for it is the same
-        X, y = (torch.from_numpy(array).to(place) for array in (batch.X, batch.y))
+        X, y = self.data = [torch.from_numpy(array).to(place) for array in (batch.X, batch.y)]
         self.tensors = [torch.tensor(array, requires_grad=True, device=place) for array in self.parameters().values()]
         activate = {
             "relu": torch.relu,
@@ -84,7 +86,7 @@ class TorchCompile(TorchEager):
 
 
 class TorchCuda(TorchEager):
-    """PyTorch's loss operation by operation on the GPU, TF32 off; `torch-cuda-compile` has it compiled."""
+    """PyTorch's loss operation by operation on the GPU, TF32 off unless allowed; `torch-cuda-compile` compiles it."""
 
     name = "torch-cuda"
     family = "autodiff"
@@ -102,7 +104,7 @@ class TorchCuda(TorchEager):
 
     def prepare(self, batch, problem, regime="fresh"):
         """The arrays as tensors on the device, and the loss."""
-        self.torch.backends.cuda.matmul.allow_tf32 = False
+        self.torch.backends.cuda.matmul.allow_tf32 = tf32()
         super().prepare(batch, problem, regime)
 
     def step(self):
@@ -119,6 +121,24 @@ class TorchCuda(TorchEager):
         end.record()
         end.synchronize()
         return start.elapsed_time(end) / 1e3
+
+    def device_times(self):
+        """Times from a cold cache, and with the copies to the device and back."""
+        torch = self.torch
+        flushed = torch.empty(2 * l2_bytes(), dtype=torch.uint8, device=self.device)
+        held = [*self.data, *self.tensors], [self.batch.X, self.batch.y, *self.parameters().values()]
+
+        def copy():
+            with torch.no_grad():
+                for there, here in zip(*held, strict=True):
+                    there.copy_(torch.from_numpy(here))
+            torch.cuda.synchronize()
+
+        def cold():
+            flushed.zero_()
+            return self.time(1)
+
+        return device_times(copy, self.step, self.result, cold)
 
 
 class TorchCudaCompile(TorchCuda):

@@ -3,6 +3,7 @@
 import pytest
 
 import bnbench
+from bnbench.cuda import device, rates
 from bnbench.cuda.available import simulated, unavailable
 from bnbench.problem import ACTIVATIONS, REGIMES
 from bnbench.reference import reference
@@ -54,3 +55,31 @@ def test_large_and_timed_by_events(name, dtype, size):
         variant = check(name, bnbench.Problem(*size, dtype=dtype), regime)
         once, often = (min(variant.time(count) for _ in range(5)) for count in (1, 20))
         assert often > once > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_replayed_as_a_graph_and_timed_cold_and_with_copies(name):
+    # catches: a capture that this driver refuses, a cold step that was not cold, a copy that is not waited for
+    variant = check(name, bnbench.Problem(200_000, 32, 64, dtype="float32"), "fixed")
+    assert variant.details()["graph"] == "replayed"
+    warm = min(variant.time(1) for _ in range(5))
+    found = variant.device_times()
+    assert found["cold_s"] > 0.9 * warm
+    assert found["end_to_end_s"] > found["host_to_device_s"] > 4 * 200_000 * 32 / 1e12  # bytes, over any bus there is
+
+
+def test_the_driver_says_its_clocks_and_its_cache():
+    # catches: an NVML call with the wrong arguments, an attribute's number that is another's
+    found = device.clocks()
+    assert found["sm_mhz"] > 0
+    assert found["memory_mhz"] > 0
+    assert "held_down" in found
+    assert 2**20 <= device.l2_bytes() <= 2**28
+
+
+@pytest.mark.skipif(rates.library() is None, reason="neither CuPy nor PyTorch with CUDA is here")
+def test_the_limit_of_the_device_is_measured():
+    # catches: events of another stream than the work's
+    found = rates.measure("float32")
+    assert found["gemm_flops_s"] > 1e11
+    assert found["triad_bytes_s"] > 1e10

@@ -9,7 +9,7 @@ import matplotlib
 import pandas as pd
 
 from bnbench.report import analysis
-from bnbench.report.plots import limit, maps, quality, style, timing
+from bnbench.report.plots import devices, limit, maps, quality, style, timing
 from bnbench.report.plots.layout import Skipped
 
 DRAWINGS = {
@@ -21,6 +21,7 @@ DRAWINGS = {
     "memory": quality.memory,
     "roofline": limit.roofline,
 }
+OF_SEVERAL_DEVICES = {"devices": devices.crossing}  # drawn only of a run with such rows
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def draw(table: pd.DataFrame, folder: str | Path) -> tuple[list[Plot], list[tupl
     assigned = style.looks(table["variant"].unique())
     with matplotlib.rc_context(style.RC):
         for part in settings:
-            for kind, function in DRAWINGS.items():
+            several = not analysis.devices(part.table).empty
+            for kind, function in (DRAWINGS | (OF_SEVERAL_DEVICES if several else {})).items():
                 name = kind + part.suffix
                 try:
                     drawing = function(part, assigned)

@@ -24,7 +24,8 @@ def roofline(part: analysis.Part, assigned: dict[str, style.Look]) -> Drawing:
     intensity = 4 * work / (itemsize * rows["N"] * (rows["p1"] + 1)).to_numpy(dtype=float)
     rate = rows["gflops"].to_numpy(dtype=float)
     share = rows["limit_fraction"].to_numpy(dtype=float)
-    flops, moved = (float(rows[name].median()) for name in ("gemm_flops_s", "triad_bytes_s"))
+    roofs = rows.groupby("device")[["gemm_flops_s", "triad_bytes_s"]].median()
+    flops = float(roofs["gemm_flops_s"].max())
 
     head = layout.HEAD_IN + layout.LEGEND_IN * -(-len(present) // layout.legend_columns(WIDTH_IN)) + 0.3
     tall = head + PANEL_IN[1] + FOOT_IN
@@ -33,16 +34,18 @@ def roofline(part: analysis.Part, assigned: dict[str, style.Look]) -> Drawing:
         figure.add_axes(((0.8 + 5.15 * place) / WIDTH_IN, FOOT_IN / tall, PANEL_IN[0] / WIDTH_IN, PANEL_IN[1] / tall))
         for place in (0, 1)
     )
-    ends = np.array(style.limits([*intensity, flops / moved]))
+    ends = np.array(style.limits([*intensity, *(roofs["gemm_flops_s"] / roofs["triad_bytes_s"])]))
     left.set(xlim=ends, ylim=style.limits([*rate, flops / 1e9 * 1.3]))
     style.log_axis(left, "x", lambda value: f"{value:g}", most=6)
     style.log_axis(left, "y", lambda value: f"{value:g}", most=7)
     roof = np.geomspace(*ends, 200)
-    left.plot(roof, np.minimum(flops, roof * moved) / 1e9, color=style.INK, linewidth=1.4, zorder=1)
-    left.annotate(
-        f"{flops / 1e9:.3g} GFLOP/s, {moved / 1e9:.3g} GB/s", (0.98, flops / 1e9),
-        xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8,
-    )  # fmt: skip
+    for device, (peak, moved) in roofs.iterrows():
+        left.plot(roof, np.minimum(peak, roof * moved) / 1e9, color=style.INK, linewidth=1.4, zorder=1)
+        whose = f"{device}: " if len(roofs) > 1 else ""
+        left.annotate(
+            f"{whose}{_rate(peak)} GFLOP/s, {_rate(moved)} GB/s", (0.98, peak / 1e9),
+            xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8,
+        )  # fmt: skip
     left.set_title("GFLOP/s reached, under the roof", loc="left", pad=6)
     left.set_xlabel("operations for each byte of X and y")
 
@@ -75,3 +78,8 @@ def roofline(part: analysis.Part, assigned: dict[str, style.Look]) -> Drawing:
         f"at most {best['limit_fraction']:.2g}, by {best['variant']} ({part.label})."
     )
     return Drawing(figure, title, caption, alt)
+
+
+def _rate(value: float) -> str:
+    """A rate in thousands of millions, to three digits."""
+    return f"{units.significant(value / 1e9, 3):,.10g}".replace(",", units.GAP)

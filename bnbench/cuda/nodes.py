@@ -1,0 +1,152 @@
+"""CUDA kernels of the node-by-node form: a block of threads for each hidden node, and one pass over the rows between.
+
+Z, A (p2, N)      nodes (2, p2) = 1/s and γ/s      theta, dtheta (3, p2), as in `kernels`
+"""
+
+import math
+
+from bnbench.cuda.kernels import BETA, GAMMA, GAMMA2, activation
+from bnbench.cuda.runtime import cuda
+
+
+def forward(code, normalize, real, threads):
+    """`(X, G1, theta, ddof, eps, Z, A, nodes)`: Z - μ and A of a hidden node by its own block, μ by a first pass.
+
+    Z and A are (p2, N); nodes (2, p2) gets 1/s and γ/s.
+    """
+    zero, one = real(0), real(1)
+    a, _ = activation(code, real)
+
+    def kernel(X, G1, theta, ddof, eps, Z, A, nodes):
+        found = cuda.shared.array(threads, real)
+        t, j = cuda.threadIdx.x, cuda.blockIdx.x
+        N, p1 = X.shape
+        total = zero
+        for i in range(t, N, threads):
+            z = zero
+            for k in range(p1):
+                z += X[i, k] * G1[k, j]
+            Z[j, i] = z
+            total += z
+        weight, shift, inverse = one, zero, one
+        if normalize:
+            found[t] = total
+            cuda.syncthreads()
+            mean = zero
+            for k in range(threads):
+                mean += found[k]
+            mean /= real(N)
+            cuda.syncthreads()
+            total = zero
+            for i in range(t, N, threads):
+                total += Z[j, i] - mean
+            found[t] = total
+            cuda.syncthreads()
+            rest = zero
+            for k in range(threads):
+                rest += found[k]
+            mean += rest / real(N)
+            cuda.syncthreads()
+            total = zero
+            for i in range(t, N, threads):
+                z = Z[j, i] - mean
+                Z[j, i] = z
+                total += z * z
+            found[t] = total
+            cuda.syncthreads()
+            spread = zero
+            for k in range(threads):
+                spread += found[k]
+            inverse = one / math.sqrt(spread / real(N - ddof) + eps)
+            weight, shift = theta[GAMMA, j] * inverse, theta[BETA, j]
+        for i in range(t, N, threads):
+            A[j, i] = a(Z[j, i] * weight + shift)
+        if t == 0:
+            nodes[0, j] = inverse
+            nodes[1, j] = weight
+
+    return kernel
+
+
+def rows(real, threads):
+    """`(A, theta, y, e, losses)`: ε̂, a thread a row, and Σ ε̂² of each block."""
+    zero = real(0)
+
+    def kernel(A, theta, y, e, losses):
+        found = cuda.shared.array(threads, real)
+        t = cuda.threadIdx.x
+        loss = zero
+        for i in range(cuda.blockIdx.x * threads + t, y.shape[0], cuda.gridDim.x * threads):
+            total = zero
+            for j in range(A.shape[0]):
+                total += A[j, i] * theta[GAMMA2, j]
+            e[i] = y[i] - total
+            loss += e[i] * e[i]
+        found[t] = loss
+        cuda.syncthreads()
+        if t == 0:
+            for k in range(1, threads):
+                loss += found[k]
+            losses[cuda.blockIdx.x] = loss
+
+    return kernel
+
+
+def backward(code, normalize, real, threads):
+    """`(X, theta, ddof, Z, A, nodes, e, losses, dG1, dtheta, loss)`: a hidden node's gradients by its own block."""
+    zero, two = real(0), real(2)
+    _, da = activation(code, real)
+
+    def kernel(X, theta, ddof, Z, A, nodes, e, losses, dG1, dtheta, loss):
+        found = cuda.shared.array((3, threads), real)
+        t, j = cuda.threadIdx.x, cuda.blockIdx.x
+        N, p1 = X.shape
+        n, inverse, weight = real(N), nodes[0, j], nodes[1, j]
+        shift = theta[BETA, j] if normalize else zero
+        sum_t, sum_tz, sum_ae = zero, zero, zero
+        for i in range(t, N, threads):
+            z, v = Z[j, i], A[j, i]
+            own = e[i] * da(z * weight + shift, v)
+            sum_t += own
+            sum_tz += own * z
+            sum_ae += v * e[i]
+        found[0, t] = sum_t
+        found[1, t] = sum_tz
+        found[2, t] = sum_ae
+        cuda.syncthreads()
+        sum_t, sum_tz, sum_ae = zero, zero, zero
+        for k in range(threads):
+            sum_t += found[0, k]
+            sum_tz += found[1, k]
+            sum_ae += found[2, k]
+        c = -two / n * theta[GAMMA2, j]
+        dbeta, dgamma = c * sum_t, c * sum_tz * inverse
+        mean, slope = zero, zero
+        if normalize:
+            mean, slope = weight * dbeta / n, weight * dgamma * inverse / real(N - ddof)
+        for i in range(t, N, threads):
+            z = Z[j, i]
+            Z[j, i] = weight * c * (e[i] * da(z * weight + shift, A[j, i])) - mean - z * slope
+        cuda.syncthreads()
+        for k in range(p1):
+            total = zero
+            for i in range(t, N, threads):
+                total += X[i, k] * Z[j, i]
+            found[0, t] = total
+            cuda.syncthreads()
+            if t == 0:
+                for other in range(1, threads):
+                    total += found[0, other]
+                dG1[k, j] = total
+            cuda.syncthreads()
+        if t == 0:
+            dtheta[GAMMA, j] = dgamma
+            dtheta[BETA, j] = dbeta
+            dtheta[GAMMA2, j] = -two / n * sum_ae
+            if j == 0:
+                total = zero
+                for b in range(losses.shape[0]):
+                    total += losses[b]
+                loss[0] = total / n
+
+    return kernel
