@@ -53,10 +53,9 @@ def software(old: Run, new: Run) -> list[str]:
 
 
 def _differing(one, other):
-    names = dict.fromkeys([*one, *other])
-    return [
-        f"{name}: {_say(one.get(name))}, {_say(other.get(name))}" for name in names if one.get(name) != other.get(name)
-    ]
+    """Where two descriptions differ; a setting that an older run does not know counts as off."""
+    names = [name for name in dict.fromkeys([*one, *other]) if (one.get(name) or None) != (other.get(name) or None)]
+    return [f"{name}: {_say(one.get(name))}, {_say(other.get(name))}" for name in names]
 
 
 def _say(value):
