@@ -8,10 +8,12 @@ import fcntl
 import json
 import math
 import os
+from datetime import datetime
 from pathlib import Path
 
 from bnbench.measure.environment import machine, machine_id
-from bnbench.measure.plan import AXES
+from bnbench.measure.plan import AXES, Cell
+from bnbench.problem import FIELDS, REGIMES, Problem
 
 SCHEMA = 1
 JOURNAL = "journal.jsonl"
@@ -28,6 +30,19 @@ STATUSES = (
     "pruned",
 )
 FAULTS = ("invalid", "failed", "crashed")  # what makes a sweep end with exit code 1
+
+NUMBER = (int, float)
+ENVIRONMENT_NEEDS = {"machine_id": str, "machine": dict, "plan": dict, "command": str}
+ENVIRONMENT_MAY_HOLD = {"date": str, "software": dict, "interleaved": str, "rooflines": list}
+RECORD_MAY_HOLD = (
+    dict.fromkeys(("family", "device", "reason"), str)
+    | dict.fromkeys(("inner_loops", "peak_bytes", "baseline_bytes"), int)
+    | dict.fromkeys(("compile_s", "prepare_s", "max_error_ratio", "limit_s", "gemm_flops_s", "triad_bytes_s"), NUMBER)
+    | dict.fromkeys(("elapsed_s", "stolen_s", "others_s"), NUMBER)
+    | dict.fromkeys(("samples_s", "passes", "switches", "clock_mhz"), list)
+    | dict.fromkeys(("errors", "details"), dict)
+)
+KINDS = {str: "text", int: "a whole number", NUMBER: "a number", list: "a list", dict: "an object"}
 
 
 class StoreError(Exception):
@@ -47,14 +62,23 @@ def read_environment(folder: str | Path) -> dict:
     """
     path = Path(folder) / ENVIRONMENT
     try:
-        content = json.loads(path.read_text())
+        content = _loads(path.read_bytes())
     except OSError as error:
         raise StoreError(f"{folder} is no run: {ENVIRONMENT} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise StoreError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        schema = content.get("schema") if isinstance(content, dict) else None
-        raise StoreError(f"{path} is of schema {schema}; this version reads schema {SCHEMA}")
+    _check_schema(content, str(path))
+    try:
+        _check_kinds(content, ENVIRONMENT_NEEDS | {k: v for k, v in ENVIRONMENT_MAY_HOLD.items() if k in content})
+        _check_kinds(content["plan"], {"variants": list} if "variants" in content["plan"] else {})
+        if "date" in content:
+            datetime.fromisoformat(content["date"])
+        for name in content["plan"].get("variants", ()):
+            _check_kinds({"a variant of the plan": name}, {"a variant of the plan": str})
+        for entry in content.get("rooflines", ()):
+            _check_kinds(entry, {"dtype": str, "threads": int, "gemm_flops_s": NUMBER, "triad_bytes_s": NUMBER})
+    except ValueError as error:
+        raise StoreError(f"{path} is not what describes a run: {error}") from error
     return content
 
 
@@ -69,22 +93,87 @@ def read_journal(folder: str | Path) -> tuple[list[dict], list[str]]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise StoreError(f"{folder} is no run: {JOURNAL} cannot be read ({error.strerror})") from error
-    torn, remarks, records = lines.pop(), [], []
+    torn, remarks, records, seen = lines.pop(), [], [], {}
     if torn:
         remarks.append(f"the last line of {JOURNAL} is torn ({len(torn)} bytes) and left out")
     for number, line in enumerate(lines, 1):
+        where = f"{path} line {number}"
         try:
-            record = json.loads(line)
-            schema = record["schema"]
-            if schema != SCHEMA:
-                raise StoreError(f"{path} line {number} is of schema {schema}; this version reads schema {SCHEMA}")
-            key(record)
-            if record["status"] not in STATUSES:
-                raise KeyError(f"status {record['status']}")
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} line {number} is not a record: {error}") from error
+            record = _loads(line)
+        except ValueError as error:
+            raise StoreError(f"{where} is not JSON: {error}") from error
+        _check_schema(record, where)
+        try:
+            check_record(record)
+        except ValueError as error:
+            raise StoreError(f"{where} is not a record: {error}") from error
+        first = seen.setdefault(key(record), number)
+        if first != number:
+            raise StoreError(f"{where} is not a record: its variant and cell are those of line {first}")
         records.append(record)
     return records, remarks
+
+
+def check_record(record: dict) -> None:
+    """Raise ValueError, saying what is wrong, where a record lacks what the tables need or holds what cannot be."""
+    _check_kinds(record, {"variant": str, "status": str, "threads": int, "regime": str})
+    missing = [name for name in (*AXES, *FIELDS) if name not in record]
+    if missing:
+        raise ValueError(f"it has no {missing[0]}")
+    if record["status"] not in STATUSES:
+        raise ValueError(f"status is {record['status']!r}; allowed are {', '.join(STATUSES)}")
+    if record["regime"] not in REGIMES or record["threads"] < 1:
+        raise ValueError(f"regime is {record['regime']!r} with {record['threads']} threads")
+    Cell(Problem(**{name: record[name] for name in FIELDS}), record["threads"], record["regime"])
+    _check_kinds(record, {name: kind for name, kind in RECORD_MAY_HOLD.items() if record.get(name) is not None})
+    for name, kind in (("samples_s", NUMBER), ("clock_mhz", NUMBER), ("switches", NUMBER), ("passes", int)):
+        for value in record.get(name) or ():
+            least = 0 if name == "switches" else math.ulp(0)
+            if not isinstance(value, kind) or isinstance(value, bool) or not least <= value < math.inf:
+                raise ValueError(f"{name} holds {value!r}; allowed are numbers above 0")
+    passes, samples = record.get("passes"), record.get("samples_s") or []
+    if passes is not None and sum(passes) != len(samples):
+        raise ValueError(f"passes are of {sum(passes)} samples together; there are {len(samples)}")
+    if record.get("clock_mhz") and len(record["clock_mhz"]) != 2:
+        raise ValueError(f"clock_mhz is {record['clock_mhz']}; allowed are two numbers")
+    for entry in (record.get("errors") or {}).values():
+        if entry is not None:
+            _check_kinds(entry, {"error": NUMBER} if entry and entry.get("error") is not None else {})
+
+
+def _loads(text):
+    """JSON without the NaN and infinities that it has no names for; ValueError for anything else."""
+
+    def refuse(name):
+        raise ValueError(f"it holds {name}")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _check_schema(content, where):
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema is None:
+        raise StoreError(f"{where} is not bnbench's: it says no schema; allowed is what a sweep wrote")
+    if schema != SCHEMA or isinstance(schema, bool):
+        raise StoreError(
+            f"{where} is of schema {schema}, made by another version of bnbench, which can read it; "
+            f"this version reads schema {SCHEMA}"
+        )
+
+
+def _check_kinds(content, kinds):
+    if not isinstance(content, dict):
+        raise ValueError(f"{content!r} stands where an object belongs")
+    for name, kind in kinds.items():
+        if name not in content:
+            raise ValueError(f"it has no {name}")
+        value = content[name]
+        finite = not isinstance(value, float) or math.isfinite(value)
+        if not isinstance(value, kind) or isinstance(value, bool) or not finite:
+            raise ValueError(f"{name} is {value!r}; allowed is {KINDS[kind]}")
 
 
 class Journal:
@@ -105,6 +194,8 @@ class Journal:
         exists = self.path.exists() or (self.folder / ENVIRONMENT).exists()
         if exists and not resume:
             raise StoreError(f"{folder} holds a run already; allowed is --resume, or another --out")
+        if exists:
+            self._check_folder(environment)  # before anything is written
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.file = open(self.path, "ab")  # noqa: SIM115  - closed by __exit__
@@ -124,6 +215,16 @@ class Journal:
         except StoreError:
             self.file.close()
             raise
+
+    def _check_folder(self, environment):
+        """Refuse what is no run that can be resumed; a kill may have left an empty journal, or none, or no environment."""
+        if (self.folder / ENVIRONMENT).exists():
+            self._check(read_environment(self.folder), environment)
+        if self.path.exists() and (records := read_journal(self.folder)[0]):
+            if not (self.folder / ENVIRONMENT).exists():
+                read_environment(self.folder)
+            if any(record.get("machine", self.machine) != self.machine for record in records):
+                raise StoreError(f"{self.path} has records of another machine; allowed is another --out")
 
     def _check(self, found, wanted):
         if found["machine_id"] != wanted["machine_id"]:

@@ -69,7 +69,7 @@ def write_report(folder, records):
 
     environment = store.read_environment(folder)
     records = with_best(records, environment.get("rooflines", []))
-    order = {name: place for place, name in enumerate(environment["plan"]["variants"])}
+    order = {name: place for place, name in enumerate(environment["plan"].get("variants", ()))}
     records = sorted(records, key=lambda record: order.get(record["variant"], len(order)))
     remarks = build(records, environment, folder, environment["command"])
     return tables.frame(records), remarks

@@ -12,6 +12,7 @@ def add(commands):
     report = commands.add_parser("report", help="write a run's tables, plots and HTML page again")
     report.add_argument("folder", metavar="DIR", help="a run folder")
     report.add_argument("--json", action="store_true", help="print the summary rows as JSON")
+    report.add_argument("--pyperf", metavar="FILE.json", help="write the samples as a new file for pyperf as well")
     report.set_defaults(command=run_report)
 
     listing = commands.add_parser("list", help="the variants, and why one cannot run here")
@@ -39,11 +40,16 @@ def add(commands):
 def run_report(options) -> int:
     """`report`."""
     from bnbench import store
+    from bnbench.compare import runs
+    from bnbench.report import pyperf
 
     try:
-        records, remarks = store.read_journal(options.folder)
-        frame, more = write_report(Path(options.folder), records)
-    except store.StoreError as error:
+        run = runs.read(options.folder)
+        remarks = run.remarks
+        if options.pyperf:
+            pyperf.write(run, options.pyperf)
+        frame, more = write_report(run.folder, run.records)
+    except (store.StoreError, pyperf.ExportError) as error:
         raise UsageError(error) from error
     except OSError as error:
         raise UsageError(f"{options.folder} cannot be written: {error.strerror}") from error

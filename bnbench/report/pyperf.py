@@ -1,0 +1,109 @@
+"""A run's samples as a file of pyperf, whose tools then read them: `pyperf stats`, `hist`, `compare_to`."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnbench.measure.plan import AXES
+from bnbench.report.tables import write_whole
+from bnbench.report.units import plural
+
+if TYPE_CHECKING:
+    from bnbench.compare.runs import Run
+
+CONVENTIONS = ("ddof", "eps")  # named only where they differ within the run
+
+
+class ExportError(Exception):
+    """The file cannot be written; the message is one line."""
+
+
+def write(run: Run, path: str | Path) -> None:
+    """Write the ok records of a run into a new file, as pyperf's own commands refuse to replace one.
+
+    A benchmark is a variant at a cell, a value the seconds of one step. pyperf's runs are processes: each pass of an
+    interleaved run is one, any other record is one as a whole. pyperf's `loops` is the number of steps of a value.
+
+    Raises:
+        ExportError: pyperf is missing, the file is there or cannot be written, or no record is ok.
+    """
+    try:
+        import pyperf
+    except ImportError as error:
+        raise ExportError("--pyperf needs pyperf, which is not installed; pip install 'bnbench[pyperf]' adds it") from error
+    path = Path(path)
+    if path.exists():
+        raise ExportError(f"{path} is there already; allowed is a new file, as with pyperf's own --output")
+    records = [record for record in run.records if record["status"] == "ok" and record.get("samples_s")]
+    if not records:
+        raise ExportError(f"{run.folder} has no record that is ok; pyperf has no empty file")
+    common = metadata(run.environment)
+    named = names(records)
+    suite = pyperf.BenchmarkSuite(
+        [
+            pyperf.Benchmark(
+                [
+                    pyperf.Run(part, metadata=common | own(record) | {"name": name}, collect_metadata=False)
+                    for part in passes(record)
+                ]
+            )
+            for name, record in zip(named, records, strict=True)
+        ]
+    )
+    text = io.StringIO()
+    suite.dump(text)
+    content = text.getvalue().encode()
+    try:
+        write_whole(path, gzip.compress(content) if path.suffix == ".gz" else content)  # as pyperf goes by the name
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def names(records: Sequence[dict]) -> list[str]:
+    """A name for each record that says what is measured: variant, sizes, setting."""
+    differing = [name for name in CONVENTIONS if len({record[name] for record in records}) > 1]
+    return [
+        f"{record['variant']} N={record['N']} p1={record['p1']} p2={record['p2']} {record['dtype']} "
+        f"{record['activation']} {'batch' if record['normalization'] == 'batch' else 'no-normalization'} "
+        f"{record['regime']} {plural(record['threads'], 'thread')}"
+        + "".join(f" {name}={record[name]:g}" for name in differing)
+        for record in records
+    ]
+
+
+def passes(record: dict) -> list[list[float]]:
+    """The samples, by pass where there are several."""
+    samples = record["samples_s"]
+    ends = list(itertools.accumulate(record.get("passes") or [len(samples)]))
+    return [samples[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def metadata(environment: dict) -> dict:
+    """What pyperf's metadata has names for, of environment.json."""
+    machine, software = environment["machine"], environment.get("software", {})
+    found = {
+        "hostname": machine.get("host"),
+        "platform": machine.get("system"),
+        "cpu_model_name": machine.get("cpu"),
+        "cpu_count": machine.get("processors"),
+        "python_version": software.get("python"),
+        "date": (environment.get("date") or "")[:19].replace("T", " "),
+        "bnbench_version": software.get("bnbench"),
+        "bnbench_command": environment["command"],
+        "unit": "second",
+    }
+    return {name: value for name, value in found.items() if value and isinstance(value, str | int)}
+
+
+def own(record: dict) -> dict:
+    """What is said of one record: the steps of a value (of several passes only the first's are known), and the cell."""
+    steps = None if len(passes(record)) > 1 else record.get("inner_loops")
+    found = {"loops": steps, "mem_max_rss": record.get("peak_bytes")}
+    return {name: value for name, value in found.items() if value} | {
+        f"bnbench_{name}": record[name] for name in ("variant", *AXES)
+    }
