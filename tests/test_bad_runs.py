@@ -1,0 +1,225 @@
+"""Folders that are no good run: whatever reads one says so in one line with exit code 2, and writes nothing."""
+
+import json
+import re
+
+import pytest
+from test_report import timed
+
+from bnbench import store
+from bnbench.cli import main, parser
+from bnbench.commands.common import saved_plan
+from bnbench.commands.plans import make_plan
+from bnbench.measure import environment
+
+SETTINGS = ["--sizes", "10x4x8", "--variants", "matrix-numpy", "--threads", "1"]
+RECORD = timed("matrix-numpy", "matrix", 10, [1e-3 + 1e-5 * i for i in range(9)], threads=1, seed=0)
+FINISHED = [RECORD, RECORD | {"N": 20}]
+
+
+@pytest.fixture(scope="module")
+def described():
+    """An environment.json that fits this machine and `SETTINGS`, so that nothing but the damage is refused."""
+    plan, table = make_plan(parser().parse_args(["sweep", *SETTINGS]), {})
+    return store.new_environment(environment.describe(), saved_plan(plan, table), "python -m bnbench sweep")
+
+
+def write(folder, described, records=FINISHED):
+    folder.mkdir()
+    (folder / store.ENVIRONMENT).write_text(json.dumps(described))
+    kept = [record | {"machine": described["machine_id"]} for record in records]
+    (folder / store.JOURNAL).write_text("".join(json.dumps(record) + "\n" for record in kept))
+    return folder
+
+
+def content(path):
+    """Every file below, with its bytes."""
+    return {str(found.relative_to(path)): found.is_file() and found.read_bytes() for found in path.rglob("*")}
+
+
+def environment_is(text):
+    """Damage: environment.json is this text, or bytes, or what a function makes of the content it had."""
+
+    def damage(folder):
+        path = folder / store.ENVIRONMENT
+        now = json.dumps(text(json.loads(path.read_text()))) if callable(text) else text
+        path.write_bytes(now if isinstance(now, bytes) else now.encode())
+
+    return damage
+
+
+def without(name):
+    return environment_is(lambda found: {key: value for key, value in found.items() if key != name})
+
+
+def has(**changes):
+    return environment_is(lambda found: found | changes)
+
+
+def record_is(change):
+    """Damage: the first record of the journal has these fields, or is this text or these bytes."""
+
+    def damage(folder):
+        path = folder / store.JOURNAL
+        first, rest = path.read_bytes().split(b"\n", 1)
+        if isinstance(change, dict):
+            first = json.dumps(json.loads(first) | change).encode()
+        path.write_bytes((first if isinstance(change, dict) else change) + b"\n" + rest)
+
+    return damage
+
+
+def lacks(name):
+    def damage(folder):
+        path = folder / store.JOURNAL
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps({k: v for k, v in r.items() if k != name}) + "\n" for r in records))
+
+    return damage
+
+
+def a_file_instead(folder):
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    folder.write_text("{}")
+
+
+def drop(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def a_folder_instead(name):
+    def damage(folder):
+        (folder / name).unlink()
+        (folder / name).mkdir()
+
+    return damage
+
+
+BINARY = bytes(range(256)) * 8
+DAMAGES = {
+    "a file": (a_file_instead, "cannot be"),
+    "no environment": (drop(store.ENVIRONMENT), "No such file"),
+    "environment is a folder": (a_folder_instead(store.ENVIRONMENT), "Is a directory"),
+    "journal is a folder": (a_folder_instead(store.JOURNAL), "Is a directory"),
+    "environment truncated": (environment_is('{"schema": 1, "machi'), "not JSON"),
+    "environment empty": (environment_is(""), "not JSON"),
+    "environment binary": (environment_is(BINARY), "not JSON"),
+    "environment too deep": (environment_is("[" * 100_000), "not JSON: it is nested too deeply"),
+    "environment another program's": (environment_is('{"name": "left-pad", "version": "1.0.0"}'), "not bnbench's"),
+    "environment a list": (environment_is("[1, 2]"), "not bnbench's"),
+    "environment older": (has(schema=0), "schema 0, made by another version of bnbench"),
+    "environment newer": (has(schema=2), "schema 2, made by another version of bnbench"),
+    "environment's schema a word": (has(schema="one"), "schema one, made by another version"),
+    "no plan": (without("plan"), "it has no plan"),
+    "no machine": (without("machine"), "it has no machine"),
+    "no machine_id": (without("machine_id"), "it has no machine_id"),
+    "no command": (without("command"), "it has no command"),
+    "a plan of another kind": (has(plan=[1]), "plan is [1]"),
+    "variants of another kind": (has(plan={"variants": [{}]}), "a variant of the plan is {}"),
+    "machine of another kind": (has(machine="vm"), "machine is 'vm'"),
+    "software of another kind": (has(software=3), "software is 3"),
+    "a date that is none": (has(date="yesterday"), "yesterday"),
+    "rates of another kind": (has(rooflines=[{"dtype": "float64"}]), "it has no threads"),
+    "journal binary": (record_is(BINARY), "not JSON"),
+    "journal another program's": (record_is(b'{"event": "login", "user": "me"}'), "line 1 is not bnbench's"),
+    "a line that is no JSON": (record_is(b"nonsense"), "line 1 is not JSON"),
+    "a number for a record": (record_is(b"17"), "line 1 is not bnbench's"),
+    "a record of a newer schema": (record_is({"schema": 2}), "line 1 is of schema 2, made by another version"),
+    "no variant": (lacks("variant"), "it has no variant"),
+    "no N": (lacks("N"), "it has no N"),
+    "no regime": (lacks("regime"), "it has no regime"),
+    "no seed": (lacks("seed"), "it has no seed"),
+    "no status": (lacks("status"), "it has no status"),
+    "an unknown status": (record_is({"status": "fine"}), "status is 'fine'"),
+    "N is text": (record_is({"N": "ten"}), "N is 'ten'"),
+    "N is a list": (record_is({"N": [10]}), "N is [10]"),
+    "p1 is 0": (record_is({"p1": 0}), "p1 is 0"),
+    "eps is null": (record_is({"eps": None}), "eps is None"),
+    "an unknown dtype": (record_is({"dtype": "float16"}), "dtype is 'float16'"),
+    "threads are text": (record_is({"threads": "2"}), "threads is '2'"),
+    "variant is a number": (record_is({"variant": 3}), "variant is 3"),
+    "reason is a list": (record_is({"reason": []}), "reason is []"),
+    "a negative sample": (record_is({"samples_s": [1e-3, -1e-3]}), "samples_s holds -0.001"),
+    "a sample of 0": (record_is({"samples_s": [0.0]}), "samples_s holds 0.0"),
+    "a sample NaN": (record_is({"samples_s": [float("nan")]}), "it holds NaN"),
+    "a sample infinite": (record_is(json.dumps(RECORD | {"samples_s": [7]}).replace("[7]", "[1e999]").encode()), "inf"),
+    "a sample of text": (record_is({"samples_s": ["1 ms"]}), "samples_s holds '1 ms'"),
+    "samples of another kind": (record_is({"samples_s": 1e-3}), "samples_s is 0.001; allowed is a list"),
+    "bytes that are text": (record_is({"peak_bytes": "1 MiB"}), "peak_bytes is '1 MiB'"),
+    "loops that are no whole number": (record_is({"inner_loops": 1.5}), "inner_loops is 1.5"),
+    "errors of another kind": (record_is({"errors": [1]}), "errors is [1]"),
+    "an error of text": (record_is({"errors": {"dG1": {"error": "big"}}}), "error is 'big'"),
+    "passes that do not add up": (record_is({"passes": [4, 4]}), "passes are of 8 samples together; there are 9"),
+    "one clock": (record_is({"clock_mhz": [3000]}), "clock_mhz"),
+    "the same record twice": (lambda folder: write_again(folder), "are those of line 1"),
+}
+
+
+def write_again(folder):
+    path = folder / store.JOURNAL
+    path.write_bytes(path.read_bytes() + path.read_bytes())
+
+
+NOT_FOR_RESUME = {  # what a kill may leave behind: --resume begins there
+    "an empty folder": (lambda folder: [path.unlink() for path in folder.iterdir()], "No such file"),
+    "no journal": (drop(store.JOURNAL), "No such file"),
+    "an empty journal": (lambda folder: (folder / store.JOURNAL).write_text(""), "without a record"),
+    "only a torn line": (lambda folder: (folder / store.JOURNAL).write_text('{"schema": 1, '), "without a record"),
+    "not there": (lambda folder: [path.unlink() for path in folder.iterdir()] and folder.rmdir(), "No such file"),
+}
+READERS = {
+    "report": [["report", "BAD"], ["report", "BAD", "--pyperf", "new.json"]],
+    "compare": [["compare", "BAD", "good"], ["compare", "good", "BAD", "--force"]],
+    "history": [["history", "good", "BAD", "--out", "new"], ["history", "BAD", "good", "--force", "--out", "new"]],
+    "resume": [["sweep", *SETTINGS, "--resume", "--out", "BAD"]],
+}
+CASES = [pytest.param(reader, *case, id=f"{reader}: {name}") for name, case in DAMAGES.items() for reader in READERS]
+CASES += [
+    pytest.param(reader, *case, id=f"{reader}: {name}")
+    for name, case in NOT_FOR_RESUME.items()
+    for reader in READERS
+    if reader != "resume"
+]
+
+
+@pytest.mark.parametrize(("reader", "damage", "word"), CASES)
+def test_a_bad_run_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, described, reader, damage, word):
+    # catches: a traceback, a damaged run that passes for a good one, a message without the path or the fault,
+    # a file written into, or beside, what was refused
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "good", described)
+    damage(write(tmp_path / "BAD", described))
+    before = content(tmp_path)
+    for arguments in READERS[reader]:
+        code = main(arguments)
+        said = capsys.readouterr()
+        assert (code, said.out, said.err.count("\n")) == (2, "", 1), said
+        assert word in said.err
+        assert "BAD" in said.err
+        assert content(tmp_path) == before
+
+
+def test_a_run_of_another_machine_is_not_resumed(tmp_path, described, capsys):
+    # catches: records of one machine joined to a journal of another
+    folder = write(tmp_path / "run", described)
+    path = folder / store.JOURNAL
+    path.write_text(re.sub(r'"machine": "\w+"', '"machine": "0"', path.read_text()))
+    before = content(tmp_path)
+    assert main(["sweep", *SETTINGS, "--resume", "--out", str(folder)]) == 2
+    assert "records of another machine" in capsys.readouterr().err
+    assert content(tmp_path) == before
+
+
+def test_a_torn_last_line_is_a_remark(tmp_path, monkeypatch, capsys, described):
+    # catches: a run that a kill cut short refused, or its loss not said; and the good run refused, so that all is
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "good", described)
+    torn = write(tmp_path / "torn", described) / store.JOURNAL
+    torn.write_bytes(torn.read_bytes()[:-9])
+    for arguments in (["compare", "good", "torn"], ["history", "good", "torn", "--out", "new"], ["report", "torn"]):
+        code = main(arguments)
+        said = capsys.readouterr()
+        assert code == 0, said
+        assert "is torn" in said.out + said.err, arguments
