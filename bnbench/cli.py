@@ -8,7 +8,7 @@ import argparse
 import signal
 import sys
 
-from bnbench.commands import audit, compare, look, sweep
+from bnbench.commands import audit, compare, history, look, sweep
 from bnbench.commands.common import INTERRUPTED, OK, USAGE, UsageError
 
 
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"bnbench {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    for module in (sweep, audit, compare, look):
+    for module in (sweep, audit, compare, history, look):
         module.add(commands)
     return top
 

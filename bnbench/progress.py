@@ -243,9 +243,18 @@ def comparison(verdicts, notes, *, everything):
     _print("", *(f"note: {note}" for note in notes), words.answer(verdicts))
 
 
+def steps_table(steps, notes, answer, page):
+    """Print the steps of a history, as many as fit on a screen, and where its page lies."""
+    if len(steps):
+        _print(_frame("Steps", steps.head(words.ALL_BELOW)))
+    if len(steps) > words.ALL_BELOW:
+        _print(f"\n{len(steps) - words.ALL_BELOW} smaller steps more are in history.csv.")
+    _print("", *(f"note: {note}" for note in notes), answer, f"\nHistory: {page}")
+
+
 def _frame(title, frame):
     """A table of texts; columns of numbers to the right, verdicts in their colour."""
-    text = ("variant", "verdict", "besides")
+    text = ("variant", "verdict", "besides", "from", "to", "on")
     table = _table(title, *(name if name in text else f">{name}" for name in frame))
     colours = {"slower": "red", "faster": "green", "unclear": "yellow"}
     for row in frame.to_dict("records"):

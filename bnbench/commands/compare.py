@@ -64,9 +64,9 @@ def run(options) -> int:
             if options.old_ref or options.passes or options.out:
                 raise UsageError("--old-ref, --passes and --out are for --interleaved")
             old, new = (runs.read(folder) for folder in (options.old, options.new))
+        return judge(old, new, threshold, options)
     except store.StoreError as error:
         raise UsageError(error) from error
-    return judge(old, new, threshold, options)
 
 
 def judge(old, new, threshold, options) -> int:

@@ -102,7 +102,14 @@ def _key(record):
 
 
 def pass_ratios(old: dict, new: dict) -> list[float]:
-    """The logarithm of each pass's ratio, the median of those within its rounds, of two records made side by side."""
+    """The logarithm of each pass's ratio, the median of those within its rounds, of two records made side by side.
+
+    Raises:
+        StoreError: they have not the same passes.
+    """
+    if not new.get("passes") or old.get("passes") != new["passes"]:
+        where = ", ".join(f"{axis}={new[axis]}" for axis in ("N", "p1", "p2"))
+        raise store.StoreError(f"{new['variant']} at {where} has no passes in common: the runs were not side by side")
     rounds = np.log(new["samples_s"]) - np.log(old["samples_s"])
     return [float(np.median(part)) for part in np.split(rounds, np.cumsum(new["passes"])[:-1])]
 
@@ -162,7 +169,7 @@ def _errors(old, new):
 
 
 def _memory(old, new):
-    was, now = (record.get("peak_bytes", 0) - record.get("baseline_bytes", 0) for record in (old, new))
+    was, now = ((record.get("peak_bytes") or 0) - (record.get("baseline_bytes") or 0) for record in (old, new))
     return _grown(was, now, MEMORY_FACTOR * was + MEMORY_FROM, MEMORY_FACTOR * now + MEMORY_FROM)
 
 

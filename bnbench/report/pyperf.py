@@ -35,7 +35,9 @@ def write(run: Run, path: str | Path) -> None:
     try:
         import pyperf
     except ImportError as error:
-        raise ExportError("--pyperf needs pyperf, which is not installed; pip install 'bnbench[pyperf]' adds it") from error
+        raise ExportError(
+            "--pyperf needs pyperf, which is not installed; pip install 'bnbench[pyperf]' adds it"
+        ) from error
     path = Path(path)
     if path.exists():
         raise ExportError(f"{path} is there already; allowed is a new file, as with pyperf's own --output")

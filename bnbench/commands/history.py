@@ -1,0 +1,86 @@
+"""`history`: many runs in the order of their dates, and where a time made a step."""
+
+import json
+from pathlib import Path
+
+from bnbench.commands.common import OK, RESULTS, UsageError, command_line, default_folder
+from bnbench.commands.compare import read_threshold
+
+
+def add(commands):
+    """Add the command's parser."""
+    history = commands.add_parser(
+        "history",
+        help="draw the medians of many runs over time and mark the steps",
+        description="Put run folders in the order of their dates, draw the median of every cell over them, and mark "
+        "where compare sees a step from one run to the next that has the cell. Writes DIR/history.csv, history.html "
+        "and plots.",
+    )
+    history.add_argument("folders", metavar="RUN", nargs="*", help="run folders, in any order")
+    history.add_argument("--out", metavar="DIR", help=f"folder (default: {RESULTS}/<date>-<host>-<short id>)")
+    history.add_argument("--variants", metavar="A,B", help="only these variants (default: all)")
+    history.add_argument("--sizes", metavar="NxP1xP2", help="only cells of these sizes; several with commas")
+    history.add_argument(
+        "--threshold", metavar="R", help="the ratio from which a difference matters (default: as compare's)"
+    )
+    history.add_argument(
+        "--pytest-benchmark", metavar="FILE.json", action="append", default=[],
+        help="a saved file of `pytest tests/benchmarks`, drawn beside the runs; may be repeated",
+    )  # fmt: skip
+    history.add_argument("--force", action="store_true", help="draw runs of different machines or settings as well")
+    history.add_argument("--json", action="store_true", help="print one object a run, variant and cell as JSON")
+    history.set_defaults(command=run)
+
+
+def run(options) -> int:
+    """`history`."""
+    from bnbench.compare import history
+    from bnbench.measure.plan import read_size
+    from bnbench.progress import steps_table
+    from bnbench.report import history as report
+    from bnbench.store import StoreError
+
+    threshold = read_threshold(options.threshold)
+    if len(options.folders) + len(options.pytest_benchmark) < 2:
+        raise UsageError("history takes two or more run folders, or files with --pytest-benchmark")
+    try:
+        sizes = [read_size(text) for text in (options.sizes or "").split(",") if text or options.sizes is not None]
+        variants = options.variants.split(",") if options.variants is not None else []
+        entries = history.read(options.folders, options.pytest_benchmark)
+        for entry in entries:
+            if entry.differs and not options.force:
+                raise UsageError(
+                    f"{entry.name} differs from the run before it in {'; '.join(entry.differs)}; "
+                    "allowed is the same, or --force"
+                )
+        entries = history.narrowed(entries, variants, sizes)
+        frame = history.table(entries, threshold)
+    except (StoreError, ValueError) as error:
+        raise UsageError(error) from error
+    if frame.empty:
+        raise UsageError("none of the runs has a record that is ok; nothing can be drawn")
+    notes = [remark for entry in entries if entry.run for remark in entry.run.remarks]
+    notes += [
+        f"forced: {entry.name} differs from the run before in {words}" for entry in entries for words in entry.differs
+    ]
+    notes.append(f"threshold {threshold:g}" if threshold else "thresholds as compare's: 1.05, side by side 1.01")
+    notes[-1] += "; the chance of any false step from one run to the next is at most 0.05"
+    folder = Path(options.out) if options.out else default_folder({})
+    try:
+        report.write(frame, entries, notes, folder, command(options))
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
+    if options.json:
+        rows = json.loads(frame.to_json(orient="records", double_precision=15))
+        print(json.dumps({"notes": notes, "medians": rows}, indent=1, ensure_ascii=False))
+    else:
+        steps_table(report.steps(frame), notes, report.answer(frame, entries), folder / "history.html")
+    return OK
+
+
+def command(options):
+    """The command that draws this history again: its flags, folders and files by name."""
+    names = [Path(folder).name for folder in options.folders]
+    names += [f"--pytest-benchmark {Path(file).name}" for file in options.pytest_benchmark]
+    first, *flags = command_line("history", options, leave_out=("folders", "pytest_benchmark")).split(" --")
+    return " --".join([" ".join([first, *names]), *flags])

@@ -1,0 +1,225 @@
+"""Many runs in the order of their dates: the median of every cell in each, and where it made a step.
+
+A step is what `compare` finds between a run and the latest earlier one that has timed the same variant and cell on the
+same machine: faster or slower, by both of its gates. Files of pytest-benchmark stand beside the runs without a verdict:
+their samples come from one process without pauses or partners, and say less of the next process.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from bnbench import store
+from bnbench.compare import runs, verdicts
+from bnbench.compare.runs import Run
+from bnbench.measure.plan import AXES, Cell
+from bnbench.measure.statistics import median_interval
+from bnbench.problem import Problem
+
+SWEEP, PYTEST = SOURCES = ("bnbench", "pytest-benchmark")
+STEPS = (verdicts.FASTER, verdicts.SLOWER)
+KEY = ["variant", *AXES]
+COLUMNS = [
+    *["date", "run", "source", "machine", *KEY, "median_s", "ci_low_s", "ci_high_s"],
+    *["verdict", "ratio", "ratio_low", "ratio_high", "against"],
+]
+NAMED = re.compile(r"test_step\[(?P<variant>.+)-(?P<N>\d+)x(?P<p1>\d+)x(?P<p2>\d+)\]")  # tests/benchmarks/test_step.py
+DATED = re.compile(r"\d{4}-\d\d-\d\d-(?=.)")  # that a run's folder is named by
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A place on the axis of time: a run, or a file of pytest-benchmark.
+
+    Attributes:
+        name: short, and no other entry's.
+        machine: medians are comparable where it is the same: of a run its machine_id.
+        records: those that are ok, with `samples_s`, or `median_s` alone where the file keeps no samples.
+        run: None for a file.
+        differs: what of the machine or the settings is other than in the entry before, in words.
+    """
+
+    name: str
+    date: datetime
+    source: str
+    machine: str
+    records: list[dict]
+    run: Run | None = None
+    differs: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Date and short name."""
+        return f"{self.date:%Y-%m-%d} {self.name}"
+
+
+def read(folders: Sequence[str | Path], files: Sequence[str | Path] = ()) -> list[Entry]:
+    """The runs of folders and the files of pytest-benchmark, by date.
+
+    Raises:
+        StoreError: a folder is no run or has no date, a file is none of pytest-benchmark's, or one is given twice.
+    """
+    paths = [Path(path).resolve() for path in (*folders, *files)]
+    for path, given in zip(paths, (*folders, *files), strict=True):
+        if paths.count(path) > 1:
+            raise store.StoreError(f"{given} is given twice; allowed is each run once")
+    found = [_of_run(runs.read(folder)) for folder in folders] + [_of_file(Path(file)) for file in files]
+    found.sort(key=lambda entry: (entry.date, entry.run is not None and entry.run.environment.get("side") == "new"))
+    names = _names([(entry.run.folder if entry.run else Path(entry.name)).resolve() for entry in found])
+    before = {}
+    for place, entry in enumerate(found):
+        earlier = before.get(entry.source)
+        differs = tuple(_differs(earlier, entry)) if earlier else ()
+        before[entry.source] = entry
+        found[place] = Entry(**{**vars(entry), "name": names[place], "differs": differs})
+    return found
+
+
+def _names(paths):
+    """The last part of each path without a date, with the part before it where that is not unique, else a number."""
+    found = [DATED.sub("", path.name) for path in paths]
+    found = [
+        f"{path.parent.name}/{name}" if found.count(name) > 1 else name for name, path in zip(found, paths, strict=True)
+    ]
+    return [
+        f"{name} ({found[: place + 1].count(name)})" if found.count(name) > 1 else name
+        for place, name in enumerate(found)
+    ]
+
+
+def _of_run(run):
+    date = run.environment.get("date")
+    if not date:
+        raise store.StoreError(f"{run.folder} has no date in {store.ENVIRONMENT}; a history is in the order of dates")
+    order = {name: place for place, name in enumerate(run.environment["plan"].get("variants", ()))}
+    kept = [record for record in run.records if record["status"] == "ok" and record.get("samples_s")]
+    kept.sort(key=lambda record: order.get(record["variant"], len(order)))
+    return Entry(run.folder.name, _utc(date), SWEEP, run.environment["machine_id"], kept, run)
+
+
+def _utc(text):
+    date = datetime.fromisoformat(text)
+    return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _of_file(path):
+    """An Entry of what `pytest tests/benchmarks --benchmark-save` or `--benchmark-json` wrote."""
+    try:
+        content = json.loads(path.read_bytes())
+        info = content["machine_info"]
+        machine = f"{info['node']}, {info['cpu'].get('brand_raw', info['machine'])}"
+        records = [_benchmark(entry, info) for entry in content["benchmarks"] if NAMED.fullmatch(entry["name"])]
+        date = _utc(content["datetime"])
+    except OSError as error:
+        raise store.StoreError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"it has no {error.args[0]}" if isinstance(error, KeyError) else error
+        raise store.StoreError(f"{path} is no file of pytest-benchmark: {what}") from error
+    if not records:
+        raise store.StoreError(f"{path} has no benchmark of tests/benchmarks/test_step.py; no other can be read")
+    return Entry(str(path), date, PYTEST, machine, records)
+
+
+def _benchmark(entry, info):
+    """A benchmark as a record: the convention's defaults and, where it does not say, a thread for each processor."""
+    named = NAMED.fullmatch(entry["name"])
+    sizes = (int(named[name]) for name in ("N", "p1", "p2"))
+    threads = entry.get("extra_info", {}).get("threads") or info["cpu"]["count"]
+    cell = Cell(Problem(*sizes), int(threads))
+    stats = entry["stats"]
+    found = {"median_s": float(stats["median"]), "samples_s": [float(value) for value in stats.get("data") or ()]}
+    if not all(0 < value < float("inf") for value in (found["median_s"], *found["samples_s"])):
+        raise ValueError(f"{entry['name']} has a time that is not positive")
+    return {"variant": named["variant"], **cell.columns, **found}
+
+
+def _differs(earlier, entry):
+    if entry.run:
+        return runs.differences(earlier.run, entry.run)
+    return [f"machine: {earlier.machine}, {entry.machine}"] if earlier.machine != entry.machine else []
+
+
+def narrowed(entries: Sequence[Entry], variants: Sequence[str] = (), sizes: Sequence[tuple] = ()) -> list[Entry]:
+    """The entries with the records of these variants and (N, p1, p2) only; none given is all.
+
+    Raises:
+        StoreError: no entry has one of the variants, or one of the sizes.
+    """
+    records = [record for entry in entries for record in entry.records]
+    there = dict.fromkeys(record["variant"] for record in records)
+    for name in variants:
+        if name not in there:
+            raise store.StoreError(f"variant is {name!r}; timed in these runs are {', '.join(there) or 'none'}")
+    shapes = {_shape(record) for record in records}
+    for size in sizes:
+        if size not in shapes:
+            raise store.StoreError(f"sizes has {'x'.join(map(str, size))}, which none of these runs has timed")
+
+    def wanted(record):
+        return (not variants or record["variant"] in variants) and (not sizes or _shape(record) in sizes)
+
+    return [Entry(**{**vars(entry), "records": list(filter(wanted, entry.records))}) for entry in entries]
+
+
+def _shape(record):
+    return record["N"], record["p1"], record["p2"]
+
+
+def table(entries: Sequence[Entry], threshold: float | None = None) -> pd.DataFrame:
+    """One row an entry, variant and cell, columns `COLUMNS`, in the order of dates.
+
+    `verdict`, `ratio` (with its interval) and `against` are what `compare` finds against the latest earlier run of the
+    same machine that has timed the same; empty where there is none.
+
+    Args:
+        threshold: the ratio from which a difference matters; by default `compare`'s, for each pair of runs.
+    """
+    rows = []
+    for place, entry in enumerate(entries):
+        found = _steps(entries[:place], entry, threshold) if entry.run else {}
+        for record in entry.records:
+            median, low, high = _interval(record)
+            row = {name: record[name] for name in KEY} | {"median_s": median, "ci_low_s": low, "ci_high_s": high}
+            row |= {"date": entry.date.isoformat(), "run": entry.name, "source": entry.source}
+            row |= {"machine": entry.machine, "verdict": "", "against": ""} | found.get(_key(record), {})
+            rows.append(row)
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    return frame.astype(dict.fromkeys(("ratio", "ratio_low", "ratio_high"), "float64"))
+
+
+def steps(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table at which something became faster or slower, the farthest from 1 first."""
+    found = frame[frame["verdict"].isin(STEPS)]
+    return found.sort_values("ratio", key=lambda ratio: -ratio.where(ratio > 1, 1 / ratio), kind="stable")
+
+
+def _steps(earlier, entry, threshold):
+    """By key, the verdict on each record of an entry against the latest earlier run that has it."""
+    found, waiting = {}, {_key(record): record for record in entry.records}
+    for before in reversed(earlier):
+        old = [record for record in before.records if _key(record) in waiting]
+        if not old or not before.run or before.machine != entry.machine:
+            continue
+        new = [waiting.pop(_key(record)) for record in old]
+        paired = bool(entry.run.interleaved) and entry.run.interleaved == before.run.interleaved
+        limit = threshold or (verdicts.THRESHOLD_INTERLEAVED if paired else verdicts.THRESHOLD)
+        for verdict, record in zip(verdicts.compare(old, new, threshold=limit, paired=paired), new, strict=True):
+            words = {"verdict": verdict.verdict, "ratio": verdict.ratio, "against": before.name}
+            found[_key(record)] = words | {"ratio_low": verdict.low, "ratio_high": verdict.high}
+    return found
+
+
+def _key(record):
+    return tuple(record[name] for name in KEY)
+
+
+def _interval(record):
+    """Median and its interval; a median alone has none."""
+    if record.get("samples_s"):
+        return median_interval(record["samples_s"])
+    return record["median_s"], float("nan"), float("nan")
