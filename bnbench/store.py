@@ -217,7 +217,7 @@ class Journal:
             raise
 
     def _check_folder(self, environment):
-        """Refuse what is no run that can be resumed; a kill may have left an empty journal, or none, or no environment."""
+        """Refuse what cannot be resumed; a kill may have left an empty journal, or none, or no environment."""
         if (self.folder / ENVIRONMENT).exists():
             self._check(read_environment(self.folder), environment)
         if self.path.exists() and (records := read_journal(self.folder)[0]):

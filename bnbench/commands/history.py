@@ -60,9 +60,7 @@ def run(options) -> int:
     if frame.empty:
         raise UsageError("none of the runs has a record that is ok; nothing can be drawn")
     notes = [remark for entry in entries if entry.run for remark in entry.run.remarks]
-    notes += [
-        f"forced: {entry.name} differs from the run before in {words}" for entry in entries for words in entry.differs
-    ]
+    notes += [f"forced: {entry.name} has another {words}" for entry in entries for words in entry.differs]
     notes.append(f"threshold {threshold:g}" if threshold else "thresholds as compare's: 1.05, side by side 1.01")
     notes[-1] += "; the chance of any false step from one run to the next is at most 0.05"
     folder = Path(options.out) if options.out else default_folder({})

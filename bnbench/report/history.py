@@ -43,7 +43,10 @@ def answer(frame: pd.DataFrame, entries: Sequence[history.Entry]) -> str:
     """One sentence: how many steps there are in how many runs."""
     found = history.steps(frame)["verdict"].value_counts()
     pairs = frame.loc[frame["against"] != "", ["variant", *AXES]].drop_duplicates()
-    where = f"in {units.plural(len(pairs), 'cell')} of a variant over {units.plural(len(entries), 'run')}"
+    over = f"over {units.plural(len(entries), 'run')}"
+    if pairs.empty:
+        return f"Nothing can be compared {over}: none has an earlier one of the same machine that has timed the same."
+    where = f"in {units.plural(len(pairs), 'cell')} {over}"
     if found.empty:
         return f"No step {where}."
     parts = " and ".join(f"{units.count(found[word])} {word}" for word in ("slower", "faster") if word in found)
@@ -51,7 +54,7 @@ def answer(frame: pd.DataFrame, entries: Sequence[history.Entry]) -> str:
 
 
 def steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a step, as text: variant, cell (of its axes the sizes and what differs), between which runs, the ratio."""
+    """One row a step, as text: variant, cell (sizes and what differs), between which runs, the ratio."""
     axes = [name for name in AXES if name in SIZES or frame[name].nunique() > 1]
     rows = []
     for row in history.steps(frame).to_dict("records"):

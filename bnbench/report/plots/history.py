@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,9 +91,9 @@ def sheet(frame, entries, cells, assigned, left_out) -> Drawing:
 
 
 def _say(name, value):
-    return (
-        units.plural(value, "thread") if name == "threads" else f"{name} {value}" if name in ("ddof", "eps") else value
-    )
+    if name == "threads":
+        return units.plural(value, "thread")
+    return f"{name} {value:g}" if name in ("ddof", "eps") else value
 
 
 def _panel(axes, part, entries, present):
@@ -140,12 +141,12 @@ def _unbroken(x, entries):
     breaks = [number for number, entry in enumerate(entries) if number and entry.differs]
     side = np.searchsorted(breaks, x, side="right")
     edges = [0, *(np.flatnonzero(np.diff(side)) + 1), len(x)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def _scale(axes, low, high):
     """Limits and ticks of the ratios: linear over a small range, logarithmic over a large one."""
-    pad = max(0.15 * math.log(high / low), math.log(1.03))
+    pad = max(0.2 * math.log(high / low), math.log(1.03))
     low, high = low * math.exp(-pad), high * math.exp(pad)
     axes.set_ylim(low, high)
     if high / low > LINEAR_BELOW:
@@ -199,8 +200,8 @@ def _caption(entries, frame, left_out):
     few = " (with many variants, only of those with a step)" if frame["variant"].nunique() > MOST_LABELS else ""
     parts = [
         "Markers are medians with their 95 % interval, relative to the variant's first run on the same machine; at the "
-        f"right the latest median{few}. A ring is a step that passes both gates of compare (significant and large enough) "
-        "against the run before, with the ratio of the times: vermillion slower, blue faster."
+        f"right the latest median{few}. A ring is a step that passes both gates of compare (significant and large "
+        "enough) against the run before, with the ratio of the times: vermillion slower, blue faster."
     ]
     if any(entry.differs for entry in entries):
         parts.append("A dashed vertical line is a change of machine or settings.")
