@@ -153,6 +153,10 @@ def test_files_of_pytest_benchmark_stand_beside(tmp_path, capsys):
     assert (saved["variant"], saved["N"], saved["p1"], saved["p2"]) == ("matrix-numpy", 10, 7, 4)
     assert saved["median_s"] == pytest.approx(benchmark["stats"]["median"])
     assert saved["ci_low_s"] <= saved["median_s"] <= saved["ci_high_s"]
+    content["machine_info"]["node"] += "-2"
+    later.write_text(json.dumps(content))
+    assert main(["history", *folders, *files, "--out", str(tmp_path / "no")]) == 2
+    assert "later.json differs from the run before it in machine: " in capsys.readouterr().err
     assert (last["median_s"], last["ci_low_s"], last["verdict"], last["source"]) == (7e-3, None, "", "pytest-benchmark")
 
 

@@ -34,7 +34,7 @@ def add(commands):
 
 def run(options) -> int:
     """`history`."""
-    from bnbench.compare import history
+    from bnbench.compare import history, verdicts
     from bnbench.measure.plan import read_size
     from bnbench.progress import steps_table
     from bnbench.report import history as report
@@ -61,8 +61,11 @@ def run(options) -> int:
         raise UsageError("none of the runs has a record that is ok; nothing can be drawn")
     notes = [remark for entry in entries if entry.run for remark in entry.run.remarks]
     notes += [f"forced: {entry.name} has another {words}" for entry in entries for words in entry.differs]
-    notes.append(f"threshold {threshold:g}" if threshold else "thresholds as compare's: 1.05, side by side 1.01")
-    notes[-1] += "; the chance of any false step from one run to the next is at most 0.05"
+    given = f"threshold {threshold:g}" if threshold else "thresholds as compare's"
+    notes.append(
+        f"{given}, α = {verdicts.ALPHA:g} for all cells of two runs together; of runs that were not made side by side, "
+        "what the machine did meanwhile is in a step as well"
+    )
     folder = Path(options.out) if options.out else default_folder({})
     try:
         report.write(frame, entries, notes, folder, command(options))
