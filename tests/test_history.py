@@ -130,6 +130,20 @@ def test_runs_made_side_by_side_are_compared_in_pairs(tmp_path):
     assert new["ratio"] == pytest.approx(1.02, abs=0.002)
 
 
+def test_pairs_of_other_passes_are_refused(tmp_path, capsys):
+    # catches: samples paired with those of another pass, or a traceback, where one of two folders was altered
+    folders = []
+    for side, passes in (("old", [8] * 5), ("new", [20] * 2)):
+        folder = run(tmp_path / side, 1, interleaved="abc", side=side)
+        record = timed("fused-numba", "fused", 10, samples(1e-3, 1, count=40), passes=passes, peak_bytes=None)
+        (folder / store.JOURNAL).write_text(json.dumps(record) + "\n")
+        folders.append(str(folder))
+    for command in (["compare", *folders], ["history", *folders, "--out", str(tmp_path / "out")]):
+        assert main(command) == 2
+        assert "fused-numba at N=10, p1=4, p2=8 has no passes in common" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_files_of_pytest_benchmark_stand_beside(tmp_path, capsys):
     # catches: ids, parameters or statistics of tests/benchmarks/test_step.py or of pytest-benchmark read wrongly, and a
     # verdict on them
