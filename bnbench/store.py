@@ -76,7 +76,8 @@ def read_environment(folder: str | Path) -> dict:
         for name in content["plan"].get("variants", ()):
             _check_kinds({"a variant of the plan": name}, {"a variant of the plan": str})
         for entry in content.get("rooflines", ()):
-            _check_kinds(entry, {"dtype": str, "threads": int, "gemm_flops_s": NUMBER, "triad_bytes_s": NUMBER})
+            place = {"device": str} if "device" in entry else {"threads": int}
+            _check_kinds(entry, place | {"dtype": str, "gemm_flops_s": NUMBER, "triad_bytes_s": NUMBER})
     except ValueError as error:
         raise StoreError(f"{path} is not what describes a run: {error}") from error
     return content

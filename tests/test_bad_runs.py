@@ -223,3 +223,11 @@ def test_a_torn_last_line_is_a_remark(tmp_path, monkeypatch, capsys, described):
         said = capsys.readouterr()
         assert code == 0, said
         assert "is torn" in said.out + said.err, arguments
+
+
+def test_limits_of_every_device_are_read(tmp_path, described):
+    # catches: a check of folders that refuses what a sweep on a GPU writes
+    rates = {"when": "start", "dtype": "float64", "gemm_flops_s": 1e12, "triad_bytes_s": 1e11}
+    both = [rates | {"threads": 2}, rates | {"device": "cuda"}]
+    folder = write(tmp_path / "run", described | {"rooflines": both})
+    assert store.read_environment(folder)["rooflines"] == both
