@@ -40,7 +40,7 @@ class Progress:
             disable=not self.live,
         )
         self.cells = len(plan.cells())
-        self.task = self.bar.add_task("starting", total=passes * self.cells, left="")
+        self.task = self.bar.add_task("starting", total=(passes + (passes > 1)) * self.cells, left="")
 
     def __enter__(self):
         self.bar.start()
@@ -62,9 +62,9 @@ class Progress:
         """The events of one of several passes."""
         if not self.live:
             self.flush()
-            self.say(f"pass {number + 1}")
+            self.say(f"pass {number}" if number else "judging")
         return Events(
-            stage=lambda text: self.stage(f"pass {number + 1}: {text}"),
+            stage=lambda text: self.stage(f"pass {number}: {text}" if number else f"judging: {text}"),
             record=self.record,
             cell=lambda place, seconds: self.begin(number * self.cells + place, None),
         )

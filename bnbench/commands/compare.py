@@ -7,7 +7,7 @@ from pathlib import Path
 from bnbench.commands.common import OK, REGRESSION, UsageError
 from bnbench.commands.plans import plan_flags
 
-INTERLEAVED_PLAN = {"N": (10, 1000), "p1": (4, 32), "p2": (4, 32), "sampling_s": 1.0}
+INTERLEAVED_PLAN = {"N": (10, 1000), "p1": (4, 32), "p2": (4, 32), "threads": (1,), "sampling_s": 1.0}
 
 
 def add(commands):

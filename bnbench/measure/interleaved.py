@@ -10,6 +10,7 @@ what varies at its highest level (Kalibera & Jones, Rigorous benchmarking in rea
 
 import io
 import itertools
+import os
 import subprocess
 import tarfile
 from collections.abc import Sequence
@@ -37,12 +38,20 @@ class Interleaved(Sweep):
         """sources maps each of `SIDES` to the folder that holds its package."""
         lanes = {f"{name} ({side})": Lane(name, sources[side]) for name in names for side in SIDES}
         super().__init__(plan, lambda record: record, {}, lanes=lanes, **arguments)
+        self.drawn = {}
 
     def calibrate(self, run):
         """As ever, but what calibration timed is no sample: it has no counterpart."""
         through = super().calibrate(run)
         run.samples = []
         return through
+
+    def processors(self, cell):
+        """The same for all workers of a cell, drawn by lot: one may be slower, for what its neighbour does."""
+        allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        if cell not in self.drawn:
+            self.drawn[cell] = self.random.sample(allowed, cell.threads) if cell.threads < len(allowed) else None
+        return self.drawn[cell]
 
     def round(self, runs):
         """Pairs in random order, and each in random order."""
@@ -65,13 +74,16 @@ class Interleaved(Sweep):
 def interleave(plan, sources, names, *, table=None, events=None, passes=PASSES) -> dict[str, list[dict]]:
     """The records of each side, those of all passes joined: samples in the order of the rounds, `passes` by number.
 
-    events is a function of a pass's number that gives its `Events`.
+    Before them is a pass that times nothing. It judges the answers and fills the compilation caches: a process that
+    compiles has another heap than one that does not, and may be half as fast for it.
+    events is a function of a pass's number, 0 for that one, that gives its `Events`.
     """
     found = []
-    for number in range(passes):
-        with Interleaved(plan, sources, names, table=table, events=events(number) if events else None) as sweep:
+    for number in range(passes + 1):
+        watched = events(number) if events else None
+        with Interleaved(plan, sources, names, table=table, events=watched, timing=number > 0) as sweep:
             sweep.random.seed(f"{plan.seed} {number}")
-            sweep.judges = number == 0  # once is enough
+            sweep.judges = number == 0
             sweep.run()
             found.append(sweep.records)
     sides = {}
@@ -85,11 +97,15 @@ def interleave(plan, sources, names, *, table=None, events=None, passes=PASSES) 
 
 
 def joined(records: Sequence[dict]) -> dict:
-    """One record of a variant's and cell's passes: that of the first pass that is not ok, else all their samples."""
+    """One record of a variant's and cell's passes: that of the first pass that is not ok, else all their samples.
+
+    The first of the records has the verdict and no samples.
+    """
     for record in records:
         if record["status"] != "ok":
             return record
-    first = records[0]
+    judged, *records = records
+    first = records[0] | {name: judged[name] for name in ("errors", "max_error_ratio", "reason")}
     summed = {name: sum(record[name] for record in records) for name in ("elapsed_s", "stolen_s", "others_s")}
     chained = {name: list(itertools.chain(*(record[name] for record in records))) for name in ("samples_s", "switches")}
     most = {"peak_bytes": max(record["peak_bytes"] for record in records)}

@@ -415,7 +415,7 @@ class Sweep:
 
     def calibrate(self, run):
         """How many steps a sample holds; a run whose samples would overrun the time-out ends here."""
-        found = self.ask(run, "calibrate")
+        found = self.ask(run, "calibrate", processors=self.processors(run.cell))
         run.step_s, run.samples = found["step_s"], found["samples"]
         run.found["inner_loops"] = found["inner_loops"]
         need = run.spent_s + (MIN_SAMPLES - len(run.samples)) * run.step_s
@@ -424,6 +424,10 @@ class Sweep:
             self.finish(run, "pruned", f"{reason}, more than the time-out of {self.plan.timeout:g} s")
             return False
         return True
+
+    def processors(self, cell):
+        """The processors to which the workers of a cell are held; None for all."""
+        return None
 
     def sample(self, run):
         """One sample."""

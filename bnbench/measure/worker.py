@@ -103,11 +103,16 @@ class Worker:
         reset_peak()
         return answers
 
-    def calibrate(self) -> dict:
+    def calibrate(self, processors: list[int] | None = None) -> dict:
         """How many steps a sample must hold, found on warm steps only, and how long a step took.
 
-        What a step that fills a sample alone took is a sample already, and said to be one.
+        What a step that fills a sample alone took is a sample already, and said to be one. From here on all threads run
+        on these processors alone, where some are named.
         """
+        if processors and hasattr(os, "sched_setaffinity"):
+            for thread in os.listdir("/proc/self/task"):
+                with contextlib.suppress(OSError):  # one that has ended meanwhile
+                    os.sched_setaffinity(int(thread), processors)
         self.children = tuple(psutil.Process().children())  # a process that the variant drives works for it
         self.clock_mhz = clock_mhz()
         if self.cls.device != "cpu":
