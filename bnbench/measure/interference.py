@@ -70,7 +70,7 @@ class Usage:
 def clock_mhz() -> list[float]:
     """The clock of each processor this process may use, in MHz, where the system says it."""
     found = []
-    for path in _clock_files():
+    for path in _clock_files(_processors()):
         try:
             with open(path) as file:
                 found.append(int(file.read()) / 1000)
@@ -80,13 +80,12 @@ def clock_mhz() -> list[float]:
 
 
 @functools.cache
-def _clock_files():
-    wanted = {f"cpu{number}" for number in _processors()}
+def _clock_files(processors):
+    wanted = {f"cpu{number}" for number in processors}
     return [path for path in glob.glob("/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq")
             if path.split("/")[-3] in wanted]  # fmt: skip
 
 
-@functools.cache
 def _processors() -> frozenset[int]:
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
