@@ -12,6 +12,9 @@ import numpy as np
 import bnbench
 from bnbench import cli, store
 from bnbench.compare.verdicts import compare
+from bnbench.measure import interleaved, scheduler
+from bnbench.measure.plan import Plan
+from bnbench.measure.scheduler import Run
 
 CELL = {"N": 10, "p1": 7, "p2": 4, "dtype": "float64", "activation": "relu", "normalization": "batch"}
 CELL |= {"ddof": 0, "eps": 1e-5, "threads": 1, "regime": "fresh", "seed": 0}
@@ -173,3 +176,28 @@ def test_two_versions_side_by_side(tmp_path):
     unknown = compared("--old-ref", "nowhere")
     assert unknown.returncode == 2
     assert "'nowhere'" in unknown.stderr
+
+
+def test_an_interrupt_leaves_no_empty_runs(tmp_path, monkeypatch, capsys):
+    # catches: run folders without a record, which the next comparison to the same --out would be refused for
+    def interrupted(*arguments, **more):
+        assert (tmp_path / "out" / "old" / store.ENVIRONMENT).exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(interleaved, "checkout", lambda ref, folder: folder)
+    monkeypatch.setattr(interleaved, "interleave", interrupted)
+    command = ["compare", "--interleaved", "--old-ref", "HEAD", "--variants", "matrix-numpy", "--sizes", "10x2x2"]
+    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 130
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_pairs_stay_together_where_memory_is_short(monkeypatch):
+    # catches: both versions sampled one after the other, and compared as if they had been side by side
+    plan = Plan(sizes=("1000x8x8",), threads=(1,))
+    with interleaved.Interleaved(plan, dict.fromkeys(interleaved.SIDES), ["loops-numba", "matrix-numpy"]) as sweep:
+        (cell,) = plan.cells()
+        runs = [Run(lane, cell) for lane in sweep.lanes]
+        assert [len(group) for group in sweep.groups(cell, runs)] == [4]
+        monkeypatch.setattr(scheduler, "available_bytes", lambda: 0)
+        found = [sorted(run.lane for run in group) for group in sweep.groups(cell, runs)]
+    assert found == [[f"{name} (new)", f"{name} (old)"] for name in ("loops-numba", "matrix-numpy")]

@@ -1,6 +1,7 @@
 """`compare`: whether a second run is slower, of two run folders or of two versions side by side."""
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -133,7 +134,13 @@ def measure(options):
             described = store.new_environment(description, saved, command_line(options))
             described |= {"interleaved": token, "side": side, "old_ref": options.old_ref}
             journals[side] = store.Journal(folder / side, described, resume=False)
-        found = interleaved.interleave(plan, sources, names, table=table, events=progress.of_pass, passes=passes)
+        try:
+            found = interleaved.interleave(plan, sources, names, table=table, events=progress.of_pass, passes=passes)
+        except BaseException:  # an interrupt too: what has no records is no run
+            for journal in journals.values():
+                journal.file.close()
+                shutil.rmtree(journal.folder)
+            raise
         for side, journal in journals.items():
             with journal:
                 for record in found[side]:

@@ -53,12 +53,21 @@ class Interleaved(Sweep):
             self.drawn[cell] = self.random.sample(allowed, cell.threads) if cell.threads < len(allowed) else None
         return self.drawn[cell]
 
+    def pairs(self, runs):
+        """The runs by variant: both versions of each."""
+        found = {}
+        for run in runs:
+            found.setdefault(self.lanes[run.lane].variant, []).append(run)
+        return list(found.values())
+
+    def groups(self, cell, order):
+        """As ever, but a pair stays together where memory does not hold all."""
+        found = super().groups(cell, order)
+        return found if len(found) == 1 else self.pairs(order)
+
     def round(self, runs):
         """Pairs in random order, and each in random order."""
-        pairs = {}
-        for run in self.random.sample(runs, len(runs)):
-            pairs.setdefault(self.lanes[run.lane].variant, []).append(run)
-        return list(itertools.chain(*pairs.values()))
+        return list(itertools.chain(*self.pairs(self.random.sample(runs, len(runs)))))
 
     def enough(self, run):
         """Whether a run has its rounds, or no time for more."""
