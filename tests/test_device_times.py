@@ -186,7 +186,7 @@ def test_a_device_whose_times_fail_costs_these_columns_alone(dies):
     plan = Plan(N=(5,), p1=(2,), p2=(2,), variants=("torch-cuda",))
     with Sweep(plan, lambda record: record, {}) as sweep:
         run = Run("torch-cuda", plan.cells()[0], samples=[1.0], found={"details": {}, "first_step_s": 1.0}, step_s=1.0)
-        sweep.children["torch-cuda"], sweep.device["torch-cuda"] = Worker(), "cuda"
+        sweep.crew.children["torch-cuda"], sweep.crew.device["torch-cuda"] = Worker(), "cuda"
         assert sweep.close(run)
         sweep.finish(run, "ok", "")
         record = sweep.records["torch-cuda", run.cell]

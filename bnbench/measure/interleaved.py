@@ -16,8 +16,9 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bnbench.measure.crew import Lane
 from bnbench.measure.plan import Plan
-from bnbench.measure.scheduler import Lane, Sweep
+from bnbench.measure.scheduler import Sweep
 
 OLD, NEW = SIDES = ("old", "new")
 PASSES, LEAST_PASSES = 10, 3

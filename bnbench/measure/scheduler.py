@@ -20,7 +20,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bnbench.measure.child import Child, ChildError
+from bnbench.measure.child import ChildError
+from bnbench.measure.crew import Crew, Lane
 from bnbench.measure.data import Table, save
 from bnbench.measure.environment import available_bytes
 from bnbench.measure.forecast import MIN_SAMPLES, Forecast
@@ -28,12 +29,9 @@ from bnbench.measure.interference import Interference
 from bnbench.measure.plan import Cell, Plan
 from bnbench.measure.roofline import Roof, limit_s
 from bnbench.measure.statistics import median_interval
-from bnbench.measure.worker import PROTOCOL, environment
 from bnbench.validation import DERIVATIONS
 from bnbench.variants import variants
 
-OWN_MODULES = ("judge", "roofline")  # children that are no worker
-ROOFLINE_TIMEOUT_S = 60.0
 DEVICE_TIMES_S, DEVICE_TIMES_STEPS = 60.0, 10  # what a device's own times may take: so long, and so many steps
 PILOT_SAMPLES = 10
 MAX_SAMPLES = 100
@@ -45,14 +43,6 @@ WORKER_BYTES = 2**29  # of it, what a worker holds without a cell
 MEMORY_BASE = 3 * 2**30  # what a worker may take at any cell, for its libraries and compilers
 ARRAYS_ALLOWED = 20  # and this many times the cell's X and Z beside it
 ARRAYS_LIKE_Z = 10  # how many times X and Z a step may hold; where that does not fit, a cell is not interleaved
-
-
-@dataclass(frozen=True)
-class Lane:
-    """What one worker runs: a variant, of this package or of the one in another folder."""
-
-    variant: str
-    source: Path | None = None
 
 
 @dataclass(eq=False)
@@ -127,9 +117,9 @@ class Sweep:
             save(table, self.stem)
         self.data = table.name if table is not None else None
         self.memory_limit = int(MEMORY_SHARE * available_bytes())
-        self.children: dict[str, Child] = {}
+        cached = not (timing and self.times_compilation)
+        self.crew = Crew(plan, self.lanes, self.folder, self.memory_limit, cached=cached)
         self.derived: dict[tuple, str] = {}
-        self.device: dict[str, str] = {}
         self.random = random.Random(plan.seed)
         self.forecast = Forecast(plan)
         for (name, cell), record in self.records.items():
@@ -142,8 +132,7 @@ class Sweep:
         return self
 
     def __exit__(self, *exception):
-        for child in self.children.values():
-            child.kill()
+        self.crew.close()
         self.scratch.cleanup()
 
     def run(self):
@@ -151,9 +140,12 @@ class Sweep:
         cells = self.plan.cells()
         missing = {cell: [v for v in self.names if (v, cell) not in self.records] for cell in cells}
         wanted = [name for name in self.names if any(name in names for names in missing.values())]
-        unavailable = self.start(wanted) if wanted else {}
+        unavailable = {}
+        if wanted:
+            self.events.stage(f"starting {len(wanted)} workers")
+            unavailable = self.crew.start(wanted)
         settings = dict.fromkeys((cell.problem.dtype, cell.threads) for cell in cells if missing[cell])
-        if any(self.device[name] == "cuda" for name in wanted if name not in unavailable):
+        if any(self.crew.device[name] == "cuda" for name in wanted if name not in unavailable):
             settings |= dict.fromkeys((dtype, "cuda") for dtype, _ in list(settings))
         if self.timing and self.measures_limit:
             self.roofs = self.measure_roofs(settings, "start")
@@ -170,81 +162,22 @@ class Sweep:
         return [self.records[name, cell] for cell in cells for name in self.names]
 
     def measure_roofs(self, settings, when):
-        """The machine's rates for each dtype and thread count or device, measured now; none where that fails."""
-        roofs = {}
-        for dtype, place in settings:
-            on_device = isinstance(place, str)
-            self.events.stage(f"measuring the machine's limit: {dtype}, {place}{'' if on_device else ' threads'}")
-            request, where = ("measure_device", {}) if on_device else ("measure", {"threads": place})
-            try:
-                rates = self.child("roofline").ask(request, timeout=ROOFLINE_TIMEOUT_S, dtype=dtype, **where)
-            except ChildError:
-                continue
-            if rates is None:
-                continue
-            roofs[dtype, place] = Roof(**rates)
-            at = {"device": place} if on_device else where
-            self.rooflines.append({"when": when, "dtype": dtype} | at | rates)
-        if "roofline" in self.children:
-            self.children.pop("roofline").kill()
+        """The machine's rates now, kept for the run's description as well."""
+        roofs = self.crew.roofs(settings, self.events.stage)
+        for (dtype, place), roof in roofs.items():
+            at = {"device" if isinstance(place, str) else "threads": place}
+            self.rooflines.append({"when": when, "dtype": dtype} | at | asdict(roof))
         return roofs
-
-    # --- children ---
-
-    def start(self, names):
-        """Start the judge and the workers together; returns the reasons of those that cannot run here."""
-        self.events.stage(f"starting {len(names)} workers")
-        self.child("judge")
-        for name in names:
-            self.child(name)
-        unavailable = {}
-        for name in names:
-            try:
-                hello = self.child(name).ask("hello")
-                self.device[name] = hello["device"]
-                if hello["unavailable"]:
-                    unavailable[name] = hello["unavailable"]
-                elif hello.get("protocol") != PROTOCOL:
-                    unavailable[name] = "its version of the package is too old, or too new, to be driven by this one"
-            except ChildError as error:
-                unavailable[name] = f"its worker could not be started: {error.reason}"
-        return unavailable
-
-    def child(self, name):
-        """The living child of that name, started where there is none."""
-        child = self.children.get(name)
-        if child is None or not child.alive:
-            if child is not None:
-                child.kill()
-            own = name in OWN_MODULES
-            lane = Lane("") if own else self.lanes[name]
-            self.children[name] = child = Child(
-                f"bnbench.measure.{name if own else 'worker'}",
-                [] if own else [lane.variant, *self.plan.plugins],
-                self.folder / f"{name}.log",
-                environment(max(self.plan.threads), self.plan.tf32)
-                | ({"BNBENCH_JIT_CACHE": "off"} if self.timing and self.times_compilation and not own else {}),
-                self.memory_limit,
-                lane.source,
-            )
-        return child
 
     def ask(self, run, do, *, allowance=0.0, **arguments):
         """A request to a run's worker, within what is left of the run's time-out."""
         start = time.monotonic()
         try:
             timeout = max(0.0, self.plan.timeout - run.spent_s) + allowance
-            return self.child(run.lane).ask(do, timeout=timeout, **arguments)
+            return self.crew.child(run.lane).ask(do, timeout=timeout, **arguments)
         finally:
             # what compilation took is not the cell's: only a step's own time counts against its limit
             run.spent_s += max(0.0, time.monotonic() - start - allowance)
-
-    def judge(self, do, **arguments):
-        """A request to the judge; its failure is no fault of a variant's, and says so."""
-        try:
-            return self.child("judge").ask(do, **arguments)
-        except ChildError as error:
-            raise ChildError("failed", f"the reference could not be computed: {error.reason}") from error
 
     # --- one cell ---
 
@@ -267,7 +200,7 @@ class Sweep:
         self.random.shuffle(order)
         try:
             if self.judges:
-                self.judge("refer", problem=cell.problem, data=self.stem)
+                self.crew.judge("refer", problem=cell.problem, data=self.stem)
         except ChildError as error:
             for run in order:
                 self.finish(run, error.status, error.reason)
@@ -346,7 +279,7 @@ class Sweep:
 
     def request_load(self, run):
         """Let a worker begin to sample its batch, beside the others."""
-        self.child(run.lane).send(
+        self.crew.child(run.lane).send(
             "load",
             problem=run.cell.problem,
             data=self.stem,
@@ -360,7 +293,7 @@ class Sweep:
 
     def load(self, run):
         """Wait for the batch; a worker that cannot take the problem says why."""
-        reason = self.child(run.lane).receive()
+        reason = self.crew.child(run.lane).receive()
         if reason:
             self.finish(run, "unsupported", reason)
         return not reason
@@ -380,12 +313,12 @@ class Sweep:
         )
         answer = opened.pop("answer")
         run.found |= opened
-        tf32 = self.plan.tf32 and problem.dtype == "float32" and self.device.get(run.lane) == "cuda"
+        tf32 = self.plan.tf32 and problem.dtype == "float32" and self.crew.device.get(run.lane) == "cuda"
         if tf32:
             run.found["details"] = run.found["details"] | {"tf32": "allowed"}
         if not self.judges:
             return True
-        verdict = self.judge("judge", answer=answer, tf32=tf32)
+        verdict = self.crew.judge("judge", answer=answer, tf32=tf32)
         run.found |= {"errors": verdict.errors, "max_error_ratio": verdict.max_error_ratio}
         reason = self.derivation(run, cls) or verdict.reason
         if reason:
@@ -401,14 +334,14 @@ class Sweep:
         problem = run.cell.problem
         key = (run.lane, problem.activation, problem.normalization, run.cell.regime)
         if key not in self.derived:
-            answers = self.child(run.lane).ask(
+            answers = self.crew.child(run.lane).ask(
                 "derive",
                 timeout=DERIVATIONS * self.plan.timeout + cls.compile_allowance_s,
                 activation=problem.activation,
                 normalization=problem.normalization,
                 regime=run.cell.regime,
             )
-            self.derived[key] = self.judge(
+            self.derived[key] = self.crew.judge(
                 "derive", activation=problem.activation, normalization=problem.normalization, answers=answers
             )
         return self.derived[key]
@@ -457,7 +390,7 @@ class Sweep:
 
     def close(self, run):
         """The device's own times, where there is one; the peak of memory; the worker lets go of the cell."""
-        if self.device.get(run.lane, "cpu") != "cpu" and not self.device_times(run):
+        if self.crew.device.get(run.lane, "cpu") != "cpu" and not self.device_times(run):
             return True
         run.found |= self.ask(run, "close", allowance=1.0)
         return True
@@ -466,19 +399,19 @@ class Sweep:
         """Times of copies and from a cold cache; whether the worker lives. A failure costs these columns alone."""
         try:
             timeout = DEVICE_TIMES_S + DEVICE_TIMES_STEPS * run.step_s
-            run.found |= self.child(run.lane).ask("device_times", timeout=timeout)
+            run.found |= self.crew.child(run.lane).ask("device_times", timeout=timeout)
             after = run.found["clocks"].get("after", {})
             if after.get("held_down"):
                 run.found["details"] = run.found["details"] | {"clocks": f"held down by {after['held_down']}"}
         except ChildError as error:
             run.found["details"] = run.found["details"] | {"device times": error.reason}
-        return self.children[run.lane].alive
+        return self.crew.children[run.lane].alive
 
     def finish(self, run, status, reason):
         """Write the record of a run."""
         found = dict(run.found)
         cls = self.variant(run.lane)
-        device = self.device.get(run.lane, cls.device)
+        device = self.crew.device.get(run.lane, cls.device)
         if status == "ok" and self.timing:
             median = median_interval(run.samples)[0]
             found["samples_s"] = run.samples
