@@ -39,7 +39,7 @@ RECORD_MAY_HOLD = (
     | dict.fromkeys(("inner_loops", "peak_bytes", "baseline_bytes"), int)
     | dict.fromkeys(("compile_s", "prepare_s", "max_error_ratio", "limit_s", "gemm_flops_s", "triad_bytes_s"), NUMBER)
     | dict.fromkeys(("elapsed_s", "stolen_s", "others_s"), NUMBER)
-    | dict.fromkeys(("samples_s", "passes", "switches", "clock_mhz"), list)
+    | dict.fromkeys(("samples_s", "passes", "switches", "faults", "clock_mhz"), list)
     | dict.fromkeys(("errors", "details"), dict)
 )
 KINDS = {str: "text", int: "a whole number", NUMBER: "a number", list: "a list", dict: "an object"}
@@ -127,9 +127,10 @@ def check_record(record: dict) -> None:
         raise ValueError(f"regime is {record['regime']!r} with {record['threads']} threads")
     Cell(Problem(**{name: record[name] for name in FIELDS}), record["threads"], record["regime"])
     _check_kinds(record, {name: kind for name, kind in RECORD_MAY_HOLD.items() if record.get(name) is not None})
-    for name, kind in (("samples_s", NUMBER), ("clock_mhz", NUMBER), ("switches", NUMBER), ("passes", int)):
+    numbers = ("samples_s", "clock_mhz", "switches", "faults")
+    for name, kind in (*((name, NUMBER) for name in numbers), ("passes", int)):
         for value in record.get(name) or ():
-            least = 0 if name == "switches" else math.ulp(0)
+            least = 0 if name in ("switches", "faults") else math.ulp(0)
             if not isinstance(value, kind) or isinstance(value, bool) or not least <= value < math.inf:
                 raise ValueError(f"{name} holds {value!r}; allowed are numbers above 0")
     passes, samples = record.get("passes"), record.get("samples_s") or []

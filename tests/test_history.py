@@ -112,6 +112,13 @@ def test_a_change_of_machine_is_refused_or_marked_and_never_a_step(tmp_path, cap
     assert last["verdict"].to_dict() == dict.fromkeys(TIMES, "same") | {("fused-numba", 10): "slower"}
     assert "a dashed vertical line" in (out / "history.html").read_text().lower()
 
+    # in a run's folder: its report, made again, leaves the pictures that history.html's reader may look for
+    assert main(["history", *runs, "--out", runs[0], "--force"]) == 0
+    drawn = sorted((tmp_path / "a" / "plots").glob("history*"))
+    assert drawn
+    assert main(["report", runs[0]]) == 0
+    assert sorted((tmp_path / "a" / "plots").glob("history*")) == drawn
+
 
 def test_runs_made_side_by_side_are_compared_in_pairs(tmp_path):
     # catches: pairs compared as if one run had nothing to do with the other, old and new of one date turned around

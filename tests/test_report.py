@@ -172,6 +172,7 @@ REQUIRED = [
     "steal_share",
     "others_share",
     "switches_per_s",
+    "page_faults",
     "cold_s",
     "host_to_device_s",
     "end_to_end_s",

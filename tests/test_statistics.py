@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import bnbench
 from bnbench.measure.plan import Cell
 from bnbench.measure.scheduler import Run
-from bnbench.measure.statistics import holm, mean_shift, median_interval, modes, outliers, shift, trend
+from bnbench.measure.statistics import mean_shift, median_interval, modes, outliers, shift, trend
 
 TRIALS = 10_000
 
@@ -149,12 +149,6 @@ def test_shifts_cover_and_reject_as_often_as_they_say():
     assert shift([1, 2, 3], [11, 12, 13]).estimate == 10
     assert mean_shift([0.0, 0.0]).p == 1
     assert mean_shift([0.1, 0.1]).p == 0
-
-
-def test_holm_of_a_worked_case():
-    # Holm 1979: 0.01 × 4, 0.02 × 3, 0.03 × 2, and never below the one before
-    np.testing.assert_allclose(holm([0.03, 0.01, 0.04, 0.02]), [0.06, 0.04, 0.06, 0.06])
-    assert holm([]).size == 0
 
 
 def test_trend_and_modes_are_found_and_not_invented():

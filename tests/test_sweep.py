@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -179,6 +180,19 @@ def test_timing_is_true(tmp_path):
 SMALL = (
     "--N", "10,20,40,80", "--p1", "2,3", "--p2", "2,3", "--variants", "loops-python,matrix-numpy", "--sampling", "0.02",
 )  # fmt: skip
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="other C libraries cannot be told")
+def test_memory_is_kept_where_that_is_asked_for(tmp_path):
+    # catches: a flag that never reaches the worker's allocator, faults that are not counted or not by the step
+    arrays = 100_000 * 64 * 8  # bytes of one that is like Z: larger than any that glibc keeps unasked
+    found = []
+    for flags in ([], ["--keep-memory"]):
+        out = tmp_path / f"run{len(flags)}"
+        bnbench("sweep", "--variants", "matrix-numpy", "--sizes", "100000x4x64", *flags, "--out", out)
+        found.append(pandas.read_csv(out / "summary.csv")["page_faults"].item())
+    assert found[0] > arrays / 2**21  # pages are 2 MiB at most
+    assert found[1] < 1
 
 
 def test_killed_and_resumed_is_as_undisturbed(tmp_path):

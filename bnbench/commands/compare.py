@@ -9,6 +9,7 @@ from bnbench.commands.common import OK, REGRESSION, UsageError
 from bnbench.commands.plans import plan_flags
 
 INTERLEAVED_PLAN = {"N": (10, 1000), "p1": (4, 32), "p2": (4, 32), "threads": (1,), "sampling_s": 1.0}
+INTERLEAVED_PLAN |= {"keep_memory": True}  # whether freed memory goes back is a matter of luck, process by process
 
 
 def add(commands):
@@ -92,7 +93,7 @@ def judge(old, new, threshold, options) -> int:
         if count
     ]
     how = "side by side, in pairs" if paired else "one after the other: what the machine did meanwhile is in the ratio"
-    notes.append(f"measured {how}; threshold {threshold:g}, α = {verdicts.ALPHA:g} for all cells together")
+    notes.append(f"measured {how}; threshold {threshold:g}, false discovery rate {verdicts.ALPHA:g} over all cells")
     if options.json:
         print(json.dumps({"notes": notes, "cells": [verdict.plain() for verdict in found]}, indent=1))
     elif options.markdown:

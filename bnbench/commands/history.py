@@ -63,8 +63,8 @@ def run(options) -> int:
     notes += [f"forced: {entry.name} has another {words}" for entry in entries for words in entry.differs]
     given = f"threshold {threshold:g}" if threshold else "thresholds as compare's"
     notes.append(
-        f"{given}, α = {verdicts.ALPHA:g} for all cells of two runs together; of runs that were not made side by side, "
-        "what the machine did meanwhile is in a step as well"
+        f"{given}, false discovery rate {verdicts.ALPHA:g} over all cells of two runs; of runs that were not made side "
+        "by side, what the machine did meanwhile is in a step as well"
     )
     folder = Path(options.out) if options.out else default_folder({})
     try:

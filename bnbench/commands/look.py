@@ -110,7 +110,7 @@ def measure_noise(options) -> int:
     from bnbench.measure.plan import Plan
     from bnbench.progress import Progress, floor_table
 
-    plan = Plan(sizes=tuple("x".join(map(str, size)) for size in SIZES), threads=(1,), sampling_s=1.0)
+    plan = Plan(sizes=tuple("x".join(map(str, size)) for size in SIZES), threads=(1,), sampling_s=1.0, keep_memory=True)
     sources = dict.fromkeys(interleaved.SIDES, interleaved.PACKAGE_FOLDER)
     with Progress(plan, interleaved.PASSES) as progress:
         sides = interleaved.interleave(plan, sources, VARIANTS, events=progress.of_pass)

@@ -25,6 +25,10 @@ def plan_flags(command, preset):
     group.add_argument("--threads", help="threads of every variant (default: all processors)" + several)
     group.add_argument("--regime", help="fresh (all in every step), fixed (what depends on X is kept)" + several)
     group.add_argument("--tf32", action="store_true", help="let float32 products on a GPU round factors to TF32")
+    group.add_argument(
+        "--keep-memory", action="store_true",
+        help="let the C library (glibc) keep the memory that a step frees, instead of taking it from the system anew",
+    )  # fmt: skip
     group.add_argument("--seed", help="of the drawn data and of the order (default: 0)")
     group.add_argument("--variants", metavar="A,B", help="names, see `bnbench list` (default: all)")
     group.add_argument("--plugin", action="append", metavar="FILE.py", help="a plug-in file; may be repeated")
@@ -46,8 +50,7 @@ def make_plan(options, base):
             if listed and "" in parts:
                 raise UsageError(f"--{name} is {given!r}; allowed are values with commas between them")
             flags[name] = parts if listed else given
-    if options.tf32:
-        flags["tf32"] = True
+    flags |= {name: True for name in ("tf32", "keep_memory") if getattr(options, name)}
     if getattr(options, "sampling", None) is not None:
         flags["sampling_s"] = options.sampling
     try:

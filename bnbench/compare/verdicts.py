@@ -1,8 +1,9 @@
 """The verdict on each cell of two runs: faster, slower, same or unclear; its validity, errors and memory besides.
 
-A difference passes two gates. *Significance*: the test's p, adjusted for the number of cells after Holm, is below
-`ALPHA`. *Size*: the ratio of the times is beyond the threshold. `same` is not the lack of a difference but the finding
-that there is none to speak of: the interval of the ratio lies within the threshold. Everything else is unclear.
+A difference passes two gates. *Significance*: the test's p, adjusted for the number of cells after Benjamini and
+Hochberg (Journal of the Royal Statistical Society B 57 (1995) 289-300), is below `ALPHA`. *Size*: the ratio of the
+times is beyond the threshold. `same` is not the lack of a difference but the finding that there is none to speak of:
+the interval of the ratio lies within the threshold. Everything else is unclear.
 
 Runs made one after the other are compared by Mann and Whitney's test on their samples, with the Hodges-Lehmann estimate
 of the ratio. Runs made side by side give a ratio for each pass, the median of those within its rounds, and Student's t
@@ -17,11 +18,11 @@ import numpy as np
 from bnbench import store
 from bnbench.measure.noise import noise
 from bnbench.measure.plan import AXES
-from bnbench.measure.statistics import Shift, holm, mean_shift, median_interval, shift
+from bnbench.measure.statistics import Shift, mean_shift, median_interval, shift
 
 FASTER, SLOWER, SAME, UNCLEAR = VERDICTS = ("faster", "slower", "same", "unclear")
 BETTER, WORSE, MISSING = "better", "worse", "missing"  # and SAME: of validity, errors and memory
-ALPHA = 0.05  # the chance of any false faster or slower in a whole comparison
+ALPHA = 0.01  # of the cells found faster or slower, the share that may be so by chance; of nothing, the chance of any
 THRESHOLD, THRESHOLD_INTERLEAVED = 1.05, 1.01
 LEAST_SAMPLES = 6
 BROKEN = (*store.FAULTS, "timeout", "out-of-memory")  # what an ok cell must not become
@@ -80,10 +81,12 @@ def compare(old: list[dict], new: list[dict], *, threshold: float, paired: bool)
         threshold: the ratio from which on a difference matters, above 1.
         paired: whether sample i of the one was taken beside sample i of the other, in passes.
     """
+    from scipy.stats import false_discovery_control
+
     before = {_key(record): record for record in old}
     pairs = [(before[_key(record)], record) for record in new if _key(record) in before]
     shifts = [_shift(*pair, paired) for pair in pairs]
-    adjusted = iter(holm([found.p for found in shifts if found]))
+    adjusted = iter(false_discovery_control([found.p for found in shifts if found]))
     return [
         _verdict(*pair, found, float(next(adjusted)) if found else None, threshold, paired)
         for pair, found in zip(pairs, shifts, strict=True)

@@ -32,7 +32,7 @@ class Crew:
     def __init__(self, plan: Plan, lanes: dict[str, Lane], folder: Path, memory_limit: int, *, cached: bool):
         """Logs go to folder; a child may take memory_limit bytes; cached says whether workers keep compiled code."""
         self.plan, self.lanes, self.folder, self.memory_limit = plan, lanes, folder, memory_limit
-        self.environment = environment(max(plan.threads), plan.tf32)
+        self.environment = environment(max(plan.threads), plan.tf32, plan.keep_memory)
         self.workers_environment = self.environment | ({} if cached else {"BNBENCH_JIT_CACHE": "off"})
         self.children: dict[str, Child] = {}
         self.device: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What came between a sample and the machine: stolen time, other processes, forced switches, the clock.
+"""What came between a sample and the machine: stolen time, other processes, forced switches, page faults, the clock.
 
 Read from Linux's accounts, whose ticks are about 10 ms: they say little of one sample and enough of a cell's.
 Elsewhere everything is 0, that is, unknown.
@@ -26,12 +26,14 @@ class Interference:
         stolen_s: of it, what a hypervisor gave to another machine.
         others_s: of it, what other processes used.
         switches: how often a thread of this process was made to give up its processor.
+        faults: page faults a step, of the timed steps alone: memory that the system had yet to give.
     """
 
     elapsed_s: float = 0.0
     stolen_s: float = 0.0
     others_s: float = 0.0
     switches: int = 0
+    faults: float = 0.0
 
     def __add__(self, other):
         return Interference(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -107,9 +109,18 @@ def _processor_lines():
         return
 
 
+def page_faults() -> int:
+    """How many page faults this process had so far that took no disk; 0 where that is unknown."""
+    return _rusage("ru_minflt")
+
+
 def _forced_switches():
+    return _rusage("ru_nivcsw")
+
+
+def _rusage(name):
     try:
         import resource
     except ImportError:
         return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    return getattr(resource.getrusage(resource.RUSAGE_SELF), name)

@@ -117,7 +117,8 @@ def joined(records: Sequence[dict]) -> dict:
     judged, *records = records
     first = records[0] | {name: judged[name] for name in ("errors", "max_error_ratio", "reason")}
     summed = {name: sum(record[name] for record in records) for name in ("elapsed_s", "stolen_s", "others_s")}
-    chained = {name: list(itertools.chain(*(record[name] for record in records))) for name in ("samples_s", "switches")}
+    by_sample = ("samples_s", "switches", "faults")
+    chained = {name: list(itertools.chain(*(record[name] for record in records))) for name in by_sample}
     most = {"peak_bytes": max(record["peak_bytes"] for record in records)}
     least = {name: min(record[name] for record in records) for name in ("compile_s", "prepare_s", "baseline_bytes")}
     return first | summed | chained | most | least | {"passes": [len(record["samples_s"]) for record in records]}

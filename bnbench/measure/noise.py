@@ -4,6 +4,7 @@ A word needs two gates, as a verdict of `compare` does: that it is no accident, 
 """
 
 import math
+import statistics
 
 from bnbench.measure.statistics import median_interval, modes, trend
 
@@ -37,6 +38,11 @@ def switches_per_s(record: dict) -> float:
     """How often a second a thread of the worker was made to give up its processor; NaN if unknown."""
     elapsed = record.get("elapsed_s")
     return sum(record.get("switches") or ()) / elapsed if elapsed else math.nan
+
+
+def page_faults(record: dict) -> float:
+    """How many pages of memory a step touched that the system had yet to give it, the median; NaN if unknown."""
+    return statistics.median(record.get("faults") or [math.nan])
 
 
 def _share(record, name):

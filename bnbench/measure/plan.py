@@ -55,6 +55,7 @@ class Plan:
         plugins: files of plug-ins, loaded in every worker.
         data: a table's file, or "" for drawn data; target: its outcome column.
         tf32: whether float32 products on a device may round their factors to TF32.
+        keep_memory: whether the C library keeps the memory that a step frees, for the next one (glibc).
         sampling_s: time for the samples of one variant at one cell, seconds.
         timeout: limit for one variant at one cell, seconds, compilation apart.
         time_budget: limit for the whole sweep, seconds; None for none.
@@ -77,6 +78,7 @@ class Plan:
     target: str = ""
     seed: int = 0
     tf32: bool = False
+    keep_memory: bool = False
     sampling_s: float = 0.3
     timeout: float = 12.0
     time_budget: float | None = None
@@ -204,7 +206,7 @@ def coerce(label: str, key: str, value):
             raise ValueError(f"{label} is {item!r}; allowed is text")
         return item
 
-    if key == "tf32":
+    if key in ("tf32", "keep_memory"):
         if not isinstance(value, bool):
             raise ValueError(f"{label} is {value!r}; allowed are true and false")
         return value

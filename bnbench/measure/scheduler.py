@@ -415,7 +415,8 @@ class Sweep:
         if status == "ok" and self.timing:
             median = median_interval(run.samples)[0]
             found["samples_s"] = run.samples
-            found |= asdict(sum(run.seen, Interference())) | {"switches": [seen.switches for seen in run.seen]}
+            found |= asdict(sum(run.seen, Interference()))
+            found |= {name: [getattr(seen, name) for seen in run.seen] for name in ("switches", "faults")}
             found["compile_s"] = max(0.0, found["first_step_s"] - median)
             roof = self.roofs.get((run.cell.problem.dtype, run.cell.threads if device == "cpu" else device))
             if roof:

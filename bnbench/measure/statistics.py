@@ -116,18 +116,6 @@ def _hodges_lehmann(values, variance, p, level):
     return Shift(float(np.median(values)), float(values[outer - 1]), float(values[values.size - outer]), p)
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
-    """p-values (n,) adjusted for their number: below α only with chance α that any of them is so by chance.
-
-    Holm, Scandinavian Journal of Statistics 6 (1979) 65-70; holds whatever hangs together with what.
-    """
-    p = np.asarray(p, float)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)))
-    return adjusted
-
-
 def trend(samples: Sequence[float]) -> tuple[float, float]:
     """How samples (n,) drift in the order they were taken: (change, p).
 

@@ -8,6 +8,7 @@ go of everything.
 
 import contextlib
 import ctypes
+import dataclasses
 import gc
 import math
 import os
@@ -21,7 +22,7 @@ from bnbench.cuda import device
 from bnbench.cuda.available import TF32
 from bnbench.measure.child import limit_memory, serve
 from bnbench.measure.data import sample_batch
-from bnbench.measure.interference import Interference, Usage, clock_mhz
+from bnbench.measure.interference import Interference, Usage, clock_mhz, page_faults
 from bnbench.problem import Problem
 from bnbench.variants import load_plugin, variants
 
@@ -34,12 +35,17 @@ LONG_STEP_S = 0.1  # a step from this length on warms itself
 PER_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def environment(threads: int, tf32: bool = False) -> dict:
-    """The environment of a child whose thread pools are to have so many threads at most; TF32 as allowed or not."""
+def environment(threads: int, tf32: bool = False, keep_memory: bool = False) -> dict:
+    """The environment of a child with pools of so many threads at most, TF32 allowed or not, freed memory kept or not.
+
+    glibc gives back what is freed at the end of its heap, and maps large arrays one by one, so that a step that makes
+    new arrays may find each of their pages missing; whether it does depends on what else lies in the heap.
+    """
     pools = dict.fromkeys(PER_THREAD_VARIABLES, str(threads))
     # OpenBLAS's idle threads spin on for 2^26 cycles and would take a core from the next worker; 2^22 is 2 ms.
     precision = dict.fromkeys((TF32, "CUPY_TF32"), "1" if tf32 else "0")
-    return os.environ | pools | precision | {"OPENBLAS_THREAD_TIMEOUT": "22", "PYTHONUNBUFFERED": "1"}
+    heap = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)} if keep_memory else {}
+    return os.environ | pools | precision | heap | {"OPENBLAS_THREAD_TIMEOUT": "22", "PYTHONUNBUFFERED": "1"}
 
 
 class Worker:
@@ -58,6 +64,8 @@ class Worker:
     def load(self, problem: Problem, data: str, regime: str, memory_limit: int) -> str:
         """Sample the batch within the cell's memory limit; returns why the variant cannot take the problem, or ""."""
         self.variant = self.batch = None
+        gc.collect()
+        gc.freeze()  # what is left are libraries: no later collection has to walk through them
         if self.cls.device == "cpu":  # a GPU's driver maps far more than it uses
             limit_memory(memory_limit)
         reason = self.cls.unsupported(problem, regime)
@@ -129,13 +137,15 @@ class Worker:
         return {"inner_loops": count, "step_s": took / count, "samples": []}
 
     def sample(self, inner_loops: int, step_s: float) -> tuple[float, Interference]:
-        """Seconds a step, over one sample, after warm steps; and what came in between."""
+        """Seconds a step, over one sample, after warm steps; and what came in between, page faults a step."""
         before = Usage.now(self.children)
         if step_s < LONG_STEP_S:
             self.variant.time(max(1, min(inner_loops, math.ceil(WARM_S / step_s))))
+        faults = page_faults()
         took = self.variant.time(inner_loops) / inner_loops
+        faults = (page_faults() - faults) / inner_loops
         self.clock_mhz += clock_mhz()
-        return took, before.until(Usage.now(self.children))
+        return took, dataclasses.replace(before.until(Usage.now(self.children)), faults=faults)
 
     def device_times(self) -> dict:
         """What only a device has: its times beside the samples, and its clocks before and after these."""

@@ -9,7 +9,7 @@ from pathlib import Path
 def build(records: Iterable[dict], environment: dict, folder: str | Path, command: str) -> list[str]:
     """Write summary.csv, summary.md, plots/*.png and *.svg, and report.html into `folder`.
 
-    Plots of an earlier build there are removed first; files are replaced whole.
+    Plots of an earlier build there are removed first, those of `history` are not; files are replaced whole.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def build(records: Iterable[dict], environment: dict, folder: str | Path, comman
     drawn_in = folder / "plots"
     drawn_in.mkdir(parents=True, exist_ok=True)
     for stale in drawn_in.iterdir():
-        if stale.suffix in (".png", ".svg"):
+        if stale.suffix in (".png", ".svg") and not stale.name.startswith("history"):
             stale.unlink()
     table = tables.frame(records)
     tables.write_summary(table, folder / "summary.csv")

@@ -28,6 +28,7 @@ HEADS = {
     "steal_share": "stolen time",
     "others_share": "others' time",
     "switches_per_s": "switches per second",
+    "page_faults": "page faults a step",
 }
 FILTERS = {  # columns offered for choosing rows: "order" keeps the order of the rows, "words" splits at commas
     "variant": "order",

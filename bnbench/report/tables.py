@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bnbench.measure.noise import WORDS, noise, others_share, steal_share, switches_per_s
+from bnbench.measure.noise import WORDS, noise, others_share, page_faults, steal_share, switches_per_s
 from bnbench.measure.statistics import median_interval, outliers
 from bnbench.report import analysis, answers, units
 
@@ -27,7 +27,7 @@ COLUMNS = [
     *["regime", "status", "reason", "median_s", "ci_low_s", "ci_high_s", "samples", "inner_loops"],
     *["compile_s", "prepare_s", "peak_bytes", "gflops", "limit_s", "limit_fraction", "max_error_ratio"],
     *["ddof", "eps", "baseline_bytes", "max_error", "outliers", "gemm_flops_s", "triad_bytes_s"],
-    *["details", "noise", "steal_share", "others_share", "switches_per_s"],
+    *["details", "noise", "steal_share", "others_share", "switches_per_s", "page_faults"],
     *DEVICE_TIMES,
 ]
 NOISE_MARK = "≈"
@@ -43,7 +43,8 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     machine's rates (`gemm_flops_s`, `triad_bytes_s`; see measure/roofline.py), `limit_fraction` that over the median.
     `details` is what a variant says of itself there: its algorithm, a library it ran on. `noise` says what is wrong
     with the samples (words of measure/noise.py); `steal_share` and `others_share` are the shares of the processors'
-    time that other machines and other processes took, `switches_per_s` how often a thread had to give up its processor.
+    time that other machines and other processes took, `switches_per_s` how often a thread had to give up its processor;
+    `page_faults` how many pages a step touched that the system had yet to give the worker (not those of an R process).
     On a device alone: `cold_s` is a step after its cache was emptied, `host_to_device_s` copying X, y and the
     parameters there, `end_to_end_s` these copies, a step and the gradients copied back; each a median.
     Timing columns are empty (NaN, or <NA> in whole-number columns) where the status is not ok.
@@ -84,6 +85,7 @@ def _row(record: dict) -> dict:
         "steal_share": steal_share(record),
         "others_share": others_share(record),
         "switches_per_s": switches_per_s(record),
+        "page_faults": page_faults(record),
         **dict.fromkeys(DEVICE_TIMES, math.nan),
     }
     samples = record.get("samples_s") or []
