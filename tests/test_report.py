@@ -349,6 +349,17 @@ def test_the_second_answer_holds_hand_computed_figures():
     assert "half of its 1 timing are known to within ±10\u202f%" in slower
 
 
+def test_page_faults_are_told_of_the_steps_that_have_them():
+    # catches: a mean over samples, of which one had them all; a variant named that has none
+    made = [
+        timed("fused-numba", "fused", 1000, [1e-3] * 3, faults=[0, 0, 900]),
+        timed("matrix-numpy", "matrix", 100, [1e-3], faults=[0.1]),
+        timed("matrix-numpy", "matrix", 1000, [4e-3] * 3, faults=[2467, 2468.2, 2468.2]),
+    ]
+    assert "costs page faults: matrix-numpy in 1 of 2 (up to 2\u202f468 a step). With" in said_of(made)[1][1]
+    assert "page faults" not in said_of(FOUR)[1][1]
+
+
 def test_noise_is_counted_and_marked_where_the_table_has_it_and_nowhere_else(tmp_path):
     # catches: a crash where the column is absent or empty; a mark on a quiet median; a noisy loser counted as unsettled
     quiet, (_, fastest, slower) = said_of(FOUR)

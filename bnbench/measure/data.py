@@ -9,6 +9,7 @@ import numpy as np
 from bnbench.problem import Batch, Problem
 
 SUFFIXES = (".csv", ".parquet", ".npy")
+LINE_BYTES = 64  # of a cache
 
 
 class Table(NamedTuple):
@@ -67,11 +68,24 @@ def save(table: Table, stem: str):
 
 
 def sample_batch(problem: Problem, stem: str) -> Batch:
-    """The batch of a problem: the leading rows of the table saved at stem, or drawn data where stem is ""."""
-    if not stem:
-        return problem.sample()
-    X, y = (np.load(f"{stem}.{name}.npy", mmap_mode="r")[: problem.N] for name in "Xy")
-    return problem.sample(X=np.array(X, problem.dtype), y=np.array(y, problem.dtype))
+    """The batch of a problem: the leading rows of the table saved at stem, or drawn data where stem is "".
+
+    X and y begin on a cache line: elsewhere by luck, from 16 bytes to 16, loops over the rows may be a sixth slower.
+    """
+    if stem:
+        X, y = (np.load(f"{stem}.{name}.npy", mmap_mode="r")[: problem.N] for name in "Xy")
+        batch = problem.sample(X=np.array(X, problem.dtype), y=np.array(y, problem.dtype))
+    else:
+        batch = problem.sample()
+    return batch._replace(X=_on_a_line(batch.X), y=_on_a_line(batch.y))
+
+
+def _on_a_line(array):
+    room = np.empty(array.nbytes + LINE_BYTES, np.uint8)
+    first = -room.ctypes.data % LINE_BYTES
+    copy = room[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    np.copyto(copy, array)
+    return copy
 
 
 def _read(path):

@@ -12,9 +12,11 @@ import dataclasses
 import gc
 import math
 import os
+import random
 import sys
 import time
 
+import numpy as np
 import psutil
 
 from bnbench import validation
@@ -31,6 +33,7 @@ SAMPLE_S = 5e-3  # a sample lasts at least this long
 MARGIN = 1.1  # by which calibration, whose steps may be slower than later ones, must pass that
 RESOLUTIONS = 1000  # and at least so many times the clock's resolution
 WARM_S = 2e-3  # steps before a sample, for caches and thread pools that others' samples left cold
+PAGE_BYTES = 4096
 LONG_STEP_S = 0.1  # a step from this length on warms itself
 PER_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -53,7 +56,7 @@ class Worker:
 
     def __init__(self, name: str):
         self.cls = variants()[name]
-        self.variant = self.batch = None
+        self.variant = self.batch = self.padding = None
         self.limits = None
         self.clocks = {}
 
@@ -70,6 +73,9 @@ class Worker:
             limit_memory(memory_limit)
         reason = self.cls.unsupported(problem, regime)
         if not reason:
+            # Where on a page the cell's arrays begin is drawn by lot: else it might hang on the length of a path, be the
+            # same in all processes of one version and another in those of the next, and pass for a change of the code.
+            self.padding = np.empty(16 * random.randrange(PAGE_BYTES // 16), np.uint8)
             self.batch = sample_batch(problem, data)
             reset_peak()
         return reason

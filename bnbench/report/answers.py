@@ -132,7 +132,7 @@ def _under_one_setting(part: pd.DataFrame) -> list[str]:
     if not won:
         return ["Nothing was timed successfully."]
     lines = [_who_wins(part, won), _loops_or_matrix(part), _share_of_limit(part), _frameworks(part)]
-    return [line for line in [*lines, _unsettled(part, won)] if line]
+    return [line for line in [*lines, _page_faults(part), _unsettled(part, won)] if line]
 
 
 def _who_wins(part: pd.DataFrame, won: list[dict]) -> str:
@@ -191,6 +191,23 @@ def _what_decides(ratio: pd.DataFrame) -> str:
         for value, row in found.iterrows()
     ]
     return f" By {name}, loops win {', '.join(words)}."
+
+
+def _page_faults(part: pd.DataFrame) -> str:
+    """Which variants' steps take memory from the system anew, and in how many cells."""
+    rows = analysis.measured(part)
+    words = []
+    for name, own in rows.groupby("variant", sort=False):
+        found = own.loc[own["page_faults"] >= 1, "page_faults"]
+        if len(found):
+            most = units.grouped(found.max(), 0)
+            words.append(f"{name} in {units.count(len(found))} of {units.count(len(own))} (up to {most} a step)")
+    if not words:
+        return ""
+    return (
+        f"Memory that a step frees and the next one takes from the system again costs page faults: {', '.join(words)}. "
+        "With --keep-memory a sweep measures without them."
+    )
 
 
 def _shares(part: pd.DataFrame) -> pd.DataFrame:

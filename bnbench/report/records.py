@@ -122,6 +122,6 @@ def say(name: str, value: object, interval: tuple[float, float] = (math.nan, mat
         return units.percent(value)
     if name in ("max_error", "eps"):
         return units.scientific(value)
-    if name in tables.WHOLE:
+    if name in tables.WHOLE or name == "page_faults":
         return units.grouped(value, 0)
     return f"{value:.3g}" if isinstance(value, float) else str(value)
