@@ -73,8 +73,8 @@ class Worker:
             limit_memory(memory_limit)
         reason = self.cls.unsupported(problem, regime)
         if not reason:
-            # Where on a page the cell's arrays begin is drawn by lot: else it might hang on the length of a path, be the
-            # same in all processes of one version and another in those of the next, and pass for a change of the code.
+            # Where on a page the cell's arrays begin is drawn by lot: else it might hang on the length of a path, be
+            # the same in all processes of one version and another in the next one's, and pass for a change of the code.
             self.padding = np.empty(16 * random.randrange(PAGE_BYTES // 16), np.uint8)
             self.batch = sample_batch(problem, data)
             reset_peak()
