@@ -13,6 +13,7 @@ import bnbench
 from bnbench import cli, store
 from bnbench.compare.verdicts import compare
 from bnbench.measure import interleaved, scheduler
+from bnbench.measure.noise import noise
 from bnbench.measure.plan import Plan
 from bnbench.measure.scheduler import Run
 
@@ -114,6 +115,20 @@ def test_validity_errors_and_memory_are_compared_too():
     assert one(good, record(samples, peak_bytes=2**27)) == ("same", "same", "same", "worse", True)
     busy = record(np.array(samples) * 2, elapsed_s=1.0, others_s=0.5, stolen_s=0.0)
     assert one(good, busy)[0] == "unclear"
+
+
+def test_a_worker_that_is_made_to_give_way_is_marked():
+    # catches: a busy processor that goes unnoticed because a worker that has slept is let in first; a mark on workers
+    # that are held to no processor, and give way to their own threads
+    samples = noisy(np.random.default_rng(8), n=120)
+
+    def marked(switches, **passes):
+        found = record(samples, elapsed_s=1.2, others_s=0.01, stolen_s=0.0, switches=switches, **passes)
+        return "interference" in noise(found)
+
+    assert marked([0] * 60 + [1] * 60, passes=[12] * 10)
+    assert not marked([0] * 116 + [1] * 4, passes=[12] * 10)
+    assert not marked([0] * 60 + [1] * 60)
 
 
 def write_run(folder, records, **environment):

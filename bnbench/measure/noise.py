@@ -12,6 +12,7 @@ CHANCE = 1e-3  # p below which a trend or a second mode is no accident: a sweep 
 DRIFT = 0.02  # change from the first sample to the last, of the median
 MODES_RATIO, MODES_SHARE = 1.05, 0.1  # a second mode so far off, with so many of the samples
 INTERFERENCE = 0.05  # of the processors' time, stolen or used by others
+FORCED_PER_S = 20.0  # forced switches a second of a worker that has its processor to itself: quiet machines have 2 to 7
 CLOCK = 1.05  # highest over lowest
 NOISY = 0.05  # half the interval over the median, from which a cell says nothing of its rank
 
@@ -45,6 +46,15 @@ def page_faults(record: dict) -> float:
     return statistics.median(record.get("faults") or [math.nan])
 
 
+def _elbowed(record):
+    """Whether others wanted the processor that workers of an interleaved comparison are held to.
+
+    A worker that has slept is let in before what has run all the time, so that little of a short sample may be taken;
+    but it is made to give way again and again. Workers that are held to none give way to each other's threads as well.
+    """
+    return bool(record.get("passes")) and switches_per_s(record) > FORCED_PER_S
+
+
 def _share(record, name):
     elapsed = record.get("elapsed_s")
     return max(0.0, record.get(name) or 0.0) / elapsed if elapsed else math.nan
@@ -62,7 +72,7 @@ def noise(record: dict) -> list[str]:
     found = {
         "drift": abs(change) > DRIFT and p < CHANCE,
         "bimodal": ratio > MODES_RATIO and share > MODES_SHARE and p_modes < CHANCE,
-        "interference": steal_share(record) + others_share(record) > INTERFERENCE,
+        "interference": steal_share(record) + others_share(record) > INTERFERENCE or _elbowed(record),
         "clock": bool(clock) and clock[1] > CLOCK * clock[0],
         "noisy": (high - low) / 2 > NOISY * median,
     }
