@@ -203,7 +203,7 @@ def test_a_formula_that_raises_is_a_finding():
 
     def step(*batch, activation, **conventions):
         if activation != "relu":
-            raise NotImplementedError(f"no {activation}")
+            raise ValueError(f"no {activation}")
         return node_by_node(frozenset())(*batch, activation=activation, **conventions)
 
     found = package.diagnose(step)
