@@ -18,7 +18,7 @@ the group's. X, y, G1, dG1 are as everywhere (all but X and y lie in the scratch
     theta, dtheta (3, p2)        γ, β and Γ2, and their gradients
 """
 
-import enum
+import collections
 import functools
 import math
 
@@ -43,21 +43,19 @@ GAMMA, BETA_, GAMMA2 = range(3)  # rows of theta and dtheta
 FLOAT64 = np.dtype(np.float64)
 
 
-class At(enum.IntEnum):
-    """The row of each array, and of each function of a group, in the table."""
-
-    X, y, G1, theta, dG1, dtheta = range(6)
-    P, T, D, G, panel, block, sums, e, W, vectors, shift, total, Z, all_e = range(6, 20)
-    C, diagonal, rest, wide, wide_panels, V, near, means = range(20, 28)
-    statistics, passes, products, sweep, gram_sweep, total_row, threads = range(28, 35)  # functions
-
+# The row of each array, and of each function of a group, in the table. Plain integers: Numba before 0.68 indexes with
+# no members of an enumeration.
+ARRAYS = "X y G1 theta dG1 dtheta P T D G panel block sums e W vectors shift total Z all_e"
+ARRAYS += " C diagonal rest wide wide_panels V near means"
+Rows = collections.namedtuple("Rows", f"{ARRAYS} statistics passes products sweep gram_sweep total_row threads")
+At = Rows(*range(len(Rows._fields)))
 
 SHAPE = len(At), 4  # of the table
-FUNCTIONS = int(At.statistics)  # the row from which on there are functions
+FUNCTIONS = At.statistics  # the row from which on there are functions
 PARAMETERS = ("G1", "theta", "dG1", "dtheta")
 
 
-def addresses(functions: dict[At, CFunc]) -> np.ndarray:
+def addresses(functions: dict[int, CFunc]) -> np.ndarray:
     """The addresses of group functions by row, from `FUNCTIONS` on, 0 for those that are not among them."""
     found = np.zeros(len(At) - FUNCTIONS, np.int64)
     for row, function in functions.items():
@@ -187,8 +185,8 @@ def template(problem, plan, regime):
     places, size = scratch_places(problem, plan, regime)
     rows, present = np.zeros(SHAPE, np.int64), np.zeros(len(At), np.int64)
     for name, shape, _, offset in places:
-        rows[At[name]] = offset, *(1,) * (3 - len(shape)), *shape
-        present[At[name]] = 1
+        rows[getattr(At, name)] = offset, *(1,) * (3 - len(shape)), *shape
+        present[getattr(At, name)] = 1
     if plan.in_place:
         rows[At.G] = rows[At.dG1, 0], 1, 1, problem.p1 * problem.p2
         present[At.G] = 1
