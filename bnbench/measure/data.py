@@ -1,11 +1,13 @@
 """A real table as the data of a sweep: X and y from a CSV, Parquet or NumPy file."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from bnbench import arrays
 from bnbench.problem import Batch, Problem
 
 SUFFIXES = (".csv", ".parquet", ".npy")
@@ -40,7 +42,7 @@ def read_table(path: str | Path, target: str) -> Table:
         raise ValueError("data is given without a target; allowed is --target with the outcome's column")
     if path.suffix == ".npy":
         columns = len(frame.columns)
-        if not str(target).lstrip("-").isdigit() or not -columns <= int(target) < columns:
+        if not re.fullmatch(r"-?[0-9]+", str(target)) or not -columns <= int(target) < columns:
             raise ValueError(f"target is {target!r}; allowed is a column number, 0 to {columns - 1}")
         target = int(target) % columns
     frame.columns = [str(column) for column in frame.columns]
@@ -54,7 +56,7 @@ def read_table(path: str | Path, target: str) -> Table:
         )
     numbers = np.empty(frame.shape)
     for place, name in enumerate(frame.columns):
-        numbers[:, place] = _numbers(path, name, frame.iloc[:, place])
+        numbers[:, place] = arrays.column(f"column {name!r} of {path.name}", frame.iloc[:, place])
     at = frame.columns.get_loc(target)
     X = np.ascontiguousarray(np.delete(numbers, at, axis=1))
     y = np.ascontiguousarray(numbers[:, at])
@@ -102,24 +104,3 @@ def _read(path):
     if not isinstance(array, np.ndarray) or array.ndim != 2:
         raise ValueError(f"data file {path.name} holds no matrix; allowed is an array of two dimensions")
     return pandas.DataFrame(array)
-
-
-def _numbers(path, name, column):
-    kind = getattr(column.dtype, "kind", "O")
-    missing = int(column.isna().sum())
-    if missing:
-        row = int(column.isna().to_numpy().argmax()) + 1
-        raise ValueError(
-            f"column {name!r} of {path.name} has {missing} missing values (first in row {row}); "
-            "allowed are numbers: fill or drop them"
-        )
-    if kind not in "iufb":
-        example = str(column.iloc[0])[:30]
-        raise ValueError(
-            f"column {name!r} of {path.name} is not numeric (such as {example!r}); "
-            "allowed are numbers: encode or drop it"
-        )
-    values = column.to_numpy(np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError(f"column {name!r} of {path.name} has infinite values; allowed are finite numbers")
-    return values

@@ -1,0 +1,130 @@
+"""Arrays and tables as people hold them, read one way: by the library's calls and by `--data`.
+
+Data frames are known by what they can do, so that pandas is never imported for somebody who has none.
+"""
+
+from decimal import Decimal
+from numbers import Real
+
+import numpy as np
+
+ALLOWED = "allowed are float64, float32 and whole numbers"
+SHOWN = 40  # characters of a value that a message quotes
+
+
+def read(name: str, value) -> np.ndarray:
+    """The numbers of an array, a list, a data frame (a column each) or a series, in the machine's byte order.
+
+    The result is float64 or float32, or whole numbers or bools as they were: these have no dtype of their own,
+    the caller picks one. Arrays that are so already are handed back as they are, without a look at their entries.
+
+    Raises:
+        ValueError: something in it is no number (text, dates, complex numbers, masked entries; of a data frame
+            missing and infinite ones too); one line that names the array, and the column and row or the index.
+    """
+    if type(value) is np.ndarray and value.dtype.isnative and value.dtype in (np.float64, np.float32):
+        return value
+    if value is None:
+        raise ValueError(f"{name} is None; allowed is an array")
+    if hasattr(value, "iloc"):
+        array = _frame(name, value) if hasattr(value, "columns") else column(name, value)
+    else:
+        array = _numbers(name, _unmasked(name, value))
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        raise ValueError(f"{name} is of dtype {array.dtype}; {ALLOWED}")
+    return array
+
+
+def column(label: str, series) -> np.ndarray:
+    """The finite numbers of a pandas series of any dtype, nullable and Arrow's too; a ValueError begins with label."""
+    missing = series.isna().to_numpy(bool)
+    if missing.any():
+        raise ValueError(f"{label} has {missing.sum()} missing values (first in row {missing.argmax() + 1}); "
+                         "allowed are numbers: fill or drop them")  # fmt: skip
+    dtype = series.dtype
+    if str(dtype) == "category":
+        raise ValueError(f"{label} is categorical (row 1 is {_quoted(series.iloc[0])}); allowed are numbers: encode it")
+    if getattr(dtype, "kind", "O") in "iufb":
+        dtype = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))  # of nullable, of sparse, its own
+        array = _numbers(label, series.to_numpy(dtype))
+    else:
+        array = _numbers(label, series.to_numpy(), "allowed are numbers: encode or drop it")
+    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
+        raise ValueError(f"{label} has {np.sum(~finite)} infinite values (first in row {finite.argmin() + 1}); "
+                         "allowed are finite numbers")  # fmt: skip
+    return array
+
+
+def _frame(name, frame):
+    columns = [column(f"column {label!r} of {name}", frame.iloc[:, k]) for k, label in enumerate(frame.columns)]
+    floats = [array.dtype for array in columns if array.dtype.kind == "f"]
+    kinds = floats or [array.dtype for array in columns] or [np.dtype(float)]
+    array = np.empty(frame.shape, np.result_type(*kinds))
+    for k, values in enumerate(columns):
+        array[:, k] = values
+    return array
+
+
+def _unmasked(name, value):
+    """The value as an array; masks that mask something are refused, where numpy.asarray would drop them."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    for part in parts:
+        if np.ma.isMaskedArray(part) and (count := int(np.ma.getmaskarray(part).sum())):
+            raise ValueError(f"{name} is masked in {count} entries; allowed are numbers: fill or drop them")
+    try:
+        return np.asarray(value)
+    except Exception as error:  # of whatever library the value is
+        raise ValueError(f"{name} cannot be read as an array: {_first_line(error)}; {ALLOWED}") from error
+
+
+def _numbers(name, array, advice=ALLOWED):
+    if array.dtype.kind == "O":
+        array = _objects(name, array, advice)
+    elif array.dtype.kind in "US":
+        _refuse_text(name, array, advice)
+    elif array.dtype.kind not in "iufb":
+        example = f" (row 1 is {_quoted(array[0])})" if array.ndim == 1 and array.size else ""
+        raise ValueError(f"{name} is of dtype {array.dtype}{example}; {advice}")
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _objects(name, array, advice):
+    """Python's numbers as an array of what they are; the first entry that is none is named."""
+    if array.ndim == 0:
+        raise ValueError(f"{name} is a {type(array.item()).__name__}; allowed is an array of numbers")
+    wrong = [place for place, entry in np.ndenumerate(array) if not isinstance(entry, Real | Decimal | np.bool_)]
+    if wrong:
+        _refuse_text(name, array, advice, wrong)
+    numbers = np.array(array.tolist())
+    if numbers.dtype.kind in "iufb" and numbers.shape == array.shape:
+        return numbers
+    try:
+        return array.astype(np.float64)
+    except (OverflowError, ValueError) as error:
+        raise ValueError(f"{name} holds a number beyond float64: {_first_line(error)}") from error
+
+
+def _refuse_text(name, array, advice, wrong=None):
+    """Name the first entry that is no number: of text, the first that does not read as one."""
+    wrong = list(np.ndindex(array.shape)) if wrong is None else wrong
+    if not wrong:
+        raise ValueError(f"{name} is of dtype {array.dtype}; {advice}")
+    place = next((place for place in wrong if not _reads_as_number(array[place])), wrong[0])
+    where = f"{name} in row {place[0] + 1}" if array.ndim == 1 else f"{name}[{', '.join(map(str, place))}]"
+    raise ValueError(f"{where} is {_quoted(array[place])}, no number ({len(wrong)} such entries); {advice}")
+
+
+def _reads_as_number(entry):
+    try:
+        return isinstance(entry, str) and float(entry) is not None
+    except ValueError:
+        return False
+
+
+def _quoted(value):
+    text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,111 @@
+"""Arrays and tables are read one way, by the library and by --data, and what is no number is named."""
+
+import decimal
+import subprocess
+import sys
+
+import numpy as np
+import pandas
+import pytest
+
+from bnbench import arrays
+from bnbench.measure.data import read_table
+
+ROWS = [[1.5, 2.0], [0.0, 1.0], [3.25, 0.0]]
+NUMBERS = np.array(ROWS)
+FRAME = pandas.DataFrame({"a": [1.5, 0.0, 3.25], "b": [2, 1, 0]})
+READABLE = {
+    "list": ROWS,
+    "big-endian": NUMBERS.astype(">f8"),
+    "mask of nothing": np.ma.array(NUMBERS, mask=False),
+    "objects": NUMBERS.astype(object),
+    "decimals": [[decimal.Decimal(str(x)) for x in row] for row in ROWS],
+    "frame": FRAME,
+    "nullable": FRAME.convert_dtypes(),
+    "nullable floats": FRAME.astype("Float64"),
+    "Arrow": FRAME.convert_dtypes(dtype_backend="pyarrow"),
+    "sparse": FRAME.astype(pandas.SparseDtype("float64", 0.0)),
+    "column of objects": FRAME.astype(object),
+}
+
+
+@pytest.mark.parametrize("held", READABLE)
+def test_numbers_are_read_however_they_are_held(held):
+    # catches: bool, Int64, Float64 and Arrow columns or big-endian arrays refused by one reader and taken by the other
+    found = arrays.read("X", READABLE[held])
+    assert (found.dtype, found.dtype.isnative) == (np.float64, True)
+    np.testing.assert_array_equal(found, NUMBERS)
+
+
+def test_dtypes_are_kept_where_they_are_ones_of_the_library():
+    # catches: float32 read as float64, whole numbers that force a dtype on other arrays, a copy of what is fine
+    single = NUMBERS.astype(np.float32)
+    assert arrays.read("X", single) is single
+    frame = pandas.DataFrame({"f": [0.5, 1.5], "n": pandas.array([1, 2], "Int64"), "b": pandas.array([True, False])})
+    assert arrays.read("X", frame.astype({"f": "float32"})).dtype == np.float32
+    assert arrays.read("X", frame.astype({"f": "Float32"})).dtype == np.float32
+    assert arrays.read("X", frame).dtype == np.float64
+    assert arrays.read("X", frame[["n", "b"]]).dtype.kind == "i"
+    assert arrays.read("y", frame["b"]).dtype.kind == "b"
+    assert arrays.read("y", np.arange(3, dtype=">i4")).dtype == np.int32
+
+
+def frame(values, dtype=None):
+    return pandas.DataFrame({"fine": [1.0, 2, 3], "town": pandas.Series(values, dtype=dtype)})
+
+
+REFUSED = {
+    "a mask": (np.ma.array(NUMBERS, mask=NUMBERS > 3), "X is masked in 1 entries"),
+    "masked rows": ([np.ma.array([1.0, 2.0], mask=[0, 1]), np.ones(2)], "X is masked in 1 entries"),
+    "complex": (NUMBERS + 1j, "X is of dtype complex128"),
+    "dates": (np.array(["2020-01-01"], "M8[D]"), "X is of dtype datetime64[D] (row 1 is datetime.date(2020, 1, 1))"),
+    "text": (np.array([["1", "2"], ["3", "4,5"]]), "X[1, 1] is '4,5', no number (4 such entries)"),
+    "half precision": (NUMBERS.astype(np.float16), "X is of dtype float16"),
+    "None among objects": ([[1.0, 2.0], [None, 3.0]], "X[1, 0] is None, no number (1 such entries)"),
+    "complex objects": (np.array([1, 2j], object), "X in row 2 is 2j, no number"),
+    "beyond float64": ([1.5, 10**400], "X holds a number beyond float64"),
+    "ragged": ([[1, 2], [3]], "X cannot be read as an array"),
+    "nothing": (None, "X is None"),
+    "a mapping": ({"a": 1}, "X is a dict"),
+    "a column of text": (frame(["1", "2", "?"]), "column 'town' of X in row 3 is '?', no number (3 such entries)"),
+    "a column of strings": (frame(["1", "x", "3"], "string"), "column 'town' of X in row 2 is 'x', no number"),
+    "a date": (frame(pandas.to_datetime(["2020"] * 3)), "column 'town' of X is of dtype datetime64"),
+    "a time of Arrow": (frame(["2020-01-01"] * 3, "timestamp[s][pyarrow]"), "column 'town' of X is of dtype"),
+    "a category": (frame([1, 2, 3], "category"), "column 'town' of X is categorical (row 1 is 1)"),
+    "a gap": (frame([1, None, 2], "Int64"), "column 'town' of X has 1 missing values (first in row 2)"),
+    "an infinity": (frame([1, 2, np.inf]), "column 'town' of X has 1 infinite values (first in row 3)"),
+    "a gap in a series": (pandas.Series([np.nan, 1.0]), "X has 1 missing values (first in row 1)"),
+}
+
+
+@pytest.mark.parametrize("held", REFUSED)
+def test_what_is_no_number_is_named_with_its_place(held):
+    # catches: a mask or an imaginary part that is dropped, "dtype object" without a column, a traceback of many lines
+    value, words = REFUSED[held]
+    with pytest.raises(ValueError, match=r"allowed|beyond") as refused:
+        arrays.read("X", value)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_tensor_that_wants_its_gradient_is_a_sentence():
+    torch = pytest.importorskip("torch")
+    assert arrays.read("X", torch.ones(2, 2)).dtype == np.float32
+    with pytest.raises(ValueError, match=r"^X cannot be read as an array: .*requires grad[^\n]*$"):
+        arrays.read("X", torch.ones(2, 2, requires_grad=True))
+
+
+def test_the_library_and_data_read_a_table_alike(tmp_path):
+    # catches: two readers that part ways again
+    table = READABLE["nullable"].assign(y=[True, False, True])
+    table.to_parquet(tmp_path / "t.parquet")
+    read = read_table(tmp_path / "t.parquet", "y")
+    np.testing.assert_array_equal(read.X, arrays.read("X", table[["a", "b"]]))
+    frame(["1", "2", "?"]).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(ValueError, match=r"column 'town' of t\.csv in row 3 is '\?', no number"):
+        read_table(tmp_path / "t.csv", "fine")
+
+
+def test_pandas_is_not_imported_for_arrays():
+    code = "import sys; from bnbench import arrays; arrays.read('X', [[1]]); sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
