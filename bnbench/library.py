@@ -1,13 +1,18 @@
 """The gradient as a library call: `gradients` once, `prepare` for a training loop."""
 
+import threading
+
 import numpy as np
 
+from bnbench import arrays
 from bnbench.jit import REASSOCIATE, njit
 from bnbench.problem import DTYPES, REGIMES, Batch, Gradients, Problem
+from bnbench.scale import Scale
+from bnbench.threads import survive
 from bnbench.variants import variants
 
-DTYPE_NAMES = {np.dtype(name): name for name in DTYPES}
 AUTO = "fused-numba"  # what variant="auto" stands for
+LARGE_BYTES = 2**30  # from which on it is asked beforehand whether there is memory
 
 
 def gradients(
@@ -27,8 +32,8 @@ def gradients(
     """The loss and its gradients with respect to Γ1, γ, β and Γ2 (README, "The network").
 
     Args:
-        X: (N,p1) inputs. Every array is float32 or every array float64, in any layout; whole numbers count
-            as the dtype of the others. None is modified.
+        X: (N,p1) inputs. Every array is float32 or every array float64, in any layout and byte order, a list or a
+            data frame; whole numbers and bools count as the dtype of the others. None is modified.
         y: (N,) outcome.
         G1: (p1,p2) first-layer weights Γ1.
         gamma: (p2,) scale γ, or None with `normalization="none"`.
@@ -44,12 +49,15 @@ def gradients(
         Gradients with loss (the mean squared error R), dG1 (p1,p2), dgamma, dbeta and dG2 (p2,).
 
     Raises:
-        ValueError: mismatched shapes, dtypes other than these, non-finite entries, N <= ddof, a hidden node
-            of zero variance with eps = 0, an unknown name; the message says which array or column.
+        ValueError: mismatched shapes, dtypes other than these, non-finite or masked entries, N <= ddof, a hidden
+            node of zero variance with eps = 0, or of a variance beyond what the dtype holds, more than there is
+            memory for, an unknown name; the message says which array or column.
     """
-    X, y, dtype = _data(X, y, (G1, gamma, beta, G2))
-    prepared = Prepared(X, y, _p2(G1), dtype, variant, "fresh", activation, normalization, ddof, eps)
-    return prepared.gradients(G1, gamma, beta, G2)
+    read = {name: value if value is None else arrays.read(name, value) for name, value in
+            (("X", X), ("y", y), ("G1", G1), ("gamma", gamma), ("beta", beta), ("G2", G2))}  # fmt: skip
+    X, y, largest = _data(read["X"], read["y"], _dtype(read))
+    prepared = Prepared(X, y, largest, _p2(read["G1"]), variant, "fresh", activation, normalization, ddof, eps)
+    return prepared.gradients(*(read[name] for name in ("G1", "gamma", "beta", "G2")))
 
 
 def prepare(
@@ -57,6 +65,7 @@ def prepare(
     y,
     p2,
     *,
+    dtype=None,
     variant="auto",
     regime="fixed",
     activation="relu",
@@ -66,151 +75,189 @@ def prepare(
 ) -> "Prepared":
     """Check the data and set up once; the result's `.gradients(G1, gamma, beta, G2)` is what a loop calls.
 
-    The arguments are those of `gradients`, with p2 the number of hidden nodes. In the regime "fixed" what
-    depends on X alone is computed here; X and y must then not be changed afterwards.
+    The arguments are those of `gradients`, with p2 the number of hidden nodes. X and y are copied, whatever their layout
+    and the regime: later changes of them are not seen. In the regime "fixed" what depends on X alone is computed here.
+    dtype is that of the parameters to come, "float64" or "float32", where X and y are whole numbers; else theirs.
 
     Raises:
         ValueError: as in `gradients`.
     """
-    X, y, dtype = _data(X, y, ())
-    return Prepared(X, y, p2, dtype, variant, regime, activation, normalization, ddof, eps)
+    read = {"X": arrays.read("X", X), "y": arrays.read("y", y)}
+    X, y, largest = _data(read["X"], read["y"], _dtype(read, dtype), copy=True)
+    prepared = Prepared(X, y, largest, p2, variant, regime, activation, normalization, ddof, eps)
+    prepared.set_up(prepared.ones())
+    return survive(prepared)
 
 
 class Prepared:
-    """A checked and set-up gradient for one X (N,p1), y (N,) and p2; made by `prepare`."""
+    """A checked and set-up gradient for one X (N,p1), y (N,) and p2; made by `prepare`.
 
-    def __init__(self, X, y, p2, dtype, variant, regime, activation, normalization, ddof, eps):
+    It may be called from many threads, which take turns. Copies, pickles and what a forked child inherits are set up
+    anew when they are first called.
+    """
+
+    def __init__(self, X, y, largest, p2, variant, regime, activation, normalization, ddof, eps):
         if regime not in REGIMES:
             raise ValueError(f"regime is {regime!r}; allowed are {', '.join(REGIMES)}")
         N, p1 = X.shape
-        self.problem = problem = Problem(N, p1, p2, activation, normalization, ddof, eps, dtype)
-        cls = _variant(variant)
-        reason = cls.unavailable() or cls.unsupported(problem, regime)
+        self.problem = problem = Problem(N, p1, p2, activation, normalization, ddof, eps, X.dtype.name)
+        self.X, self.y, self.regime, self.cls = X, y, regime, _variant(variant)
+        self.dtype, self.scale = X.dtype, Scale(X, largest, problem)
+        affine = None if normalization == "none" else (problem.p2,)
+        self.shapes = (("G1", (p1, problem.p2)), ("gamma", affine), ("beta", affine), ("G2", (problem.p2,)))
+        self.renew()
+
+    def renew(self):
+        """Forget what was set up, and who holds the lock."""
+        self.variant, self.lock = None, threading.RLock()
+
+    def set_up(self, parameters):
+        """Prepare the variant with these parameters, (G1, gamma, beta, G2) checked already.
+
+        Raises:
+            ValueError: it cannot run here, cannot take this problem, or there is no memory for it.
+        """
+        problem, cls = self.problem, self.cls
+        reason = cls.unavailable() or cls.unsupported(problem, self.regime)
         if reason:
             raise ValueError(f"variant {cls.name} cannot be used here: {reason}")
-        dtype = X.dtype
-        ones = np.ones(p1 * p2 + 3 * p2, dtype)
-        G1, (gamma, beta, G2) = ones[: p1 * p2].reshape(p1, p2), ones[p1 * p2 :].reshape(3, p2)
-        if normalization == "none":
-            gamma = beta = None
-        self.batch = Batch(X, y, G1, gamma, beta, G2)
-        few = (p2,), dtype
-        affine = None if gamma is None else few
-        self.expected = (("G1", ((p1, p2), dtype)), ("gamma", affine), ("beta", affine), ("G2", few))
-        self.variant = cls()
-        self.variant.prepare(self.batch, problem, regime)
+        _check_memory(cls, problem, self.regime)
+        variant = cls()
+        variant.prepare(Batch(self.X, self.y, *parameters), problem, self.regime)
+        self.variant = variant
+
+    def ones(self):
+        """Parameters to set up with before there are others."""
+        _check_memory(self.cls, self.problem, self.regime)
+        return [None if shape is None else np.ones(shape, self.dtype) for _, shape in self.shapes]
 
     def gradients(self, G1, gamma, beta, G2) -> Gradients:
         """The gradients at these parameters; shapes and errors as in `bnbench.gradients`."""
-        problem = self.problem
-        parameters = [
-            self._parameter(name, value, expected)
-            for (name, expected), value in zip(self.expected, (G1, gamma, beta, G2), strict=True)
-        ]
-        if problem.normalization == "batch" and problem.eps == 0:
-            _check_variance(self.batch.X, parameters[0])
-        self.variant.load(*parameters)
-        self.variant.step()
-        return self.variant.result()
+        given = zip(self.shapes, (G1, gamma, beta, G2), strict=True)
+        checked = [self._parameter(name, value, shape) for (name, shape), value in given]
+        parameters = [value for value, _ in checked]
+        if self.problem.normalization == "batch":
+            self.scale.check(*checked[0])
+        with self.lock:
+            if self.variant is None:
+                self.set_up(parameters)
+            else:
+                self.variant.load(*parameters)
+            self.variant.step()
+            return self.variant.result()
 
-    def _parameter(self, name, value, expected):
-        """A parameter checked, as a contiguous array of the problem's dtype."""
-        if expected is None:
+    def _parameter(self, name, value, shape):
+        """A parameter checked, as a contiguous array of the problem's dtype, and Σ of its |entries|."""
+        if shape is None:
             if value is not None:
                 raise ValueError(f'{name} is given; with normalization="none" allowed is None')
-            return None
-        shape, dtype = expected
-        if not (type(value) is np.ndarray and value.dtype is dtype and value.flags.c_contiguous):
-            value = _array(name, value, self.problem.dtype)
+            return None, 0.0
+        if not (type(value) is np.ndarray and value.dtype is self.dtype and value.flags.c_contiguous):
+            value = _array(name, arrays.read(name, value), self.dtype)
         if value.shape != shape:
             raise ValueError(f"{name} has shape {value.shape}; with this X and p2 allowed is {shape}")
-        if not all_finite(value.reshape(-1)):
-            _check_finite(name, value)
-        return value
+        return value, _size(name, value)
+
+    def __reduce__(self):
+        problem = self.problem
+        conventions = problem.activation, problem.normalization, problem.ddof, problem.eps
+        return _copy, (self.X, self.y, self.scale.largest, problem.p2, self.cls.name, self.regime, *conventions)
+
+
+def _copy(*arguments):
+    """What a copy or a pickle of a `Prepared` becomes."""
+    return survive(Prepared(*arguments))
 
 
 @njit(fastmath=REASSOCIATE)
-def all_finite(values):
-    """Whether no number is NaN or infinite."""
-    zero = values.dtype.type(0)
-    total = zero
+def absolute_sum(values):
+    """Σ |v|; no finite number where one of them is none."""
+    total = values.dtype.type(0)
     for i in range(values.size):
-        total += values[i] * zero
-    return total == 0
+        total += abs(values[i])
+    return total
+
+
+def _size(name, array):
+    """Σ |entries|, infinite where it overflows; an entry that is NaN or infinite is refused."""
+    total = absolute_sum(array.reshape(-1))
+    if not total < np.inf:
+        finite = np.isfinite(array)
+        if not finite.all():
+            place = tuple(int(i) for i in np.argwhere(~finite)[0])
+            index = ", ".join(map(str, place))
+            count = int(np.size(finite) - np.count_nonzero(finite))
+            raise ValueError(f"{name}[{index}] is {array[place]} ({count} such entries); allowed are finite numbers")
+        return np.inf
+    return total
 
 
 def _variant(name):
     known = variants()
     name = AUTO if name == "auto" else name
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(f"variant is {name!r}; allowed are auto, {', '.join(known)}")
     return known[name]
 
 
 def _p2(G1):
-    shape = np.shape(G1)
-    if len(shape) != 2:
-        raise ValueError(f"G1 has shape {shape}; allowed is (p1, p2)")
-    return shape[1]
+    if G1 is None:
+        raise ValueError("G1 is None; allowed is an array")
+    if G1.ndim != 2:
+        raise ValueError(f"G1 has shape {G1.shape}; allowed is (p1, p2)")
+    return G1.shape[1]
 
 
-def _float_dtype(name, array):
-    """The float dtype of an array that has one; None for whole numbers."""
-    if array.dtype in DTYPE_NAMES:
-        return DTYPE_NAMES[array.dtype]
-    if array.dtype.kind in "iub":
-        return None
-    raise ValueError(f"{name} is of dtype {array.dtype}; allowed are float64 and float32")
+def _dtype(read, asked=None):
+    """The one dtype that arrays share, by the first that has one of its own; asked, if none has, or float64."""
+    if asked is not None and (not isinstance(asked, str | type | np.dtype) or np.dtype(asked).name not in DTYPES):
+        raise ValueError(f"dtype is {asked!r}; allowed are {', '.join(DTYPES)}")
+    own = next((array.dtype for array in read.values() if array is not None and array.dtype.kind == "f"), None)
+    if asked is not None and own is not None and np.dtype(asked) != own:
+        raise ValueError(f"dtype is {np.dtype(asked).name} and X or y is {own}; allowed is theirs, or none")
+    return own or np.dtype(asked or "float64")
 
 
-def _array(name, value, dtype):
-    """The value as a C-contiguous array of the problem's dtype, copied only where it must be."""
-    if value is None:
-        raise ValueError(f"{name} is None; allowed is an array")
-    array = np.asarray(value)
-    own = _float_dtype(name, array)
-    if own is not None and own != dtype:
-        raise ValueError(f"{name} is {own} and X is {dtype}; allowed is one dtype for all arrays")
+def _array(name, array, dtype):
+    """An array that `arrays.read` gave, C-contiguous and of a dtype, copied only where it must be."""
+    if array.dtype.kind == "f" and array.dtype != dtype:
+        raise ValueError(
+            f"{name} is {array.dtype} and X is {dtype}; allowed is one dtype for all arrays "
+            "(prepare takes dtype=... where X and y are whole numbers)"
+        )
     return np.ascontiguousarray(array, dtype)
 
 
-def _data(X, y, others):
-    """X and y checked, with the dtype that all the arrays share."""
-    dtype = None
-    for name, value in zip(("X", "y", "G1", "gamma", "beta", "G2"), (X, y, *others), strict=False):
-        if dtype is None and value is not None:
-            dtype = _float_dtype(name, np.asarray(value))
-    dtype = dtype or "float64"
-    X, y = _array("X", X, dtype), _array("y", y, dtype)
+def _data(X, y, dtype, *, copy=False):
+    """X and y checked, read-only, and Σ |X_ik|; arrays of their own with copy."""
+    if X is None or y is None:
+        raise ValueError(f"{'X' if X is None else 'y'} is None; allowed is an array")
     if X.ndim != 2:
         raise ValueError(f"X has shape {X.shape}; allowed is (N, p1)")
     if y.shape != X.shape[:1]:
         raise ValueError(f"y has shape {y.shape}; with X of shape {X.shape} allowed is {X.shape[:1]}")
-    for name, array in (("X", X), ("y", y)):
-        if not all_finite(array.reshape(-1)):
-            _check_finite(name, array)
-    X, y = X.view(), y.view()  # read-only, always: to Numba that is a type of its own, compiled for anew
-    X.flags.writeable = y.flags.writeable = False
-    return X, y, dtype
+    held, sizes = [], []
+    for name, given in (("X", X), ("y", y)):
+        array = _array(name, given, dtype)
+        if copy and array is given:
+            array = array.copy()
+        sizes.append(_size(name, array))
+        array = array.view(np.ndarray)  # read-only, always: to Numba that is a type of its own, compiled for anew
+        array.flags.writeable = False
+        held.append(array)
+    return *held, float(sizes[0])
 
 
-def _check_finite(name, array):
-    finite = np.isfinite(array)
-    if not finite.all():
-        place = tuple(int(i) for i in np.argwhere(~finite)[0])
-        index = ", ".join(map(str, place))
-        count = int(np.size(finite) - np.count_nonzero(finite))
-        raise ValueError(f"{name}[{index}] is {array[place]} ({count} such entries); allowed are finite numbers")
+def _check_memory(cls, problem, regime):
+    """Refuse what this machine has no memory for, before anything is allocated."""
+    parameters = 4 * problem.p1 * problem.p2 * np.dtype(problem.dtype).itemsize
+    if max(parameters, problem.batch_bytes * problem.p2 // problem.p1) < LARGE_BYTES:
+        return
+    from bnbench.measure.environment import available_bytes
 
-
-def _check_variance(X, G1):
-    """Refuse a hidden node whose pre-activation is constant up to rounding: with eps = 0 it has no X̂."""
-    Z = X @ G1
-    spread = np.abs(Z - Z.mean(axis=0)).max(axis=0)
-    rounding = np.finfo(X.dtype).eps * X.shape[1] ** 0.5 * (np.abs(X).max(axis=0) @ np.abs(G1))
-    constant = np.flatnonzero(spread <= rounding)
-    if constant.size:
+    needs, free = parameters + cls.needs_bytes(problem, regime), available_bytes()
+    if needs > free:
         raise ValueError(
-            f"column {constant[0]} of X G1 has zero variance and eps is 0 ({constant.size} such columns); "
-            "allowed is eps > 0, or hidden nodes that vary over the rows"
+            f"p2 is {problem.p2}, with N {problem.N} and p1 {problem.p1}: variant {cls.name} needs "
+            f"{needs / 2**30:.3g} GiB for a step, {free / 2**30:.3g} GiB are free; allowed is what fits"
         )

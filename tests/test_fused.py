@@ -38,9 +38,11 @@ def test_every_algorithm_at_sizes_that_fill_no_tile(activation, normalization, d
     for N, p1, p2, ddof, eps in ((1, 1, 1, 0, 0.1), (13, 9, 5, 1, 1e-3), (97, 3, 27, 0, 1e-5), (211, 18, 11, 2, 0.5)):
         problem = bnbench.Problem(N, p1, p2, activation, normalization, ddof, eps, dtype)
         for regime in REGIMES:
-            for algorithm in (ONE_PASS, STORED):
-                found = verdict(FUSED(algorithm), problem.sample(), problem, regime)
+            for algorithm in (ONE_PASS, STORED) if normalization == "batch" else (ONE_PASS,):
+                variant = FUSED(algorithm)
+                found = verdict(variant, problem.sample(), problem, regime)
                 assert found.valid, f"{problem} {regime} {algorithm}: {found.reason}"
+                assert variant.algorithm == algorithm
 
 
 @pytest.mark.parametrize(("N", "p1", "p2"), [(5000, 40, 30), (2100, 64, 256), (100, 256, 256)])

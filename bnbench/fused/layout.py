@@ -26,6 +26,7 @@ TALL_FROM_BYTES = 2**22  # of G
 GROUPS = (48, 24, 12, 6, 4, 2, 1)  # so many; most can be shared out evenly
 GROUP_ROWS, FEW_GROUPS, FEW_ROWS = 384, 4, 48  # a group has at least GROUP_ROWS rows, one of up to four FEW_ROWS
 SUMS_BYTES = 2**26  # of all groups' G together, at most
+GRAM_ARRAYS = 6  # of p1 by p1 numbers, that C takes while it is made
 FLUSH_BLOCKS = 32  # blocks after which a group's float32 G goes to float64
 
 # The cost model, in nanoseconds of one core, float64; float32 takes half of everything. What both algorithms do is
@@ -77,9 +78,16 @@ def group_count(problem: Problem, G_bytes: int) -> int:
 
 
 def choose(problem: Problem, regime: str) -> str:
-    """The algorithm with the least cost; one compiled call where all rows are one block of one group."""
-    if problem.normalization == "batch" and problem.N <= BLOCK_ROWS and group_count(problem, 1) == 1:
+    """The algorithm with the least cost; one compiled call where all rows are one block of one group.
+
+    Never one pass where C would take more memory than X and than may lie in a cache.
+    """
+    if problem.normalization == "none":
+        return ONE_PASS
+    if problem.N <= BLOCK_ROWS and group_count(problem, 1) == 1:
         return ONE_CALL
+    if GRAM_ARRAYS * 8 * problem.p1**2 > max(SUMS_BYTES, problem.batch_bytes):
+        return STORED
     return ONE_PASS if one_pass_ns(problem, regime) < stored_ns(problem) else STORED
 
 
@@ -121,10 +129,11 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
     N, p1, p2 = problem.N, problem.p1, problem.p2
     itemsize = np.dtype(problem.dtype).itemsize
     algorithm = algorithm or choose(problem, regime)
+    if problem.normalization == "none" and algorithm != ONE_PASS:
+        raise ValueError(f"algorithm is {algorithm!r}; without normalization there are no statistics: allowed is {ONE_PASS}")
     inputs = up(p1, INPUTS)
     vectors, ld = leading(p2, itemsize)
-    one_call = algorithm == ONE_CALL and problem.normalization == "batch"
-    in_place = one_call and inputs == p1 and p2 == vectors * VECTOR_BYTES // itemsize
+    in_place = algorithm == ONE_CALL and inputs == p1 and p2 == vectors * VECTOR_BYTES // itemsize
     if in_place:
         ld = p2
     makes_gram = algorithm == ONE_PASS and problem.normalization == "batch" and regime == "fresh"

@@ -6,6 +6,7 @@ import math
 import numpy as np
 from numba import carray
 
+from bnbench.activations import GAUSSIAN
 from bnbench.fused import gemm
 from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES
 from bnbench.fused.passes import (
@@ -20,10 +21,13 @@ from bnbench.fused.passes import (
 )
 from bnbench.fused.scratch import (
     BETA_,
+    BROKEN,
     CENTRE,
     D_BETA,
     D_G2,
     D_GAMMA,
+    DONE,
+    FELL_BACK,
     G2_,
     GAMMA,
     GAMMA2,
@@ -43,7 +47,8 @@ from bnbench.fused.scratch import (
 from bnbench.jit import REASSOCIATE, njit
 
 CANCELLED = 2.0**-7  # of Σ Γ²C: where s² is less, the one-pass form is left for the stored one
-FELL_BACK = -1.0  # returned in place of the loss
+FAR = 8.0  # standard deviations from 0 to a column's mean from which on it is taken off: then hardly a digit is lost by it
+LARGEST = 2.0**-3  # of the dtype's largest number: what Σ(X - x̄)² may be
 
 
 @functools.cache
@@ -56,7 +61,8 @@ def sweep(code, real):
         table = carray(rows, SHAPE)
         X, y = matrix(table, At.X, real), vector(table, At.y, real)
         P, G, panel = matrix(table, At.P, real)[g], matrix(table, At.G, real)[g], matrix(table, At.panel, real)[g]
-        T, D, e = cube(table, At.T, real)[g], cube(table, At.D, real)[g], matrix(table, At.e, real)[g]
+        T, e = cube(table, At.T, real)[g], matrix(table, At.e, real)[g]
+        D = cube(table, At.D if code == GAUSSIAN else At.T, real)[g]  # T is not touched as D: see `backward_centred`
         W, shift, vectors = vector(table, At.W, real), vector(table, At.shift, real), matrix(table, At.vectors, real)
         block, sums = cube(table, At.block, real)[g], cube(table, At.sums, np.float64)[g]
         (N, p1), (R, ld), cols = X.shape, T.shape, up(table[At.G1, 3], lanes)
@@ -78,6 +84,7 @@ def sweep(code, real):
             )
             if flush_now(start, first, R, G, sums):
                 begun = start + R
+        return DONE
 
     return compute
 
@@ -123,7 +130,7 @@ def one_pass(code, normalize, real):
                     variance[j] += wide[k, j] * V[k, j]
                     parts[j] += wide[k, j] * wide[k, j] * diagonal[k]
             for j in range(p2):
-                if variance[j] < CANCELLED * parts[j]:
+                if not CANCELLED * parts[j] <= variance[j] < np.inf:
                     return FELL_BACK
             weight = sums[0, CENTRE]
             for j in range(p2):
@@ -141,9 +148,11 @@ def one_pass(code, normalize, real):
             for j in range(p2):
                 vectors[G2_, j] = G2[j]
 
-        call_all(table, At.sweep, group_rows)
+        if not call_all(table, At.sweep, group_rows):
+            return BROKEN
         total_sums(sums, cols)
-        call_all(table, At.total_row, group_rows)
+        if not call_all(table, At.total_row, group_rows):
+            return BROKEN
         for j in range(p2):
             dG2[j] = -2.0 / N * sums[0, D_G2, j]
         if normalize:
@@ -171,6 +180,15 @@ def one_pass(code, normalize, real):
         return sums[0, OTHERS, 0] / N
 
     return step, addresses({At.sweep: sweep(code, real), At.total_row: total_row(real)})
+
+
+@njit(inner=True)
+def is_constant(X, k):
+    """Whether a column of X is one number throughout."""
+    for i in range(X.shape[0]):
+        if X[i, k] != X[0, k]:
+            return False
+    return True
 
 
 @functools.cache
@@ -203,6 +221,7 @@ def gram_sweep(real):
             )
             if flush_now(start, first, R, G, sums):
                 begun = start + R
+        return DONE
 
     return compute
 
@@ -211,16 +230,23 @@ def gram_sweep(real):
 def gram(real):
     """What computes the means of X and C = (X - 1x̄ᵀ)ᵀ(X - 1x̄ᵀ) in one dtype, and `addresses` of what it calls."""
 
+    least, most = float(np.finfo(real).tiny), LARGEST * float(np.finfo(real).max)
+
     @njit(fastmath=REASSOCIATE)
     def compute(table, group_rows):
-        """C in tiles of four columns, its diagonal, and x̄ = shift + rest, shift in X's dtype."""
+        """C in tiles of four columns, its diagonal, and x̄ = shift + rest, shift in X's dtype; False if it broke off.
+
+        Where squares of a column over- or underflow, its place on the diagonal is infinite: no step can use C then.
+        """
         double = np.float64
+        X = matrix(table, At.X, real)
         near, means = matrix(table, At.near, real), matrix(table, At.means, double)
         products, rest = matrix(table, At.total, double), vector(table, At.rest, double)
         C, diagonal = vector(table, At.C, double), vector(table, At.diagonal, double)
         shift = vector(table, At.shift, real)
         N, (groups, p1) = table[At.X, 2], near.shape
-        call_all(table, At.gram_sweep, group_rows)
+        if not call_all(table, At.gram_sweep, group_rows):
+            return False
         for k in range(p1):
             rest[k] = 0
         for g in range(groups):
@@ -228,7 +254,8 @@ def gram(real):
             for k in range(p1):
                 means[g, k] /= count
                 rest[k] += (near[g, k] + means[g, k]) * count / N
-        call_all(table, At.total_row, group_rows)
+        if not call_all(table, At.total_row, group_rows):
+            return False
         for k in range(p1):
             for g in range(groups):
                 count = min(N, (g + 1) * group_rows) - g * group_rows
@@ -241,7 +268,10 @@ def gram(real):
             for m in range(p1):
                 C[stride * (k // FOUR) + FOUR * m + k % FOUR] = products[min(k, m), max(k, m)]
         for k in range(p1):
-            shift[k] = rest[k]
+            shift[k] = rest[k] if rest[k] * rest[k] * N > FAR * FAR * diagonal[k] else 0
             rest[k] -= shift[k]
+            if not N * least <= diagonal[k] < most and not is_constant(X, k):
+                diagonal[k] = np.inf
+        return True
 
     return compute, addresses({At.gram_sweep: gram_sweep(real), At.total_row: total_row(real)})

@@ -19,6 +19,7 @@ from bnbench.fused.scratch import (
     D_BETA,
     D_G2,
     D_GAMMA,
+    DONE,
     G2_,
     MEAN,
     MU,
@@ -232,6 +233,7 @@ def total_row(real):
             for g in range(groups):
                 for j in range(ld):
                     total[k, j] += sums[g, SUMS + k, j]
+        return DONE
 
     return compute
 
@@ -248,7 +250,11 @@ def total_sums(sums, cols):
 
 @njit(fastmath=REASSOCIATE, inner=True)
 def leading_mean(X, first, shift):
-    """The mean of a few rows of X from `first` on: a value near which sums do not cancel."""
+    """The mean of a few rows of X from `first` on: a value near which sums do not cancel.
+
+    0 for a column that is not far from it beside its spread: X - shift would lose digits that X has. It loses none where
+    x lies between shift/2 and 2 shift (Sterbenz 1974).
+    """
     rows = min(X.shape[0] - first, ROWS)
     for k in range(X.shape[1]):
         shift[k] = 0
@@ -257,6 +263,10 @@ def leading_mean(X, first, shift):
             shift[k] += X[first + i, k]
     for k in range(X.shape[1]):
         shift[k] /= rows
+    for i in range(rows):
+        for k in range(X.shape[1]):
+            if not abs(X[first + i, k] - shift[k]) <= abs(shift[k]) / 2:
+                shift[k] = 0
 
 
 @njit(inner=True)

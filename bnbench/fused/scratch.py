@@ -31,6 +31,7 @@ from numba.extending import intrinsic
 from bnbench.fused.gemm import PANEL, ROWS, VECTOR_BYTES
 from bnbench.fused.layout import LINE_BYTES, ONE_PASS, up
 from bnbench.jit import REASSOCIATE, cfunc, njit
+from bnbench.threads import alone
 
 # Rows of `vectors`: b = (z - MU) WEIGHT + SHIFT, dz = C t - MEAN - (z - MU) SLOPE.
 SHIFT, G2_, MU, WEIGHT, C_, MEAN, SLOPE = range(7)
@@ -68,7 +69,7 @@ def table(rows: np.ndarray, functions: np.ndarray, X: np.ndarray, y: np.ndarray 
     rows = rows.copy()
     rows[FUNCTIONS:, 0] = functions
     if rows[At.sums, 1] > 1:
-        rows[At.threads, 0] = threads().address
+        rows[At.threads, 0] = (turns() if alone() else threads()).address
     rows[At.X] = X.ctypes.data, 1, *X.shape
     if y is not None:
         rows[At.y] = y.ctypes.data, 1, 1, *y.shape
@@ -103,46 +104,65 @@ def vector(table, row, dtype):
     return carray(pointer(table[row, 0]), (table[row, 3],), dtype)
 
 
-GROUP_FUNCTION = types.void(types.CPointer(types.int64), types.intp, types.intp)
+GROUP_FUNCTION = types.int64(types.CPointer(types.int64), types.intp, types.intp)
+DONE = 1  # what a group function answers; where it was left before its end the answer is 0
+FELL_BACK, BROKEN = -1.0, -2.0  # what a step answers in place of the loss: a variance cancels; a call was left so
 
 
 def group_function(function) -> CFunc:
     """Compile function(rows, i, group_rows) for one group, or one row of G, to be called by its address.
 
     So what calls it is compiled without it, once for all, and it but once for one thread and for many. rows is the
-    table's first number: `carray(rows, SHAPE)` is the table.
+    table's first number: `carray(rows, SHAPE)` is the table. The function ends with DONE, which its callers count:
+    Numba prints an exception in such a function and goes on.
     """
     return cfunc(GROUP_FUNCTION, fastmath=REASSOCIATE)(function)
 
 
 @intrinsic
 def call(typing, table, row, i, group_rows):
-    """Call the function in a row of the table."""
-    signature = types.void(table, types.intp, types.intp, types.intp)
+    """Call the function in a row of the table; its answer, `DONE` or 0."""
+    signature = types.int64(table, types.intp, types.intp, types.intp)
 
     def build(context, builder, signature, arguments):
         array, row, i, group_rows = arguments
         rows = context.make_array(table)(context, builder, value=array).data
         address = builder.load(builder.gep(rows, [builder.mul(row, row.type(SHAPE[1]))]))
-        kind = ir.FunctionType(ir.VoidType(), [rows.type, i.type, group_rows.type])
-        builder.call(builder.inttoptr(address, kind.as_pointer()), [rows, i, group_rows])
-        return context.get_dummy_value()
+        kind = ir.FunctionType(ir.IntType(64), [rows.type, i.type, group_rows.type])
+        return builder.call(builder.inttoptr(address, kind.as_pointer()), [rows, i, group_rows])
 
     return signature, build
 
 
 @functools.cache
 def threads() -> CFunc:
-    """The function that calls another in the table by threads: for every group, or for every row of G."""
+    """The function that calls another in the table by threads, for every group or every row of G; how often it ended."""
 
     @cfunc(GROUP_FUNCTION, parallel=True)
     def call_by_threads(rows, row, group_rows):
         table = carray(rows, SHAPE)
         count = call_count(table, row)
+        done = 0
         for i in prange(count):
-            call(table, row, np.int64(i), group_rows)
+            done += call(table, row, np.int64(i), group_rows)
+        return done
 
     return call_by_threads
+
+
+@functools.cache
+def turns() -> CFunc:
+    """As `threads`, one after the other."""
+
+    @cfunc(GROUP_FUNCTION)
+    def call_in_turn(rows, row, group_rows):
+        table = carray(rows, SHAPE)
+        done = 0
+        for i in range(call_count(table, row)):
+            done += call(table, row, i, group_rows)
+        return done
+
+    return call_in_turn
 
 
 @njit(inner=True)
@@ -153,12 +173,18 @@ def call_count(table, row):
 
 @njit(inner=True)
 def call_all(table, row, group_rows):
-    """Call the function in a row of the table as often as it must be; by threads where there are groups."""
+    """Call the function in a row of the table as often as it must be, by threads where there are groups.
+
+    Whether every call came to its end.
+    """
+    count = call_count(table, row)
+    done = 0
     if table[At.sums, 1] > 1:
-        call(table, At.threads, row, group_rows)
+        done = call(table, At.threads, row, group_rows)
     else:
-        for i in range(call_count(table, row)):
-            call(table, row, i, group_rows)
+        for i in range(count):
+            done += call(table, row, i, group_rows)
+    return done == count * DONE
 
 
 def allocate(problem, plan, regime) -> tuple[np.ndarray, np.ndarray]:

@@ -22,11 +22,13 @@ from bnbench.fused.passes import (
 )
 from bnbench.fused.scratch import (
     BETA_,
+    BROKEN,
     C_,
     CENTRE,
     D_BETA,
     D_G2,
     D_GAMMA,
+    DONE,
     G2_,
     GAMMA,
     GAMMA2,
@@ -87,6 +89,7 @@ def statistics(real):
                 P, 0, R, up(count, ROWS), up(p1, FOUR), W, ldw, cols // lanes, lanes, Z.reshape(-1), start * ld, ld
             )
             add_statistics(Z, start, count, cols, block, sums)
+        return DONE
 
     return compute
 
@@ -110,6 +113,7 @@ def passes(code, real):
             sums[OTHERS, 0] += forward(Z, start, count, cols, y, vectors, T, e)
             backward(Z, T, start, up(count, ROWS), cols, e, vectors, block)
             take(block, 3, cols, sums)
+        return DONE
 
     return compute
 
@@ -139,6 +143,7 @@ def products(code, real):
             )
             if flush_now(start, first, R, G, sums):
                 begun = start + R
+        return DONE
 
     return compute
 
@@ -161,7 +166,8 @@ def stored(code, real):
         leading_mean(X, 0, vector(table, At.shift, real))
         if not unpacked(table):
             gemm.panels(G1.reshape(-1), 0, p1, p2, vector(table, At.W, real), lanes)
-        call_all(table, At.statistics, group_rows)
+        if not call_all(table, At.statistics, group_rows):
+            return BROKEN
 
         centre, spread = sums[0, CENTRE], sums[0, SPREAD]
         count = sums[0, OTHERS, 1]
@@ -177,7 +183,8 @@ def stored(code, real):
             vectors[SHIFT, j], vectors[G2_, j], vectors[MU, j] = beta[j], G2[j], centre[j]
             vectors[WEIGHT, j] = gamma[j] / spread[j]
 
-        call_all(table, At.passes, group_rows)
+        if not call_all(table, At.passes, group_rows):
+            return BROKEN
         total_sums(sums, cols)
         for j in range(p2):
             c = -2.0 / N * G2[j]
@@ -187,9 +194,11 @@ def stored(code, real):
             vectors[C_, j], vectors[MEAN, j] = weight * c, weight * db / N
             vectors[SLOPE, j] = weight * dg / (spread[j] * (N - ddof))
 
-        call_all(table, At.products, group_rows)
+        if not call_all(table, At.products, group_rows):
+            return BROKEN
         if not in_place(table):
-            call_all(table, At.total_row, group_rows)
+            if not call_all(table, At.total_row, group_rows):
+                return BROKEN
             total = matrix(table, At.total, np.float64)
             for k in range(p1):
                 for j in range(p2):

@@ -74,19 +74,31 @@ class Variant(ABC):
         """Set up for a problem; in the regime "fixed" what depends on X alone may be kept.
 
         The arrays of the batch are C-contiguous, of the problem's dtype, and stay the caller's: read only.
-        A subclass calls this first.
+        A subclass calls this first; `self.batch` is then the caller's X and y with parameters of the variant's own.
         """
-        self.batch, self.problem, self.regime = batch, problem, regime
+        parameters = (None if array is None else np.array(array) for array in batch[2:])
+        self.batch, self.problem, self.regime = Batch(*batch[:2], *parameters), problem, regime
 
     def load(self, G1, gamma, beta, G2):
         """Take new parameters, of the same shapes, for the steps to come.
 
-        The default copies them into the arrays that `prepare` was given; override it where the parameters
-        live elsewhere.
+        The default prepares anew with them, which is right wherever `prepare` put the parameters, and slow. A variant
+        that reads them from `self.batch` in every step says `load = Variant.load_in_place`; one that keeps them
+        elsewhere overrides it.
         """
+        self.prepare(Batch(*self.batch[:2], G1, gamma, beta, G2), self.problem, self.regime)
+
+    def load_in_place(self, G1, gamma, beta, G2):
+        """Copy new parameters into those of `self.batch`."""
         for mine, new in zip(self.batch[2:], (G1, gamma, beta, G2), strict=True):
             if mine is not None:
-                np.copyto(mine, new)
+                mine[...] = new
+
+    def __reduce__(self):
+        raise TypeError(
+            f"a {type(self).__name__} can be neither copied nor pickled: it holds memory that compiled code knows by "
+            "address; allowed is to copy what bnbench.prepare gives, which sets up anew"
+        )
 
     @abstractmethod
     def step(self):
@@ -129,6 +141,7 @@ class FunctionVariant(Variant):
     """A plain function as a variant: what `@bnbench.variant` makes of it."""
 
     function: ClassVar[Callable]
+    load = Variant.load_in_place
 
     def prepare(self, batch, problem, regime="fresh"):
         """Keep the arrays and the conventions that the function is called with."""

@@ -6,9 +6,10 @@ import numpy as np
 
 from bnbench.activations import CODES
 from bnbench.fused.layout import ALGORITHMS, ONE_PASS, STORED, layout
-from bnbench.fused.one_pass import FELL_BACK, gram, one_pass
-from bnbench.fused.scratch import At, allocate, parameters, scratch_places, table
+from bnbench.fused.one_pass import gram, one_pass
+from bnbench.fused.scratch import BROKEN, At, allocate, parameters, scratch_places, table
 from bnbench.fused.stored import stored
+from bnbench.threads import guard
 from bnbench.problem import Gradients, Problem
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
@@ -29,8 +30,12 @@ class FusedNumba(Variant):
 
     @classmethod
     def needs_bytes(cls, problem, regime):
-        """The scratch of the layout that would be chosen."""
-        return scratch_places(problem, layout(problem, regime), regime)[1]
+        """The scratch of the layout that would be chosen, and with it that of C where it is made once."""
+        plan = layout(problem, regime)
+        needs = scratch_places(problem, plan, regime)[1]
+        if plan.algorithm == ONE_PASS and problem.normalization == "batch" and regime == "fixed":
+            needs += scratch_places(*of_gram(problem), "fresh")[1]
+        return needs
 
     def __init__(self, algorithm=""):
         """Choose by size, or always take the algorithm that is named."""
@@ -38,7 +43,7 @@ class FusedNumba(Variant):
 
     def prepare(self, batch, problem, regime="fresh"):
         """Choose the algorithm, allocate its scratch, and with a fixed design compute x̄ and C."""
-        super().prepare(batch, problem, regime)
+        self.batch, self.problem, self.regime = batch, problem, regime  # the parameters are copied by `load`
         X, y, *values = batch
         self.X, self.y = np.ascontiguousarray(X), np.ascontiguousarray(y)
         self.set_up(layout(problem, regime, self.asked))
@@ -54,22 +59,23 @@ class FusedNumba(Variant):
         self.G1, self.theta, self.dG1, self.dtheta = parameters(problem, plan, self.regime, self.room)
         self.rows = tuple(self.theta)
         real = self.X.dtype.type
-        one = plan.algorithm == ONE_PASS or not normalize
+        one = plan.algorithm == ONE_PASS
         kernel, functions = one_pass(code, normalize, real) if one else stored(code, real)
+        self.shared_out = plan.groups > 1
         self.table = table(rows, functions, self.X, self.y)
         self.kernel = functools.partial(kernel, self.table, plan.group_rows, problem.ddof, problem.eps)
         self.gram = None
-        if plan.algorithm == ONE_PASS and normalize:
+        if one and normalize:
             compute, functions = gram(real)
             if self.regime == "fresh":
                 self.gram = functools.partial(compute, table(rows, functions, self.X), plan.group_rows)
             else:  # once, in working arrays of its own
-                square = Problem(problem.N, problem.p1, problem.p1, dtype=problem.dtype)
-                plan = layout(square, "fresh", ONE_PASS)
+                square, plan = of_gram(problem)
                 _room, working = allocate(square, plan, "fresh")
                 for kept in (At.C, At.diagonal, At.rest, At.shift):
                     working[kept] = rows[kept]
-                compute(table(working, functions, self.X), plan.group_rows)
+                with guard():
+                    unbroken(compute(table(working, functions, self.X), plan.group_rows))
 
     def load(self, G1, gamma, beta, G2):
         """Copy the parameters to where the kernels read them."""
@@ -82,12 +88,21 @@ class FusedNumba(Variant):
 
     def step(self):
         """One compiled call, or two where XᵀX is part of the step."""
-        if self.gram is not None:
-            self.gram()
-        self.loss = self.kernel()
+        if self.shared_out:
+            with guard():
+                self.compute()
+        else:
+            self.compute()
         self.algorithm = self.plan.algorithm
-        if self.loss == FELL_BACK:
+        if self.loss < 0:
+            unbroken(self.loss != BROKEN)
             self.fall_back()
+
+    def compute(self):
+        """Call the compiled code; the loss, or why there is none."""
+        if self.gram is not None:
+            unbroken(self.gram())
+        self.loss = self.kernel()
 
     def fall_back(self):
         """Take a step in which a variance cancels in the one-pass form by the stored algorithm."""
@@ -110,3 +125,15 @@ class FusedNumba(Variant):
         if self.problem.normalization == "none":
             dgamma = dbeta = None
         return Gradients(self.loss, dG1, dgamma, dbeta, dG2)
+
+
+def of_gram(problem):
+    """The problem and the layout whose scratch is what C takes while it is made once."""
+    square = Problem(problem.N, problem.p1, problem.p1, dtype=problem.dtype)
+    return square, layout(square, "fresh", ONE_PASS)
+
+
+def unbroken(ended):
+    """Raise RuntimeError where compiled code was left before its end."""
+    if not ended:
+        raise RuntimeError("compiled code of fused-numba ended in an exception, which standard error has: no gradients")

@@ -13,6 +13,7 @@ from numba import prange
 from bnbench.activations import CODES, a, da
 from bnbench.jit import REASSOCIATE, njit
 from bnbench.problem import Gradients
+from bnbench.threads import alone, guard
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
@@ -28,21 +29,22 @@ class LoopsNumba(Variant):
     arrays_like_Z = 4
     compile_allowance_s = 60.0
     parallel = False
+    load = Variant.load_in_place
 
     def prepare(self, batch, problem, regime="fresh"):
         """Allocate what a step writes: X̂, A and a' node by node, and the gradients."""
         super().prepare(batch, problem, regime)
         N, p1, p2, dtype = problem.N, problem.p1, problem.p2, batch.X.dtype
         normalize = problem.normalization == "batch"
-        self.kernel = kernel(CODES[problem.activation], normalize, self.parallel)
+        self.kernel = kernel(CODES[problem.activation], normalize, self.parallel and not alone())
         number = dtype.type
-        self.constants = (problem.ddof, number(problem.eps), number(-2 / N))
+        self.constants = (problem.ddof, problem.eps, number(-2 / N))
         rows = N if normalize else 0
         nodes = (np.zeros((p2, rows), dtype), np.zeros((p2, N), dtype), np.zeros((p2, N), dtype))
         self.work = (*nodes, np.zeros(N, dtype))
         self.gradients = [np.zeros((p1, p2), dtype), *(np.zeros(p2, dtype) for _ in range(3))]
         empty = np.zeros(0, dtype)
-        self.affine = (batch.gamma, batch.beta) if normalize else (empty, empty)
+        self.affine = self.batch[3:5] if normalize else (empty, empty)
 
     def step(self):
         """One call of the compiled loops."""
@@ -63,6 +65,11 @@ class LoopsNumbaParallel(LoopsNumba):
     name = "loops-numba-parallel"
     family = "loops"
     parallel = True
+
+    def step(self):
+        """One call of the compiled loops; in turns where threads must take them."""
+        with guard():
+            super().step()
 
 
 @functools.cache
@@ -112,7 +119,7 @@ def kernel(code, normalize, parallel):
             loss += e[i] * e[i]
 
         for j in prange(p2):
-            db, dg, d2 = 0.0, 0.0, 0.0
+            db, dg, d2, left = 0.0, 0.0, 0.0, number(0)
             for i in range(N):
                 D[j, i] *= scale * e[i] * G2[j]
                 db += D[j, i]
@@ -123,12 +130,16 @@ def kernel(code, normalize, parallel):
                     dg += D[j, i] * Xhat[j, i]
                 dbeta[j], dgamma[j] = db, dg
                 weight, mean, slope = gamma[j] / s[j], number(db / N), number(dg / (N - ddof))
+                total = 0.0
                 for i in range(N):
                     D[j, i] = weight * (D[j, i] - mean - Xhat[j, i] * slope)
+                    total += D[j, i]
+                left = number(total / N)  # by rounding; X may have an offset that multiplies it
             column = np.zeros(p1, X.dtype)
             for i in range(N):
+                d = D[j, i] - left
                 for k in range(p1):
-                    column[k] += X[i, k] * D[j, i]
+                    column[k] += X[i, k] * d
             dG1[:, j] = column
         return loss / N
 

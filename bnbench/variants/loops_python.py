@@ -29,6 +29,7 @@ class LoopsPython(Variant):
     family = "loops"
     formula = formulas.LOOPS
     arrays_like_X, arrays_like_Z = 5, 20
+    load = Variant.load_in_place
 
     def prepare(self, batch, problem, regime="fresh"):
         """Turn the data into lists; the parameters are few and are turned in every step."""
@@ -71,8 +72,10 @@ class LoopsPython(Variant):
                 mean, slope = dbeta[j] / N, dgamma[j] / (N - ddof)
                 weight = gamma[j] / scale[j]
                 dz = [weight * (v - mean - x * slope) for v, x in zip(dz, Xhat[j], strict=True)]
+            left = sum(dz) / N if normalize else 0.0  # by rounding; X may have an offset that multiplies it
             column = [0.0] * p1
             for row, v in zip(X, dz, strict=True):
+                v -= left
                 for k in range(p1):
                     column[k] += row[k] * v
             dG1.append(column)

@@ -6,6 +6,7 @@ from bnbench import activations
 from bnbench.problem import Gradients
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
+from bnbench.variants.matrix_numpy import centre, mean, root
 
 GUARD_BYTES = 2**30
 KEPT_BYTES = 2**25  # glibc's largest mmap threshold
@@ -22,6 +23,7 @@ class MatrixKronecker(Variant):
     name = "matrix-kronecker"
     family = "matrix"
     formula = formulas.KRONECKER
+    load = Variant.load_in_place
 
     @classmethod
     def needs_bytes(cls, problem, regime):
@@ -59,8 +61,12 @@ class MatrixKronecker(Variant):
         self.design = self.of_design() if regime == "fixed" else None
 
     def of_design(self):
-        """∂vec Z/∂(vec Γ1)ᵀ = I_p2 ⊗ X, (N p2, p1 p2)."""
-        return np.kron(identity(self.problem.p2, self.batch.X.dtype), self.batch.X)
+        """∂vec Z/∂(vec Γ1)ᵀ = I_p2 ⊗ X, (N p2, p1 p2); of centred X, the same since 1ᵀ dZ = 0, with normalisation.
+
+        Or else an offset of X would multiply what rounding leaves of 1ᵀ dZ.
+        """
+        X = self.batch.X
+        return np.kron(identity(self.problem.p2, X.dtype), centre(X) if self.problem.normalization == "batch" else X)
 
     def step(self):
         """The row ∂R/∂(vec B)ᵀ times each Jacobian."""
@@ -72,8 +78,8 @@ class MatrixKronecker(Variant):
 
         Z = X @ G1
         if normalize:
-            Zc = Z - Z.mean(axis=0)
-            s = np.sqrt((Zc * Zc).sum(axis=0) / (N - ddof) + eps)
+            Zc = Z - mean(Z)
+            s = root(Zc, N - ddof, eps)
             Xhat = Zc / s
             B = np.kron(gamma[None], one) * Xhat + np.kron(beta[None], one)
         else:

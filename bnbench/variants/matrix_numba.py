@@ -23,6 +23,7 @@ class MatrixNumba(Variant):
     formula = formulas.MATRIX
     arrays_like_Z = 7
     compile_allowance_s = 60.0
+    load = Variant.load_in_place
 
     def prepare(self, batch, problem, regime="fresh"):
         """Keep the arrays; centre X once where the design is fixed."""
@@ -30,7 +31,7 @@ class MatrixNumba(Variant):
         centred = regime == "fixed" and problem.normalization == "batch"
         number = batch.X.dtype.type
         N, ddof = problem.N, problem.ddof
-        self.constants = (number(1 / N), number(1 / (N - ddof)), number(problem.eps))
+        self.constants = (number(1 / N), number(1 / (N - ddof)), problem.eps)
         self.X = centre(batch.X) if centred else batch.X
         if problem.normalization == "batch":
             self.kernel = normalized(CODES[problem.activation], centred)
@@ -48,11 +49,27 @@ class MatrixNumba(Variant):
 
 @njit(fastmath=REASSOCIATE)
 def column_sums(M):
-    """1ᵀ M, row by row."""
-    total = np.zeros(M.shape[1], M.dtype)
+    """1ᵀ M, row by row, in float64."""
+    total = np.zeros(M.shape[1])
     for i in range(M.shape[0]):
         total += M[i]
     return total
+
+
+@njit(fastmath=REASSOCIATE)
+def column_products(M, other):
+    """1ᵀ (M ⊙ other), row by row, in float64."""
+    total = np.zeros(M.shape[1])
+    for i in range(M.shape[0]):
+        for j in range(M.shape[1]):
+            total[j] += np.float64(M[i, j]) * other[i, j]
+    return total
+
+
+@njit(fastmath=REASSOCIATE)
+def rounded(row, M):
+    """A row of float64 in M's dtype."""
+    return row.astype(M.dtype)
 
 
 @functools.cache
@@ -62,18 +79,19 @@ def normalized(code, centred):
     @njit(fastmath=REASSOCIATE)
     def step(X, y, G1, gamma, beta, G2, over_N, over_Nd, eps):
         Z = np.dot(X, G1)
-        Zc = Z if centred else Z - column_sums(Z) * over_N
-        s = np.sqrt(column_sums(Zc * Zc) * over_Nd + eps)
+        Zc = Z if centred else Z - rounded(column_sums(Z) * over_N, Z)
+        s = rounded(np.sqrt(column_products(Zc, Zc) * over_Nd + eps), Z)
         Xhat = Zc / s
         B = gamma * Xhat + beta
         A, D = activate(code, B)
         e = y - np.dot(A, G2)
 
         S = np.outer(e, -(over_N + over_N) * G2) * D
-        dbeta = column_sums(S)
-        dgamma = column_sums(S * Xhat)
+        dbeta = rounded(column_sums(S), S)
+        dgamma = rounded(column_products(S, Xhat), S)
         dG2 = -(over_N + over_N) * np.dot(A.T, e)
-        dZ = (gamma / s) * (S - dbeta * over_N - Xhat * (dgamma * over_Nd))
+        D = S - Xhat * (dgamma * over_Nd)
+        dZ = (gamma / s) * (D - rounded(column_sums(D) * over_N, D))  # as a mean, so that 1ᵀ dZ = 0
         return np.dot(e, e) * over_N, np.dot(X.T, dZ), dgamma, dbeta, dG2
 
     return step

@@ -18,6 +18,7 @@ class MatrixNumpy(Variant):
     family = "matrix"
     formula = formulas.MATRIX
     arrays_like_Z = 9
+    load = Variant.load_in_place
 
     def prepare(self, batch, problem, regime="fresh"):
         """Keep the arrays; centre X once where the design is fixed."""
@@ -34,8 +35,8 @@ class MatrixNumpy(Variant):
 
         Z = X @ G1
         if normalize:
-            Zc = Z if self.centred else Z - Z.mean(axis=0)
-            s = np.sqrt((Zc * Zc).sum(axis=0) / (N - ddof) + eps)
+            Zc = Z if self.centred else Z - mean(Z)
+            s = root(Zc, N - ddof, eps)
             Xhat = Zc / s
             B = gamma * Xhat + beta
         else:
@@ -43,12 +44,13 @@ class MatrixNumpy(Variant):
         A = activations.value(activation, B)
         e = y - A @ G2
 
-        S = (-2 / N) * np.outer(e, G2) * activations.derivative(activation, B)
+        S = np.outer((-2 / N) * e, G2) * activations.derivative(activation, B)
         dG2 = (-2 / N) * (A.T @ e)
         if normalize:
             dbeta = S.sum(axis=0)
             dgamma = (S * Xhat).sum(axis=0)
-            dZ = (gamma / s) * (S - dbeta / N - Xhat * (dgamma / (N - ddof)))
+            D = S - Xhat * (dgamma / (N - ddof))
+            dZ = (gamma / s) * (D - mean(D))
         else:
             dbeta = dgamma = None
             dZ = S
@@ -57,6 +59,20 @@ class MatrixNumpy(Variant):
     def result(self):
         """The last step's gradients; every step makes new arrays."""
         return self.answer
+
+
+def mean(M):
+    """The mean of each column in M's dtype, added up in float64.
+
+    That of S - X̂ ⊙ (∂R/∂γ)ᵀ/(N - ddof) is (∂R/∂β)/N, the μ-term: as a mean it leaves columns that add up to 0, or else
+    Xᵀ dZ would have what rounding left of their sums times the offset of X.
+    """
+    return M.mean(axis=0, dtype=np.float64).astype(M.dtype)
+
+
+def root(Zc, divisor, eps):
+    """s of centred columns in their dtype, squares and sums in float64."""
+    return np.sqrt(np.square(Zc, dtype=np.float64).sum(axis=0) / divisor + eps).astype(Zc.dtype)
 
 
 def centre(X):

@@ -1,6 +1,10 @@
 """`autograd`: HIPS autograd over NumPy."""
 
+import threading
+
 from bnbench.variants.peers import Peer
+
+TURNS = threading.Lock()  # autograd counts open tapes in one number for all threads
 
 
 class Autograd(Peer):
@@ -9,6 +13,7 @@ class Autograd(Peer):
     name = "autograd"
     family = "autodiff"
     package = "autograd"
+    forks = True
 
     def __init__(self):
         import autograd
@@ -43,9 +48,12 @@ class Autograd(Peer):
         self.arguments = tuple(self.parameters().values())
         self.value_and_grad = self.autograd.value_and_grad(loss)
 
+    load = Peer.load_in_place
+
     def step(self):
         """One call of the differentiated loss."""
-        self.loss, self.found = self.value_and_grad(self.arguments)
+        with TURNS:
+            self.loss, self.found = self.value_and_grad(self.arguments)
 
     def result(self):
         """The last step's gradients."""

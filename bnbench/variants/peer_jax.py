@@ -16,16 +16,19 @@ class JaxJit(Peer):
     family = "autodiff"
     package = "jax"
     compile_allowance_s = 60.0
+    precision = None  # of products: that of the arrays
 
     def __init__(self):
         import jax
+        import jax.experimental
 
-        jax.config.update("jax_platforms", self.device)
-        jax.config.update("jax_enable_x64", True)
         self.jax = jax
+        # a context of our own steps: the caller's setting is the caller's
+        self.enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
     def use_threads(self, threads):
         """XLA's pool is as large as the machine; the process is held to so many processors."""
+        self.jax.config.update("jax_platforms", self.device)  # a worker is ours: no other device need start in it
         self.jax.devices()
         return confine(threads)
 
@@ -40,27 +43,43 @@ class JaxJit(Peer):
             "gaussian": lambda B: np.exp(-0.5 * B * B),
             "identity": lambda B: B,
         }[problem.activation]
-        ddof, eps = problem.ddof, problem.eps
+        ddof, eps, precision = problem.ddof, problem.eps, self.precision
 
         def loss(parameters, X, y):
             G1, *affine, G2 = parameters
-            B = X @ G1
+            B = np.matmul(X, G1, precision=precision)
             if affine:
                 gamma, beta = affine
                 B = gamma * (B - B.mean(axis=0)) / np.sqrt(B.var(axis=0, ddof=ddof) + eps) + beta
-            return np.mean((y - activate(B) @ G2) ** 2)
+            return np.mean((y - np.matmul(activate(B), G2, precision=precision)) ** 2)
 
         self.copy()
         self.value_and_grad = jax.jit(jax.value_and_grad(loss))
 
     def copy(self):
         """Put the data and the parameters on the device."""
-        values = (tuple(self.parameters().values()), self.batch.X, self.batch.y)
-        self.arguments = self.jax.block_until_ready(self.jax.device_put(values, self.jax.devices()[0]))
+        self.arguments = (None, *self.put((self.batch.X, self.batch.y)))
+        self.put_parameters()
+
+    def put(self, values):
+        """Arrays on the device, copied: there JAX takes for granted that nobody changes them."""
+        with self.enable_x64(True):
+            copies = self.jax.tree.map(lambda array: array.copy(), values)
+            return self.jax.block_until_ready(self.jax.device_put(copies, self.jax.devices(self.device)[0]))
+
+    def put_parameters(self):
+        """Put the parameters on the device."""
+        self.arguments = (self.put(tuple(self.parameters().values())), *self.arguments[1:])
+
+    def load(self, G1, gamma, beta, G2):
+        """Put other parameters on the device."""
+        self.load_in_place(G1, gamma, beta, G2)
+        self.put_parameters()
 
     def step(self):
         """One call of the compiled gradient."""
-        self.loss, self.found = self.jax.block_until_ready(self.value_and_grad(*self.arguments))
+        with self.enable_x64(True):
+            self.loss, self.found = self.jax.block_until_ready(self.value_and_grad(*self.arguments))
 
     def result(self):
         """The last step's gradients."""
@@ -84,7 +103,7 @@ class JaxCuda(JaxJit):
 
     def __init__(self):
         super().__init__()
-        self.jax.config.update("jax_default_matmul_precision", "tensorfloat32" if tf32() else "highest")
+        self.precision = "tensorfloat32" if tf32() else "highest"
 
     def use_threads(self, threads):
         """The device does the work."""
@@ -93,9 +112,10 @@ class JaxCuda(JaxJit):
     def time(self, count):
         """Seconds of so many steps, one after the other without waiting between."""
         begun = time.perf_counter()
-        for _ in range(count):
-            found = self.value_and_grad(*self.arguments)
-        self.jax.block_until_ready(found)
+        with self.enable_x64(True):
+            for _ in range(count):
+                found = self.value_and_grad(*self.arguments)
+            self.jax.block_until_ready(found)
         return time.perf_counter() - begun
 
     def device_times(self):

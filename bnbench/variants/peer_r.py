@@ -4,9 +4,11 @@ import atexit
 import functools
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import weakref
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from bnbench.variants.base import Variant
 
 FOLDER = Path(__file__).parent / "r"
 WORDS = itertools.count()
+STARTING = threading.Lock()
 INSTALL = "Debian: apt-get install r-base-core r-cran-bench r-cran-rcpp"
 ASK = """
 has <- function(name) requireNamespace(name, quietly = TRUE)
@@ -44,12 +47,16 @@ def installation() -> dict:
 
 
 class Session:
-    """One R process for a form of the step, whose problems are told apart by a word."""
+    """One R process for a form of the step, whose problems are told apart by a word.
+
+    Whoever asks several lines in a row, or reads and writes the files between them, holds `turns`.
+    """
 
     def __init__(self, form):
-        self.folder = tempfile.TemporaryDirectory(prefix="bnbench-r-")
-        command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder.name, FOLDER / "loops.cpp"]
+        self.folder = Path(tempfile.mkdtemp(prefix="bnbench-r-"))
+        command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder, FOLDER / "loops.cpp"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.turns, self.owner, self.done_with = threading.RLock(), os.getpid(), []
         atexit.register(self.end)
         self.ask("drop nothing")  # R has started when it answers
 
@@ -59,6 +66,13 @@ class Session:
         Raises:
             RuntimeError: R answered with an error, or ended.
         """
+        with self.turns:
+            while self.done_with:
+                self.answer(f"drop {self.done_with.pop()}")
+            return self.answer(line)
+
+    def answer(self, line):
+        """R's answer, for who has the turn."""
         try:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
@@ -70,16 +84,23 @@ class Session:
         return said
 
     def end(self):
-        """End the process, and what it wrote."""
-        self.process.kill()
-        self.process.wait()
-        self.folder.cleanup()
+        """End the process, and what it wrote; not from a forked child, whose parent's they are."""
+        if self.owner == os.getpid():
+            self.process.kill()
+            self.process.wait()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @functools.cache
-def session(form: str) -> Session:
-    """The session of a form of the step, started when it is first needed."""
+def session_of(form: str, process: int) -> Session:
+    """The session of a form of the step in one process of ours."""
     return Session(form)
+
+
+def session(form: str) -> Session:
+    """The session of a form of the step, started when it is first needed, and anew in a forked child."""
+    with STARTING:
+        return session_of(form, os.getpid())
 
 
 class RMatrix(Variant):
@@ -104,7 +125,7 @@ class RMatrix(Variant):
     def __init__(self):
         self.session = session(self.form)
         self.word = f"p{next(WORDS)}"
-        weakref.finalize(self, self.session.ask, f"drop {self.word}").atexit = False
+        weakref.finalize(self, self.session.done_with.append, self.word).atexit = False  # told with the next line
 
     def prepare(self, batch, problem, regime="fresh"):
         """Hand the arrays to R, once."""
@@ -113,15 +134,11 @@ class RMatrix(Variant):
         zeros = np.zeros(problem.p2)
         gamma, beta = (batch.gamma, batch.beta) if normalize else (zeros, zeros)
         head = (problem.N, problem.p1, problem.p2, CODES[problem.activation], normalize, problem.ddof, problem.eps)
-        with open(Path(self.session.folder.name) / "in", "wb") as at:
-            for part in (head, batch.X.T, batch.y, batch.G1.T, gamma, beta, batch.G2):
-                np.ascontiguousarray(part, np.float64).tofile(at)
-        self.session.ask(f"prepare {self.word}")
-
-    def load(self, G1, gamma, beta, G2):
-        """New parameters mean new files."""
-        super().load(G1, gamma, beta, G2)
-        self.prepare(self.batch, self.problem, self.regime)
+        with self.session.turns:
+            with open(self.session.folder / "in", "wb") as at:
+                for part in (head, batch.X.T, batch.y, batch.G1.T, gamma, beta, batch.G2):
+                    np.ascontiguousarray(part, np.float64).tofile(at)
+            self.session.ask(f"prepare {self.word}")
 
     def step(self):
         """One step in R, with the way there and back."""
@@ -142,9 +159,10 @@ class RMatrix(Variant):
 
     def result(self):
         """What R wrote of its last step."""
-        self.session.ask(f"result {self.word}")
         p1, p2 = self.problem.p1, self.problem.p2
-        numbers = np.fromfile(Path(self.session.folder.name) / "out")
+        with self.session.turns:
+            self.session.ask(f"result {self.word}")
+            numbers = np.fromfile(self.session.folder / "out")
         loss, dG1, rest = numbers[0], numbers[1 : 1 + p1 * p2].reshape(p2, p1).T, numbers[1 + p1 * p2 :]
         if self.problem.normalization == "none":
             return Gradients(loss, dG1, None, None, rest[-p2:])

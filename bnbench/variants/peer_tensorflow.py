@@ -59,6 +59,12 @@ class TensorflowXla(Peer):
         self.arguments = X, y
         self.value_and_grad = value_and_grad
 
+    def load(self, G1, gamma, beta, G2):
+        """Assign the parameters to the variables."""
+        self.load_in_place(G1, gamma, beta, G2)
+        for variable, array in zip(self.variables, self.parameters().values(), strict=True):
+            variable.assign(array)
+
     def step(self):
         """One call of the compiled function; on the processor it has ended when it returns."""
         self.loss, self.found = self.value_and_grad(*self.arguments)

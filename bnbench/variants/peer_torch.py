@@ -13,7 +13,8 @@ COUNT = itertools.count()
 class TorchEager(Peer):
     """PyTorch: X @ Γ1, F.batch_norm in training mode, F.mse_loss and torch.autograd.grad.
 
-    `F.batch_norm` has ddof = 0; with another ddof, or one row, the same is written with Tensor.mean and Tensor.var.
+    `F.batch_norm` has ddof = 0 and eps > 0; elsewhere, and with one row, the same is written with Tensor.mean and
+    Tensor.var.
     """
 
     name = "torch-eager"
@@ -37,7 +38,7 @@ class TorchEager(Peer):
         torch = self.torch
         F = torch.nn.functional
         place = self.device  # PyTorch's word for it is the same
-        X, y = self.data = [torch.from_numpy(array).to(place) for array in (batch.X, batch.y)]
+        X, y = self.data = [torch.tensor(array, device=place) for array in (batch.X, batch.y)]
         self.tensors = [torch.tensor(array, requires_grad=True, device=place) for array in self.parameters().values()]
         activate = {
             "relu": torch.relu,
@@ -47,7 +48,7 @@ class TorchEager(Peer):
             "identity": lambda B: B,
         }[problem.activation]
         ddof, eps = problem.ddof, problem.eps
-        plain = ddof == 0 and problem.N > 1
+        plain = ddof == 0 and problem.N > 1 and eps > 0
 
         def loss(G1, *rest):
             *affine, G2 = rest
@@ -65,6 +66,13 @@ class TorchEager(Peer):
             # TorchDynamo keeps what it compiled with the code object, and after eight shapes falls back to eager
             loss.__code__ = loss.__code__.replace(co_name=f"loss_{next(COUNT)}")
             self.function = torch.compile(loss, dynamic=False)
+
+    def load(self, G1, gamma, beta, G2):
+        """Copy the parameters into the tensors."""
+        self.load_in_place(G1, gamma, beta, G2)
+        with self.torch.no_grad():
+            for tensor, array in zip(self.tensors, self.parameters().values(), strict=True):
+                tensor.copy_(self.torch.from_numpy(array))
 
     def step(self):
         """Forward, then backward over the tape."""

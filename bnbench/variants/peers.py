@@ -11,6 +11,7 @@ import os
 import numpy as np
 
 from bnbench.problem import Gradients
+from bnbench.threads import forked_with
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
@@ -29,10 +30,16 @@ class Peer(Variant):
     formula = formulas.AUTODIFF
     arrays_like_X, arrays_like_Z = 1, 8
     package, extra = "", "peers"
+    forks = False  # whether a child may use the package that its parent has loaded
 
     @classmethod
     def unavailable(cls):
-        """The package's absence, with the line that adds it."""
+        """The package's absence, with the line that adds it; or that its threads are in a process this was forked from."""
+        if not cls.forks and forked_with(cls.package):
+            return (
+                f"this process was forked from one that had loaded {cls.package}, whose threads are not here; "
+                "start it by 'spawn' or 'forkserver'"
+            )
         return missing(cls.package, cls.extra)
 
     def parameters(self):

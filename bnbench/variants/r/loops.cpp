@@ -73,7 +73,13 @@ List step_loops(NumericMatrix X, NumericVector y, NumericMatrix G1, NumericVecto
       dbeta[j] = db;
       dgamma[j] = dg;
       const double mean = db / N, part = dg / (N - ddof), weight = gamma[j] / s[j];
-      for (int i = 0; i < N; i++) dz[i] = weight * (dz[i] - mean - Xhat(i, j) * part);
+      double left = 0;  // by rounding; X may have an offset that multiplies it
+      for (int i = 0; i < N; i++) {
+        dz[i] = weight * (dz[i] - mean - Xhat(i, j) * part);
+        left += dz[i];
+      }
+      left /= N;
+      for (int i = 0; i < N; i++) dz[i] -= left;
     }
     for (int k = 0; k < p1; k++) {
       const double *x = &X(0, k);

@@ -41,7 +41,8 @@ matrix_step <- function(p) {
     }
     dbeta <- colSums(S)
     dgamma <- colSums(S * Xhat)
-    dZ <- sweep(sweep(S, 2, dbeta / N) - sweep(Xhat, 2, dgamma / (N - ddof), "*"), 2, gamma / s, "*")
+    D <- S - sweep(Xhat, 2, dgamma / (N - ddof), "*")
+    dZ <- sweep(sweep(D, 2, colMeans(D)), 2, gamma / s, "*") # the mean is dbeta / N; so columns add up to 0
     list(mean(e^2), crossprod(X, dZ), dgamma, dbeta, dG2)
   })
 }
@@ -76,6 +77,7 @@ loop_step <- function(p) {
         dbeta[j] <- sum(S)
         dgamma[j] <- sum(S * Xhat[, j])
         dz <- gamma[j] / s[j] * (S - dbeta[j] / N - Xhat[, j] * dgamma[j] / (N - ddof))
+        dz <- dz - mean(dz) # 0 but for rounding, which an offset of X would multiply
       }
       for (k in seq_len(p1)) dG1[k, j] <- sum(X[, k] * dz)
     }

@@ -1,0 +1,77 @@
+"""When compiled code may run on several threads: not everywhere, and not always at once.
+
+Numba's threads do not survive a fork: OpenMP's library ends the child that calls it, and other layers leave it waiting
+for threads that are not there. So a child forked from a process whose threads ran already takes one thread. And
+Numba's workqueue layer ends a process in which two threads enter parallel code at once: there they take turns.
+"""
+
+import contextlib
+import os
+import threading
+import warnings
+import weakref
+
+import numba
+
+_survivors = weakref.WeakSet()  # objects that must be renewed in a forked child
+_state = {"forked": False, "said": False}
+_turns = threading.RLock()
+_at_once = contextlib.nullcontext()
+_layer = ""
+
+
+def survive(thing):
+    """Have `thing.renew()` called in every forked child, before anything else runs there; the thing."""
+    _survivors.add(thing)
+    return thing
+
+
+def alone() -> bool:
+    """Whether compiled code must do with one thread in this process; the first time, with a warning that says why."""
+    if _state["forked"] and not _state["said"]:
+        _state["said"] = True
+        warnings.warn(
+            "this process was forked from one whose compiled code had threads, and they are not here: one thread is "
+            "used. For more, start processes by 'spawn' or 'forkserver'",
+            stacklevel=3,
+        )
+    return _state["forked"]
+
+
+def guard():
+    """The context for a call of parallel code: threads take turns in it where the threading layer asks for that."""
+    global _layer
+    if not _layer:
+        try:
+            _layer = numba.threading_layer()
+        except ValueError:  # known only once parallel code has run
+            return _turns
+    return _turns if _layer == "workqueue" else _at_once
+
+
+def forked_with(module: str) -> bool:
+    """Whether this process was forked from one in which a module was loaded already."""
+    return module in _state.get("modules", ())
+
+
+def _running() -> bool:
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return False
+    return True
+
+
+def _in_child():
+    import sys
+
+    global _turns
+    _turns = threading.RLock()
+    _state["forked"] = _state["forked"] or _running()
+    _state["modules"] = frozenset(sys.modules)
+    for thing in list(_survivors):
+        thing.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
