@@ -42,8 +42,10 @@ class Variant(ABC):
     device: ClassVar[str] = "cpu"
     formula: ClassVar[str] = ""  # how it arranges the computation, for the report: a line of mathematics each
     compile_allowance_s: ClassVar[float] = 0.0  # added to the time-out for a first step that compiles
-    arrays_like_X: ClassVar[float] = 0  # the memory model: how many arrays of that size a step holds at its peak
+    arrays_like_X: ClassVar[float] = 0  # the memory model: how many arrays of that size a step holds at its peak,
     arrays_like_Z: ClassVar[float] = 1
+    arrays_like_G1: ClassVar[float] = 3  # the parameters' copy, their gradient and its copy
+    keeps_X: ClassVar[bool] = False  # and whether it has an X of its own where that is fixed
     algorithms: ClassVar[Mapping[str, str]] = MappingProxyType({})  # name to what it is, where it chooses among some
 
     def __init_subclass__(cls, **kwargs):
@@ -65,10 +67,12 @@ class Variant(ABC):
     def needs_bytes(cls, problem: Problem, regime: str) -> int:
         """Bytes it takes beyond X and y at a problem; where a worker has not so many, the cell is not tried.
 
-        By default so many arrays of the size of X and of Z as the class says.
+        By default so many arrays of the size of X, Z and Γ1 as the class says.
         """
-        itemsize = 4 if problem.dtype == "float32" else 8
-        return int(itemsize * problem.N * (cls.arrays_like_X * problem.p1 + cls.arrays_like_Z * problem.p2))
+        N, p1, p2 = problem.N, problem.p1, problem.p2
+        like_X = cls.arrays_like_X + (cls.keeps_X and regime == "fixed" and problem.normalization == "batch")
+        numbers = N * (like_X * p1 + cls.arrays_like_Z * p2 + 1) + cls.arrays_like_G1 * p1 * p2
+        return int(numbers * (4 if problem.dtype == "float32" else 8))
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh"):
         """Set up for a problem; in the regime "fixed" what depends on X alone may be kept.

@@ -30,12 +30,13 @@ class FusedNumba(Variant):
 
     @classmethod
     def needs_bytes(cls, problem, regime):
-        """The scratch of the layout that would be chosen, and with it that of C where it is made once."""
+        """The scratch of the layout that would be chosen, and a copy of dΓ1; or that of C beside it, where made once."""
         plan = layout(problem, regime)
         needs = scratch_places(problem, plan, regime)[1]
+        copied = problem.p1 * problem.p2 * np.dtype(problem.dtype).itemsize
         if plan.algorithm == ONE_PASS and problem.normalization == "batch" and regime == "fixed":
-            needs += scratch_places(*of_gram(problem), "fresh")[1]
-        return needs
+            copied = max(copied, scratch_places(*of_gram(problem), "fresh")[1])
+        return needs + copied
 
     def __init__(self, algorithm=""):
         """Choose by size, or always take the algorithm that is named."""

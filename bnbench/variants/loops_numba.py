@@ -26,7 +26,7 @@ class LoopsNumba(Variant):
     name = "loops-numba"
     family = "loops"
     formula = formulas.LOOPS
-    arrays_like_Z = 4
+    arrays_like_Z = 3
     compile_allowance_s = 60.0
     parallel = False
     load = Variant.load_in_place

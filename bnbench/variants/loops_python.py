@@ -9,6 +9,9 @@ from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
 
+NUMBER_BYTES, LIST_BYTES = 32, 64  # of a float in a list: itself, and where it is; of a list beside its numbers
+
+
 def _sigmoid(b):
     return 1 / (1 + math.exp(-b)) if b > -700 else 0.0
 
@@ -28,8 +31,12 @@ class LoopsPython(Variant):
     name = "loops-python"
     family = "loops"
     formula = formulas.LOOPS
-    arrays_like_X, arrays_like_Z = 5, 20
     load = Variant.load_in_place
+
+    @classmethod
+    def needs_bytes(cls, problem, regime):
+        """A list of a list a row of X; X̂, B and A by node; four columns of a node in the making; y and ε̂."""
+        return problem.N * (LIST_BYTES + NUMBER_BYTES * (problem.p1 + 3 * problem.p2 + 6))
 
     def prepare(self, batch, problem, regime="fresh"):
         """Turn the data into lists; the parameters are few and are turned in every step."""

@@ -6,7 +6,7 @@ from bnbench import activations
 from bnbench.problem import Gradients
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
-from bnbench.variants.matrix_numpy import centre, mean, root
+from bnbench.variants.matrix_numpy import mean, near_zero, root
 
 GUARD_BYTES = 2**30
 KEPT_BYTES = 2**25  # glibc's largest mmap threshold
@@ -61,12 +61,14 @@ class MatrixKronecker(Variant):
         self.design = self.of_design() if regime == "fixed" else None
 
     def of_design(self):
-        """∂vec Z/∂(vec Γ1)ᵀ = I_p2 ⊗ X, (N p2, p1 p2); of centred X, the same since 1ᵀ dZ = 0, with normalisation.
+        """∂vec Z/∂(vec Γ1)ᵀ = I_p2 ⊗ X, (N p2, p1 p2).
 
-        Or else an offset of X would multiply what rounding leaves of 1ᵀ dZ.
+        With normalisation of X without the offsets of its columns, which is the same since 1ᵀ dZ = 0: they would
+        multiply what rounding leaves of that.
         """
         X = self.batch.X
-        return np.kron(identity(self.problem.p2, X.dtype), centre(X) if self.problem.normalization == "batch" else X)
+        X = near_zero(X)[0] if self.problem.normalization == "batch" else X
+        return np.kron(identity(self.problem.p2, X.dtype), X)
 
     def step(self):
         """The row ∂R/∂(vec B)ᵀ times each Jacobian."""

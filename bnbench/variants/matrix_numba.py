@@ -9,38 +9,41 @@ from bnbench.jit import REASSOCIATE, njit
 from bnbench.problem import Gradients
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
-from bnbench.variants.matrix_numpy import centre
+from bnbench.variants.matrix_numpy import near_zero
 
 
 class MatrixNumba(Variant):
     """The matrix form in one Numba function: np.dot for the GEMMs, elementwise passes between them.
 
-    With a fixed design it keeps X - 1x̄ᵀ, as `matrix-numpy` does.
+    With a fixed design it keeps x̄, as `matrix-numpy` does.
     """
 
     name = "matrix-numba"
     family = "matrix"
     formula = formulas.MATRIX
-    arrays_like_Z = 7
+    arrays_like_Z, arrays_like_G1 = 5, 2
+    keeps_X = True
     compile_allowance_s = 60.0
     load = Variant.load_in_place
 
     def prepare(self, batch, problem, regime="fresh"):
-        """Keep the arrays; centre X once where the design is fixed."""
+        """Keep the arrays; look at X once where the design is fixed."""
         super().prepare(batch, problem, regime)
-        centred = regime == "fixed" and problem.normalization == "batch"
+        fixed = regime == "fixed" and problem.normalization == "batch"
         number = batch.X.dtype.type
         N, ddof = problem.N, problem.ddof
         self.constants = (number(1 / N), number(1 / (N - ddof)), problem.eps)
-        self.X = centre(batch.X) if centred else batch.X
+        X, xbar = near_zero(batch.X) if fixed else (batch.X.view(), np.zeros(0))
+        X.flags.writeable = False  # as where it is given by `bnbench.prepare`: to Numba that is another type
+        self.data = X, xbar, self.batch.y
         if problem.normalization == "batch":
-            self.kernel = normalized(CODES[problem.activation], centred)
+            self.kernel = normalized(CODES[problem.activation], fixed)
         else:
             self.kernel = plain(CODES[problem.activation])
 
     def step(self):
         """One call of the compiled step."""
-        self.answer = self.kernel(self.X, *self.batch[1:], *self.constants)
+        self.answer = self.kernel(*self.data, *self.batch[2:], *self.constants)
 
     def result(self):
         """The last step's gradients; every step makes new arrays."""
@@ -67,19 +70,30 @@ def column_products(M, other):
 
 
 @njit(fastmath=REASSOCIATE)
+def weighted_rows(weights, M):
+    """Mᵀ weights in float64."""
+    total = np.zeros(M.shape[1])
+    for k in range(M.shape[0]):
+        for j in range(M.shape[1]):
+            total[j] += weights[k] * M[k, j]
+    return total
+
+
+@njit(fastmath=REASSOCIATE)
 def rounded(row, M):
     """A row of float64 in M's dtype."""
     return row.astype(M.dtype)
 
 
 @functools.cache
-def normalized(code, centred):
-    """The step with batch normalisation for one activation; centred says that X's columns have mean 0."""
+def normalized(code, fixed):
+    """The step with batch normalisation for one activation; fixed says that x̄ is given."""
 
     @njit(fastmath=REASSOCIATE)
-    def step(X, y, G1, gamma, beta, G2, over_N, over_Nd, eps):
+    def step(X, xbar, y, G1, gamma, beta, G2, over_N, over_Nd, eps):
         Z = np.dot(X, G1)
-        Zc = Z if centred else Z - rounded(column_sums(Z) * over_N, Z)
+        mu = weighted_rows(xbar, G1) if fixed else column_sums(Z) * over_N
+        Zc = Z - rounded(mu, Z)
         s = rounded(np.sqrt(column_products(Zc, Zc) * over_Nd + eps), Z)
         Xhat = Zc / s
         B = gamma * Xhat + beta
@@ -102,7 +116,7 @@ def plain(code):
     """The step without normalisation for one activation."""
 
     @njit(fastmath=REASSOCIATE)
-    def step(X, y, G1, gamma, beta, G2, over_N, over_Nd, eps):
+    def step(X, xbar, y, G1, gamma, beta, G2, over_N, over_Nd, eps):
         A, D = activate(code, np.dot(X, G1))
         e = y - np.dot(A, G2)
         S = np.outer(e, -(over_N + over_N) * G2) * D

@@ -146,3 +146,4 @@ while (length(line <- readLines(input, n = 1)) > 0) {
   cat(said, "\n", sep = "")
   flush(stdout())
 }
+unlink(folder, recursive = TRUE) # whoever drove this has gone
