@@ -7,7 +7,7 @@ simulator has no shuffles. In float32 no operation is in float64: literals are o
 
     Z, dZ (N, p2)      e (N,) = ε̂        vectors (VECTORS, p2)     what belongs to a hidden node
     theta, dtheta (3, p2)                γ, β and Γ2, and their gradients
-    parts (GRID, 3, p2)                  what each block of the grid found; losses (GRID,) likewise
+    parts (GRID, 4, p2)                  what each block of the grid found; losses (GRID,) likewise
 """
 
 import functools
@@ -228,17 +228,17 @@ def residuals(code, real, shape):
 
 
 def column_sums(code, real, shape):
-    """`(Z, e, vectors, parts)`: 1ᵀT, 1ᵀ(T ⊙ (Z - μ)) and Aᵀε̂ over a block's rows, T = ε̂ ⊙ a'(B)."""
+    """`(Z, e, vectors, parts)`: 1ᵀT, 1ᵀ(T ⊙ (Z - μ)), Aᵀε̂ and 1ᵀ(Z - μ) over a block's rows, T = ε̂ ⊙ a'(B)."""
     LANES, ROWS = shape.lanes, shape.rows
     zero = real(0)
     a, da = activation(code, real)
 
     def kernel(Z, e, vectors, parts):
-        found = cuda.shared.array((3, ROWS, LANES), real)
+        found = cuda.shared.array((4, ROWS, LANES), real)
         x, r = cuda.threadIdx.x, cuda.threadIdx.y
         N, p2 = Z.shape
         j = cuda.blockIdx.y * LANES + x
-        sum_t, sum_tz, sum_ae = zero, zero, zero
+        sum_t, sum_tz, sum_ae, sum_z = zero, zero, zero, zero
         if j < p2:
             mu, weight, shift = vectors[MU, j], vectors[WEIGHT, j], vectors[SHIFT, j]
             for i in range(cuda.blockIdx.x * ROWS + r, N, cuda.gridDim.x * ROWS):
@@ -249,41 +249,50 @@ def column_sums(code, real, shape):
                 sum_t += t
                 sum_tz += t * z
                 sum_ae += v * e[i]
+                sum_z += z
         found[0, r, x] = sum_t
         found[1, r, x] = sum_tz
         found[2, r, x] = sum_ae
+        found[3, r, x] = sum_z
         cuda.syncthreads()
         if r == 0 and j < p2:
             for k in range(1, ROWS):
                 sum_t += found[0, k, x]
                 sum_tz += found[1, k, x]
                 sum_ae += found[2, k, x]
+                sum_z += found[3, k, x]
             parts[cuda.blockIdx.x, 0, j] = sum_t
             parts[cuda.blockIdx.x, 1, j] = sum_tz
             parts[cuda.blockIdx.x, 2, j] = sum_ae
+            parts[cuda.blockIdx.x, 3, j] = sum_z
 
     return kernel
 
 
 def finish_sums(normalize, real, shape):
-    """`(parts, losses, used, N, ddof, vectors, dtheta, loss)`: the gradients of γ, β, Γ2, the loss, what dZ needs."""
+    """`(parts, losses, used, N, ddof, vectors, dtheta, loss)`: the gradients of γ, β, Γ2, the loss, what dZ needs.
+
+    MEAN is that of C t - (z - μ) SLOPE: μ is rounded, 1ᵀ(Z - μ) is not quite 0, and an offset of X multiplies 1ᵀdZ.
+    """
     LANES, ROWS = shape.lanes, shape.rows
     zero, two = real(0), real(2)
 
     def kernel(parts, losses, used, N, ddof, vectors, dtheta, loss):
-        found = cuda.shared.array((3, ROWS, LANES), real)
+        found = cuda.shared.array((4, ROWS, LANES), real)
         x, r = cuda.threadIdx.x, cuda.threadIdx.y
         j = cuda.blockIdx.x * LANES + x
         p2 = dtheta.shape[1]
-        sum_t, sum_tz, sum_ae = zero, zero, zero
+        sum_t, sum_tz, sum_ae, sum_z = zero, zero, zero, zero
         if j < p2:
             for b in range(r, used, ROWS):
                 sum_t += parts[b, 0, j]
                 sum_tz += parts[b, 1, j]
                 sum_ae += parts[b, 2, j]
+                sum_z += parts[b, 3, j]
         found[0, r, x] = sum_t
         found[1, r, x] = sum_tz
         found[2, r, x] = sum_ae
+        found[3, r, x] = sum_z
         cuda.syncthreads()
         n = real(N)
         if r == 0 and j < p2:
@@ -291,6 +300,7 @@ def finish_sums(normalize, real, shape):
                 sum_t += found[0, k, x]
                 sum_tz += found[1, k, x]
                 sum_ae += found[2, k, x]
+                sum_z += found[3, k, x]
             c = -two / n * vectors[G2_, j]
             inverse, weight = vectors[INVERSE, j], vectors[WEIGHT, j]
             dbeta, dgamma = c * sum_t, c * sum_tz * inverse
@@ -299,8 +309,9 @@ def finish_sums(normalize, real, shape):
             dtheta[GAMMA2, j] = -two / n * sum_ae
             vectors[C_, j] = weight * c
             if normalize:
-                vectors[MEAN, j] = weight * dbeta / n
-                vectors[SLOPE, j] = weight * dgamma * inverse / real(N - ddof)
+                slope = weight * dgamma * inverse / real(N - ddof)
+                vectors[MEAN, j] = weight * dbeta / n - slope * (sum_z / n)
+                vectors[SLOPE, j] = slope
             else:
                 vectors[MEAN, j] = zero
                 vectors[SLOPE, j] = zero

@@ -98,32 +98,36 @@ def backward(code, normalize, real, threads):
     _, da = activation(code, real)
 
     def kernel(X, theta, ddof, Z, A, nodes, e, losses, dG1, dtheta, loss):
-        found = cuda.shared.array((3, threads), real)
+        found = cuda.shared.array((4, threads), real)
         t, j = cuda.threadIdx.x, cuda.blockIdx.x
         N, p1 = X.shape
         n, inverse, weight = real(N), nodes[0, j], nodes[1, j]
         shift = theta[BETA, j] if normalize else zero
-        sum_t, sum_tz, sum_ae = zero, zero, zero
+        sum_t, sum_tz, sum_ae, sum_z = zero, zero, zero, zero
         for i in range(t, N, threads):
             z, v = Z[j, i], A[j, i]
             own = e[i] * da(z * weight + shift, v)
             sum_t += own
             sum_tz += own * z
             sum_ae += v * e[i]
+            sum_z += z
         found[0, t] = sum_t
         found[1, t] = sum_tz
         found[2, t] = sum_ae
+        found[3, t] = sum_z
         cuda.syncthreads()
-        sum_t, sum_tz, sum_ae = zero, zero, zero
+        sum_t, sum_tz, sum_ae, sum_z = zero, zero, zero, zero
         for k in range(threads):
             sum_t += found[0, k]
             sum_tz += found[1, k]
             sum_ae += found[2, k]
+            sum_z += found[3, k]
         c = -two / n * theta[GAMMA2, j]
         dbeta, dgamma = c * sum_t, c * sum_tz * inverse
         mean, slope = zero, zero
         if normalize:
-            mean, slope = weight * dbeta / n, weight * dgamma * inverse / real(N - ddof)
+            slope = weight * dgamma * inverse / real(N - ddof)
+            mean = weight * dbeta / n - slope * (sum_z / n)  # z is less a rounded μ; X may have an offset
         for i in range(t, N, threads):
             z = Z[j, i]
             Z[j, i] = weight * c * (e[i] * da(z * weight + shift, A[j, i])) - mean - z * slope

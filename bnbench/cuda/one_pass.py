@@ -110,7 +110,7 @@ def weights(real, threads):
             nodes[ADD, j] = add
             nodes[GAMMA2_, j] = theta[GAMMA2, j]
             nodes[S, j] = s
-            if squares < cancelled * terms:
+            if not cancelled * terms <= squares < math.inf:
                 fell[0] = 1
 
     return kernel

@@ -9,6 +9,7 @@ from bnbench.cuda.runtime import compiled, cuda, cupy, cupy_on
 from bnbench.problem import Gradients
 
 SPARE_BYTES = 2**28  # of device memory, for the context and what compiles
+HOST_ROWS = 8192  # of X in float64 at a time, on the host
 SHARES = 16  # into which the parts of G are added up first
 
 
@@ -49,7 +50,7 @@ class Steps:
         """What the problem takes on the device: X and y, Z and dZ, and parts of sums."""
         problem = self.problem
         large = problem.N * (problem.p1 + 2 * problem.p2 + 3) + (products.SPLITS + 2) * problem.p1 * problem.p2
-        return self.dtype.itemsize * (large + 3 * self.shape.grid * problem.p2)
+        return self.dtype.itemsize * (large + 4 * self.shape.grid * problem.p2)
 
     def check_memory(self):
         """Refuse a problem that the device's free memory does not hold."""
@@ -151,7 +152,8 @@ class Steps:
 
     def details(self):
         """What did the products, whether a graph is replayed, and whether the simulator stood in for a device."""
-        return {"products": self.products, "graph": self.graph} | ({"device": "simulator"} if simulated() else {})
+        graph = self.graph if self.captured in (None, self.launches) else "none: these launches were not captured"
+        return {"products": self.products, "graph": graph} | ({"device": "simulator"} if simulated() else {})
 
 
 class LoopsSteps(Steps):
@@ -213,7 +215,7 @@ class MatrixSteps(Steps):
         problem, real, shape = self.problem, self.real, self.shape
         N, p2, code = problem.N, problem.p2, CODES[problem.activation]
         normalize = problem.normalization == "batch"
-        vectors, parts = self.empty(kernels.VECTORS, p2), self.empty(shape.grid, 3, p2)
+        vectors, parts = self.empty(kernels.VECTORS, p2), self.empty(shape.grid, 4, p2)
         e, losses = self.empty(N), self.empty(shape.grid)
         across, block = blocks(p2, shape.lanes), (shape.lanes, shape.rows)
         if normalize:
@@ -256,14 +258,17 @@ class FusedSteps(MatrixSteps):
         """x̄ and a triangle U with UᵀU = C once; weights, one sweep, sums, gradients in every step."""
         problem, real, sizes = self.problem, self.real, self.sizes
         N, p1, p2 = problem.N, problem.p1, problem.p2
-        X = self.batch.X.astype(np.float64)
-        mean = X.mean(axis=0)
-        X -= mean
+        X, info = self.batch.X, np.finfo(self.dtype)
+        mean, triangle = X.mean(axis=0, dtype=np.float64), np.zeros((0, p1))
+        for start in range(0, N, HOST_ROWS):
+            triangle = np.linalg.qr(np.vstack([triangle, X[start : start + HOST_ROWS] - mean]), mode="r")
         U = np.zeros((p1, p1))
-        triangle = np.linalg.qr(X, mode="r")
         U[: len(triangle)] = triangle
-        shift = mean.astype(self.dtype)
-        design = U, (U * U).sum(axis=0), mean - shift, shift
+        diagonal = (U * U).sum(axis=0)
+        lost = (diagonal > 0) & ((diagonal < N * float(info.tiny)) | (diagonal > float(info.max) / 8))
+        diagonal[lost] = np.inf  # no number of this dtype: then every step falls back
+        shift = np.where(np.abs(mean) > 2 * np.ptp(X, axis=0), mean, 0).astype(self.dtype)  # where it costs no digit
+        design = U, diagonal, mean - shift, shift
         U, diagonal, rest, shift = (cuda.to_device(np.ascontiguousarray(array, self.dtype)) for array in design)
         W, V, own = self.empty(p1, p2), self.empty(p1, p2), self.empty(one_pass.NODES, p2)
         self.fell = cuda.mapped_array(1, np.int32)
