@@ -215,17 +215,17 @@ def _dtype(read, asked=None):
     own = next((array.dtype for array in read.values() if array is not None and array.dtype.kind == "f"), None)
     if asked is not None and own is not None and np.dtype(asked) != own:
         raise ValueError(f"dtype is {np.dtype(asked).name} and X or y is {own}; allowed is theirs, or none")
-    return own or np.dtype(asked or "float64")
+    return np.dtype(own.name) if own else np.dtype(asked or "float64")  # the one object that NumPy has of each
 
 
-def _array(name, array, dtype):
-    """An array that `arrays.read` gave, C-contiguous and of a dtype, copied only where it must be."""
+def _array(name, array, dtype, *, copy=False):
+    """An array that `arrays.read` gave, C-contiguous and of a dtype, copied where it must be, or always."""
     if array.dtype.kind == "f" and array.dtype != dtype:
         raise ValueError(
             f"{name} is {array.dtype} and X is {dtype}; allowed is one dtype for all arrays "
             "(prepare takes dtype=... where X and y are whole numbers)"
         )
-    return np.ascontiguousarray(array, dtype)
+    return np.array(array, dtype, order="C") if copy else np.ascontiguousarray(array, dtype)
 
 
 def _data(X, y, dtype, *, copy=False):
@@ -238,11 +238,9 @@ def _data(X, y, dtype, *, copy=False):
         raise ValueError(f"y has shape {y.shape}; with X of shape {X.shape} allowed is {X.shape[:1]}")
     held, sizes = [], []
     for name, given in (("X", X), ("y", y)):
-        array = _array(name, given, dtype)
-        if copy and array is given:
-            array = array.copy()
+        array = _array(name, given, dtype, copy=copy)
         sizes.append(_size(name, array))
-        array = array.view(np.ndarray)  # read-only, always: to Numba that is a type of its own, compiled for anew
+        array = array.view()  # read-only, always: to Numba that is a type of its own, compiled for anew
         array.flags.writeable = False
         held.append(array)
     return *held, float(sizes[0])

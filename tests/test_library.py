@@ -1,6 +1,7 @@
 """The library call: right in every convention, careful with its input, and its errors name what was wrong."""
 
 import numpy as np
+import pandas
 import pytest
 from conftest import BUILT_IN
 from hypothesis import given, settings
@@ -119,6 +120,11 @@ def test_errors_name_the_array():
         ({"beta": None}, {}, "beta is None"),
         ({"beta": batch.beta.astype(np.float32)}, {}, "beta is float32 and X is float64"),
         ({"y": batch.y.astype(complex)}, {}, "y is of dtype complex128"),
+        ({"X": np.ma.masked_greater(batch.X, 0)}, {}, "X is masked"),
+        ({"G2": np.ma.masked_array(batch.G2, [True, False])}, {}, "G2 is masked in 1 entries"),
+        ({"gamma": np.array(["a", "b"], object)}, {}, "gamma in row 1 is 'a'"),
+        ({"G1": None}, {}, "G1 is None"),
+        ({}, {"variant": ["a"]}, r"variant is \['a'\]; allowed are auto"),
         ({}, {"ddof": 6}, "N is 6 with ddof 6"),
         ({}, {"ddof": -1}, "ddof is -1"),
         ({}, {"eps": -1e-9}, "eps is -1e-09"),
@@ -131,6 +137,41 @@ def test_errors_name_the_array():
     for arrays, options, message in cases:
         with pytest.raises(ValueError, match=message):
             bnbench.gradients(*batch._replace(**arrays), **options)
+
+
+def test_a_table_is_read_by_its_columns():
+    # catches: a frame of several dtypes as an array of objects, nullable or big-endian numbers that are refused
+    batch = Problem(6, 3, 2).sample()
+    X = batch.X.copy()
+    X[:, 1] = X[:, 1] > 0
+    X[:, 2] = np.round(4 * X[:, 2])
+    table = pandas.DataFrame({"a": X[:, 0], "b": X[:, 1] > 0, "c": pandas.array(X[:, 2].astype(int), "Int64")})
+    true = bnbench.gradients(X, *batch[1:])
+    for given in (table, table.astype({"a": "Float64"}), X.astype(">f8"), X.astype(">f8").tolist()):
+        found = bnbench.gradients(given, pandas.Series(batch.y), *batch[2:])
+        assert all(np.array_equal(a, b) for a, b in zip(found, true, strict=True))
+    table.loc[3, "c"] = pandas.NA
+    with pytest.raises(ValueError, match=r"column 'c' of X has 1 missing values \(first in row 4\)"):
+        bnbench.gradients(table, *batch[1:])
+
+
+def test_whole_numbers_take_the_parameters_dtype():
+    # catches: X and y of integers that go with no float32 parameters
+    batch = Problem(6, 3, 2, dtype="float32").sample()
+    X, y = np.round(4 * batch.X).astype(int), np.round(4 * batch.y).astype(int)
+    found = bnbench.prepare(X, y, 2, dtype="float32").gradients(*batch[2:])
+    assert found.dG1.dtype == np.float32
+    assert np.array_equal(found.dG1, bnbench.gradients(X, y, *batch[2:]).dG1)
+    with pytest.raises(ValueError, match="prepare takes dtype"):
+        bnbench.prepare(X, y, 2).gradients(*batch[2:])
+    with pytest.raises(ValueError, match="dtype is float32 and X or y is float64"):
+        bnbench.prepare(X.astype(float), y, 2, dtype=np.float32)
+
+
+def test_more_than_fits_is_refused_before_it_is_taken():
+    batch = Problem(6, 3, 2).sample()
+    with pytest.raises(ValueError, match="p2 is 1000000000000, with N 6 and p1 3: .* GiB are free"):
+        bnbench.prepare(batch.X, batch.y, 10**12)
 
 
 def test_problem_errors_name_the_field():

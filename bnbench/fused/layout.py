@@ -130,7 +130,9 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
     itemsize = np.dtype(problem.dtype).itemsize
     algorithm = algorithm or choose(problem, regime)
     if problem.normalization == "none" and algorithm != ONE_PASS:
-        raise ValueError(f"algorithm is {algorithm!r}; without normalization there are no statistics: allowed is {ONE_PASS}")
+        raise ValueError(
+            f"algorithm is {algorithm!r}; without normalization there are no statistics: allowed is {ONE_PASS}"
+        )
     inputs = up(p1, INPUTS)
     vectors, ld = leading(p2, itemsize)
     in_place = algorithm == ONE_CALL and inputs == p1 and p2 == vectors * VECTOR_BYTES // itemsize
