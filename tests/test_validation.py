@@ -1,5 +1,6 @@
 """The verdict: every known mistake is called, every malformed answer has its reason, no right one is called wrong."""
 
+import functools
 import itertools
 import os
 from types import SimpleNamespace
@@ -42,6 +43,55 @@ def test_derivation_check_calls_every_mistake(wrong, activation, normalization):
             activation == "identity" and mistake == "derivative-1"
         )
         assert (worst(mistake) < 0.1) if no_mistake else (worst(mistake) > FAR), mistake
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_no_mistake_hides_behind_what_most_data_has(wrong, activation):
+    """Catches derivation problems in which every γ is positive, nothing is 0, nothing agrees, saturates or is square.
+
+    Each planted formula is right wherever its one assumption holds. The derivation check and `diagnose` convict it.
+    """
+    known = [(b, p, reference(b, p)) for b, p in derivation_problems(activation, "batch")]
+
+    def convicted(mistake):
+        wrong.KEPT.clear()
+        for batch, problem, true in known:
+            try:
+                with np.errstate(all="ignore"):
+                    answer = Gradients(*wrong.step(*batch, mistake=mistake, **conventions(problem)))
+            except np.linalg.LinAlgError:
+                return True
+            if not judge(plain(answer), true, problem).valid:
+                return True
+        return False
+
+    assert not convicted("")
+    harmless = {"relu": {"exp-overflows"}, "sigmoid": {"clipped-B"}}[activation]  # a sigmoid is flat out there
+    for mistake, assumed in wrong.LEANINGS.items():
+        assert convicted(mistake) or mistake in harmless, f"{mistake}: {assumed}"
+
+
+@pytest.mark.parametrize("mistake", ["absolute-gamma", "exp-overflows", "turned-to-fit", "kept-by-size"])
+def test_a_diagnosis_convicts_what_most_data_hides(wrong, mistake):
+    """Catches a diagnosis whose problems are tamer than those of the derivation check."""
+    wrong.KEPT.clear()
+    step = functools.partial(wrong.step, mistake=mistake)
+    with np.errstate(all="ignore"):
+        found = bnbench.diagnose(step, activations=["sigmoid"], normalizations=["batch"])
+    assert not found.correct
+    assert not found.mistakes
+
+
+@pytest.mark.parametrize("normalization", ["batch", "none"])
+def test_what_is_drawn_is_of_both_signs(normalization):
+    """Catches a parameter or datum that is always positive, in the sweep's cells and in every derivation problem."""
+    batch = Problem(50, 4, 30, normalization=normalization).sample()
+    drawn = [part for part in batch if part is not None]
+    problems = [b for b, _ in derivation_problems("relu", normalization)]
+    drawn += [np.concatenate([b[at].ravel() for b in problems]) for at in range(6) if problems[0][at] is not None]
+    for part in drawn:
+        assert 0.2 < np.mean(part > 0) < 0.8
+        assert 0.2 < np.mean(part < 0) < 0.8
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
