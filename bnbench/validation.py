@@ -171,7 +171,7 @@ def derivation_problems(activation: str, normalization: str) -> list[tuple[Batch
     """
     problems = []
     for seed, (sizes, ddof, eps, offset, special) in enumerate(DERIVATION_KINDS):
-        problem = Problem(*sizes, activation, normalization, ddof, eps, seed=1000 + seed)
+        problem = Problem(*sizes, activation, normalization, ddof, eps, seed=2000 + seed)
         batch = problem.sample()
         shift = np.linspace(-1, 1, problem.p1) * (offset if normalization == "batch" else 0.1)
         batch = batch._replace(X=batch.X + shift, G2=batch.G2 + np.sign(batch.G2))
