@@ -124,7 +124,10 @@ EXTREMES = {
         Problem(9, 3, 2, "relu", eps=0.0),
         {"X": lambda X: X * 1e-12 + 1.7e9, "gamma": lambda gamma: gamma * [0, 1], "G2": lambda G2: G2 * [1, 0]},
     ),
-    "a kink on every row": (Problem(9, 3, 2, "relu"), {"gamma": lambda gamma: 0 * gamma, "beta": lambda beta: 0 * beta}),
+    "a kink on every row": (
+        Problem(9, 3, 2, "relu"),
+        {"gamma": lambda gamma: 0 * gamma, "beta": lambda beta: 0 * beta},
+    ),
     "underflow": (Problem(9, 3, 2, "gaussian", eps=0.0), {"X": lambda X: X * 1e-160}),
     "overflow": (Problem(9, 3, 2, "gaussian", "none"), {"X": lambda X: X * 1e170}),
     "a loss beyond the dtype's range": (Problem(9, 3, 2, "identity", dtype="float32"), {"y": lambda y: y * 1e25}),

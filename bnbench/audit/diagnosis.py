@@ -149,7 +149,8 @@ class Diagnosis:
         texts = list(dict.fromkeys(mistake.text for case in self.cases for mistake in case.known))
         wrong = [finding for case in self.cases for finding in case.findings.values() if not finding.right]
         if not texts and wrong and all(finding.form for finding in wrong):
-            texts = list(dict.fromkeys(finding.form for finding in wrong))[:1]
+            single = all(FLOAT32_PRECISION in finding.form for finding in wrong)
+            texts = [f"it is {FLOAT32_PRECISION}" if single else wrong[0].form]
         if not texts and raised:
             texts = [f"it raised {raised[0]}"]
         return f"wrong: {'; and '.join(texts) or 'no known mistake, or two, reproduces its numbers'}"
