@@ -107,8 +107,8 @@ class Problem:
         """Draw the arrays from the seed; a real table's X (N,p1) and y (N,) may take the drawn ones' place.
 
         X and y are standard normal, Γ1 and Γ2 normal with variances 1/p1 and 1/p2 (so that Z and ŷ keep a
-        size near 1), γ uniform on [0.5, 1.5], β normal with sd 0.5. Every array has a stream of its own, and
-        a smaller N has the leading rows of a larger one.
+        size near 1), |γ| uniform on [0.5, 1.5] with either sign, β normal with sd 0.5. Every array has a stream of
+        its own, and a smaller N has the leading rows of a larger one.
         """
         dtype = np.dtype(self.dtype)
         streams = [np.random.default_rng(s) for s in np.random.SeedSequence(self.seed).spawn(6)]
@@ -125,7 +125,7 @@ class Problem:
         G2 = normal(3, self.p2, self.p2**-0.5)
         if self.normalization == "none":
             return Batch(X, y, G1, None, None, G2)
-        gamma = streams[4].uniform(0.5, 1.5, self.p2).astype(dtype)
+        gamma = (streams[4].uniform(0.5, 1.5, self.p2) * streams[4].choice((-1, 1), self.p2)).astype(dtype)
         beta = normal(5, self.p2, 0.5)
         return Batch(X, y, G1, gamma, beta, G2)
 

@@ -140,7 +140,7 @@ def verdict_table(records):
     _print(table)
     faults = {}
     for record in records:
-        if record["status"] != "ok":
+        if record["status"] != "ok" or record["reason"]:  # valid, as far as it could be judged
             faults.setdefault((record["variant"], record["status"], record["reason"]), []).append(record)
     for (name, status, reason), group in faults.items():
         where = f"{len(group)} cells, first " if len(group) > 1 else ""

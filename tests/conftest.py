@@ -30,10 +30,10 @@ def bnbench(*arguments, timeout=300, cwd=None):
 @pytest.fixture(scope="session")
 def wrong():
     """The module of wrong derivations."""
-    from bnbench.variants import load_plugin
+    from bnbench.variants import load_plugin, variants
 
-    load_plugin(PLUGINS / "wrong.py")
-    return sys.modules["bnbench_plugin_wrong"]
+    first, *_ = load_plugin(PLUGINS / "wrong.py")
+    return sys.modules[variants()[first].__module__]
 
 
 def pytest_collection_modifyitems(config, items):

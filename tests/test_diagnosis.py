@@ -214,8 +214,117 @@ def test_a_formula_that_raises_is_a_finding():
         package.diagnose(3)
 
 
+@pytest.mark.parametrize("error", [SystemExit(0), GeneratorExit(), RecursionError("deep")])
+def test_whatever_a_formula_raises_is_a_finding(error):
+    """Catches a sys.exit(0) that ends the caller's program as if nothing were wrong."""
+
+    def step(*batch, **conventions):
+        raise error
+
+    found = package.diagnose(step, Problem(20, 3, 2))
+    assert not found.correct
+    assert found.headline.startswith(f"wrong: it raised {type(error).__name__}: {error}".rstrip())
+
+
+def test_ctrl_c_is_the_users():
+    """Catches a formula that cannot be interrupted."""
+
+    def step(*batch, **conventions):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        package.diagnose(step, Problem(20, 3, 2))
+
+
+def test_who_raises_on_some_problems_is_not_excused():
+    """An activation that is refused is not taken; one that is answered now and then is wrong, and it is said where."""
+
+    def step(X, *rest, **conventions):
+        if len(X) == 2:
+            raise ZeroDivisionError("two rows")
+        return node_by_node(frozenset())(X, *rest, **conventions)
+
+    found = package.diagnose(step, activations=["identity"], normalizations=["none"])
+    assert not found.correct
+    assert "it raised ZeroDivisionError: two rows (at N=2" in found.headline
+
+
+def test_a_formula_in_single_precision_is_told_so():
+    """Catches "no known mistake" where nothing but the precision is wrong, returned as float32 or as float64."""
+
+    def rounded(to):
+        def step(*batch, **conventions):
+            batch = [None if part is None else part.astype(np.float32) for part in batch]
+            parts = node_by_node(frozenset())(*batch, **conventions)
+            return [None if part is None else part.astype(np.float32).astype(to) for part in parts]
+
+        return step
+
+    for step, said in (
+        (rounded(np.float32), "dG1: wrong: it is of dtype float32; allowed is float64"),
+        (rounded(np.float64), "dG1: wrong: it is right to"),
+    ):
+        found = package.diagnose(step, Problem(50, 7, 4, "tanh", ddof=1, eps=0.1))
+        assert found.mistakes == ()
+        assert found.headline.startswith("wrong: it is right to float32's precision alone; compute in the arrays' own")
+        assert said in str(found)
+    objects = package.diagnose(
+        lambda *batch, **conventions: [
+            None if part is None else part.astype(object) for part in node_by_node(frozenset())(*batch, **conventions)
+        ],
+        Problem(20, 7, 4, ddof=1),
+    )
+    assert "is an array of dtype object; allowed is an array of float64" in objects.headline
+
+
+def test_who_cannot_run_is_not_ruled_on():
+    """Catches a framework called wrong because it is not installed, or because of a problem that it does not take."""
+
+    class Absent(package.Variant):
+        """Never run."""
+
+        family = "matrix"
+        declines = ""
+
+        @classmethod
+        def unavailable(cls):
+            return "" if cls.declines else "nothing is installed; pip install nothing"
+
+        @classmethod
+        def unsupported(cls, problem, regime):
+            return cls.declines if problem.ddof else ""
+
+        def step(self):
+            self.answer = node_by_node(frozenset())(*self.batch, activation="relu", normalization="batch",
+                                                    ddof=self.problem.ddof, eps=self.problem.eps)  # fmt: skip
+
+        def result(self):
+            return package.Gradients(*self.answer)
+
+    found = package.diagnose(Absent, activations=["relu"])
+    assert found.headline == "not tried: nothing is installed; pip install nothing"
+    assert (found.correct, found.plain()["ruling"]) == (False, "not tried")
+    Absent.declines = "ddof is not 0"
+    assert package.diagnose(Absent, Problem(20, 3, 2, ddof=1)).headline == "not tried: ddof is not 0"
+    partly = package.diagnose(Absent, activations=["relu"], normalizations=["batch"])
+    assert partly.correct, str(partly)
+    assert {problem.ddof for problem in partly.cases[0].problems} == {0}
+
+
+def test_a_formula_that_ends_its_process_does_not_pass(tmp_path):
+    """Catches an exit code 0 with nothing printed and nothing judged."""
+    source = tmp_path / "quits.py"
+    source.write_text(
+        "import os, bnbench\n\n@bnbench.variant('quits', family='matrix')\n"
+        "def step(*batch, **conventions):\n    os._exit(0)\n"
+    )
+    done = bnbench("audit", "--formula", source, "--activation", "relu")
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("quits.py ended the process (exit status 0) before it was judged")
+
+
 def test_the_inputs_of_a_problem_survive_the_formula():
-    """A formula that writes into its inputs does not spoil the next one's."""
+    """A formula that writes into its inputs does not spoil the next one's, and is told so."""
 
     def vandal(X, y, G1, gamma, beta, G2, **conventions):
         for array in (X, y, G1, gamma, beta, G2):
@@ -223,7 +332,7 @@ def test_the_inputs_of_a_problem_survive_the_formula():
         return 0.0, G1, gamma, beta, G2
 
     problem = Problem(20, 3, 2, ddof=1)
-    package.diagnose(vandal, problem)
+    assert "X was overwritten" in package.diagnose(vandal, problem).headline
     assert package.diagnose("matrix-numpy", problem).correct
 
 

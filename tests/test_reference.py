@@ -7,6 +7,8 @@ import pytest
 
 from bnbench.problem import ACTIVATIONS, Gradients, Problem
 from bnbench.reference import oracle, reference
+from bnbench.validation import judge, plain
+from bnbench.variants import variants
 
 DIGITS = 60
 ACTIVATE = {
@@ -110,6 +112,50 @@ def test_blocks_and_threads_change_no_bit(monkeypatch):
             assert np.array_equal(getattr(whole.high, name), getattr(other.high, name)), name
             assert np.array_equal(getattr(whole.low, name), getattr(other.low, name)), name
             assert np.array_equal(getattr(whole.allowed, name), getattr(other.allowed, name)), name
+
+
+EXTREMES = {
+    "one row, little eps": (Problem(1, 3, 1, "tanh", eps=1e-12, dtype="float32"), {}),
+    "rows all alike": (Problem(30, 3, 2, "tanh", dtype="float32"), {"X": lambda X: 0 * X + 1.7e9}),
+    "an eps that the dtype has not": (Problem(1, 2, 2, "relu", eps=1e-300, dtype="float32"), {}),
+    "no variance, no eps": (Problem(9, 3, 2, "relu", eps=0.0), {"X": lambda X: 0 * X + 1}),
+    "rounding may lose the variance": (Problem(9, 3, 2, "sigmoid", eps=0.0), {"X": lambda X: X * 1e-12 + 1.7e9}),
+    "the same, behind weights of 0": (
+        Problem(9, 3, 2, "relu", eps=0.0),
+        {"X": lambda X: X * 1e-12 + 1.7e9, "gamma": lambda gamma: gamma * [0, 1], "G2": lambda G2: G2 * [1, 0]},
+    ),
+    "a kink on every row": (
+        Problem(9, 3, 2, "relu"),
+        {"gamma": lambda gamma: 0 * gamma, "beta": lambda beta: 0 * beta},
+    ),
+    "underflow": (Problem(9, 3, 2, "gaussian", eps=0.0), {"X": lambda X: X * 1e-160}),
+    "overflow": (Problem(9, 3, 2, "gaussian", "none"), {"X": lambda X: X * 1e170}),
+    "a loss beyond the dtype's range": (Problem(9, 3, 2, "identity", dtype="float32"), {"y": lambda y: y * 1e25}),
+}
+
+
+@pytest.mark.parametrize("case", EXTREMES)
+def test_no_allowance_is_nan_negative_or_0(case):
+    """Catches 0·∞ in the error analysis, by which right answers were "nan times the tolerance"; and they pass.
+
+    Where nothing bounds the rounding, or the gradient is beyond the dtype, the allowance is infinite, and that is said.
+    """
+    problem, changes = EXTREMES[case]
+    batch = problem.sample()
+    changed = {name: change(getattr(batch, name).astype(float)) for name, change in changes.items()}
+    batch = batch._replace(**{name: values.astype(problem.dtype) for name, values in changed.items()})
+    with np.errstate(all="ignore"):
+        found = reference(batch, problem)
+        for name, allowed in found.allowed._asdict().items():
+            assert allowed is None or (np.asarray(allowed) > 0).all(), name
+        variant = variants()["matrix-numpy"]()
+        variant.prepare(batch, problem)
+        variant.step()
+    verdict = judge(plain(variant.result()), found, problem)
+    assert verdict.valid, verdict
+    assert all(0 <= value for entry in verdict.errors.values() for value in entry.values())
+    bounded = all(np.isfinite(allowed).all() for allowed in found.allowed if allowed is not None)
+    assert bounded or "cannot be judged" in verdict.caution
 
 
 def kinked(flip):

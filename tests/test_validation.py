@@ -1,5 +1,7 @@
 """The verdict: every known mistake is called, every malformed answer has its reason, no right one is called wrong."""
 
+import dataclasses
+import functools
 import itertools
 import os
 from types import SimpleNamespace
@@ -44,6 +46,55 @@ def test_derivation_check_calls_every_mistake(wrong, activation, normalization):
         assert (worst(mistake) < 0.1) if no_mistake else (worst(mistake) > FAR), mistake
 
 
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_no_mistake_hides_behind_what_most_data_has(wrong, activation):
+    """Catches derivation problems in which every γ is positive, nothing is 0, nothing agrees, saturates or is square.
+
+    Each planted formula is right wherever its one assumption holds. The derivation check and `diagnose` convict it.
+    """
+    known = [(b, p, reference(b, p)) for b, p in derivation_problems(activation, "batch")]
+
+    def convicted(mistake):
+        wrong.KEPT.clear()
+        for batch, problem, true in known:
+            try:
+                with np.errstate(all="ignore"):
+                    answer = Gradients(*wrong.step(*batch, mistake=mistake, **conventions(problem)))
+            except np.linalg.LinAlgError:
+                return True
+            if not judge(plain(answer), true, problem).valid:
+                return True
+        return False
+
+    assert not convicted("")
+    harmless = {"relu": {"exp-overflows"}, "sigmoid": {"clipped-B"}}[activation]  # a sigmoid is flat out there
+    for mistake, assumed in wrong.LEANINGS.items():
+        assert convicted(mistake) or mistake in harmless, f"{mistake}: {assumed}"
+
+
+@pytest.mark.parametrize("mistake", ["absolute-gamma", "exp-overflows", "turned-to-fit", "kept-by-size"])
+def test_a_diagnosis_convicts_what_most_data_hides(wrong, mistake):
+    """Catches a diagnosis whose problems are tamer than those of the derivation check."""
+    wrong.KEPT.clear()
+    step = functools.partial(wrong.step, mistake=mistake)
+    with np.errstate(all="ignore"):
+        found = bnbench.diagnose(step, activations=["sigmoid"], normalizations=["batch"])
+    assert not found.correct
+    assert not found.mistakes
+
+
+@pytest.mark.parametrize("normalization", ["batch", "none"])
+def test_what_is_drawn_is_of_both_signs(normalization):
+    """Catches a parameter or datum that is always positive, in the sweep's cells and in every derivation problem."""
+    batch = Problem(50, 4, 30, normalization=normalization).sample()
+    drawn = [part for part in batch if part is not None]
+    problems = [b for b, _ in derivation_problems("relu", normalization)]
+    drawn += [np.concatenate([b[at].ravel() for b in problems]) for at in range(6) if problems[0][at] is not None]
+    for part in drawn:
+        assert 0.2 < np.mean(part > 0) < 0.8
+        assert 0.2 < np.mean(part < 0) < 0.8
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("N", [10, 1000, 100_000])
 def test_numerical_check_calls_all_but_the_small_mistakes(wrong, N, dtype):
@@ -70,6 +121,7 @@ def test_malformed_answers_have_reasons_of_their_own(dtype):
         "returned a dict": dict(right._asdict()),
         "dG2 is missing": missing,
         "dgamma is None": right._replace(dgamma=None),
+        "dG1 is an array of dtype object; allowed is an array of float": right._replace(dG1=right.dG1.astype(object)),
         "dG1 is a str": right._replace(dG1="large"),
         "dG1 has shape (2, 3)": right._replace(dG1=right.dG1.T),
         "dbeta has shape (2, 1)": right._replace(dbeta=right.dbeta[:, None]),
@@ -82,6 +134,41 @@ def test_malformed_answers_have_reasons_of_their_own(dtype):
     for expected, reason in reasons.items():
         assert reason.startswith(expected), reason
     assert judge(plain(right), known, problem).valid
+
+
+def test_what_cannot_be_judged_is_neither_passed_over_nor_invalid():
+    """Catches a verdict that one unbounded entry spoils for all others, in either direction."""
+    problem = Problem(20, 3, 2)
+    batch = problem.sample()
+    known, right = reference(batch, problem), bnbench.gradients(*batch, variant="matrix-numpy")
+    allowed = known.allowed.dG1.copy()
+    allowed[1, 1] = np.inf
+    known = dataclasses.replace(known, allowed=known.allowed._replace(dG1=allowed))
+    any_value, wrong = right.dG1.copy(), right.dG1.copy()
+    any_value[1, 1] = np.nan
+    wrong[0, 0] *= 1.001
+    verdict = judge(plain(right._replace(dG1=any_value)), known, problem)
+    assert verdict.valid
+    assert verdict.blind == ("dG1",)
+    assert verdict.caution == "ill-conditioned: entries of dG1 cannot be judged: nothing bounds their rounding"
+    assert 0 < verdict.errors["dG1"]["ratio"] < 1
+    assert judge(plain(right._replace(dG1=wrong)), known, problem).reason.startswith("dG1 is off by")
+    everything = dataclasses.replace(known, allowed=Gradients(*(np.full(np.shape(part), np.inf) for part in right)))
+    verdict = judge(plain(right), everything, problem)
+    assert (verdict.valid, verdict.max_error_ratio, len(verdict.blind)) == (True, 0, 5)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e160, 1e300, 1.5e308])
+def test_sizes_at_the_ends_of_the_range_are_compared(size):
+    """Catches norms whose squares or sums overflow or underflow."""
+    problem = Problem(20, 300, 200)
+    parts = Gradients(*(np.full(shape, size) for shape in ((), (300, 200), 200, 200, 200)))
+    none, within = Gradients(*(0 * part for part in parts)), Gradients(*(1e-8 * part for part in parts))
+    known = SimpleNamespace(high=parts, low=none, allowed=within)
+    assert judge(plain(parts), known, problem).max_error_ratio == 0
+    off = judge(plain(parts._replace(dG1=parts.dG1 * (1 + 1e-7))), known, problem)
+    assert off.errors["dG1"]["ratio"] == pytest.approx(10, rel=1e-3)
+    assert off.errors["dG1"]["tolerance"] == pytest.approx(1e-8)
 
 
 def test_gradients_of_absent_parameters_must_be_none():

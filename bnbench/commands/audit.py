@@ -1,9 +1,14 @@
 """`audit`: the rulings on the claims, or a diagnosis of a formula."""
 
+import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
-from bnbench.commands.common import FAULT, OK, RESULTS, UsageError, default_folder
+from bnbench.commands.common import FAULT, INTERRUPTED, OK, RESULTS, USAGE, UsageError, default_folder
+
+JUDGED = 200  # added to the exit code of the process that judges a formula: it did not end in any other way
 
 AUDIT_FLAGS = (
     ("N", "N", "rows (default: 50)"),
@@ -31,6 +36,7 @@ def add(commands):
         "--out", metavar="DIR", help=f"folder of the pages (default: {RESULTS}/<date>-<host>-<short id>)"
     )
     audit.add_argument("--json", action="store_true", help="print the rulings, or the diagnoses, as JSON")
+    audit.add_argument("--judge-here", action="store_true", help=argparse.SUPPRESS)
     tried = audit.add_argument_group(
         "what a formula is tried on",
         "By default, and where only --activation or --normalization is given, small problems on which no mistake can "
@@ -46,7 +52,7 @@ def run_audit(options) -> int:
     if options.formula:
         if options.out:
             raise UsageError("--out is given with --formula; allowed is one: a diagnosis is printed, not written")
-        return diagnose_formula(options)
+        return JUDGED + diagnose_formula(options) if options.judge_here else diagnose_apart(options)
     for name, *_ in AUDIT_FLAGS:
         if getattr(options, name) is not None:
             raise UsageError(f"--{name} is given without --formula FILE.py; the claims' problem is fixed")
@@ -66,8 +72,28 @@ def run_audit(options) -> int:
     return OK if all(row["reproduced"] for row in reproduction) else FAULT
 
 
+def diagnose_apart(options) -> int:
+    """`audit --formula`: in a process of its own, for a formula that ends its process must not end the audit with 0."""
+    words = ["audit", f"--formula={options.formula}", "--judge-here", *["--json"] * options.json]
+    for name, *_ in AUDIT_FLAGS:
+        if getattr(options, name) is not None:
+            words.append(f"--{name}={getattr(options, name)}")
+    process = subprocess.Popen([sys.executable, "-m", "bnbench", *words])
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        code = process.wait()  # Ctrl-C has reached it as well
+    if code >= JUDGED:
+        return code - JUDGED
+    if code in (USAGE, INTERRUPTED):
+        return code
+    how = f"exit status {code}" if code >= 0 else f"signal {-code}"
+    print(f"bnbench: {options.formula} ended the process ({how}) before it was judged", file=sys.stderr)
+    return FAULT
+
+
 def diagnose_formula(options) -> int:
-    """`audit --formula`."""
+    """The diagnosis of every function of a file, printed."""
     from itertools import product
 
     from bnbench.audit.diagnosis import diagnose

@@ -324,9 +324,8 @@ class Sweep:
         if reason:
             self.finish(run, "invalid", reason)
             return False
-        blind = [name for name, entry in verdict.errors.items() if not entry["tolerance"] < 1]
-        if blind:
-            run.found["reason"] = f"ill-conditioned: rounding may be as large as {', '.join(blind)} itself"
+        if verdict.caution:
+            run.found["reason"] = verdict.caution
         return True
 
     def derivation(self, run, cls):

@@ -22,6 +22,12 @@ def quotient(a, b):
     return dd.div(a, 0.0, b, 0.0)
 
 
+@njit(forceinline=True)
+def times(error, size):
+    """An error's bound times a size, or another bound: 0 where either is 0, however large the other is."""
+    return error * size if error != 0.0 and size != 0.0 else 0.0
+
+
 @njit()
 def plus(h, l, th, tl):
     """A running sum h + l plus a term; h is exact to l, which takes up the errors (Sum2)."""
@@ -93,7 +99,7 @@ def loss(e, N, u, phi_N):
     for i in range(e.shape[1]):
         sh, sl = dd.mul(e[0, i], e[1, i], e[0, i], e[1, i])
         h, l = dd.add(h, l, sh, sl)
-        error += (2 * abs(e[0, i]) + e[2, i]) * e[2, i]
+        error += times(2 * abs(e[0, i]) + e[2, i], e[2, i])
     h, l = dd.div(h, l, N, 0.0)
     return h, l, error / N + u * (phi_N + 3) * h
 
@@ -118,22 +124,26 @@ def activation_error(code, b, error, A, D, u):
     """Error bounds of A = a(b) and D = a'(b), kinks apart, where b is off by at most `error`.
 
     To first order a' error and |a''| error, plus a bound on the second derivative of each times error²/2
-    (sigmoid 0.05 and 0.07, tanh 0.4 and 1, gaussian 0.5 and 0.7), plus the functions' own rounding.
+    (sigmoid 0.05 and 0.07, tanh 0.4 and 1, gaussian 0.5 and 0.7), or their whole range where that is less, plus the
+    functions' own rounding.
     """
-    own = FUNCTION_UNITS * u
+    own, square = FUNCTION_UNITS * u, error * error
     if code == RELU:
         return (error if b > -error else 0.0), 0.0
     if code == SIGMOID:
         bend = abs(D * (1 - 2 * A))
-        return (abs(D) + 0.05 * error) * error + own * A, (bend + 0.07 * error) * error + 3 * own * A
-    if code == TANH:
+        error_A, error_D = min(0.05 * square, 1.0) + own * A, min(0.07 * square, 0.25) + 3 * own * A
+    elif code == TANH:
         bend = abs(2 * A * D)
-        return (abs(D) + 0.4 * error) * error + own * abs(A), (bend + error) * error + 3 * own * abs(A)
-    if code == GAUSSIAN:
+        error_A, error_D = min(0.4 * square, 2.0) + own * abs(A), min(square, 1.0) + 3 * own * abs(A)
+    elif code == GAUSSIAN:
+        b = min(abs(b), dd.GAUSSIAN_CLAMP)
         bend = abs((b * b - 1) * A)
         own += 2 * u * b * b
-        return (abs(D) + 0.5 * error) * error + own * A, (bend + 0.7 * error) * error + 2 * own * abs(D)
-    return error, 0.0
+        error_A, error_D = min(0.5 * square, 1.0) + own * A, min(0.7 * square, 1.25) + 2 * own * abs(D)
+    else:
+        return error, 0.0
+    return times(error, abs(D)) + error_A, times(error, bend) + error_D
 
 
 @njit()
@@ -144,10 +154,10 @@ def element(code, normalize, zh, zl, M, mh, ml, oh, ol, gamma, beta, error_mu, r
         xh, xl = dd.add(zh, zl, -mh, -ml)
         error_x += error_mu + u * abs(xh)
         xh, xl = dd.mul(xh, xl, oh, ol)
-        error_x = error_x * oh * (1 + rho) + abs(xh) * (rho + 2 * u)
+        error_x = error_x * oh * (1 + rho) + abs(xh) * (rho + 2 * u) if rho < np.inf else np.inf
         gh, gl = dd.mul(xh, xl, gamma, 0.0)
         bh, bl = dd.add(gh, gl, beta, 0.0)
-        error_b = abs(gamma) * error_x + u * (2 * abs(gh) + abs(bh))
+        error_b = times(error_x, abs(gamma)) + u * (2 * abs(gh) + abs(bh))
     else:
         bh, bl, error_b = xh, xl, error_x
     Ah, Al = dd.activation(code, bh, bl)
@@ -168,7 +178,7 @@ def stub(code, th, tl, scale, e, error_e, b, Dh, Dl, error_b, error_D, u):
     flip = 0.0
     if ambiguous:
         flip = -th if Dh > 0 else th
-    error = scale * (error_e * (slope + error_D) + abs(e) * error_D) + 5 * u * abs(Sh)
+    error = times(times(error_e, slope + error_D) + times(error_D, abs(e)), scale) + 5 * u * abs(Sh)
     return Sh, Sl, error, flip
 
 
@@ -216,7 +226,7 @@ def passes(code, normalize):
                 h, l = dd.mul(Ah[j], Al[j], G2[j], 0.0)
                 yh, yl = plus(yh, yl, h, l)
                 terms += abs(h)
-                error_e += error_A[j] * abs(G2[j])
+                error_e += times(error_A[j], abs(G2[j]))
             yh, yl = dd.two_sum(yh, yl)
             eh, el = dd.add(y[i], 0.0, -yh, -yl)
             error_e += u * (phi_p2 * terms + abs(eh))
@@ -231,11 +241,11 @@ def passes(code, normalize):
                 error_beta[j] += error_S + u * phi_N * abs(Sh)
                 h, l = dd.mul(Sh, Sl, xh[j], xl[j])
                 gamma_h[j], gamma_l[j] = plus(gamma_h[j], gamma_l[j], h, l)
-                error_gamma[j] += error_S * (abs(xh[j]) + error_x[j]) + abs(Sh) * error_x[j]
+                error_gamma[j] += times(error_S, abs(xh[j]) + error_x[j]) + times(error_x[j], abs(Sh))
                 error_gamma[j] += u * (phi_N + 2) * abs(h)
                 h, l = dd.mul(Ah[j], Al[j], wh, wl)
                 G2_h[j], G2_l[j] = plus(G2_h[j], G2_l[j], h, l)
-                error_G2[j] += abs(ch) * (error_A[j] * (abs(eh) + error_e) + abs(Ah[j]) * error_e)
+                error_G2[j] += abs(ch) * (times(error_A[j], abs(eh) + error_e) + times(error_e, abs(Ah[j])))
                 error_G2[j] += u * (phi_product + 3) * abs(h)
                 beta_up[j] += max(flip, 0.0)
                 beta_down[j] += max(-flip, 0.0)
@@ -278,14 +288,14 @@ def passes(code, normalize):
                     gh, gl = dd.mul(slope_h[j], slope_l[j], x, xl)
                     h, l = dd.add(h, l, -gh, -gl)
                     terms += abs(mean_h[j]) + abs(gh)
-                    error += errors[0, j] * nh + abs(slope_h[j]) * error_x
-                    error += (abs(x) + error_x) * errors[1, j] * dh
-                    error = error * (1 + rho[j]) + terms * (rho[j] + 6 * u)
+                    error += errors[0, j] * nh + times(error_x, abs(slope_h[j]))
+                    error += times(errors[1, j] * dh, abs(x) + error_x)
+                    error = times(1 + rho[j], error) + times(rho[j] + 6 * u, terms)
                     h, l = dd.mul(h, l, weight_h[j], weight_l[j])
                     weight = abs(weight_h[j])
                     t *= weight_h[j]
                 Xhat[i, j], dZh[i, j], dZl[i, j] = x, h, l
-                W[i, j] = weight * (error + u * phi_product * terms)
+                W[i, j] = times(error + u * phi_product * terms, weight)
                 flips[i, j] = t
         return dZh, dZl, W, flips, Xhat
 

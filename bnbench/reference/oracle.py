@@ -9,9 +9,11 @@ rounding unit and every sum at its worst case.
 *How far may a correct implementation in the problem's dtype be off?* A running error analysis, first order
 in the rounding unit u, element by element: each operation adds its own rounding, each sum of n terms
 φ(n) u Σ|terms|, and what came before is carried through the derivative of what comes after. So the bound
-grows where the problem is ill-conditioned (|μ|/s, a variance that cancels) and only there. φ(n) is n up to 16
-terms and 4 √n beyond: the probabilistic bound of Higham and Mary (A new approach to probabilistic rounding
-error analysis, SIAM J. Sci. Comput. 41, 2019, Theorem 2.4) with λ = 4.
+grows where the problem is ill-conditioned (|μ|/s, a variance that cancels) and only there. Where rounding may lose
+the variance altogether, s is known from below by √eps alone, and by nothing where the dtype has no such eps: then the
+bound is infinite, and so it is where the gradient itself is beyond the dtype's range: nothing can be judged there. φ(n)
+is n up to 16 terms and 4 √n beyond: the probabilistic bound of Higham and Mary (A new approach to probabilistic
+rounding error analysis, SIAM J. Sci. Comput. 41, 2019, Theorem 2.4) with λ = 4.
 
 *Kinks.* Where |B| of a ReLU is within its own error bound of 0, a'(B) may be judged either way, which moves
 the gradients by far more than rounding. Such an element (i,j) moves S_ij by ±t, t = -(2/N) ε̂_i Γ2_j, and with
@@ -48,9 +50,9 @@ class Reference:
     Attributes:
         high, low: their sum is the reference, as double-doubles.
         allowed: the largest error, entry by entry, of a correct implementation in the problem's dtype, kink
-            allowance included; infinite where rounding alone may lose the variance.
+            allowance included; infinite where nothing bounds it. Above 0 and never NaN.
         kink: the kink allowance alone.
-        bound: a bound on the reference's own error.
+        bound: a bound on the reference's own error; infinite where rounding to the dtype may lose a variance.
         ambiguous: how many elements of B a correct implementation may judge either way (a number).
     """
 
@@ -82,16 +84,17 @@ def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Refer
     X, y, G1, gamma, beta, G2 = (None if array is None else np.ascontiguousarray(array, np.float64) for array in batch)
     N, p1, p2, ddof = problem.N, problem.p1, problem.p2, problem.ddof
     normalize = problem.normalization == "batch"
-    u = float(np.finfo(problem.dtype).eps) / 2
+    limits = np.finfo(problem.dtype)
+    u, tiny = float(limits.eps) / 2, float(limits.tiny)
     product = ROUNDED_FACTORS * factor_unit / u
     rounding = (u, phi(p1) + product, phi(p2 + 1) + product, phi(N), phi(N) + product)
     minus_two_over_N = kernels.quotient(-2.0, float(N))
-    blocks = _Blocks(X, G1)
+    blocks = _Blocks(X, G1, tiny / u)
     if normalize:
-        xbar, statistics = _statistics(X, G1, blocks, problem, u, rounding[1])
+        xbar, statistics, lost = _statistics(X, G1, blocks, problem, u, tiny, rounding[1])
         nodes = np.vstack([*statistics[:4], gamma, beta, G2, *statistics[4:]])
     else:
-        xbar, nodes = np.zeros(p1), np.zeros((9, p2))
+        xbar, nodes, lost = np.zeros(p1), np.zeros((9, p2)), False
         nodes[6] = G2
     forward, backward = kernels.passes(CODES[problem.activation], normalize)
 
@@ -128,35 +131,43 @@ def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Refer
 
     *loss, error_loss = kernels.loss(e, float(N), u, rounding[3])
     own = max(worst_sum(n) / (phi(n) * u) for n in (1, p1, p2 + 1, N))
-    tiny = N * float(np.finfo(problem.dtype).tiny)
 
     def gradients(loss, dG1, dgamma, dbeta, dG2):
         return Gradients(loss, dG1, dgamma if normalize else None, dbeta if normalize else None, dG2)
 
     errors_all = gradients(error_loss, error_G1, errors[1], errors[0], errors[2])
     kink = gradients(0.0, moved_G1.max(axis=0), moved[1].max(axis=0), moved[0].max(axis=0), np.zeros(p2))
+    high = gradients(loss[0], dG1[0], sums[1, 0], sums[0, 0], sums[2, 0])
+
+    def allow(value, error, kinks):
+        allowed = error * (1 + own) + kinks + N * tiny
+        return np.where(abs(value) + allowed <= float(limits.max), allowed, np.inf)  # which NaN is not
+
     return Reference(
-        high=gradients(loss[0], dG1[0], sums[1, 0], sums[0, 0], sums[2, 0]),
+        high=high,
         low=gradients(loss[1], dG1[1], sums[1, 1], sums[0, 1], sums[2, 1]),
-        allowed=_each(lambda error, kinks: error * (1 + own) + kinks + tiny, errors_all, kink),
+        allowed=_each(allow, high, errors_all, kink),
         kink=kink,
-        bound=_each(lambda error: error * own, errors_all),
+        bound=_each(lambda error: error * np.inf if lost else error * own, errors_all),
         ambiguous=ambiguous,
     )
 
 
 class _Blocks:
-    """Blocks of rows with their Z = X Γ1 as a double-double and |X||Γ1|, kept where memory allows."""
+    """Blocks of rows with their Z = X Γ1 as a double-double and |X||Γ1| + least, kept where memory allows.
 
-    def __init__(self, X, G1):
-        self.X, self.G1 = X, G1
+    What underflows in a product is rounded by u times least.
+    """
+
+    def __init__(self, X, G1, least):
+        self.X, self.G1, self.least = X, G1, least
         self.kept = {} if 24 * len(X) * G1.shape[1] <= Z_BYTES_KEPT else None
 
     def __iter__(self):
         for rows in _slices(0, len(self.X), BLOCK_ROWS):
             Z = self.kept.get(rows.start) if self.kept is not None else None
             if Z is None:
-                Z = (*dd.matmul(self.X[rows], self.G1), np.abs(self.X[rows]) @ np.abs(self.G1))
+                Z = (*dd.matmul(self.X[rows], self.G1), np.abs(self.X[rows]) @ np.abs(self.G1) + self.least)
                 if self.kept is not None:
                     self.kept[rows.start] = Z
             yield rows, Z
@@ -180,8 +191,11 @@ def _slices(start, stop, size):
         yield slice(first, min(first + size, stop))
 
 
-def _statistics(X, G1, blocks, problem, u, phi_p1):
-    """x̄ (p1,), and rows of p2: μ, 1/s (two halves each), the error of μ, the relative error of s."""
+def _statistics(X, G1, blocks, problem, u, tiny, phi_p1):
+    """x̄ (p1,); rows of p2: the halves of μ and of 1/s, the error of μ, the relative one of 1/s; whether s may be lost.
+
+    Squares below tiny may be lost. A computed s² is at least eps, but for rounding, where the dtype has eps.
+    """
     N, free = problem.N, problem.N - problem.ddof
     ones = np.ones((BLOCK_ROWS, 1))
     columns = np.zeros((2, problem.p1, 1))
@@ -201,12 +215,15 @@ def _statistics(X, G1, blocks, problem, u, phi_p1):
     error_variance = (
         u * ((phi(N) + 6) * variance + problem.eps)
         + 2 * np.sqrt(variance) * spread
-        + (spread + error_mu) ** 2 * (N / free)
+        + ((spread + error_mu) ** 2 + tiny) * (N / free)
     )
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rho = error_variance / (2 * s * s) + 2 * u
+        lost = not (rho < 0.5).all()
         rho = np.where(rho < 0.5, rho / (1 - 2 * rho), np.inf)
-    return columns[0, :, 0] / N, (*mu, *over_s, error_mu, rho)
+        if problem.eps >= tiny:
+            rho = np.minimum(rho, np.maximum(s / problem.eps**0.5 - 1, 1) + 2 * u)
+    return columns[0, :, 0] / N, (*mu, *over_s, error_mu, rho), lost
 
 
 def _each(function, *gradients):

@@ -11,7 +11,7 @@ import pandas as pd
 from bnbench.report import analysis, tables, units
 from bnbench.variants import PluginError, Variant, variants
 
-PLUGIN = "bnbench_plugin_"  # how a module made of a plug-in file is named
+PLUGIN, FOLDER = "bnbench_plugin_", 9  # how a module made of a plug-in file is named: this, its stem, _ and 8 digits
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def source(cls: type[Variant]) -> str:
     """The file a variant is in, as a reader of the project or of the plug-in would name it."""
     module = cls.__module__
     if module.startswith(PLUGIN):
-        return module.removeprefix(PLUGIN) + ".py"
+        return module.removeprefix(PLUGIN)[:-FOLDER] + ".py"
     return module.replace(".", "/") + ".py"
 
 

@@ -1,6 +1,7 @@
 """The one interface of every implementation, and the registry that they and plug-ins join."""
 
 import gc
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -171,9 +172,18 @@ def register(cls: type[Variant]):
         raise ValueError(f"variant name is {name!r}; allowed is a word without commas, slashes or blanks")
     if not isinstance(family, str) or not family:
         raise ValueError(f"family of {name} is {family!r}; allowed is a word such as {', '.join(FAMILIES)}")
-    if _registry.get(name, cls) is not cls:
+    if not _replaces(cls, _registry.get(name, cls)):
         raise ValueError(f"variant name {name!r} is taken; give the plug-in another")
     _registry[name] = cls
+    if _loading:
+        _loading[-1].append(name)
+
+
+def _replaces(cls, old):
+    """Whether a class may take another's name: it is that very definition run again, as in a notebook's cell."""
+    same = (cls.__module__, cls.__qualname__) == (old.__module__, old.__qualname__)
+    twice = any(cls.name in names for names in _loading)
+    return cls is old or (same and not twice and not cls.__module__.startswith("bnbench."))
 
 
 def variant(name: str, *, family: str, device: str = "cpu"):
@@ -193,15 +203,17 @@ def variant(name: str, *, family: str, device: str = "cpu"):
             return target
         if not callable(target):
             raise ValueError(f"variant {name!r} decorates {target!r}; allowed is a function or a Variant")
+        called = getattr(target, "__name__", name)
         body = {
             "name": name,
             "family": family,
             "device": device,
             "function": staticmethod(target),
-            "__doc__": target.__doc__ or f"The plug-in function {target.__name__}.",
+            "__doc__": target.__doc__ or f"The plug-in function {called}.",
             "__module__": target.__module__,
+            "__qualname__": getattr(target, "__qualname__", called),
         }
-        type(target.__name__, (FunctionVariant,), body)
+        type(called, (FunctionVariant,), body)
         return target
 
     return decorate
@@ -231,40 +243,55 @@ def load_built_in():
 
 
 def load_plugin(path: str | Path) -> list[str]:
-    """Run a plug-in file and return the names of the variants it registered.
+    """Run a plug-in file, once, and return the names of the variants it registered.
 
     Raises:
-        PluginError: the file is missing, fails, or registers no variant.
+        PluginError: the file is missing, fails, or registers no variant; then nothing of it stays.
     """
     load_built_in()
     path = Path(path).resolve()
-    if str(path) in _loaded:
-        return []
+    if path in _plugins:
+        return _plugins[path]
     if not path.is_file():
         raise PluginError(f"plug-in {path.name}: there is no such file at {path}")
-    before = set(_registry)
-    module_name = f"bnbench_plugin_{path.stem}"
+    # The folder's hash keeps files of one name apart, in every process alike.
+    module_name = f"bnbench_plugin_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None:
         raise PluginError(f"plug-in {path.name}: allowed is a Python file, NAME.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    _guarded(f"plug-in {path.name}", lambda: spec.loader.exec_module(module))
-    _loaded.add(str(path))
-    names = [name for name in _registry if name not in before]
-    if not names:
-        raise PluginError(
-            f"plug-in {path.name} registers no variant; decorate a function with @bnbench.variant(name, family=…)"
-        )
+    try:
+        names = _guarded(f"plug-in {path.name}", lambda: spec.loader.exec_module(module))
+        if not names:
+            raise PluginError(
+                f"plug-in {path.name} registers no variant; decorate a function with @bnbench.variant(name, family=…)"
+            )
+    except BaseException:
+        del sys.modules[module_name]
+        raise
+    _plugins[path] = names
     return names
 
 
 _loaded: set[str] = set()
+_plugins: dict[Path, list[str]] = {}  # file to the names it registered
+_loading: list[list[str]] = []  # names registered so far by each plug-in that is being loaded; none may come twice
 
 
 def _guarded(what, load):
+    """Load a plug-in and return the names it registered; where it fails, the registry is as before."""
+    before, names = dict(_registry), []
+    _loading.append(names)
     try:
         load()
-    except (Exception, SystemExit) as error:
+        return list(dict.fromkeys(names))
+    except BaseException as error:
+        _registry.clear()
+        _registry.update(before)
+        if isinstance(error, KeyboardInterrupt):
+            raise
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise PluginError(f"{what} could not be loaded: {text}") from error
+    finally:
+        _loading.pop()

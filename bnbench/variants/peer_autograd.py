@@ -28,7 +28,9 @@ class Autograd(Peer):
         X, y = batch.X, batch.y
         activate = {
             "relu": lambda B: np.maximum(B, 0.0),
-            "sigmoid": lambda B: 1 / (1 + np.exp(-B)),
+            "sigmoid": lambda B: np.exp(
+                -np.logaddexp(0, -B)
+            ),  # 1 / (1 + exp(-B)) has NaN for a slope where exp overflows
             "tanh": np.tanh,
             "gaussian": lambda B: np.exp(-0.5 * B * B),
             "identity": lambda B: B,

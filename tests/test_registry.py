@@ -1,0 +1,98 @@
+"""The registry: what a plug-in leaves behind where it fails, and which names may be given twice."""
+
+import sys
+
+import pytest
+
+import bnbench
+from bnbench.variants import PluginError, base, load_plugin, variants
+
+STEP = """
+import bnbench
+
+@bnbench.variant({name!r}, family="matrix")
+def {function}(*batch, **conventions):
+    return {answer!r}
+"""
+
+
+@pytest.fixture(autouse=True)
+def registry():
+    """What a test registers is gone after it."""
+    before, modules = dict(variants()), set(sys.modules)
+    yield
+    base._registry.clear()
+    base._registry.update(before)
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def write(folder, *, name="mine", function="step", answer="", more="", file="plugin.py"):
+    """A plug-in file of one variant."""
+    folder.mkdir(exist_ok=True)
+    path = folder / file
+    path.write_text(STEP.format(name=name, function=function, answer=answer) + more)
+    return path
+
+
+@pytest.mark.parametrize("more", ["1 / 0", "raise SystemExit(0)", "raise GeneratorExit"])
+def test_a_plugin_that_fails_half_way_leaves_nothing(tmp_path, more):
+    """Catches variants of a broken file in the registry, its module, and a second load that passes for a good one."""
+    path, names, modules = write(tmp_path, more=more), list(variants()), set(sys.modules)
+    for _ in range(2):
+        with pytest.raises(PluginError, match="could not be loaded"):
+            load_plugin(path)
+        assert list(variants()) == names
+        assert set(sys.modules) == modules
+    write(tmp_path)
+    assert load_plugin(path) == load_plugin(path) == ["mine"]
+
+
+def test_a_plugin_without_a_variant_is_refused_every_time(tmp_path):
+    """Catches a second load that finds nothing and says nothing."""
+    path = tmp_path / "empty.py"
+    path.write_text("")
+    for _ in range(2):
+        with pytest.raises(PluginError, match="registers no variant"):
+            load_plugin(path)
+
+
+def test_files_of_one_name_do_not_collide(tmp_path):
+    """Catches one module for two files: each keeps its own functions, and neither may take the other's names."""
+    one = write(tmp_path / "one", answer="one")
+    other = write(tmp_path / "other", name="yours", answer="other")
+    assert load_plugin(one) + load_plugin(other) == ["mine", "yours"]
+    modules = [sys.modules[variants()[name].__module__] for name in ("mine", "yours")]
+    assert [module.step() for module in modules] == ["one", "other"]
+    with pytest.raises(PluginError, match="'mine' is taken"):
+        load_plugin(write(tmp_path / "third"))
+
+
+def test_a_name_twice_in_one_file_is_a_mistake(tmp_path):
+    """Catches a copied definition that silently takes the first one's place."""
+    path = write(tmp_path, more=STEP.format(name="mine", function="step", answer="again"))
+    with pytest.raises(PluginError, match="'mine' is taken"):
+        load_plugin(path)
+
+
+def test_a_definition_run_again_replaces_itself():
+    """Catches a notebook in which a cell can be run but once; others' names and built-in ones are still refused."""
+    for answer in ("first", "second"):
+        namespace = {"__name__": "__main__"}
+        exec(STEP.format(name="cell", function="step", answer=answer), namespace)
+        assert variants()["cell"].function() == answer
+    with pytest.raises(ValueError, match="'cell' is taken"):
+        exec(STEP.format(name="cell", function="other", answer=""), {"__name__": "__main__"})
+    with pytest.raises(ValueError, match="'matrix-numpy' is taken"):
+        bnbench.variant("matrix-numpy", family="matrix")(lambda: None)
+
+
+def test_any_callable_can_be_a_variant():
+    """Catches a decorator that needs a function's attributes."""
+
+    class Step:
+        def __call__(self, *batch, **conventions):
+            return "called"
+
+    step = bnbench.variant("object", family="matrix")(Step())
+    assert variants()["object"].function is step
