@@ -1,5 +1,6 @@
 """The compilation cache: what a factory made is found by the next process, and never taken for something else."""
 
+import errno
 import json
 import math
 import os
@@ -171,6 +172,18 @@ def test_damaged_code_is_compiled_anew_and_replaced(damage, folder):
     assert compiled_anew() != readable_anyway
     assert not compiled_anew()
     assert list(folder.iterdir()) == [path]
+
+
+def test_a_full_disk_costs_time_and_leaves_nothing(folder, monkeypatch):
+    # catches: an error where code cannot be written, a part of a file that stays
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        assert compiled_anew()
+        assert compiled_anew()
+    assert not list(folder.iterdir())
 
 
 def test_writers_at_once_leave_a_whole_file(tmp_path):
