@@ -53,6 +53,7 @@ def test_problems_prepared_side_by_side_are_kept_apart(name):
         assert judge(plain(variant.result()), known, problem).valid
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("name", ["r-loop", "rcpp-loop"])
 def test_r_is_timed_by_its_own_clock(name):
     # catches: a time that counts the way to R and back, or one step for many
