@@ -1,5 +1,6 @@
 """Fixtures: the command line as a user calls it, and plug-ins loaded once."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -43,3 +44,20 @@ def pytest_collection_modifyitems(config, items):
     unwanted = [item for item in items if "benchmarks" in item.path.parts]
     config.hook.pytest_deselected(items=unwanted)
     items[:] = [item for item in items if item not in unwanted]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Where tests run side by side (`-n 2`), let one that is marked `timed` run while no other does."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    shared = Path(item.config.option.basetemp).parent
+    kind = fcntl.LOCK_EX if item.get_closest_marker("timed") else fcntl.LOCK_SH
+    with open(shared / "turn", "w") as turn, open(shared / "running", "w") as running:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # who waits to be alone is next
+        fcntl.flock(running, kind)
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        try:
+            return (yield)
+        finally:
+            fcntl.flock(running, fcntl.LOCK_UN)  # a forked child may still hold the file open

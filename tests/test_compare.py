@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
+import pytest
 
 import bnbench
 from bnbench import cli, store
@@ -174,6 +175,7 @@ def test_the_command(tmp_path, capsys):
         assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.timed
 def test_two_versions_side_by_side(tmp_path):
     # catches: workers that both take the installed package, pairs that are crossed, records without passes
     git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b.c"]

@@ -125,6 +125,7 @@ def test_a_sweep_writes_what_the_contract_says(tmp_path):
     assert (out / "summary.csv").read_text() == before
 
 
+@pytest.mark.timed
 def test_faults_cost_their_cell_and_nothing_else(tmp_path):
     out = tmp_path / "run"
     done = bnbench(
@@ -161,6 +162,7 @@ def test_wrong_derivations_are_invalid_at_every_size(tmp_path, wrong, dtype):
         assert expected == "ok" or row["reason"].startswith("derivation check"), row
 
 
+@pytest.mark.timed
 def test_timing_is_true(tmp_path):
     """Steps of a known length are reported at that length; a slow first call is compile time and nothing else."""
     out = tmp_path / "run"
@@ -221,6 +223,7 @@ def test_where_the_arrays_of_a_cell_lie(tmp_path, dtype, monkeypatch):
     assert max(sizes) < 4096
 
 
+@pytest.mark.timed
 def test_killed_and_resumed_is_as_undisturbed(tmp_path):
     """kill -9 at ten random moments, --resume after each: the same records, none twice, no process left behind."""
     whole, out = tmp_path / "whole", tmp_path / "killed"
@@ -252,6 +255,7 @@ def test_killed_and_resumed_is_as_undisturbed(tmp_path):
     assert (out / store.JOURNAL).read_bytes() == again
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupt_ends_within_two_seconds(tmp_path, name):
     out = tmp_path / "run"
@@ -411,6 +415,7 @@ def test_a_table_reaches_the_variant(tmp_path):
     assert store.read_journal(out)[0][0]["reason"] == "LookupError: seen"
 
 
+@pytest.mark.timed
 def test_time_budget_prunes_what_does_not_fit(tmp_path):
     out = tmp_path / "run"
     started = time.monotonic()
@@ -428,6 +433,7 @@ def test_time_budget_prunes_what_does_not_fit(tmp_path):
     assert took < 6 + 20, "the budget, and the start and the report beside it"
 
 
+@pytest.mark.timed
 def test_a_timed_out_variant_is_not_tried_at_larger_cells(tmp_path):
     (tmp_path / "slow.py").write_text(
         "import time, bnbench\n"

@@ -95,7 +95,7 @@ def _read(path):
 
     try:
         if path.suffix == ".csv":
-            return pandas.read_csv(path)
+            return pandas.read_csv(path, float_precision="round_trip")
         if path.suffix == ".parquet":
             return pandas.read_parquet(path)
         array = np.load(path, allow_pickle=False)

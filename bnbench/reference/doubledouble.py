@@ -17,6 +17,7 @@ comments on" JMP (ACM TOMS 48, 2022); Ogita, Rump, Oishi, "Accurate sum and dot 
 """
 
 import math
+from fractions import Fraction
 
 import numba
 import numpy as np
@@ -94,6 +95,20 @@ def _float_of(typing_context, bits):
         return builder.bitcast(args[0], context.get_value_type(types.float64))
 
     return types.float64(types.int64), generate
+
+
+if numba.config.DISABLE_JIT:  # the same three for the interpreter
+
+    def fma(a, b, c):
+        """a·b + c, rounded once."""
+        plain = a * b + c
+        return float(Fraction(a) * Fraction(b) + Fraction(c)) if math.isfinite(plain) else plain
+
+    def _bits_of(x):
+        return np.float64(x).view(np.int64)
+
+    def _float_of(bits):
+        return np.int64(bits).view(np.float64)
 
 
 @njit()

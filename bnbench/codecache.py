@@ -1,0 +1,149 @@
+"""Compiled code on disk: what one process compiled, another loads.
+
+A file holds the code of one function for one signature, processor and setting of Numba, and its checksum. There is no
+index, unlike in Numba's own cache: a damaged file costs one compilation and is then replaced, and processes that write
+at once write the same. Loading means unpickling, which can run anything: only what nobody else could write is read.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import pickle
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+import platformdirs
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+SWITCH = "BNBENCH_JIT_CACHE"  # environment: "off" compiles afresh in every process
+KEPT_FOLDERS = 3
+IN_USE_S = 24 * 3600.0  # since a process began with a folder, in which it may still be using it
+CHECKSUM_BYTES = hashlib.sha256().digest_size
+
+VERSIONS = numba.__version__, llvmlite.__version__, np.__version__, sys.version, sys.platform
+# Settings of Numba that leave the code as it is, and that often differ from process to process. All others are part of
+# the key: one too many costs a compilation, one too few a wrong answer.
+NOT_IN_CODE = {"CACHE_DIR", "CACHE_LOCATOR_CLASSES", "DEBUG_CACHE", "DISABLE_JIT", "FUNCTION_CACHE_SIZE", "GDB_BINARY"}
+NOT_IN_CODE |= {"NUMBA_NUM_THREADS", "NUMBA_DEFAULT_NUM_THREADS", "THREADING_LAYER", "THREADING_LAYER_PRIORITY"}
+
+
+@functools.cache
+def cache_dir() -> Path | None:
+    """The folder that holds this version's compiled code; None where caching is off or not possible."""
+    switch = os.environ.get(SWITCH, "")
+    if switch == "off":
+        return None
+    if switch:
+        warnings.warn(f'{SWITCH} is {switch!r} and has no effect; allowed is "off"', RuntimeWarning, stacklevel=2)
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    base = platformdirs.user_cache_path("bnbench") / "compiled"
+    if not sources or not base.is_absolute():  # a package without sources; a user without a home
+        return None
+    folder = base / hashlib.sha256(b"".join(map(source_digest, sources))).hexdigest()[:16]
+    if not (ours(base) and ours(folder)):
+        return None
+    with contextlib.suppress(OSError):  # a cache that can only be read is as good
+        os.utime(folder)
+        tidy(base)
+    return folder
+
+
+def tidy(base):
+    """Remove the folders of other versions but the latest few."""
+    by_age = sorted((path.stat().st_mtime, path) for path in base.iterdir())
+    for used, old in by_age[:-KEPT_FOLDERS]:
+        if used < time.time() - IN_USE_S:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def ours(folder) -> bool:
+    """Whether nobody else can write into a folder, which is made where it is not there."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _ours(folder.stat())
+    except OSError:
+        return False
+
+
+def _ours(about):
+    return os.name != "posix" or (about.st_uid == os.geteuid() and not about.st_mode & 0o022)
+
+
+def source_digest(path) -> bytes:
+    """A hash of a source file."""
+    return hashlib.sha256(Path(path).read_bytes()).digest()
+
+
+def settings() -> list:
+    """All settings of Numba that may change the code."""
+    numba.config.reload_config()  # as its compiler does
+    return sorted(
+        (name, repr(value))
+        for name, value in vars(numba.config).items()
+        if name.isupper() and name not in NOT_IN_CODE and "CUDA" not in name
+    )
+
+
+class CodeCache(NullCache):
+    """What Numba asks for the compiled code of one function, of which the key says everything but the settings."""
+
+    def __init__(self, folder: Path, name: str, key: str):
+        self.folder, self.name, self.key = folder, name, key
+
+    @property
+    def cache_path(self):
+        """The folder, for Numba's statistics."""
+        return str(self.folder)
+
+    def load_overload(self, sig, target_context):
+        """Compiled code; None where there is none that is whole."""
+        target_context.refresh()
+        code = read(self._path(sig, target_context.codegen()))
+        return None if code is None else CompileResult._rebuild(target_context, *pickle.loads(code))
+
+    def save_overload(self, sig, data):
+        """Save compiled code; where that fails (a full disk, a folder of somebody else), it is compiled again."""
+        if data.library.has_dynamic_globals:  # addresses of this process
+            return
+        with contextlib.suppress(OSError):
+            write(self._path(sig, data.codegen), dumps(data._reduce()))
+
+    def _path(self, signature, codegen):
+        what = self.key, repr(signature), codegen.magic_tuple(), VERSIONS, settings()
+        return self.folder / f"{self.name}-{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}"
+
+
+def read(path: Path) -> bytes | None:
+    """What was written to a file; None where it is not there, not whole, or could be somebody else's."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read() if _ours(os.fstat(file.fileno())) else b""
+    except OSError:
+        return None
+    checksum, stored = content[:CHECKSUM_BYTES], content[CHECKSUM_BYTES:]
+    return stored if hashlib.sha256(stored).digest() == checksum else None
+
+
+def write(path: Path, stored: bytes):
+    """Write a file at once, in place of whatever is there."""
+    if not ours(path.parent):
+        return
+    handle, unfinished = tempfile.mkstemp(dir=path.parent)
+    try:
+        with open(handle, "wb") as file:
+            file.write(hashlib.sha256(stored).digest() + stored)
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(unfinished, path)
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
