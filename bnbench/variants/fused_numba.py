@@ -9,8 +9,8 @@ from bnbench.fused.layout import ALGORITHMS, ONE_PASS, STORED, layout
 from bnbench.fused.one_pass import gram, one_pass
 from bnbench.fused.scratch import BROKEN, At, allocate, parameters, scratch_places, table
 from bnbench.fused.stored import stored
-from bnbench.threads import guard
 from bnbench.problem import Gradients, Problem
+from bnbench.threads import guard
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 

@@ -8,7 +8,6 @@ from bnbench.problem import Gradients
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
-
 NUMBER_BYTES, LIST_BYTES = 32, 64  # of a float in a list: itself, and where it is; of a list beside its numbers
 
 
