@@ -4,14 +4,15 @@ import atexit
 import functools
 import itertools
 import json
+import os
 import shutil
 import subprocess
-import tempfile
 import weakref
 from pathlib import Path
 
 import numpy as np
 
+from bnbench import scratch
 from bnbench.activations import CODES
 from bnbench.problem import Gradients
 from bnbench.variants import formulas
@@ -47,9 +48,12 @@ class Session:
     """One R process for a form of the step, whose problems are told apart by a word."""
 
     def __init__(self, form):
-        self.folder = tempfile.TemporaryDirectory(prefix="bnbench-r-")
-        command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder.name, FOLDER / "loops.cpp"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.folder = scratch.Folder()
+        command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder.path, FOLDER / "loops.cpp"]
+        environment = os.environ | {"TMPDIR": str(self.folder.path)}  # R has a folder of its own, which a kill leaves
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         atexit.register(self.end)
         self.ask("drop nothing")  # R has started when it answers
 
@@ -73,7 +77,7 @@ class Session:
         """End the process, and what it wrote."""
         self.process.kill()
         self.process.wait()
-        self.folder.cleanup()
+        self.folder.remove()
 
 
 @functools.cache
@@ -113,10 +117,12 @@ class RMatrix(Variant):
         zeros = np.zeros(problem.p2)
         gamma, beta = (batch.gamma, batch.beta) if normalize else (zeros, zeros)
         head = (problem.N, problem.p1, problem.p2, CODES[problem.activation], normalize, problem.ddof, problem.eps)
-        with open(Path(self.session.folder.name) / "in", "wb") as at:
+        path = self.session.folder.path / "in"
+        with open(path, "wb") as at:
             for part in (head, batch.X.T, batch.y, batch.G1.T, gamma, beta, batch.G2):
                 np.ascontiguousarray(part, np.float64).tofile(at)
         self.session.ask(f"prepare {self.word}")
+        path.unlink()  # R has read it: no copy of the data is left by a kill
 
     def load(self, G1, gamma, beta, G2):
         """New parameters mean new files."""
@@ -144,7 +150,7 @@ class RMatrix(Variant):
         """What R wrote of its last step."""
         self.session.ask(f"result {self.word}")
         p1, p2 = self.problem.p1, self.problem.p2
-        numbers = np.fromfile(Path(self.session.folder.name) / "out")
+        numbers = np.fromfile(self.session.folder.path / "out")
         loss, dG1, rest = numbers[0], numbers[1 : 1 + p1 * p2].reshape(p2, p1).T, numbers[1 + p1 * p2 :]
         if self.problem.normalization == "none":
             return Gradients(loss, dG1, None, None, rest[-p2:])
