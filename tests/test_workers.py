@@ -14,7 +14,7 @@ import pytest
 from conftest import PLUGINS, bnbench
 
 import bnbench as package
-from bnbench import scratch
+from bnbench import temporary
 from bnbench.commands.sweep import not_judged
 from bnbench.measure import deaths, given, worker
 from bnbench.measure.child import Child, ChildError
@@ -251,10 +251,12 @@ def test_the_judge_tells_ignored_parameters_from_wrong_ones():
     assert not court.judge(at_own, "prepared").valid
 
 
-def test_scratch_folders_outlive_nobody(tmp_path, monkeypatch):
+def test_temporary_folders_outlive_nobody(tmp_path, monkeypatch):
     # catches: what a kill leaves behind for good; another's folder, one in use or what a link leads to removed
-    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
-    script = "from bnbench import scratch; import sys, time; print(scratch.Folder().path, flush=True); time.sleep(60)"
+    monkeypatch.setattr(temporary.tempfile, "tempdir", str(tmp_path))
+    script = (
+        "from bnbench.temporary import TemporaryFolder as F; import time; print(F().path, flush=True); time.sleep(60)"
+    )
     owners = [
         subprocess.Popen(
             [sys.executable, "-c", script],
@@ -270,13 +272,13 @@ def test_scratch_folders_outlive_nobody(tmp_path, monkeypatch):
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "file").write_text("x")
-    (tmp_path / (scratch.PREFIX + "link")).symlink_to(kept)
-    (tmp_path / (scratch.PREFIX + "file")).write_text("x")
-    scratch.clear()
+    (tmp_path / (temporary.PREFIX + "link")).symlink_to(kept)
+    (tmp_path / (temporary.PREFIX + "file")).write_text("x")
+    temporary.clear()
     assert killed.exists()
     owners[0].kill()
     owners[0].wait()
-    with scratch.Folder() as mine:
+    with temporary.TemporaryFolder() as mine:
         assert not killed.exists()
         assert living.exists()
         assert mine.stat().st_mode & 0o077 == 0

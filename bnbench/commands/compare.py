@@ -108,13 +108,13 @@ def judge(old, new, threshold, options) -> int:
 
 def measure(options):
     """Measure two versions side by side, write their run folders; both as read back, and what was not measured."""
-    from bnbench import scratch
     from bnbench.commands.common import default_folder, saved_plan
     from bnbench.commands.plans import make_plan
     from bnbench.commands.sweep import named
     from bnbench.compare import runs
     from bnbench.measure import data, environment, interleaved
     from bnbench.progress import Progress
+    from bnbench.temporary import TemporaryFolder
 
     passes = read_passes(options.passes, interleaved.PASSES, interleaved.LEAST_PASSES)
     plan, table = make_plan(options, INTERLEAVED_PLAN)
@@ -122,7 +122,7 @@ def measure(options):
     description, saved = environment.describe(), saved_plan(plan, table) | {"variants": names, "passes": passes}
     folder = Path(options.out) if options.out else default_folder(saved)
     try:
-        with scratch.Folder() as room, Progress(plan, passes) as progress:
+        with TemporaryFolder() as room, Progress(plan, passes) as progress:
             for remark in description["warnings"]:
                 progress.say(f"note: {remark}")
             older = interleaved.checkout(options.old_ref, room)
@@ -192,10 +192,7 @@ def journals(folder, description, saved, options):
             yield written
         except BaseException:
             for journal in written.values():
-                for name in (store.JOURNAL, store.ENVIRONMENT):
-                    (journal.folder / name).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # what was there before stays
-                    journal.folder.rmdir()
+                journal.discard()
             raise
 
 

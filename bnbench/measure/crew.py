@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnbench import scratch
+from bnbench import temporary
 from bnbench.measure.child import REASON_LENGTH, Child, ChildError
 from bnbench.measure.plan import Plan
 from bnbench.measure.protocol import ANSWERS, PROTOCOL
@@ -144,4 +144,4 @@ class Crew:
         """End every child, and remove what those that were killed have left."""
         for child in self.children.values():
             child.kill()
-        scratch.clear()
+        temporary.clear()

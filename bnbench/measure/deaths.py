@@ -76,7 +76,7 @@ def oom_kills() -> int:
     """How many processes were killed for memory, by the accounts of this control group and the system that are here."""
     found = [_account(Path("/proc/vmstat"))]
     try:
-        groups = Path("/proc/self/cgroup").read_text().splitlines()
+        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         groups = []
     for line in groups:
@@ -90,7 +90,7 @@ def oom_kills() -> int:
 
 def _account(path):
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError):
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -21,7 +21,7 @@ import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from bnbench import scratch
+from bnbench import temporary
 from bnbench.measure import clock
 from bnbench.measure.child import ChildError, data_limit
 from bnbench.measure.crew import START_S, Crew, Lane
@@ -115,7 +115,7 @@ class Sweep:
         self.lanes = lanes or {name: Lane(name) for name in plan.variants or variants()}
         self.names = list(self.lanes)
         self.records = dict(done)
-        scratch.clear()
+        temporary.clear()
         self.opened = contextlib.ExitStack()
         self.table = self.opened.enter_context(stored(table))
         self.data = table.name if table is not None else None

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bnbench import scratch
 from bnbench.activations import CODES
 from bnbench.problem import Gradients
+from bnbench.temporary import TemporaryFolder
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
@@ -48,7 +48,7 @@ class Session:
     """One R process for a form of the step, whose problems are told apart by a word."""
 
     def __init__(self, form):
-        self.folder = scratch.Folder()
+        self.folder = TemporaryFolder()
         command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder.path, FOLDER / "loops.cpp"]
         environment = os.environ | {"TMPDIR": str(self.folder.path)}  # R has a folder of its own, which a kill leaves
         self.process = subprocess.Popen(

@@ -15,10 +15,10 @@ try:
 except ImportError:
     fcntl = None  # no locks here: every folder counts as owned
 
-PREFIX = "bnbench-scratch-"
+PREFIX = "bnbench-owned-"
 
 
-class Folder:
+class TemporaryFolder:
     """A temporary folder, locked as long as this process lives; a context manager.
 
     Raises:
