@@ -197,6 +197,11 @@ def test_what_a_plugin_says_of_itself_becomes_text_and_numbers(serving):
     Odd.unsupported = classmethod(lambda cls, problem, regime: 3)
     with pytest.raises(TypeError, match=r"unsupported\(\) gives 3"):
         one.survey(problem, "fresh")
+    Odd.unsupported = classmethod(lambda cls, problem, regime: "a\nb\0\x1b[31m\udcff é")
+    assert one.survey(problem, "fresh")["unsupported"] == r"a b\x00\x1b[31m\udcff é"
+    one.variant.time = lambda count: 0.0
+    with pytest.raises(ValueError, match="no clock"):
+        one.calibrate()
     for took in (math.nan, -1.0, math.inf):
         one.variant.time = lambda count, took=took: took
         with pytest.raises(ValueError, match=r"time\(1\) is"):

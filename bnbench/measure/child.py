@@ -38,9 +38,8 @@ class ChildError(Exception):
     """A request failed. `status` is the journal's word for how, the message why."""
 
     def __init__(self, status: str, reason: str):
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
+        self.status, self.reason = status, plain_line(reason)
+        super().__init__(self.reason)
 
 
 class Child:
@@ -276,6 +275,12 @@ def _running(thread):
     return stat.rpartition(b")")[2].split()[0] == b"R"
 
 
+def plain_line(text: str) -> str:
+    """The text on one line, in characters that every terminal, file and table takes."""
+    text = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _one_line(error):
-    text = " ".join(str(error).split())
+    text = plain_line(str(error))
     return (f"{type(error).__name__}: {text}" if text else type(error).__name__)[:REASON_LENGTH]

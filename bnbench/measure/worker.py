@@ -26,7 +26,7 @@ import psutil
 from bnbench import validation
 from bnbench.cuda import device
 from bnbench.cuda.available import TF32
-from bnbench.measure.child import limit_memory, serve
+from bnbench.measure.child import limit_memory, plain_line, serve
 from bnbench.measure.data import Stored, sample_batch
 from bnbench.measure.given import changed, digest, other_parameters, protected
 from bnbench.measure.interference import Interference, Usage, clock_mhz, page_faults
@@ -37,6 +37,7 @@ from bnbench.variants import load_plugin, variants
 SAMPLE_S = 5e-3  # a sample lasts at least this long
 MARGIN = 1.1  # by which calibration, whose steps may be slower than later ones, must pass that
 RESOLUTIONS = 1000  # and at least so many times the clock's resolution
+MOST_LOOPS = 10**8  # of a step that takes 50 ps: no call does
 WARM_S = 2e-3  # steps before a sample, for caches and thread pools that others' samples left cold
 PAGE_BYTES = 4096
 LONG_STEP_S = 0.1  # a step from this length on warms itself
@@ -72,7 +73,10 @@ class Worker:
         found = {"protocol": PROTOCOL, "device": "cpu", "compile_allowance_s": 0.0}
         if self.cls is None:
             return found | {"unavailable": f"this version has no variant {self.name}"}
-        found |= {"device": str(self.cls.device), "compile_allowance_s": float(self.cls.compile_allowance_s)}
+        found |= {
+            "device": plain_line(str(self.cls.device)),
+            "compile_allowance_s": float(self.cls.compile_allowance_s),
+        }
         return found | {"unavailable": sentence("unavailable", self.cls.unavailable())}
 
     def survey(self, problem: Problem, regime: str) -> dict:
@@ -129,7 +133,7 @@ class Worker:
 
     def details(self) -> dict:
         """What the variant says of its last step."""
-        return {str(name): str(value) for name, value in self.variant.details().items()}
+        return {plain_line(str(name)): plain_line(str(value)) for name, value in self.variant.details().items()}
 
     def derive(self, activation: str, normalization: str, regime: str) -> list:
         """The answers to the derivation problems, each at other parameters and at its own, which are loaded later.
@@ -174,6 +178,8 @@ class Worker:
         took = time_steps(1)
         while took < MARGIN * target:
             count = min(100 * count, max(2 * count, math.ceil(1.4 * target * count / took))) if took > 0 else 2 * count
+            if count > MOST_LOOPS:
+                raise ValueError(f"time({count}) is {took:.3g} s: no clock that steps can be timed by")
             took = min(time_steps(count) for _ in range(3))
         return {"inner_loops": count, "step_s": took / count, "samples": []}
 
@@ -246,7 +252,7 @@ def sentence(method: str, answer) -> str:
     """What a variant's method says, which is text, or TypeError."""
     if not isinstance(answer, str):
         raise TypeError(f'{method}() gives {answer!r}; allowed is a sentence, or "" where there is no reason')
-    return answer
+    return plain_line(answer)
 
 
 def _status_bytes(field):
