@@ -4,6 +4,7 @@ A record is final: a (variant, cell) has one, and `--resume` does what has none.
 dropped, and said; anything else that is not a record of this schema and machine is refused.
 """
 
+import contextlib
 import fcntl
 import json
 import math
@@ -261,6 +262,14 @@ class Journal:
         os.fsync(self.file.fileno())
         self.records.append(record)
         return record
+
+    def discard(self):
+        """Close the journal and remove what was begun: a run that has no records is none."""
+        self.file.close()
+        for name in (JOURNAL, ENVIRONMENT):
+            (self.folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what was there before stays
+            self.folder.rmdir()
 
 
 def new_environment(description: dict, plan: dict, command: str) -> dict:

@@ -12,6 +12,7 @@ import pytest
 
 import bnbench
 from bnbench import cli, store
+from bnbench.commands import compare as compare_command
 from bnbench.compare.verdicts import compare
 from bnbench.measure import interleaved, scheduler
 from bnbench.measure.noise import noise
@@ -216,6 +217,77 @@ def test_an_interrupt_leaves_no_empty_runs(tmp_path, monkeypatch, capsys):
     command = ["compare", "--interleaved", "--old-ref", "HEAD", "--variants", "matrix-numpy", "--sizes", "10x2x2"]
     assert cli.main([*command, "--out", str(tmp_path / "out")]) == 130
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_what_was_there_before_is_not_discarded(tmp_path, monkeypatch, capsys):
+    # catches: an interrupt or a refusal that takes along what else lies in the folder, a run of one side left behind
+    monkeypatch.setattr(interleaved, "checkout", lambda ref, folder: folder)
+    command = ["compare", "--interleaved", "--old-ref", "HEAD", "--variants", "matrix-numpy", "--sizes", "10x2x2"]
+    for name in ("new", "old"):
+        out = tmp_path / f"out-{name}"
+        (out / name).mkdir(parents=True)
+        (out / name / store.ENVIRONMENT).write_text("{}")
+        (out / name / "mine.txt").write_text("mine")
+        assert cli.main([*command, "--out", str(out)]) == 2
+        assert "allowed is" in capsys.readouterr().err
+        assert [path.name for path in out.iterdir()] == [name]
+        assert sorted(path.name for path in (out / name).iterdir()) == [store.ENVIRONMENT, "mine.txt"]
+
+
+def test_a_flag_is_no_ref(tmp_path):
+    # catches: git's own flags, which write files, taken for a commit
+    with pytest.raises(interleaved.VersionError, match="--output"):
+        interleaved.checkout(f"--output={tmp_path / 'written'}", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_passes_are_joined_field_by_field():
+    # catches: the first pass's clock, threads or algorithm taken for those of all
+    def timed(step_s, **more):
+        found = record([step_s] * 3, elapsed_s=1.0, stolen_s=0.5, others_s=0.0, switches=[1] * 3, faults=[0.0] * 3)
+        return found | {"first_step_s": step_s, "threads_in_force": {"numba": 1}, "interleaved": 4} | more
+
+    judged = record(errors={"dG1": {"error": 0.0}}, reason="ill-conditioned")
+    one = timed(1e-3, clock_mhz=[2000, 3000], details={"algorithm": "stored"}, errors={"wrong": {}})
+    two = timed(2e-3, clock_mhz=None, details={"algorithm": "stored"}, threads_in_force={"numba": 2}, prepare_s=0.05)
+    three = timed(1e-3, clock_mhz=[1000, 2500], details={"algorithm": "one-pass"}, inner_loops=2, unheard_of=7)
+    found = interleaved.joined([judged, one, two, three])
+    assert found["passes"] == [3, 3, 3]
+    assert found["samples_s"] == [1e-3] * 3 + [2e-3] * 3 + [1e-3] * 3
+    assert found["clock_mhz"] == [1000, 3000]
+    assert found["details"] == {"algorithm": "stored, one-pass"}
+    assert found["threads_in_force"] == {"numba": 2}
+    assert (found["inner_loops"], found["prepare_s"], found["elapsed_s"]) == (2, 0.05, 3.0)
+    assert (found["errors"], found["reason"]) == (judged["errors"], "ill-conditioned")
+    assert found["unheard_of"] == 7
+    assert interleaved.joined([judged, one | {"new": 1}, two | {"new": 2}])["new"] == [1, 2]
+    assert interleaved.joined([judged, two, two])["clock_mhz"] is None
+    assert interleaved.joined([judged, one, record(status="timeout")])["status"] == "timeout"
+    store.check_record(found)
+
+
+def test_peers_are_left_out_for_what_they_are(monkeypatch):
+    # catches: a plug-in from speers.py that is left out, a plug-in's question asked where a hang would cost everything
+    def asked(cls):
+        raise AssertionError
+
+    known = dict(bnbench.variants()) | {"mine": type("Mine", (), {"__module__": "speers", "unavailable": asked})}
+    monkeypatch.setattr(sys.modules["bnbench.variants"], "variants", lambda: known)
+    found = compare_command.own_variants()
+    assert "mine" in found
+    assert {"fused-numba", "loops-python"} < set(found)
+    assert not {"autograd", "torch-eager", "r-loop", "jax-cuda"} & set(found)
+
+
+def test_what_was_named_and_not_measured_is_no_pass():
+    ok, gone = record([1e-3]), record(status="unavailable", reason="too old")
+    assert compare_command.not_compared([ok, gone], [ok, ok], ["mine"]) == []
+    assert compare_command.not_compared([gone], [ok], ["mine"]) == [
+        "mine was measured at no cell on both sides: in OLD unavailable: too old"
+    ]
+    other = gone | {"variant": "other"}
+    assert compare_command.not_compared([ok, other], [ok, other], []) == []
+    assert len(compare_command.not_compared([other, gone], [ok | {"variant": "other"}, ok], [])) == 1
 
 
 def test_pairs_stay_together_where_memory_is_short(monkeypatch):

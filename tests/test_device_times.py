@@ -178,7 +178,7 @@ def test_a_device_whose_times_fail_costs_these_columns_alone(dies):
             if do == "device_times":
                 self.alive = not dies
                 raise ChildError("crashed" if dies else "failed", "no events here")
-            return {"peak_bytes": 1, "baseline_bytes": 1}
+            return {"peak_bytes": 1, "baseline_bytes": 1, "clock_mhz": None}
 
         def kill(self):
             pass

@@ -64,6 +64,18 @@ FAULTS = {
     "wrong-dtype": ("invalid", "dG2 is of dtype"),
     "gives-text": ("invalid", "dG2 is a str"),
     "refuses-by-error": ("failed", "LookupError: cannot say"),
+    "kills-itself": ("crashed", "killed by SIGKILL, by whom is not known"),
+    "has-no-signal-name": ("crashed", f"signal {signal.SIGRTMIN + 3}"),
+    "forks": ("ok", ""),
+    "leaves-a-child": ("crashed", "exited with status 5"),
+    "writes-into-the-pipe": ("crashed", "cannot be read"),
+    "ignores-load": ("invalid", "after other parameters were loaded: they are ignored"),
+    "swaps-in-load": ("invalid", "after other parameters were loaded: "),
+    "raises-in-load": ("failed", "LookupError: no new parameters here"),
+    "writes-by-address": ("invalid", "it writes to X, which it may only read"),
+    "writes-to-y": ("failed", "ValueError: assignment destination is read-only"),
+    "turns-wrong": ("invalid", "after it was timed: dG1"),
+    "crashes-when-asked": ("crashed", "exited with status 6"),
 }
 
 
@@ -201,22 +213,23 @@ def test_memory_is_kept_where_that_is_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_where_the_arrays_of_a_cell_lie(tmp_path, dtype, monkeypatch):
+def test_where_the_arrays_of_a_cell_lie(dtype, monkeypatch):
     # catches: X where malloc puts it, a sixth slower by luck; other numbers for it; the same heap in every process
     problem = Problem(37, 3, 2, dtype=dtype)
     drawn = problem.sample()
-    data.save(data.Table(drawn.X.astype(float), drawn.y.astype(float), "t", ""), str(tmp_path / "t"))
-    for stem in ("", str(tmp_path / "t")):
-        for _ in range(8):
-            batch = data.sample_batch(problem, stem)
-            assert [array.ctypes.data % data.LINE_BYTES for array in batch[:2]] == [0, 0]
+    table = data.Table(drawn.X.astype(float), drawn.y.astype(float), "t", "")
+    for source in (None, table):
+        with data.stored(source) as stored:
+            for _ in range(8):
+                batch = data.sample_batch(problem, stored)
+                assert [array.ctypes.data % data.LINE_BYTES for array in batch[:2]] == [0, 0]
         for array, wanted in zip(batch, drawn, strict=True):
             assert array.dtype == dtype
             np.testing.assert_array_equal(array, wanted)
     monkeypatch.setattr(worker, "limit_memory", lambda limit: None)
     process, sizes = worker.Worker("matrix-numpy"), set()
     for _ in range(20):
-        assert not process.load(problem, "", "fresh", 0)
+        process.load(problem, None, 0)
         sizes.add(process.padding.size)
     gc.unfreeze()
     assert len(sizes) > 5

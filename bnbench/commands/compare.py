@@ -1,11 +1,11 @@
 """`compare`: whether a second run is slower, of two run folders or of two versions side by side."""
 
+import contextlib
 import json
-import shutil
-import tempfile
+import sys
 from pathlib import Path
 
-from bnbench.commands.common import OK, REGRESSION, UsageError
+from bnbench.commands.common import FAULT, OK, REGRESSION, UsageError
 from bnbench.commands.plans import plan_flags
 
 INTERLEAVED_PLAN = {"N": (10, 1000), "p1": (4, 32), "p2": (4, 32), "threads": (1,), "sampling_s": 1.0}
@@ -52,23 +52,26 @@ def run(options) -> int:
     from bnbench import store
     from bnbench.compare import runs
 
-    threshold = read_threshold(options.threshold)
+    threshold, faults = read_threshold(options.threshold), []
     try:
         if options.interleaved:
             if options.old or options.new:
                 raise UsageError("run folders are given with --interleaved; allowed is --interleaved --old-ref GITREF")
             if not options.old_ref:
                 raise UsageError("--interleaved is given without --old-ref; allowed is --interleaved --old-ref GITREF")
-            old, new = measure(options)
+            old, new, faults = measure(options)
         else:
             if not (options.old and options.new):
                 raise UsageError("compare takes two run folders, OLD NEW, or --interleaved --old-ref GITREF")
             if options.old_ref or options.passes or options.out:
                 raise UsageError("--old-ref, --passes and --out are for --interleaved")
             old, new = (runs.read(folder) for folder in (options.old, options.new))
-        return judge(old, new, threshold, options)
+        code = judge(old, new, threshold, options)
     except store.StoreError as error:
         raise UsageError(error) from error
+    for fault in faults:
+        print(f"bnbench: {fault}", file=sys.stderr)
+    return code or (FAULT if faults else OK)
 
 
 def judge(old, new, threshold, options) -> int:
@@ -104,50 +107,93 @@ def judge(old, new, threshold, options) -> int:
 
 
 def measure(options):
-    """Measure two versions side by side, write their run folders; both as read back."""
-    import secrets
-
-    from bnbench import store
+    """Measure two versions side by side, write their run folders; both as read back, and what was not measured."""
     from bnbench.commands.common import default_folder, saved_plan
     from bnbench.commands.plans import make_plan
+    from bnbench.commands.sweep import named
     from bnbench.compare import runs
-    from bnbench.measure import environment, interleaved
+    from bnbench.measure import data, environment, interleaved
     from bnbench.progress import Progress
-    from bnbench.variants import variants
+    from bnbench.temporary import TemporaryFolder
 
     passes = read_passes(options.passes, interleaved.PASSES, interleaved.LEAST_PASSES)
     plan, table = make_plan(options, INTERLEAVED_PLAN)
-    peers = [name for name, cls in variants().items() if "peer" in cls.__module__ or cls.unavailable()]
-    names = plan.variants or tuple(name for name in variants() if name not in peers)
+    names = plan.variants or own_variants()
     description, saved = environment.describe(), saved_plan(plan, table) | {"variants": names, "passes": passes}
     folder = Path(options.out) if options.out else default_folder(saved)
+    try:
+        with TemporaryFolder() as room, Progress(plan, passes) as progress:
+            for remark in description["warnings"]:
+                progress.say(f"note: {remark}")
+            older = interleaved.checkout(options.old_ref, room)
+            sources = {interleaved.OLD: older, interleaved.NEW: interleaved.PACKAGE_FOLDER}
+            with journals(folder, description, saved, options) as written:  # before anything is measured
+                found = interleaved.interleave(
+                    plan, sources, names, table=table, events=progress.of_pass, passes=passes
+                )
+                for side, journal in written.items():
+                    for record in found[side]:
+                        journal.append(record)
+            progress.say(f"runs: {folder / interleaved.OLD}, {folder / interleaved.NEW}")
+    except (interleaved.VersionError, data.NoRoomError) as error:
+        raise UsageError(error) from error
+    old, new = (runs.read(folder / side) for side in interleaved.SIDES)
+    return old, new, not_compared(old.records, new.records, named(plan))
+
+
+def not_compared(old, new, names) -> list[str]:
+    """What of the named was measured at no cell on both sides, a sentence each; or that nothing was."""
+    without, measured = {}, set()
+    for pair in zip(old, new, strict=True):
+        bad = [(side, record) for side, record in zip(("OLD", "NEW"), pair, strict=True) if record["status"] != "ok"]
+        if bad:
+            without.setdefault(pair[0]["variant"], bad[0])
+        else:
+            measured.add(pair[0]["variant"])
+    sought = [name for name in names if name not in measured] or ([] if measured else list(without)[:1])
+    return [
+        f"{name} was measured at no cell on both sides: in {side} {record['status']}: {record['reason']}"
+        for name, (side, record) in without.items()
+        if name in sought
+    ]
+
+
+def own_variants() -> tuple[str, ...]:
+    """What is compared unless variants are named: no frameworks, and nothing that cannot run here.
+
+    Plug-ins are asked by their workers, not here, where one that hangs would cost everything.
+    """
+    from bnbench.variants import variants
+
+    return tuple(
+        name
+        for name, cls in variants().items()
+        if not cls.__module__.startswith("bnbench.variants.peer_")
+        and not (cls.__module__.startswith("bnbench.") and cls.unavailable())
+    )
+
+
+@contextlib.contextmanager
+def journals(folder, description, saved, options):
+    """The journals of both sides, by side; where what is done with them fails, an interrupt too, they are no runs."""
+    import secrets
+
+    from bnbench import store
+    from bnbench.measure import interleaved
+
     token = secrets.token_hex(8)
-    with tempfile.TemporaryDirectory(prefix="bnbench-") as scratch, Progress(plan, passes) as progress:
-        for remark in description["warnings"]:
-            progress.say(f"note: {remark}")
+    with contextlib.ExitStack() as opened:
+        written = {}
         try:
-            older = interleaved.checkout(options.old_ref, Path(scratch))
-        except interleaved.VersionError as error:
-            raise UsageError(error) from error
-        sources = {interleaved.OLD: older, interleaved.NEW: interleaved.PACKAGE_FOLDER}
-        journals = {}
-        for side in interleaved.SIDES:  # before anything is measured: the folder may be taken
-            described = store.new_environment(description, saved, command_line(options))
-            described |= {"interleaved": token, "side": side, "old_ref": options.old_ref}
-            journals[side] = store.Journal(folder / side, described, resume=False)
-        try:
-            found = interleaved.interleave(plan, sources, names, table=table, events=progress.of_pass, passes=passes)
-        except BaseException:  # an interrupt too: what has no records is no run
-            for journal in journals.values():
-                journal.file.close()
-                shutil.rmtree(journal.folder)
+            for side in interleaved.SIDES:
+                described = store.new_environment(description, saved, command_line(options))
+                described |= {"interleaved": token, "side": side, "old_ref": options.old_ref}
+                written[side] = opened.enter_context(store.Journal(folder / side, described, resume=False))
+            yield written
+        except BaseException:
+            for journal in written.values():
+                journal.discard()
             raise
-        for side, journal in journals.items():
-            with journal:
-                for record in found[side]:
-                    journal.append(record)
-        progress.say(f"runs: {folder / interleaved.OLD}, {folder / interleaved.NEW}")
-    return tuple(runs.read(folder / side) for side in interleaved.SIDES)
 
 
 def command_line(options):

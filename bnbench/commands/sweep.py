@@ -1,10 +1,13 @@
 """`sweep` and `verify`: validate and time variants, or only validate them."""
 
 import json
+import sys
 from pathlib import Path
 
 from bnbench.commands.common import (
+    FAULT,
     INTERRUPTED,
+    OK,
     RESULTS,
     UsageError,
     command_line,
@@ -16,6 +19,7 @@ from bnbench.commands.common import (
 )
 from bnbench.commands.plans import make_plan, plan_flags
 
+LOST = ("timeout", "out-of-memory")  # how a cell may end before there is a verdict
 DRIFT = 1.1  # by which the machine's rates may change over a sweep before that is said
 
 
@@ -83,7 +87,7 @@ def run_sweep(options) -> int:
         frame, remarks = write_report(folder, records)
         for remark in remarks:
             progress.say(f"note: {remark}")
-    return conclude(frame, folder, options.json)
+    return max(conclude(frame, folder, options.json), tell(not_judged(records, named(plan))))
 
 
 def run_verify(options) -> int:
@@ -124,11 +128,64 @@ def run_verify(options) -> int:
         print(json.dumps([{name: record.get(name) for name in kept} for record in records], indent=1))
     else:
         verdict_table(records)
-    return exit_code(record["status"] for record in records)
+    faults = not_judged(records, named(plan), everywhere=True)
+    return max(exit_code(record["status"] for record in records), tell(faults))
+
+
+def named(plan) -> tuple[str, ...]:
+    """The variants that were asked for by name, or by the file of their plug-in."""
+    from bnbench.variants import variants
+
+    def file(cls):
+        return str(Path(getattr(sys.modules.get(cls.__module__), "__file__", None) or ".").resolve())
+
+    return plan.variants or tuple(name for name, cls in variants().items() if file(cls) in plan.plugins)
+
+
+def not_judged(records, names, *, everywhere=False) -> list[str]:
+    """What was named and got no verdict at any cell, a sentence each; or that nothing got one.
+
+    With everywhere, cells at which it ran out of time or memory are named as well, though others were judged.
+    """
+    from bnbench.store import FAULTS
+
+    sentences = []
+    for name in names:
+        own = [record for record in records if record["variant"] == name]
+        without = [record for record in own if not judged(record)]
+        lost = [record for record in without if record["status"] in LOST]
+        if any(record["status"] in FAULTS for record in own):
+            continue  # that is said, and a fault, already
+        if len(without) == len(own):
+            sentences.append(f"{name} was judged at no cell; {first(without)}")
+        elif everywhere and lost:
+            sentences.append(f"{name} was not judged at {len(lost)} of {len(own)} cells; {first(lost)}")
+    if not sentences and not any(judged(record) or record["status"] in FAULTS for record in records):
+        sentences.append(f"nothing was judged; {records[0]['variant']} {first(records)}")
+    return sentences
+
+
+def judged(record) -> bool:
+    """Whether there was a verdict; a cell may have ended otherwise after it."""
+    return record["status"] in ("ok", "invalid") or record.get("max_error_ratio") is not None
+
+
+def first(records) -> str:
+    """How and why the first of these cells ended."""
+    record = records[0]
+    return f"{record['status']} at N={record['N']}, p1={record['p1']}, p2={record['p2']}: {record['reason']}"
+
+
+def tell(faults) -> int:
+    """Say what is wrong; the exit code."""
+    for fault in faults:
+        print(f"bnbench: {fault}", file=sys.stderr)
+    return FAULT if faults else OK
 
 
 def carry_out(plan, table, write, stored, progress, *, timing=True):
     """Run the sweep; the records of all its cells, and the machine's limits as measured before and after."""
+    from bnbench.measure.data import NoRoomError
     from bnbench.measure.plan import Cell
     from bnbench.measure.scheduler import Sweep
     from bnbench.problem import FIELDS, Problem
@@ -137,8 +194,11 @@ def carry_out(plan, table, write, stored, progress, *, timing=True):
     for record in stored:
         problem = Problem(**{name: record[name] for name in FIELDS})
         done[record["variant"], Cell(problem, record["threads"], record["regime"])] = record
-    with Sweep(plan, write, done, table=table, timing=timing, events=progress.events) as sweep:
-        return sweep.run(), sweep.rooflines
+    try:
+        with Sweep(plan, write, done, table=table, timing=timing, events=progress.events) as sweep:
+            return sweep.run(), sweep.rooflines
+    except NoRoomError as error:
+        raise UsageError(error) from error
 
 
 def drifts(rooflines) -> list[str]:

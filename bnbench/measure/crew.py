@@ -1,16 +1,20 @@
 """The child processes of a sweep: a worker for each lane, the judge, and what measures the machine's limit."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnbench.measure.child import Child, ChildError
+from bnbench import temporary
+from bnbench.measure.child import REASON_LENGTH, Child, ChildError
 from bnbench.measure.plan import Plan
+from bnbench.measure.protocol import ANSWERS, PROTOCOL
 from bnbench.measure.roofline import Roof
-from bnbench.measure.worker import PROTOCOL, environment
+from bnbench.measure.worker import environment
 
 OWN_MODULES = ("judge", "roofline")  # children that are no worker
 ROOFLINE_TIMEOUT_S = 60.0
+START_S = 120.0  # until a worker has started: frameworks take long
+PACKAGE_FOLDER = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -20,40 +24,71 @@ class Lane:
     variant: str
     source: Path | None = None
 
+    @property
+    def older(self) -> bool:
+        """Whether it runs another version of the package."""
+        return self.source not in (None, PACKAGE_FOLDER)
+
 
 class Crew:
     """The children by name, each started when it is first asked for, and again after it died.
 
     Attributes:
         lanes: what each worker runs, by name.
-        device: where each worker's variant runs, as the worker said when it was started.
+        device, allowance_s: where each worker's variant runs, and the seconds that it is granted for compiling, as the
+            worker said when it was started.
     """
 
-    def __init__(self, plan: Plan, lanes: dict[str, Lane], folder: Path, memory_limit: int, *, cached: bool):
-        """Logs go to folder; a child may take memory_limit bytes; cached says whether workers keep compiled code."""
-        self.plan, self.lanes, self.folder, self.memory_limit = plan, lanes, folder, memory_limit
+    def __init__(
+        self, plan: Plan, lanes: dict[str, Lane], memory_limit: int, *, cached: bool, inherits: Sequence[int] = ()
+    ):
+        """A child may take memory_limit bytes, and inherits the open files of these numbers.
+
+        cached says whether workers keep compiled code.
+        """
+        self.plan, self.lanes, self.memory_limit, self.inherits = plan, lanes, memory_limit, inherits
         self.environment = environment(max(plan.threads), plan.tf32, plan.keep_memory)
         self.workers_environment = self.environment | ({} if cached else {"BNBENCH_JIT_CACHE": "off"})
         self.children: dict[str, Child] = {}
         self.device: dict[str, str] = {}
+        self.allowance_s: dict[str, float] = {}
 
-    def start(self, names: Iterable[str]) -> dict[str, str]:
-        """Start the judge and the workers together; returns the reasons of those that cannot run here."""
-        self.child("judge")
-        for name in names:
-            self.child(name)
-        unavailable = {}
+    def start(self, names: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Start the judge and the workers together; returns status and reason of those that cannot run here."""
+        unusable = {}
+        for name in ("judge", *names):
+            try:
+                self.children[name] = self.started(name)
+            except ChildError as error:
+                unusable[name] = error.status, error.reason
+        unusable.pop("judge", None)  # it is started again when it is asked, and its failure is said then
         for name in names:
             try:
-                hello = self.child(name).ask("hello")
-                self.device[name] = hello["device"]
-                if hello["unavailable"]:
-                    unavailable[name] = hello["unavailable"]
-                elif hello.get("protocol") != PROTOCOL:
-                    unavailable[name] = "its version of the package is too old, or too new, to be driven by this one"
+                if name not in unusable and (reason := self.greet(name)):
+                    unusable[name] = "unavailable", reason
             except ChildError as error:
-                unavailable[name] = f"its worker could not be started: {error.reason}"
-        return unavailable
+                status = "unavailable" if self.lanes[name].older else error.status
+                unusable[name] = status, f"its worker could not be started: {error.reason}"
+        return unusable
+
+    def started(self, name: str) -> Child:
+        """A new child of that name."""
+        if name in OWN_MODULES:
+            module, arguments, source, variables = f"bnbench.measure.{name}", [], None, self.environment
+        else:
+            lane = self.lanes[name]
+            arguments = [lane.variant, *self.plan.plugins]
+            module, source, variables = "bnbench.measure.worker", lane.source, self.workers_environment
+        return Child(module, arguments, variables, self.memory_limit, source, self.inherits)
+
+    def greet(self, name: str) -> str:
+        """Wait for a worker to have started; why it cannot run here, or ""."""
+        hello = self.children[name].ask("hello", timeout=START_S)
+        if not isinstance(hello, dict) or hello.get("protocol") != PROTOCOL:
+            return "its version of the package is too old, or too new, to be driven by this one"
+        hello = self.checked(name, "hello", hello)
+        self.device[name], self.allowance_s[name] = hello["device"], hello["compile_allowance_s"]
+        return hello["unavailable"]
 
     def child(self, name: str) -> Child:
         """The living child of that name, started where there is none."""
@@ -61,16 +96,25 @@ class Crew:
         if child is None or not child.alive:
             if child is not None:
                 child.kill()
-            log = self.folder / f"{name}.log"
-            if name in OWN_MODULES:
-                child = Child(f"bnbench.measure.{name}", [], log, self.environment, self.memory_limit)
-            else:
-                lane = self.lanes[name]
-                arguments = [lane.variant, *self.plan.plugins]
-                module, source = "bnbench.measure.worker", lane.source
-                child = Child(module, arguments, log, self.workers_environment, self.memory_limit, source)
-            self.children[name] = child
-        return child
+            self.children[name] = self.started(name)
+            if name not in OWN_MODULES:
+                self.greet(name)
+        return self.children[name]
+
+    def ask(self, name: str, do: str, *, timeout: float, **arguments):
+        """A worker's answer to a request; errors as in `Child.receive`, and `failed` for what is no such answer."""
+        return self.checked(name, do, self.child(name).ask(do, timeout=timeout, **arguments))
+
+    def receive(self, name: str, do: str, *, timeout: float):
+        """A worker's answer to a request that was sent to it."""
+        return self.checked(name, do, self.children[name].receive(timeout))
+
+    def checked(self, name: str, do: str, answer):
+        """The answer, where it is one to this request."""
+        if not ANSWERS[do](answer):
+            self.children[name].kill()
+            raise ChildError("failed", f"its worker gave no answer to {do!r} but {answer!r}"[:REASON_LENGTH])
+        return answer
 
     def judge(self, do: str, **arguments):
         """A request to the judge; its failure is no fault of a variant's, and says so."""
@@ -97,6 +141,7 @@ class Crew:
         return roofs
 
     def close(self):
-        """End every child."""
+        """End every child, and remove what those that were killed have left."""
         for child in self.children.values():
             child.kill()
+        temporary.clear()

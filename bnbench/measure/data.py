@@ -1,7 +1,10 @@
 """A real table as the data of a sweep: X and y from a CSV, Parquet or NumPy file."""
 
+import contextlib
 import hashlib
+import mmap
 import re
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,19 +66,53 @@ def read_table(path: str | Path, target: str) -> Table:
     return Table(X, y, path.name, hashlib.sha256(X.tobytes() + y.tobytes()).hexdigest()[:16])
 
 
-def save(table: Table, stem: str):
-    """Write X and y where the processes of a sweep find them."""
-    np.save(f"{stem}.X.npy", table.X)
-    np.save(f"{stem}.y.npy", table.y)
+class NoRoomError(Exception):
+    """A table has no room where the processes of a sweep are to find it; the message is one line."""
 
 
-def sample_batch(problem: Problem, stem: str) -> Batch:
-    """The batch of a problem: the leading rows of the table saved at stem, or drawn data where stem is "".
+class Stored(NamedTuple):
+    """A table as the processes of a sweep find it: the number of an open file that they inherit, rows and columns."""
+
+    file: int
+    rows: int
+    p1: int
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """X (rows, p1) and y (rows,), mapped from the file."""
+        numbers = np.frombuffer(mmap.mmap(self.file, 0, access=mmap.ACCESS_READ))
+        return numbers[: -self.rows].reshape(self.rows, self.p1), numbers[-self.rows :]
+
+
+@contextlib.contextmanager
+def stored(table: Table | None):
+    """Put a table where the processes of a sweep find it: a file without a name, gone when the last of them is.
+
+    Raises:
+        NoRoomError: the temporary directory cannot take it.
+    """
+    if table is None:
+        yield None
+        return
+    with tempfile.TemporaryFile() as file:
+        try:
+            table.X.tofile(file)
+            table.y.tofile(file)
+        except OSError as error:
+            size = (table.X.nbytes + table.y.nbytes) / 2**20
+            raise NoRoomError(
+                f"{tempfile.gettempdir()} cannot take a copy of the table, {size:.3g} MiB ({error}); "
+                "allowed is TMPDIR=… with a folder that has room"
+            ) from error
+        yield Stored(file.fileno(), *table.X.shape)
+
+
+def sample_batch(problem: Problem, table: Stored | None) -> Batch:
+    """The batch of a problem: the leading rows of a table, or drawn data where there is none.
 
     X and y begin on a cache line: elsewhere by luck, from 16 bytes to 16, loops over the rows may be a sixth slower.
     """
-    if stem:
-        X, y = (np.load(f"{stem}.{name}.npy", mmap_mode="r")[: problem.N] for name in "Xy")
+    if table is not None:
+        X, y = (array[: problem.N] for array in table.read())
         batch = problem.sample(X=np.array(X, problem.dtype), y=np.array(y, problem.dtype))
     else:
         batch = problem.sample()

@@ -2,16 +2,16 @@
 
 import contextlib
 import math
-import time
 from collections.abc import Sequence
 
+from bnbench.measure import clock
 from bnbench.measure.plan import Cell, Plan
 from bnbench.measure.statistics import median_interval
 
 MIN_SAMPLES = 6  # from here on an interval of 95 % exists
 CALLS_S = 5e-3  # a step below this may be all calls, and says little of a larger one's products
-STEPS_BESIDE_SAMPLES = 1  # the first step; calibrating and warming count only where steps are short
-REFERENCE_S = 2e-7  # of the reference, for each element of Z
+STEPS_BESIDE_SAMPLES = 2  # one for each verdict; calibrating and warming count only where steps are short
+REFERENCE_S = 4e-7  # of both references, for each element of Z
 
 
 class Forecast:
@@ -23,7 +23,7 @@ class Forecast:
     def __init__(self, plan: Plan):
         """Begin with no records; the time budget runs from now."""
         self.plan = plan
-        self.started = time.monotonic()
+        self.started = clock.now()
         self.steps: dict[tuple, list[tuple[Cell, float]]] = {}
         self.timed_out: dict[tuple, list[Cell]] = {}
         self.foreseen_s, self.took_s, self.cells = 0.0, 0.0, 0
@@ -39,10 +39,10 @@ class Forecast:
     @contextlib.contextmanager
     def watching(self, cell: Cell, names: Sequence[str]):
         """Compare what a cell was foreseen to take with what it took; the estimate of what remains learns by it."""
-        foreseen, started = self.cost(cell, names), time.monotonic()
+        foreseen, started = self.cost(cell, names), clock.now()
         yield
         self.foreseen_s += foreseen
-        self.took_s += time.monotonic() - started
+        self.took_s += clock.now() - started
         self.cells += 1
 
     def pruned(self, name: str, cell: Cell, *, timing: bool) -> str:
@@ -66,7 +66,7 @@ class Forecast:
         """Seconds left of the time budget; infinite without one."""
         if self.plan.time_budget is None:
             return math.inf
-        return self.plan.time_budget - (time.monotonic() - self.started)
+        return self.plan.time_budget - (clock.now() - self.started)
 
     def least(self, name: str, cell: Cell) -> float:
         """Seconds that a variant at least takes at a cell, by the steps that cannot be spared; 0 if unknown."""

@@ -11,19 +11,20 @@ what varies at its highest level (Kalibera & Jones, Rigorous benchmarking in rea
 import io
 import itertools
 import os
+import statistics
 import subprocess
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bnbench.measure.crew import Lane
+from bnbench.measure.crew import PACKAGE_FOLDER, Lane
 from bnbench.measure.plan import Plan
 from bnbench.measure.scheduler import Sweep
 
 OLD, NEW = SIDES = ("old", "new")
 PASSES, LEAST_PASSES = 10, 3
 ROUNDS, LEAST_ROUNDS = 12, 3  # of a pass; the second where time is short
-PACKAGE_FOLDER = Path(__file__).parents[2]
+LAST_JUDGED = 1  # the pass that is the last to judge its answers
 
 
 class VersionError(Exception):
@@ -40,6 +41,10 @@ class Interleaved(Sweep):
         lanes = {f"{name} ({side})": Lane(name, sources[side]) for name in names for side in SIDES}
         super().__init__(plan, lambda record: record, {}, lanes=lanes, **arguments)
         self.drawn = {}
+
+    def derivation(self, run):
+        """As ever, but once: what it compiles is in the caches when passes are timed, and stays out of their heaps."""
+        return "" if self.timing else super().derivation(run)
 
     def calibrate(self, run):
         """As ever, but what calibration timed is no sample: it has no counterpart."""
@@ -85,7 +90,8 @@ def interleave(plan, sources, names, *, table=None, events=None, passes=PASSES) 
     """The records of each side, those of all passes joined: samples in the order of the rounds, `passes` by number.
 
     Before them is a pass that times nothing. It judges the answers and fills the compilation caches: a process that
-    compiles has another heap than one that does not, and may be half as fast for it.
+    compiles has another heap than one that does not, and may be half as fast for it. The first that is timed judges
+    again what its last steps left behind; those after it see that the data are what they were.
     events is a function of a pass's number, 0 for that one, that gives its `Events`.
     """
     found = []
@@ -93,7 +99,7 @@ def interleave(plan, sources, names, *, table=None, events=None, passes=PASSES) 
         watched = events(number) if events else None
         with Interleaved(plan, sources, names, table=table, events=watched, timing=number > 0) as sweep:
             sweep.random.seed(f"{plan.seed} {number}")
-            sweep.judges = number == 0
+            sweep.judges = number <= LAST_JUDGED
             sweep.run()
             found.append(sweep.records)
     sides = {}
@@ -109,37 +115,78 @@ def interleave(plan, sources, names, *, table=None, events=None, passes=PASSES) 
 def joined(records: Sequence[dict]) -> dict:
     """One record of a variant's and cell's passes: that of the first pass that is not ok, else all their samples.
 
-    The first of the records has the verdict and no samples.
+    The first of the records has the verdict and no samples. A field for which `JOINED` has no rule is that of all
+    passes where they agree, and a list of what each has where they do not.
     """
     for record in records:
         if record["status"] != "ok":
             return record
-    judged, *records = records
-    first = records[0] | {name: judged[name] for name in ("errors", "max_error_ratio", "reason")}
-    summed = {name: sum(record[name] for record in records) for name in ("elapsed_s", "stolen_s", "others_s")}
-    by_sample = ("samples_s", "switches", "faults")
-    chained = {name: list(itertools.chain(*(record[name] for record in records))) for name in by_sample}
-    most = {"peak_bytes": max(record["peak_bytes"] for record in records)}
-    least = {name: min(record[name] for record in records) for name in ("compile_s", "prepare_s", "baseline_bytes")}
-    return first | summed | chained | most | least | {"passes": [len(record["samples_s"]) for record in records]}
+    judged, *timed = records
+    found = {}
+    for name in dict.fromkeys(itertools.chain(*timed)):
+        values = [record[name] for record in timed if name in record]
+        if name in JOINED:
+            found[name] = JOINED[name](values)
+        else:
+            found[name] = values[0] if all(value == values[0] for value in values) else values
+    found |= {name: judged[name] for name in ("errors", "max_error_ratio", "reason")}
+    return found | {"passes": [len(record["samples_s"]) for record in timed]}
+
+
+def chained(values):
+    """The lists of the passes one after the other."""
+    return list(itertools.chain(*values))
+
+
+def spanned(values):
+    """The lowest and the highest of ranges; None where no pass knows its own."""
+    known = chained(filter(None, values))
+    return [min(known), max(known)] if known else None
+
+
+def each_said(values):
+    """Of dicts, what the passes say under each name: one text, or the different ones."""
+    said = {}
+    for name, text in itertools.chain(*(value.items() for value in values)):
+        said.setdefault(name, {})[text] = None
+    return {name: ", ".join(texts) for name, texts in said.items()}
+
+
+def highest(values):
+    """Of dicts, the highest number under each name."""
+    return {name: max(value.get(name, 0) for value in values) for name in dict.fromkeys(chained(values))}
+
+
+JOINED = (
+    dict.fromkeys(("samples_s", "switches", "faults"), chained)
+    | dict.fromkeys(("elapsed_s", "stolen_s", "others_s"), sum)
+    | dict.fromkeys(("compile_s", "prepare_s", "first_step_s", "baseline_bytes", "inner_loops", "interleaved"), min)
+    | dict.fromkeys(("cold_s", "host_to_device_s", "end_to_end_s"), statistics.median)
+    | {"peak_bytes": max, "clock_mhz": spanned, "details": each_said, "threads_in_force": highest}
+)
 
 
 def checkout(ref: str, folder: Path) -> Path:
     """Put the package as it is at a commit, branch or tag of this source tree into a folder; the folder.
 
     Raises:
-        VersionError: the package is not in a git work tree, or git does not know the ref.
+        VersionError: the package is not in a git work tree, git does not know the ref, or the folder has no room.
     """
+    if ref.startswith("-"):
+        raise VersionError(f"--old-ref is {ref!r}; allowed is a commit, branch or tag, not a flag of git's")
     command = ["git", "-C", str(PACKAGE_FOLDER), "archive", "--format=tar", ref, "bnbench"]
     try:
         archive = subprocess.run(command, capture_output=True, check=True).stdout
-    except FileNotFoundError as error:
-        raise VersionError("--old-ref needs git, which is not installed") from error
+    except OSError as error:
+        raise VersionError(f"--old-ref needs git, which cannot be run here ({error.strerror})") from error
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().splitlines()
         raise VersionError(
             f"--old-ref is {ref!r}; allowed is what git knows here ({said[-1] if said else ''})"
         ) from error
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(folder, filter="data")
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, OSError) as error:
+        raise VersionError(f"the package as it is at {ref!r} cannot be put into {folder.parent}: {error}") from error
     return folder

@@ -1,55 +1,79 @@
 """The judge process: it computes references and gives verdicts, so that workers hold and compile neither."""
 
+import dataclasses
 import sys
 
 from bnbench import validation
 from bnbench.measure.child import serve
-from bnbench.measure.data import sample_batch
+from bnbench.measure.data import Stored, sample_batch
+from bnbench.measure.given import other_parameters
 from bnbench.problem import Problem
 from bnbench.reference import reference
 
+PREPARED, LOADED, TIMED = "prepared", "after other parameters were loaded", "after it was timed"  # stages of a run
+
 
 class Judge:
-    """The requests: `refer` to a problem, then `judge` answers to it; `derive` judges the derivation check."""
+    """The requests: `refer` to a problem, then `judge` answers to it; `derive` judges the derivation check.
+
+    A variant is prepared with other parameters than the problem's own, which are loaded then.
+    """
 
     def __init__(self):
-        self.problem = self.data = None
+        self.problem = self.table = None
         self.references = {}
         self.derivations = {}
 
-    def refer(self, problem: Problem, data: str):
-        """Compute the reference of a problem; returns how many elements are ambiguous at a kink."""
-        self.problem, self.data, self.references = problem, data, {}
-        return self.known(False).ambiguous
+    def refer(self, problem: Problem, table: Stored | None):
+        """Compute the references of a problem."""
+        self.problem, self.table, self.references = problem, table, {}
+        self.known(False)
 
     def known(self, tf32):
-        """The reference of the problem referred to, with the errors allowed where products may round to TF32 or not."""
+        """Its references, with the errors allowed where products may round to TF32, or not."""
         if tf32 not in self.references:
-            batch = sample_batch(self.problem, self.data)
             unit = validation.TF32_UNIT if tf32 else 0.0
-            self.references[tf32] = reference(batch, self.problem, factor_unit=unit)
+            self.references[tf32] = references(sample_batch(self.problem, self.table), self.problem, factor_unit=unit)
         return self.references[tf32]
 
-    def judge(self, answer, tf32: bool = False):
+    def judge(self, answer, stage: str, tf32: bool = False):
         """The verdict on an answer to the problem referred to; tf32 where its products may round to TF32."""
-        return validation.judge(answer, self.known(tf32), self.problem)
+        return verdict(answer, self.known(tf32), self.problem, stage)
 
     def derive(self, activation: str, normalization: str, answers: list):
         """The reason why the answers to the derivation problems are wrong; "" where none is."""
         key = activation, normalization
         if key not in self.derivations:
             problems = validation.derivation_problems(*key)
-            self.derivations[key] = [(problem, reference(batch, problem)) for batch, problem in problems]
-        for (problem, known), answer in zip(self.derivations[key], answers, strict=True):
-            if answer == validation.UNSUPPORTED:
+            self.derivations[key] = [(problem, references(batch, problem)) for batch, problem in problems]
+        for (problem, known), both in zip(self.derivations[key], answers, strict=True):
+            if both == validation.UNSUPPORTED:
                 continue
-            verdict = validation.judge(answer, known, problem)
-            if not verdict.valid:
-                return (
-                    f"derivation check (N={problem.N}, p1={problem.p1}, p2={problem.p2}, ddof={problem.ddof}, "
-                    f"eps={problem.eps:g}): {verdict.reason}"
-                )
+            for stage, answer in zip((PREPARED, LOADED), both, strict=True):
+                found = verdict(answer, known, problem, stage)
+                if not found.valid:
+                    return (
+                        f"derivation check (N={problem.N}, p1={problem.p1}, p2={problem.p2}, ddof={problem.ddof}, "
+                        f"eps={problem.eps:g}): {found.reason}"
+                    )
         return ""
+
+
+def references(batch, problem, **more):
+    """The reference at the batch's own parameters, and the one at the others."""
+    return [reference(each, problem, **more) for each in (batch, other_parameters(batch, problem))]
+
+
+def verdict(answer, known, problem, stage):
+    """The verdict on an answer at a stage: at the other parameters of `prepare`, or at the own ones from then on."""
+    at_others = stage == PREPARED
+    found = validation.judge(answer, known[at_others], problem)
+    if found.valid or at_others:
+        return found
+    reason = found.reason
+    if stage == LOADED and validation.judge(answer, known[True], problem).valid:
+        reason = "they are ignored, the answer is that to the ones before"
+    return dataclasses.replace(found, reason=f"{stage}: {reason}")
 
 
 def main():

@@ -2,30 +2,34 @@
 
 A cell runs through these states, and only one process computes at any time:
 
-    load     every worker samples its batch; the judge computes the reference (nothing is timed yet)
-    open     one worker after another: prepare, first step, verdict; derivation check once a setting; calibration
+    survey   every worker says whether its variant takes the problem, and what memory it needs
+    load     the judge computes the references; every worker samples its batch (nothing is timed yet)
+    open     one worker after another: prepare with other parameters than the cell's, first step; the cell's own are
+             loaded, a step; a verdict on each; derivation check once a setting; calibration
     sample   rounds in seeded random order, a sample of each variant a round, until its interval is tight or its
              time is spent
+    look     verdict on the last step that was timed, and whether the batch is what it was
     close    peak memory; one journal record for each variant
 
 A variant that fails on the way gets its record then and is out of the cell. A worker that died is started again
 when its variant's next cell comes.
 """
 
+import contextlib
 import math
 import random
-import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
-from bnbench.measure.child import ChildError
-from bnbench.measure.crew import Crew, Lane
-from bnbench.measure.data import Table, save
+from bnbench import temporary
+from bnbench.measure import clock
+from bnbench.measure.child import ChildError, data_limit
+from bnbench.measure.crew import START_S, Crew, Lane
+from bnbench.measure.data import Table, stored
 from bnbench.measure.environment import available_bytes
 from bnbench.measure.forecast import MIN_SAMPLES, Forecast
 from bnbench.measure.interference import Interference
+from bnbench.measure.judge import LOADED, PREPARED, TIMED
 from bnbench.measure.plan import Cell, Plan
 from bnbench.measure.roofline import Roof, limit_s
 from bnbench.measure.statistics import median_interval
@@ -42,6 +46,7 @@ MEMORY_SHARE = 0.6  # of the memory available at the start, which no child may e
 WORKER_BYTES = 2**29  # of it, what a worker holds without a cell
 MEMORY_BASE = 3 * 2**30  # what a worker may take at any cell, for its libraries and compilers
 ARRAYS_ALLOWED = 20  # and this many times the cell's X and Z beside it
+SAMPLED_BYTES_S = 5e7  # that a worker at least samples or checks in a second, beside the others
 ARRAYS_LIKE_Z = 10  # how many times X and Z a step may hold; where that does not fit, a cell is not interleaved
 
 
@@ -57,6 +62,7 @@ class Run:
     seen: list[Interference] = field(default_factory=list)  # by sample; not for what calibration gave
     found: dict = field(default_factory=dict)  # columns of the record to come
     step_s: float = math.inf
+    needs_bytes: int = 0  # beyond X and y, by the variant's own model
 
     @property
     def done(self) -> bool:
@@ -109,16 +115,14 @@ class Sweep:
         self.lanes = lanes or {name: Lane(name) for name in plan.variants or variants()}
         self.names = list(self.lanes)
         self.records = dict(done)
-        self.scratch = tempfile.TemporaryDirectory(prefix="bnbench-")
-        self.folder = Path(self.scratch.name)
-        self.stem = ""
-        if table is not None:
-            self.stem = str(self.folder / "table")
-            save(table, self.stem)
+        temporary.clear()
+        self.opened = contextlib.ExitStack()
+        self.table = self.opened.enter_context(stored(table))
         self.data = table.name if table is not None else None
-        self.memory_limit = int(MEMORY_SHARE * available_bytes())
+        self.memory_limit = int(min(MEMORY_SHARE * available_bytes(), data_limit()))
         cached = not (timing and self.times_compilation)
-        self.crew = Crew(plan, self.lanes, self.folder, self.memory_limit, cached=cached)
+        inherits = () if self.table is None else (self.table.file,)
+        self.crew = Crew(plan, self.lanes, self.memory_limit, cached=cached, inherits=inherits)
         self.derived: dict[tuple, str] = {}
         self.random = random.Random(plan.seed)
         self.forecast = Forecast(plan)
@@ -133,19 +137,19 @@ class Sweep:
 
     def __exit__(self, *exception):
         self.crew.close()
-        self.scratch.cleanup()
+        self.opened.close()
 
     def run(self):
         """Do every cell that has variants left to do; returns the records of all, in the plan's order."""
         cells = self.plan.cells()
         missing = {cell: [v for v in self.names if (v, cell) not in self.records] for cell in cells}
         wanted = [name for name in self.names if any(name in names for names in missing.values())]
-        unavailable = {}
+        unusable = {}
         if wanted:
             self.events.stage(f"starting {len(wanted)} workers")
-            unavailable = self.crew.start(wanted)
+            unusable = self.crew.start(wanted)
         settings = dict.fromkeys((cell.problem.dtype, cell.threads) for cell in cells if missing[cell])
-        if any(self.crew.device[name] == "cuda" for name in wanted if name not in unavailable):
+        if any(self.crew.device[name] == "cuda" for name in wanted if name not in unusable):
             settings |= dict.fromkeys((dtype, "cuda") for dtype, _ in list(settings))
         if self.timing and self.measures_limit:
             self.roofs = self.measure_roofs(settings, "start")
@@ -156,7 +160,7 @@ class Sweep:
                 runs = sum(len(names) for _, names in to_do)
                 self.sampling_s = min(self.plan.sampling_s, BUDGET_FOR_SAMPLES * self.forecast.left() / runs)
                 with self.forecast.watching(cell, missing[cell]):
-                    self.measure(cell, missing[cell], unavailable)
+                    self.measure(cell, missing[cell], unusable)
         if self.timing and self.measures_limit:
             self.measure_roofs(settings, "end")
         return [self.records[name, cell] for cell in cells for name in self.names]
@@ -171,36 +175,35 @@ class Sweep:
 
     def ask(self, run, do, *, allowance=0.0, **arguments):
         """A request to a run's worker, within what is left of the run's time-out."""
-        start = time.monotonic()
+        start = clock.now()
         try:
             timeout = max(0.0, self.plan.timeout - run.spent_s) + allowance
-            return self.crew.child(run.lane).ask(do, timeout=timeout, **arguments)
+            return self.crew.ask(run.lane, do, timeout=timeout, **arguments)
         finally:
             # what compilation took is not the cell's: only a step's own time counts against its limit
-            run.spent_s += max(0.0, time.monotonic() - start - allowance)
+            run.spent_s += max(0.0, clock.now() - start - allowance)
 
     # --- one cell ---
 
-    def measure(self, cell, names, unavailable):
+    def measure(self, cell, names, unusable):
         """Bring one cell to its records."""
-        runs = {}
+        runs = []
         for name in names:
-            if name in unavailable:
-                self.finish(Run(name, cell), "unavailable", unavailable[name])
-            elif reason := self.unsupported(name, cell) or self.too_large(name, cell):
-                self.finish(Run(name, cell), "unsupported", reason)
+            run = Run(name, cell)
+            if name in unusable:
+                self.finish(run, *unusable[name])
             elif reason := self.forecast.pruned(name, cell, timing=self.timing):
-                self.finish(Run(name, cell), "pruned", reason)
+                self.finish(run, "pruned", reason)
             else:
-                runs[name] = Run(name, cell)
-        if not runs:
+                runs.append(run)
+        order = self.each(runs, self.survey)
+        if not order:
             return
         self.events.stage(f"{cell}: reference")
-        order = list(runs.values())
         self.random.shuffle(order)
         try:
             if self.judges:
-                self.crew.judge("refer", problem=cell.problem, data=self.stem)
+                self.crew.judge("refer", problem=cell.problem, table=self.table)
         except ChildError as error:
             for run in order:
                 self.finish(run, error.status, error.reason)
@@ -208,40 +211,30 @@ class Sweep:
         for group in self.groups(cell, order):
             self.measure_group(cell, group)
 
-    def too_large(self, name, cell):
+    def survey(self, run):
+        """Ask the worker, for a plug-in may hang or crash in this too, whether its variant takes the cell."""
+        self.crew.child(run.lane)  # started anew where it has died, which is not this cell's time
+        found = self.ask(run, "survey", problem=run.cell.problem, regime=run.cell.regime)
+        run.needs_bytes = found["needs_bytes"]
+        reason = found["unsupported"] or self.too_large(run)
+        if reason:
+            self.finish(run, "unsupported", reason)
+        return not reason
+
+    def too_large(self, run):
         """Why a cell does not fit this memory beside the judge's copy of the batch, by the variant's model."""
-        batch, needs = cell.problem.batch_bytes, self.needs_bytes(name, cell)
+        batch, needs = run.cell.problem.batch_bytes, run.needs_bytes
         room = self.memory_limit - WORKER_BYTES
         if max(batch + needs, 2 * batch) <= room:
             return ""
         return (
             f"X and y take {batch / 2**30:.2g} GiB and a step {needs / 2**30:.2g} GiB beyond; "
-            f"a worker may take {room / 2**30:.2g} GiB here"
+            f"a worker may take {max(0, room) / 2**30:.2g} GiB here"
         )
-
-    def variant(self, name):
-        """The class of a lane's variant, of this package: a version beside it is taken to have the same models."""
-        return variants()[self.lanes[name].variant]
-
-    def unsupported(self, name, cell) -> str:
-        """Why a variant cannot take a cell, or "". What a plug-in raises here its worker meets too, and answers for."""
-        try:
-            return self.variant(name).unsupported(cell.problem, cell.regime)
-        except Exception:
-            return ""
-
-    def needs_bytes(self, name, cell) -> int:
-        """What a variant says it needs for a cell; 0 where its answer is an error, which is its worker's to report."""
-        try:
-            return int(self.variant(name).needs_bytes(cell.problem, cell.regime))
-        except Exception:
-            return 0
 
     def groups(self, cell, order):
         """The runs that are interleaved: all together, or each alone where memory holds no more."""
-        together = sum(
-            max(ARRAYS_LIKE_Z * array_bytes(cell.problem), self.needs_bytes(run.lane, cell)) for run in order
-        )
+        together = sum(max(ARRAYS_LIKE_Z * array_bytes(cell.problem), run.needs_bytes) for run in order)
         if together <= MEMORY_SHARE * available_bytes():
             return [order]
         return [[run] for run in order]
@@ -262,7 +255,10 @@ class Sweep:
                 alive = self.each(active, self.sample)
                 sampled += self.sated(alive)
                 active = [run for run in alive if run not in sampled]
-            runs = self.each(sampled, self.close)
+            runs = sampled
+        runs = self.each(runs, self.look_again)
+        if self.timing:
+            runs = self.each(runs, self.close)
         for run in runs:
             self.finish(run, "ok", run.found.pop("reason", ""))
 
@@ -279,48 +275,38 @@ class Sweep:
 
     def request_load(self, run):
         """Let a worker begin to sample its batch, beside the others."""
+        limit = MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem) + 2 * run.needs_bytes
         self.crew.child(run.lane).send(
-            "load",
-            problem=run.cell.problem,
-            data=self.stem,
-            regime=run.cell.regime,
-            memory_limit=min(
-                self.memory_limit,
-                MEMORY_BASE + ARRAYS_ALLOWED * array_bytes(run.cell.problem) + 2 * self.needs_bytes(run.lane, run.cell),
-            ),
+            "load", problem=run.cell.problem, table=self.table, memory_limit=min(self.memory_limit, limit)
         )
         return True
 
     def load(self, run):
-        """Wait for the batch; a worker that cannot take the problem says why."""
-        reason = self.crew.child(run.lane).receive()
-        if reason:
-            self.finish(run, "unsupported", reason)
-        return not reason
+        """Wait for the batch."""
+        self.crew.receive(run.lane, "load", timeout=self.patience(run))
+        return True
+
+    def patience(self, run):
+        """Seconds in which a worker must have sampled its batch, or looked through it, while all others do."""
+        return START_S + len(self.names) * run.cell.problem.batch_bytes / SAMPLED_BYTES_S
 
     def open(self, run):
-        """Prepare, first step, verdict; the derivation check where this setting has not had it."""
+        """Prepare and first step with other parameters, a step with the cell's; verdicts; the derivation check."""
         self.events.stage(f"{run.cell}: {run.lane}")
-        cell, problem = run.cell, run.cell.problem
-        cls = self.variant(run.lane)
-        opened = self.ask(
-            run,
-            "open",
-            allowance=cls.compile_allowance_s,
-            problem=problem,
-            regime=cell.regime,
-            threads=cell.threads,
-        )
-        answer = opened.pop("answer")
-        run.found |= opened
-        tf32 = self.plan.tf32 and problem.dtype == "float32" and self.crew.device.get(run.lane) == "cuda"
-        if tf32:
-            run.found["details"] = run.found["details"] | {"tf32": "allowed"}
+        cell, problem, allowance = run.cell, run.cell.problem, self.crew.allowance_s[run.lane]
+        opened = self.ask(run, "open", allowance=allowance, problem=problem, regime=cell.regime, threads=cell.threads)
+        reloaded = self.ask(run, "reload", allowance=allowance)
+        run.found |= {name: opened[name] for name in ("prepare_s", "first_step_s", "threads_in_force")}
+        run.found["details"] = reloaded["details"]
+        if self.tf32(run):
+            run.found["details"] |= {"tf32": "allowed"}
         if not self.judges:
             return True
-        verdict = self.crew.judge("judge", answer=answer, tf32=tf32)
-        run.found |= {"errors": verdict.errors, "max_error_ratio": verdict.max_error_ratio}
-        reason = self.derivation(run, cls) or verdict.reason
+        first = self.crew.judge("judge", stage=PREPARED, answer=opened["answer"], tf32=self.tf32(run))
+        verdict = self.crew.judge("judge", stage=LOADED, answer=reloaded["answer"], tf32=self.tf32(run))
+        told = verdict if first.valid else first
+        run.found |= {"errors": told.errors, "max_error_ratio": told.max_error_ratio}
+        reason = self.derivation(run) or told.reason
         if reason:
             self.finish(run, "invalid", reason)
             return False
@@ -328,14 +314,19 @@ class Sweep:
             run.found["reason"] = verdict.caution
         return True
 
-    def derivation(self, run, cls):
+    def tf32(self, run):
+        """Whether a run's products may round to TF32."""
+        return self.plan.tf32 and run.cell.problem.dtype == "float32" and self.crew.device.get(run.lane) == "cuda"
+
+    def derivation(self, run):
         """The reason why a variant fails the derivation check of its setting, or ""."""
         problem = run.cell.problem
         key = (run.lane, problem.activation, problem.normalization, run.cell.regime)
         if key not in self.derived:
-            answers = self.crew.child(run.lane).ask(
+            answers = self.crew.ask(
+                run.lane,
                 "derive",
-                timeout=DERIVATIONS * self.plan.timeout + cls.compile_allowance_s,
+                timeout=DERIVATIONS * self.plan.timeout + self.crew.allowance_s[run.lane],
                 activation=problem.activation,
                 normalization=problem.normalization,
                 regime=run.cell.regime,
@@ -363,13 +354,13 @@ class Sweep:
 
     def sample(self, run):
         """One sample."""
-        start = time.monotonic()
+        start = clock.now()
         loops = run.found["inner_loops"]
         patience = SLOWER * MIN_SAMPLES * loops * run.step_s  # a run let in may find a noisy machine
         took, seen = self.ask(run, "sample", allowance=patience, inner_loops=loops, step_s=run.step_s)
         run.samples.append(took)
         run.seen.append(seen)
-        run.sampling_s += time.monotonic() - start
+        run.sampling_s += clock.now() - start
         return True
 
     def round(self, runs):
@@ -387,6 +378,21 @@ class Sweep:
         over = run.sampling_s >= self.sampling_s or run.spent_s + 2 * run.step_s > self.plan.timeout
         return over and len(run.samples) >= MIN_SAMPLES
 
+    def look_again(self, run):
+        """Judge the last step that was made, and see whether X, y and the parameters are what they were."""
+        again = self.crew.ask(run.lane, "look_again", timeout=self.plan.timeout + self.patience(run))
+        reason = ""
+        if again["changed"]:
+            reason = f"it writes to {again['changed']}, which it may only read"
+        elif self.judges:
+            verdict = self.crew.judge("judge", stage=TIMED, answer=again["answer"], tf32=self.tf32(run))
+            if not verdict.valid:
+                run.found |= {"errors": verdict.errors, "max_error_ratio": verdict.max_error_ratio}
+                reason = verdict.reason
+        if reason:
+            self.finish(run, "invalid", reason)
+        return not reason
+
     def close(self, run):
         """The device's own times, where there is one; the peak of memory; the worker lets go of the cell."""
         if self.crew.device.get(run.lane, "cpu") != "cpu" and not self.device_times(run):
@@ -398,7 +404,7 @@ class Sweep:
         """Times of copies and from a cold cache; whether the worker lives. A failure costs these columns alone."""
         try:
             timeout = DEVICE_TIMES_S + DEVICE_TIMES_STEPS * run.step_s
-            run.found |= self.crew.child(run.lane).ask("device_times", timeout=timeout)
+            run.found |= self.crew.ask(run.lane, "device_times", timeout=timeout)
             after = run.found["clocks"].get("after", {})
             if after.get("held_down"):
                 run.found["details"] = run.found["details"] | {"clocks": f"held down by {after['held_down']}"}
@@ -409,8 +415,8 @@ class Sweep:
     def finish(self, run, status, reason):
         """Write the record of a run."""
         found = dict(run.found)
-        cls = self.variant(run.lane)
-        device = self.crew.device.get(run.lane, cls.device)
+        cls = variants()[self.lanes[run.lane].variant]
+        device = self.crew.device.get(run.lane, str(cls.device))
         if status == "ok" and self.timing:
             median = median_interval(run.samples)[0]
             found["samples_s"] = run.samples

@@ -1,9 +1,13 @@
 """The worker process: one variant, alive for a whole sweep, driven a sample at a time.
 
-Requests in the life of a cell: `load` samples the batch; `open` prepares the variant and makes the first step;
-`derive` runs the derivation problems, once a setting; `calibrate` finds how many steps a sample holds; `sample`
-times one sample; `device_times`, on a device, times its copies and cold steps; `close` says the peak of memory and lets
-go of everything.
+Requests in the life of a cell: `survey` says what the variant cannot take and what it needs; `load` samples the batch;
+`open` prepares the variant with other parameters than the cell's and makes the first step; `reload` loads the cell's
+own and makes another; `derive` runs the derivation problems, once a setting; `calibrate` finds how many steps a sample
+holds; `sample` times one sample; `look_again` gives the last step's answer, and says what was overwritten on the way;
+`device_times`, on a device, times its copies and cold steps; `close` says the peak of memory and lets go of everything.
+
+What a plug-in says of itself is made text and numbers here: no object of its own reaches the parent. What the answers
+are is in protocol.py.
 """
 
 import contextlib
@@ -22,19 +26,23 @@ import psutil
 from bnbench import validation
 from bnbench.cuda import device
 from bnbench.cuda.available import TF32
-from bnbench.measure.child import limit_memory, serve
-from bnbench.measure.data import sample_batch
+from bnbench.measure.child import limit_memory, plain_line, serve
+from bnbench.measure.data import Stored, sample_batch
+from bnbench.measure.given import changed, digest, other_parameters, protected
 from bnbench.measure.interference import Interference, Usage, clock_mhz, page_faults
+from bnbench.measure.protocol import ANSWERS, PROTOCOL
 from bnbench.problem import Problem
 from bnbench.variants import load_plugin, variants
 
-PROTOCOL = 1  # another as soon as a request, an answer or the derivation problems are others
 SAMPLE_S = 5e-3  # a sample lasts at least this long
 MARGIN = 1.1  # by which calibration, whose steps may be slower than later ones, must pass that
 RESOLUTIONS = 1000  # and at least so many times the clock's resolution
+MOST_LOOPS = 10**8  # of a step that takes 50 ps: no call does
 WARM_S = 2e-3  # steps before a sample, for caches and thread pools that others' samples left cold
 PAGE_BYTES = 4096
 LONG_STEP_S = 0.1  # a step from this length on warms itself
+MOST_BYTES = 2**62  # that a variant may be said to need: more than there are
+DEVICE_TIMES = ("cold_s", "host_to_device_s", "end_to_end_s")
 PER_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -55,37 +63,49 @@ class Worker:
     """The requests' handlers for one variant."""
 
     def __init__(self, name: str):
-        self.cls = variants()[name]
-        self.variant = self.batch = self.padding = None
+        self.name, self.cls = name, variants().get(name)
+        self.variant = self.batch = self.other = self.padding = None
         self.limits = None
         self.clocks = {}
 
     def hello(self) -> dict:
         """Whether the variant can run here, on what device, and how this worker is to be spoken to."""
-        return {"unavailable": self.cls.unavailable(), "device": self.cls.device, "protocol": PROTOCOL}
+        found = {"protocol": PROTOCOL, "device": "cpu", "compile_allowance_s": 0.0}
+        if self.cls is None:
+            return found | {"unavailable": f"this version has no variant {self.name}"}
+        found |= {
+            "device": plain_line(str(self.cls.device)),
+            "compile_allowance_s": float(self.cls.compile_allowance_s),
+        }
+        return found | {"unavailable": sentence("unavailable", self.cls.unavailable())}
 
-    def load(self, problem: Problem, data: str, regime: str, memory_limit: int) -> str:
-        """Sample the batch within the cell's memory limit; returns why the variant cannot take the problem, or ""."""
-        self.variant = self.batch = None
+    def survey(self, problem: Problem, regime: str) -> dict:
+        """Why the variant cannot take a problem, or "", and the bytes that it says it needs beyond X and y."""
+        reason = sentence("unsupported", self.cls.unsupported(problem, regime))
+        needs = 0 if reason else min(MOST_BYTES, max(0, int(self.cls.needs_bytes(problem, regime))))
+        return {"unsupported": reason, "needs_bytes": needs}
+
+    def load(self, problem: Problem, table: Stored | None, memory_limit: int):
+        """Sample the batch and draw the other parameters, within the cell's memory limit; nothing may write to them."""
+        self.variant = self.batch = self.other = None
         gc.collect()
         gc.freeze()  # what is left are libraries: no later collection has to walk through them
         if self.cls.device == "cpu":  # a GPU's driver maps far more than it uses
             limit_memory(memory_limit)
-        reason = self.cls.unsupported(problem, regime)
-        if not reason:
-            # Where on a page the cell's arrays begin is drawn by lot: else it might hang on the length of a path, be
-            # the same in all processes of one version and another in the next one's, and pass for a change of the code.
-            self.padding = np.empty(16 * random.randrange(PAGE_BYTES // 16), np.uint8)
-            self.batch = sample_batch(problem, data)
-            reset_peak()
-        return reason
+        # Where on a page the cell's arrays begin is drawn by lot: else it might hang on the length of a path, be
+        # the same in all processes of one version and another in the next one's, and pass for a change of the code.
+        self.padding = np.empty(16 * random.randrange(PAGE_BYTES // 16), np.uint8)
+        self.batch = protected(sample_batch(problem, table))
+        self.other = protected(other_parameters(self.batch, problem))
+        self.digest = digest(self.batch)
+        reset_peak()
 
     def open(self, problem: Problem, regime: str, threads: int) -> dict:
-        """Prepare and make the first step, both timed; the answer to be judged comes with it."""
+        """Prepare with the other parameters and make the first step, both timed; its answer is to be judged."""
         self.variant = self.cls()
         self.pin(threads)
         start = time.perf_counter()
-        self.variant.prepare(self.batch, problem, regime)
+        self.variant.prepare(self.other, problem, regime)
         prepared = time.perf_counter()
         self.peak = peak_bytes()
         self.pin(threads)
@@ -94,26 +114,45 @@ class Worker:
         stepped = time.perf_counter()
         self.pin(threads)
         answer = validation.plain(self.variant.result())
+        self.other = None
         reset_peak()
         return {
             "prepare_s": prepared - start,
             "first_step_s": stepped - begun,
             "answer": answer,
             "threads_in_force": self.in_force(),
-            "details": self.variant.details(),
         }
 
+    def reload(self) -> dict:
+        """Load the cell's own parameters, which are there to stay, and make a step; the answer to be judged."""
+        self.variant.load(*self.batch[2:])
+        self.variant.step()
+        answer = validation.plain(self.variant.result())
+        reset_peak()
+        return {"answer": answer, "details": self.details()}
+
+    def details(self) -> dict:
+        """What the variant says of its last step."""
+        return {plain_line(str(name)): plain_line(str(value)) for name, value in self.variant.details().items()}
+
     def derive(self, activation: str, normalization: str, regime: str) -> list:
-        """The answers to the derivation problems; those that the variant does not support are marked."""
+        """The answers to the derivation problems, each at other parameters and at its own, which are loaded later.
+
+        Those that the variant does not support are marked.
+        """
         answers = []
         for batch, problem in validation.derivation_problems(activation, normalization):
             if self.cls.unsupported(problem, regime):
                 answers.append(validation.UNSUPPORTED)
                 continue
-            variant = self.cls()
-            variant.prepare(batch, problem, regime)
+            own, variant, both = protected(batch), self.cls(), []
+            variant.prepare(protected(other_parameters(own, problem)), problem, regime)
             variant.step()
-            answers.append(validation.plain(variant.result()))
+            both.append(validation.plain(variant.result()))
+            variant.load(*own[2:])
+            variant.step()
+            both.append(validation.plain(variant.result()))
+            answers.append(both)
         reset_peak()
         return answers
 
@@ -132,31 +171,49 @@ class Worker:
         if self.cls.device != "cpu":
             self.clocks = {"before": device.clocks()}
         target = max(SAMPLE_S, RESOLUTIONS * time.get_clock_info("perf_counter").resolution)
-        time_steps = self.variant.time
+        time_steps = self.time
         count, took = 1, time_steps(1)
         if took >= LONG_STEP_S:
             return {"inner_loops": 1, "step_s": took, "samples": [took]}
         took = time_steps(1)
         while took < MARGIN * target:
             count = min(100 * count, max(2 * count, math.ceil(1.4 * target * count / took))) if took > 0 else 2 * count
+            if count > MOST_LOOPS:
+                raise ValueError(f"time({count}) is {took:.3g} s: no clock that steps can be timed by")
             took = min(time_steps(count) for _ in range(3))
         return {"inner_loops": count, "step_s": took / count, "samples": []}
+
+    def time(self, count: int) -> float:
+        """Seconds of so many steps, by the variant's clock."""
+        took = float(self.variant.time(count))
+        if not 0 <= took < math.inf:
+            raise ValueError(f"time({count}) is {took}; allowed are seconds above 0")
+        return took
 
     def sample(self, inner_loops: int, step_s: float) -> tuple[float, Interference]:
         """Seconds a step, over one sample, after warm steps; and what came in between, page faults a step."""
         before = Usage.now(self.children)
         if step_s < LONG_STEP_S:
-            self.variant.time(max(1, min(inner_loops, math.ceil(WARM_S / step_s))))
+            self.time(max(1, min(inner_loops, math.ceil(WARM_S / step_s))))
         faults = page_faults()
-        took = self.variant.time(inner_loops) / inner_loops
+        took = self.time(inner_loops) / inner_loops
         faults = (page_faults() - faults) / inner_loops
         self.clock_mhz += clock_mhz()
         return took, dataclasses.replace(before.until(Usage.now(self.children)), faults=faults)
 
+    def look_again(self) -> dict:
+        """The answer of the last step that was timed, to be judged, and which arrays of the batch were changed."""
+        self.peak = max(self.peak, peak_bytes())
+        answer = validation.plain(self.variant.result())
+        found = {"answer": answer, "changed": changed(self.batch, self.digest)}
+        reset_peak()
+        return found
+
     def device_times(self) -> dict:
         """What only a device has: its times beside the samples, and its clocks before and after these."""
         self.clocks["after"] = device.clocks()
-        return self.variant.device_times() | {"clocks": self.clocks}
+        found = self.variant.device_times()
+        return {name: float(found[name]) for name in DEVICE_TIMES if name in found} | {"clocks": self.clocks}
 
     def close(self) -> dict:
         """Peak of resident memory in this cell, what the worker holds without it, in bytes; the clock's range.
@@ -188,8 +245,14 @@ class Worker:
         }
         if "numba" in sys.modules:
             pools["numba"] = sys.modules["numba"].get_num_threads()
-        pools |= self.own_pools
-        return pools
+        return pools | {str(name): int(count) for name, count in self.own_pools.items()}
+
+
+def sentence(method: str, answer) -> str:
+    """What a variant's method says, which is text, or TypeError."""
+    if not isinstance(answer, str):
+        raise TypeError(f'{method}() gives {answer!r}; allowed is a sentence, or "" where there is no reason')
+    return plain_line(answer)
 
 
 def _status_bytes(field):
@@ -244,8 +307,7 @@ def main():
     for plugin in plugins:
         load_plugin(plugin)
     worker = Worker(name)
-    requests = ("hello", "load", "open", "derive", "calibrate", "sample", "device_times", "close")
-    serve({request: getattr(worker, request) for request in requests})
+    serve({request: getattr(worker, request) for request in ANSWERS})
 
 
 if __name__ == "__main__":

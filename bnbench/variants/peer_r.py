@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
 import weakref
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from bnbench.activations import CODES
 from bnbench.problem import Gradients
+from bnbench.temporary import TemporaryFolder
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
@@ -53,9 +53,12 @@ class Session:
     """
 
     def __init__(self, form):
-        self.folder = Path(tempfile.mkdtemp(prefix="bnbench-r-"))
-        command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder, FOLDER / "loops.cpp"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.folder = TemporaryFolder()
+        command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder.path, FOLDER / "loops.cpp"]
+        environment = os.environ | {"TMPDIR": str(self.folder.path)}  # R has a folder of its own, which a kill leaves
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self.turns, self.owner, self.done_with = threading.RLock(), os.getpid(), []
         atexit.register(self.end)
         self.ask("drop nothing")  # R has started when it answers
@@ -88,7 +91,7 @@ class Session:
         if self.owner == os.getpid():
             self.process.kill()
             self.process.wait()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.remove()
 
 
 @functools.cache
@@ -135,10 +138,12 @@ class RMatrix(Variant):
         gamma, beta = (batch.gamma, batch.beta) if normalize else (zeros, zeros)
         head = (problem.N, problem.p1, problem.p2, CODES[problem.activation], normalize, problem.ddof, problem.eps)
         with self.session.turns:
-            with open(self.session.folder / "in", "wb") as at:
+            path = self.session.folder.path / "in"
+            with open(path, "wb") as at:
                 for part in (head, batch.X.T, batch.y, batch.G1.T, gamma, beta, batch.G2):
                     np.ascontiguousarray(part, np.float64).tofile(at)
             self.session.ask(f"prepare {self.word}")
+            path.unlink()  # R has read it: no copy of the data is left by a kill
 
     def step(self):
         """One step in R, with the way there and back."""
@@ -162,7 +167,7 @@ class RMatrix(Variant):
         p1, p2 = self.problem.p1, self.problem.p2
         with self.session.turns:
             self.session.ask(f"result {self.word}")
-            numbers = np.fromfile(self.session.folder / "out")
+            numbers = np.fromfile(self.session.folder.path / "out")
         loss, dG1, rest = numbers[0], numbers[1 : 1 + p1 * p2].reshape(p2, p1).T, numbers[1 + p1 * p2 :]
         if self.problem.normalization == "none":
             return Gradients(loss, dG1, None, None, rest[-p2:])

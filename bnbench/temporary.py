@@ -1,0 +1,71 @@
+"""Temporary folders that outlive nobody for long.
+
+Each is locked by its owner, and a lock ends with its process, however that ends: what a killed owner left behind is
+found to be free, and removed, when the next folder is made or `clear` is called.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # no locks here: every folder counts as owned
+
+PREFIX = "bnbench-owned-"
+
+
+class TemporaryFolder:
+    """A temporary folder, locked as long as this process lives; a context manager.
+
+    Raises:
+        OSError: the temporary directory cannot be written.
+    """
+
+    def __init__(self):
+        clear()
+        made = tempfile.mkdtemp(prefix="." + PREFIX)  # it gets the name that `clear` looks for when it is locked
+        self.lock = _locked(made)
+        self.path = Path(made).with_name(Path(made).name.removeprefix("."))
+        os.rename(made, self.path)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *exception):
+        self.remove()
+
+    def remove(self):
+        """Delete the folder and what is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
+
+
+def clear():
+    """Delete the folders whose owners are gone: this user's, and no links."""
+    with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.name.startswith(PREFIX) and entry.stat(follow_symlinks=False).st_uid == os.getuid():
+                    lock = _locked(entry.path)
+                    if lock is not None:
+                        shutil.rmtree(entry.path, ignore_errors=True)
+                        os.close(lock)
+
+
+def _locked(path):
+    """The number of an open folder with its lock, or None where another has it, or there are no locks."""
+    if fcntl is None:
+        return None
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(folder)
+        return None
+    return folder
