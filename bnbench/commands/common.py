@@ -1,6 +1,7 @@
 """What the commands share: exit codes, the error of wrong input, folders, the end of a run."""
 
 import json
+import sys
 from pathlib import Path
 
 OK, FAULT, USAGE, REGRESSION, INTERRUPTED = 0, 1, 2, 3, 130
@@ -75,12 +76,19 @@ def write_report(folder, records):
     return tables.frame(records), remarks
 
 
+def print_json(value):
+    """Print as JSON; in letters that standard output's encoding has."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
+    print(json.dumps(value, indent=1, ensure_ascii=not encoding.startswith("utf")))
+
+
 def conclude(frame, folder, as_json, *, judge=True) -> int:
     """Say what came out and where it lies; the exit code."""
     from bnbench.progress import summary_table
+    from bnbench.report.tables import plain_rows
 
     if as_json:
-        print(frame.to_json(orient="records", indent=1))
+        print_json(plain_rows(frame))
     else:
         summary_table(frame, folder)
     return exit_code(frame["status"]) if judge else OK

@@ -145,7 +145,7 @@ class Child:
         return ChildError("crashed", f"the process died by {name}" + self._last_words())
 
     def _last_words(self):
-        lines = self.log.read_text(errors="replace").split("\n")
+        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
         words = [line.strip() for line in lines if line.strip()]
         return f" ({words[-1][:REASON_LENGTH]})" if words else ""
 

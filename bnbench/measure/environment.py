@@ -122,7 +122,7 @@ def gpus() -> list[str]:
         return []
     query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+        answer = subprocess.run(query, capture_output=True, encoding="utf-8", timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return []  # a driver's tool without a working driver
     return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
@@ -172,6 +172,6 @@ def warnings() -> list[str]:
 
 def _read(path) -> str:
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""

@@ -74,7 +74,7 @@ def clock_mhz() -> list[float]:
     found = []
     for path in _clock_files(_processors()):
         try:
-            with open(path) as file:
+            with open(path, encoding="ascii") as file:
                 found.append(int(file.read()) / 1000)
         except (OSError, ValueError):
             continue
@@ -98,7 +98,7 @@ def _processor_lines():
     """The numbers of the lines of /proc/stat of the processors this process may use."""
     names = {f"cpu{number}" for number in _processors()}
     try:
-        with open("/proc/stat") as stat:
+        with open("/proc/stat", encoding="ascii") as stat:
             for line in stat:
                 name, *numbers = line.split()
                 if not name.startswith("cpu"):

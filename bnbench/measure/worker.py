@@ -193,7 +193,7 @@ class Worker:
 
 
 def _status_bytes(field):
-    with open("/proc/self/status") as status:
+    with open("/proc/self/status", encoding="utf-8") as status:
         for line in status:
             if line.startswith(field):
                 return 1024 * int(line.split()[1])
@@ -232,7 +232,7 @@ def reset_peak():
     gc.collect()
     give_back()
     try:
-        with open("/proc/self/clear_refs", "w") as control:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as control:
             control.write("5")
     except OSError:
         return

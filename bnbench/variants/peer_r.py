@@ -36,7 +36,7 @@ def installation() -> dict:
         return {}
     try:
         said = subprocess.run(
-            ["Rscript", "--vanilla", "-e", ASK], capture_output=True, text=True, timeout=60, check=True
+            ["Rscript", "--vanilla", "-e", ASK], capture_output=True, encoding="utf-8", timeout=60, check=True
         )
         return json.loads(said.stdout)
     except (OSError, subprocess.SubprocessError, json.JSONDecodeError):
@@ -49,7 +49,7 @@ class Session:
     def __init__(self, form):
         self.folder = tempfile.TemporaryDirectory(prefix="bnbench-r-")
         command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder.name, FOLDER / "loops.cpp"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
         atexit.register(self.end)
         self.ask("drop nothing")  # R has started when it answers
 
