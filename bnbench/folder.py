@@ -41,7 +41,7 @@ class Folder:
             for place in (self.path, self.path / PLOTS):
                 _refuse_link(place)
                 if os.path.lexists(place) and not place.is_dir():
-                    raise FolderError(f"{place} is a file; {ALLOWED}")
+                    raise FolderError(f"{_short(place)} cannot be a folder, it is a file; {ALLOWED}")
             self.is_run = _describes_a_run(self.path / ENVIRONMENT)
             if os.path.lexists(self.path / MANIFEST):
                 self.files = _read(self.path / MANIFEST)

@@ -1,6 +1,7 @@
 """What the commands share: exit codes, the error of wrong input, folders, the end of a run."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,28 @@ RESULTS = "results"
 
 class UsageError(Exception):
     """Wrong input; the message is one line that says what was given and what is allowed."""
+
+
+def needs_workers():
+    """Refuse what measures or verifies where worker processes cannot be driven and limited as it takes."""
+    import importlib.util
+
+    absent = [f"os.{name}" for name in ("killpg", "setsid", "sysconf") if not hasattr(os, name)]
+    absent += [name for name in ("fcntl", "resource") if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UsageError(
+            f"variants are measured and verified in processes of their own, which need a POSIX system ({absent[0]} is "
+            "not here); allowed here are the library, list, audit, doctor, report, history, and compare OLD NEW"
+        )
+
+
+def as_text(argument: str) -> str:
+    """A word of the command line in letters, where Python kept its bytes as the locale has no such letters."""
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(argument).decode("utf-8", "replace")
+    return argument
 
 
 def load_variants(plugins):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bnbench.commands.common import OK, RESULTS, UsageError, command_line, default_folder, print_json
+from bnbench.commands.common import OK, RESULTS, UsageError, as_text, command_line, default_folder, print_json
 from bnbench.commands.compare import read_threshold
 
 
@@ -45,7 +45,7 @@ def run(options) -> int:
         raise UsageError("history takes two or more run folders, or files with --pytest-benchmark")
     try:
         sizes = [read_size(text) for text in (options.sizes or "").split(",") if text or options.sizes is not None]
-        variants = options.variants.split(",") if options.variants is not None else []
+        variants = as_text(options.variants).split(",") if options.variants is not None else []
         entries = history.read(options.folders, options.pytest_benchmark)
         for entry in entries:
             if entry.differs and not options.force:

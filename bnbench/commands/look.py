@@ -3,7 +3,16 @@
 import sys
 from pathlib import Path
 
-from bnbench.commands.common import FAULT, OK, UsageError, conclude, load_variants, print_json, write_report
+from bnbench.commands.common import (
+    FAULT,
+    OK,
+    UsageError,
+    conclude,
+    load_variants,
+    needs_workers,
+    print_json,
+    write_report,
+)
 
 
 def add(commands):
@@ -105,6 +114,7 @@ def measure_noise(options) -> int:
     from bnbench.measure.plan import Plan
     from bnbench.progress import Progress, floor_table
 
+    needs_workers()
     plan = Plan(sizes=tuple("x".join(map(str, size)) for size in SIZES), threads=(1,), sampling_s=1.0, keep_memory=True)
     sources = dict.fromkeys(interleaved.SIDES, interleaved.PACKAGE_FOLDER)
     with Progress(plan, interleaved.PASSES) as progress:

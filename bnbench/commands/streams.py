@@ -11,7 +11,7 @@ PLAIN = "bnbench-plain"
 PLAINLY = str.maketrans({
     "×": "x", "⊗": "(x)", "⊙": "(.)", "·": "*", "−": "-", "–": "-", "—": "-", "━": "-", "╸": "-", "╺": "-", "≈": "~",
     "≤": "<=", "≥": ">=", "≠": "!=", "±": "+-", "∂": "d", "√": "sqrt", "∞": "inf", "→": "->", "’": "'", "‘": "'",
-    "“": '"', "”": '"',
+    "µ": "u", "ß": "ss", "“": '"', "”": '"',
 })  # fmt: skip
 
 
@@ -30,6 +30,8 @@ def plain(text: str) -> str:
         said = unicodedata.normalize("NFKD", character.translate(PLAINLY))
         return said.encode("ascii", "ignore").decode() or ("" if unicodedata.combining(character) else "?")
 
+    with contextlib.suppress(UnicodeError):  # bytes of a name that the locale could not read
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8")
     return "".join(map(one, text))
 
 

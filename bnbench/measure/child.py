@@ -16,7 +16,7 @@ import time
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
-from bnbench.measure.environment import available_bytes
+from bnbench.measure.environment import available_bytes, total_bytes
 
 POLL_S = 0.05
 RESERVE_SHARE = 0.06  # of the machine's memory; a child is killed when less than this is left
@@ -71,7 +71,7 @@ class Child:
             )
         theirs.close()
         self.pipe = ours
-        self.reserve = int(RESERVE_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        self.reserve = int(RESERVE_SHARE * total_bytes())
 
     def send(self, do: str, **arguments):
         """Send a request; `receive` waits for its answer."""

@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnbench.measure.environment import processors
+from bnbench.measure.environment import default_threads, processors
 from bnbench.problem import FIELDS, REGIMES, Problem
 
 AXES = ("N", "p1", "p2", "dtype", "activation", "normalization", "ddof", "eps", "threads", "regime")
@@ -76,7 +76,7 @@ class Plan:
     normalization: tuple[str, ...] = ("batch",)
     ddof: tuple[int, ...] = (0,)
     eps: tuple[float, ...] = (1e-5,)
-    threads: tuple[int, ...] = dataclasses.field(default_factory=lambda: (processors(),))
+    threads: tuple[int, ...] = dataclasses.field(default_factory=lambda: (default_threads(),))
     regime: tuple[str, ...] = ("fresh",)
     sizes: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()

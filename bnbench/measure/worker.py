@@ -24,7 +24,7 @@ from bnbench.cuda import device
 from bnbench.cuda.available import TF32
 from bnbench.measure.child import limit_memory, serve
 from bnbench.measure.data import sample_batch
-from bnbench.measure.interference import Interference, Usage, clock_mhz, page_faults
+from bnbench.measure.interference import Interference, Usage, children, clock_mhz, page_faults
 from bnbench.problem import Problem
 from bnbench.variants import load_plugin, variants
 
@@ -124,10 +124,10 @@ class Worker:
         on these processors alone, where some are named.
         """
         if processors and hasattr(os, "sched_setaffinity"):
-            for thread in os.listdir("/proc/self/task"):
+            for thread in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ["0"]:
                 with contextlib.suppress(OSError):  # one that has ended meanwhile
                     os.sched_setaffinity(int(thread), processors)
-        self.children = tuple(psutil.Process().children())  # a process that the variant drives works for it
+        self.children = children()  # a process that the variant drives works for it
         self.clock_mhz = clock_mhz()
         if self.cls.device != "cpu":
             self.clocks = {"before": device.clocks()}
@@ -212,9 +212,9 @@ def resident_bytes() -> int:
     try:
         return _status_bytes("VmRSS")
     except OSError:
-        import psutil
-
-        return psutil.Process().memory_info().rss
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process().memory_info().rss
+        return peak_bytes()  # /proc is not mounted
 
 
 def peak_bytes() -> int:
