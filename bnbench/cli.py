@@ -5,11 +5,17 @@ regression; 130 interrupted.
 """
 
 import argparse
+import contextlib
+import errno
 import signal
 import sys
+import threading
 
-from bnbench.commands import audit, compare, history, look, sweep
-from bnbench.commands.common import INTERRUPTED, OK, USAGE, UsageError
+from bnbench.commands import audit, compare, history, look, streams, sweep
+from bnbench.commands.common import INTERRUPTED, USAGE, UsageError
+from bnbench.folder import FolderError
+
+HINTS = dict.fromkeys((errno.EMFILE, errno.ENFILE), "; allowed are more of them, see ulimit -n")
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,20 +27,29 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
-    try:
-        options = parser().parse_args(arguments)
-        signal.signal(signal.SIGTERM, _interrupt)
-        return options.command(options)
-    except UsageError as error:
-        print(f"bnbench: {' '.join(str(error).split())}", file=sys.stderr)
-        return USAGE
-    except KeyboardInterrupt:
-        print("bnbench: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone
-        return OK
+    """Run one command, from any thread; returns the exit code."""
+    with streams.guarded() as has_output, ended_by_signals():
+        try:
+            try:
+                if not has_output:
+                    raise UsageError("standard output is closed; allowed is a terminal, a file, a pipe or /dev/null")
+                options = parser().parse_args(arguments)
+                return options.command(options)
+            finally:
+                sys.stdout.flush()
+        except (UsageError, FolderError, streams.OutputError) as error:
+            return refused(error)
+        except OSError as error:  # whatever the system refuses: no space, no permission, too many open files
+            return refused(f"{error.filename or 'the system'}: {error.strerror or error}{HINTS.get(error.errno, '')}")
+        except KeyboardInterrupt:
+            print("bnbench: interrupted", file=sys.stderr)
+            return INTERRUPTED
+
+
+def refused(error) -> int:
+    """Say in one line what was wrong; the exit code."""
+    print(f"bnbench: {' '.join(str(error).split())}", file=sys.stderr)
+    return USAGE
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,6 +68,23 @@ def parser() -> argparse.ArgumentParser:
     for module in (sweep, audit, compare, history, look):
         module.add(commands)
     return top
+
+
+@contextlib.contextmanager
+def ended_by_signals():
+    """Have SIGTERM and SIGHUP end a command as Ctrl-C does, unless they are ignored (nohup), and put back what was."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # no other may
+        numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _interrupt(signum, frame):

@@ -75,8 +75,9 @@ def prepare(
 ) -> "Prepared":
     """Check the data and set up once; the result's `.gradients(G1, gamma, beta, G2)` is what a loop calls.
 
-    The arguments are those of `gradients`, with p2 the number of hidden nodes. X and y are copied, whatever their layout
-    and the regime: later changes of them are not seen. In the regime "fixed" what depends on X alone is computed here.
+    The arguments are those of `gradients`, with p2 the number of hidden nodes. X and y are copied, whatever their
+    layout and the regime: later changes of them are not seen. In the regime "fixed" what depends on X alone is
+    computed here.
     dtype is that of the parameters to come, "float64" or "float32", where X and y are whole numbers; else theirs.
 
     Raises:

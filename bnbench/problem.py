@@ -1,5 +1,6 @@
 """What is asked (`Problem`), its arrays (`Batch`) and the answer (`Gradients`)."""
 
+import sys
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -142,5 +143,5 @@ def check_conventions(activation, normalization, ddof, eps):
     if (type(ddof) is not int and (not isinstance(ddof, Integral) or isinstance(ddof, bool))) or ddof < 0:
         raise ValueError(f"ddof is {ddof!r}; allowed is a whole number of at least 0")
     real = type(eps) is float or (isinstance(eps, Real) and not isinstance(eps, bool))
-    if not real or not 0 <= eps < float("inf"):
+    if not real or not 0 <= eps <= sys.float_info.max:
         raise ValueError(f"eps is {eps!r}; allowed is a finite number of at least 0")

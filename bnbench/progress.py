@@ -108,7 +108,8 @@ def _where(record):
 
 def clock(seconds) -> str:
     """Minutes and seconds."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    whole = max(0, int(seconds))
+    return f"{whole // 60}:{whole % 60:02d}"
 
 
 def _print(*tables):
@@ -194,7 +195,7 @@ def environment_table(found):
         table.add_row(f"CUDA {name}" if name == "kernels" else name, escape(value))
     table.add_row("clock resolution", duration(found["clock_resolution_s"]))
     table.add_row("frequency governor", found["governor"])
-    table.add_row("load average", " ".join(f"{load:.2f}" for load in found["load_average"]))
+    table.add_row("load average", " ".join(f"{load:.2f}" for load in found["load_average"]) or "unknown")
     _print(table)
     _print("")
     if found["warnings"]:

@@ -69,7 +69,7 @@ def exactly(X, G1, problem):
         if wrong.any():
             j = int(wrong.argmax())
             raise ValueError(
-                f"column {j} of X G1 has a variance of about 10^{bits[j] * np.log10(2):.0f}, {words} than {X.dtype} can "
-                f"work with ({np.count_nonzero(wrong)} such columns); allowed is X and G1 in units in which it is nearer "
-                "to 1"
+                f"column {j} of X G1 has a variance of about 10^{bits[j] * np.log10(2):.0f}, {words} than {X.dtype} "
+                f"can work with ({np.count_nonzero(wrong)} such columns); allowed is X and G1 in units in which it is "
+                "nearer to 1"
             )

@@ -5,20 +5,18 @@ dropped, and said; anything else that is not a record of this schema and machine
 """
 
 import contextlib
-import fcntl
 import json
 import math
 import os
 from datetime import datetime
 from pathlib import Path
 
+from bnbench.folder import ENVIRONMENT, JOURNAL, MANIFEST, Folder, FolderError, told, write_whole
 from bnbench.measure.environment import machine, machine_id
 from bnbench.measure.plan import AXES, Cell
 from bnbench.problem import FIELDS, REGIMES, Problem
 
 SCHEMA = 1
-JOURNAL = "journal.jsonl"
-ENVIRONMENT = "environment.json"
 STATUSES = (
     "ok",
     "invalid",
@@ -46,7 +44,7 @@ RECORD_MAY_HOLD = (
 KINDS = {str: "text", int: "a whole number", NUMBER: "a number", list: "a list", dict: "an object"}
 
 
-class StoreError(Exception):
+class StoreError(FolderError):
     """A run folder cannot be used; the message is one line."""
 
 
@@ -194,28 +192,27 @@ class Journal:
         self.records: list[dict] = []
         self.remarks: list[str] = []
         self.machine = environment["machine_id"]
-        exists = self.path.exists() or (self.folder / ENVIRONMENT).exists()
+        with told(self.folder):
+            exists = self.path.exists() or (self.folder / ENVIRONMENT).exists()
         if exists and not resume:
             raise StoreError(f"{folder} holds a run already; allowed is --resume, or another --out")
         if exists:
             self._check_folder(environment)  # before anything is written
-        try:
+        claimed = Folder(self.folder).claim()
+        with told(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.path, "ab")  # noqa: SIM115  - closed by __exit__
-        except OSError as error:
-            raise StoreError(f"{folder} cannot be written: {error.strerror}") from error
+            self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115  - closed by __exit__
         try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unlocked = lock(self.file, self.folder)
+            claimed.begin()
             if (self.folder / ENVIRONMENT).exists():
                 self._check(read_environment(folder), environment)
             else:
-                write_atomically(self.folder / ENVIRONMENT, json.dumps(environment, indent=1))
-            self.records, self.remarks = read_journal(folder)
+                write_json(self.folder / ENVIRONMENT, environment)
+            self.records, remarks = read_journal(folder)
+            self.remarks = unlocked + remarks
             self._cut_torn_line()
-        except BlockingIOError:
-            self.file.close()
-            raise StoreError(f"{folder} is being written by another sweep") from None
-        except StoreError:
+        except BaseException:
             self.file.close()
             raise
 
@@ -246,6 +243,7 @@ class Journal:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(self.path, whole)
+        self.size = whole
 
     def __enter__(self):
         return self
@@ -257,19 +255,47 @@ class Journal:
         """Write one record, synced to disk before this returns; the record as written."""
         record = {"schema": SCHEMA, "machine": self.machine} | _finite(record)
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
-        self.file.write(line)
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        try:
+            left = line
+            while left:
+                left = left[self.file.write(left) :]
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, self.size)  # no half of a line
+            raise StoreError(
+                f"{self.path} cannot be written: {error.strerror}; {len(self.records)} records are kept. "
+                f"To go on: --resume --out {self.folder}"
+            ) from error
+        self.size += len(line)
         self.records.append(record)
         return record
 
     def discard(self):
         """Close the journal and remove what was begun: a run that has no records is none."""
         self.file.close()
-        for name in (JOURNAL, ENVIRONMENT):
-            (self.folder / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # what was there before stays
-            self.folder.rmdir()
+        with told(self.folder):
+            for name in (JOURNAL, ENVIRONMENT, MANIFEST):
+                (self.folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody else's, of hidden names
+                self.folder.rmdir()
+
+
+def lock(file, folder: Path) -> list[str]:
+    """Keep other processes from writing the same journal while the file is open; remarks where that cannot be done.
+
+    Raises:
+        StoreError: another process is writing it.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreError(f"{folder} is being written by another sweep") from None
+    except (ImportError, OSError):  # another system, a file system without locks
+        return [f"{JOURNAL} cannot be locked here: begin no second sweep in {folder}"]
+    return []
 
 
 def new_environment(description: dict, plan: dict, command: str) -> dict:
@@ -287,14 +313,13 @@ def add_rooflines(folder: str | Path, rooflines: list[dict]):
     """Append what was measured of the machine's limit to a run's environment.json."""
     content = read_environment(folder)
     content["rooflines"] = content.get("rooflines", []) + rooflines
-    write_atomically(Path(folder) / ENVIRONMENT, json.dumps(content, indent=1) + "\n")
+    write_json(Path(folder) / ENVIRONMENT, content)
 
 
-def write_atomically(path: Path, text: str):
-    """Write a file so that a reader sees the old one or the new one, never a part."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+def write_json(path: Path, content: dict):
+    """Write a file whole; FolderError where that fails."""
+    with told(path):
+        write_whole(path, json.dumps(content, indent=1).encode() + b"\n")
 
 
 def _finite(value):

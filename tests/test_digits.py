@@ -1,4 +1,4 @@
-"""How many digits are lost on data that are far from 0, constant, nearly collinear, tiny or huge: few, or it is said."""
+"""How many digits are lost on data far from 0, constant, nearly collinear, tiny or huge: few, or it is said."""
 
 import importlib.util
 

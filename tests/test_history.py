@@ -13,6 +13,7 @@ from test_report import Page, timed
 from bnbench import store
 from bnbench.cli import main
 from bnbench.compare import history
+from bnbench.folder import Folder
 
 ROOT = Path(__file__).parents[1]
 MACHINE = {"host": "h", "system": "Linux", "cpu": "Z80", "processors": 2, "memory_gib": 4}
@@ -197,9 +198,8 @@ def test_what_is_not_drawn_is_said_and_steps_come_first(tmp_path):
     entries = history.read([tmp_path / "r1", tmp_path / "r2"])
     table = history.table(entries)
     assert plots.ordered(table)[0][:2] == (1000, 11)
-    (tmp_path / "plots").mkdir()
-    (tmp_path / "plots" / "history-9.png").write_text("of an earlier one")
-    drawn = plots.draw(table, entries, tmp_path / "plots")
+    Folder(tmp_path).put("plots/history-9.png", "of an earlier one")
+    drawn = plots.draw(table, entries, Folder(tmp_path))
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [
         "history-2.png", "history-2.svg", "history.png", "history.svg",
     ]  # fmt: skip

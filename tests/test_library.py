@@ -147,8 +147,8 @@ def test_a_table_is_read_by_its_columns():
     X[:, 2] = np.round(4 * X[:, 2])
     table = pandas.DataFrame({"a": X[:, 0], "b": X[:, 1] > 0, "c": pandas.array(X[:, 2].astype(int), "Int64")})
     true = bnbench.gradients(X, *batch[1:])
-    for given in (table, table.astype({"a": "Float64"}), X.astype(">f8"), X.astype(">f8").tolist()):
-        found = bnbench.gradients(given, pandas.Series(batch.y), *batch[2:])
+    for one in (table, table.astype({"a": "Float64"}), X.astype(">f8"), X.astype(">f8").tolist()):
+        found = bnbench.gradients(one, pandas.Series(batch.y), *batch[2:])
         assert all(np.array_equal(a, b) for a, b in zip(found, true, strict=True))
     table.loc[3, "c"] = pandas.NA
     with pytest.raises(ValueError, match=r"column 'c' of X has 1 missing values \(first in row 4\)"):
@@ -170,7 +170,7 @@ def test_whole_numbers_take_the_parameters_dtype():
 
 def test_more_than_fits_is_refused_before_it_is_taken():
     batch = Problem(6, 3, 2).sample()
-    with pytest.raises(ValueError, match="p2 is 1000000000000, with N 6 and p1 3: .* GiB are free"):
+    with pytest.raises(ValueError, match=r"p2 is 1000000000000, with N 6 and p1 3: .* GiB are free"):
         bnbench.prepare(batch.X, batch.y, 10**12)
 
 

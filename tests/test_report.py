@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -18,6 +19,7 @@ import pandas as pd
 import pytest
 
 from bnbench import report
+from bnbench.folder import Folder
 from bnbench.report import analysis, answers, html, pages, tables, units
 from bnbench.report.plots import DRAWINGS, draw, layout, style
 from bnbench.variants import variants
@@ -239,22 +241,18 @@ def test_frame_orders_rows_and_keeps_times_of_ok_records_only():
     assert invalid["max_error_ratio"] > 0
 
 
-def test_summary_csv_keeps_full_precision_and_is_replaced_whole(tmp_path, monkeypatch):
-    table = tables.frame(synthetic(N=(10, 100), p1=(4,), p2=(4,)))
-    path = tmp_path / "summary.csv"
-    tables.write_summary(table, path)
-    back = pd.read_csv(path, float_precision="round_trip")  # pandas 2 is off by the last bit else
-    np.testing.assert_array_equal(back["median_s"], table["median_s"])
-    before = path.read_bytes()
-
-    def broken(source, target):
-        raise OSError("disk full")
-
-    monkeypatch.setattr("os.replace", broken)
-    with pytest.raises(OSError, match="disk full"):
-        tables.write_summary(table.head(1), path)
-    assert path.read_bytes() == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["summary.csv"]
+def test_tables_of_text_keep_full_precision():
+    # catches: a rate or an error that is rounded at a fixed decimal, 1.4e-15 to 0.0
+    records = synthetic(N=(10, 100), p1=(4,), p2=(4,))
+    records[0] |= {"max_error_ratio": 1.4e-15}
+    table = tables.frame(records)
+    text = io.StringIO(tables.csv(table))
+    back = pd.read_csv(text, float_precision="round_trip")  # or else pandas 2 is off by the last bit
+    rows = json.loads(json.dumps(tables.plain_rows(table), allow_nan=False))
+    for name in ("median_s", "max_error_ratio", "gflops"):
+        np.testing.assert_array_equal(back[name], table[name])
+        np.testing.assert_array_equal(np.array([row[name] for row in rows], float), table[name])
+    assert 1.4e-15 in [row["max_error_ratio"] for row in rows]
 
 
 # ---- what the table says
@@ -380,8 +378,7 @@ def test_noise_is_counted_and_marked_where_the_table_has_it_and_nowhere_else(tmp
     assert "the fastest in 0 cells among them" in answers.which_is_fastest(table).lines[-1]
     [line] = [line for line in tables.markdown(table).splitlines() if tables.NOISE_MARK in line and "|" in line]
     assert line.split("|")[1].strip() == "100"
-    html.write_html(table, [], {}, tmp_path, "x")
-    assert (tmp_path / "report.html").read_text().count("<sup title=") == 1
+    assert html.page(table, [], {}, "x").count("<sup title=") == 1
 
 
 def test_break_even_of_four_records():
@@ -428,7 +425,7 @@ def test_settings_are_split_and_named_by_what_differs(tmp_path):
     table = tables.frame(synthetic(dtypes=("float64", "float32"), threads=(1, 2), N=(10, 100), p1=(4,), p2=(4,)))
     suffixes = [part.suffix for part in analysis.parts(table)]
     assert suffixes == ["-float32-1thread", "-float32-2threads", "-float64-1thread", "-float64-2threads"]
-    plots, _ = draw(table, tmp_path)
+    plots, _ = draw(table, Folder(tmp_path))
     assert {plot.name for plot in plots} >= {f"winner{suffix}" for suffix in suffixes}
     eps = analysis.parts(tables.frame([FOUR[0], FOUR[0] | {"eps": 0.0}]))
     assert [part.label for part in eps] == [
@@ -472,8 +469,8 @@ def test_units_keep_honest_digits():
 def test_every_plot_is_drawn_the_same_each_time(tmp_path):
     table = tables.frame(synthetic(list(COSTS), N=(10, 1000), p1=(4, 64), p2=(4, 64)))
     rc = dict(matplotlib.rcParams)
-    plots, skipped = draw(table, tmp_path / "one")
-    again, _ = draw(table, tmp_path / "two")
+    plots, skipped = draw(table, Folder(tmp_path / "one"))
+    again, _ = draw(table, Folder(tmp_path / "two"))
     assert [plot.name for plot in plots] == list(DRAWINGS)
     assert skipped == []
     for a, b in zip(plots, again, strict=True):
@@ -514,9 +511,9 @@ def test_a_run_on_two_devices_says_from_which_N_the_gpu_wins(tmp_path):
     assert math.isnan(analysis.wins_from([1, 10], [2.0, 1.5]))
     assert math.isnan(analysis.wins_from([1, 10], [0.5, 0.9]))
     assert math.isnan(analysis.wins_from([1, 10], [math.nan, 0.9]))
-    plots, _ = draw(table, tmp_path)
+    plots, _ = draw(table, Folder(tmp_path))
     assert [plot.name for plot in plots if plot.name == "devices"]
-    plots, skipped = draw(tables.frame(on_both_devices(device="cpu")), tmp_path)
+    plots, skipped = draw(tables.frame(on_both_devices(device="cpu")), Folder(tmp_path))
     assert "devices" not in {plot.name for plot in plots} | {name for name, _ in skipped}
 
 
@@ -679,10 +676,10 @@ def test_a_compacted_drawing_keeps_its_colours_its_texts_and_its_references(tmp_
     # catches: a colour renamed as if it were an id (hatched cells went black), a reference that leads nowhere
     with monkeypatch.context() as patched:
         patched.setattr(style, "compact", lambda svg: svg)
-        draw(tables.frame(FOUR[:3]), tmp_path / "plain")
-    draw(tables.frame(FOUR[:3]), tmp_path / "small")
-    for path in (tmp_path / "plain").glob("*.svg"):
-        plain, small = path.read_text(), (tmp_path / "small" / path.name).read_text()
+        draw(tables.frame(FOUR[:3]), Folder(tmp_path / "plain"))
+    draw(tables.frame(FOUR[:3]), Folder(tmp_path / "small"))
+    for path in (tmp_path / "plain" / "plots").glob("*.svg"):
+        plain, small = path.read_text(), (tmp_path / "small" / "plots" / path.name).read_text()
         colours = [set(re.findall(r"#[0-9a-f]{6}\b", text)) for text in (plain.partition("</metadata>")[2], small)]
         assert colours[0] == colours[1], path.name
         ids = re.findall(r' id="([^"]+)"', small)

@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 from test_report import FOUR, HOSTILE, synthetic, timed
 
+from bnbench.folder import Folder
 from bnbench.report import html, records, tables
 from bnbench.report.plots import draw
 
@@ -34,8 +35,9 @@ def table():
 @pytest.fixture(scope="module")
 def address(table, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    plots, _ = draw(tables.frame(FOUR), folder / "plots")
-    html.write_html(table, plots, ENVIRONMENT, folder, f"python -m bnbench sweep --plugin '{HOSTILE}'", ["a remark"])
+    plots, _ = draw(tables.frame(FOUR), Folder(folder))
+    page = html.page(table, plots, ENVIRONMENT, f"python -m bnbench sweep --plugin '{HOSTILE}'", ["a remark"])
+    Folder(folder).put("report.html", page)
     return (folder / "report.html").as_uri()
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bnbench.audit.rulings import HOLDS, VACUOUS, WRONG, Ruling, plain
+from bnbench.folder import Folder
 from bnbench.report.plots import style
-from bnbench.report.tables import write_whole
 
 FIGURE = "audit-claimed-against-true"
 PANELS = (  # gradient, and the claims of numbers about it: id, place of the evidence, label, colour, marker
@@ -35,13 +35,16 @@ PANELS = (  # gradient, and the claims of numbers about it: id, place of the evi
 
 
 def write(rulings: list[Ruling], reproduction: list[dict], folder: Path, command: str) -> None:
-    """Write the pages into `folder`, which is made if absent."""
-    plots = folder / "plots"
-    plots.mkdir(parents=True, exist_ok=True)
+    """Write the pages into `folder`, which is made if absent.
+
+    Raises:
+        FolderError: a file cannot be written, or one of its name is there that is not bnbench's.
+    """
+    folder = Folder(folder)
     with matplotlib.rc_context(style.RC):
-        _, svg = style.save(figure(rulings), plots, FIGURE)
+        _, svg = style.save(figure(rulings), folder, FIGURE)
     results = [ruling.plain() for ruling in rulings]
-    write_whole(folder / "audit.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    folder.put("audit.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     content = {
         "summary": summary(rulings),
         "reproduction": reproduction,
@@ -57,7 +60,7 @@ def write(rulings: list[Ruling], reproduction: list[dict], folder: Path, command
     for name, escape in (("audit.md", False), ("audit.html", True)):
         environment = jinja2.Environment(loader=loader, autoescape=escape, trim_blocks=True, lstrip_blocks=True)
         environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")
-        write_whole(folder / name, environment.get_template(f"{name}.j2").render(content))
+        folder.put(name, environment.get_template(f"{name}.j2").render(content))
 
 
 def summary(rulings) -> str:

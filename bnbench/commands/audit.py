@@ -1,12 +1,11 @@
 """`audit`: the rulings on the claims, or a diagnosis of a formula."""
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
 
-from bnbench.commands.common import FAULT, INTERRUPTED, OK, RESULTS, USAGE, UsageError, default_folder
+from bnbench.commands.common import FAULT, INTERRUPTED, OK, RESULTS, USAGE, UsageError, default_folder, print_json
 
 JUDGED = 200  # added to the exit code of the process that judges a formula: it did not end in any other way
 
@@ -57,16 +56,15 @@ def run_audit(options) -> int:
         if getattr(options, name) is not None:
             raise UsageError(f"--{name} is given without --formula FILE.py; the claims' problem is fixed")
     from bnbench.audit import claims, page, question
+    from bnbench.folder import Folder
     from bnbench.progress import ruling_table
 
     folder = Path(options.out) if options.out else default_folder({})
+    Folder(folder).claim()
     reproduction, rulings = question.reproduce(), claims.rule_all()
-    try:
-        page.write(rulings, reproduction, folder, f"python -m bnbench audit --out {folder.name}")
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
+    page.write(rulings, reproduction, folder, f"python -m bnbench audit --out {folder.name}")
     if options.json:
-        print(json.dumps([ruling.plain() for ruling in rulings], indent=1, ensure_ascii=False))
+        print_json([ruling.plain() for ruling in rulings])
     else:
         ruling_table(rulings, reproduction, page.summary(rulings), folder)
     return OK if all(row["reproduced"] for row in reproduction) else FAULT
@@ -114,7 +112,7 @@ def diagnose_formula(options) -> int:
     except (PluginError, ValueError) as error:
         raise UsageError(error) from error
     if options.json:
-        print(json.dumps([{"id": name} | diagnosis.plain() for name, diagnosis in found.items()], indent=1))
+        print_json([{"id": name} | diagnosis.plain() for name, diagnosis in found.items()])
     else:
         print("\n\n".join(f"{name}: {diagnosis}" for name, diagnosis in found.items()))
     return OK if all(diagnosis.correct for diagnosis in found.values()) else FAULT

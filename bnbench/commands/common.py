@@ -1,6 +1,8 @@
 """What the commands share: exit codes, the error of wrong input, folders, the end of a run."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 OK, FAULT, USAGE, REGRESSION, INTERRUPTED = 0, 1, 2, 3, 130
@@ -9,6 +11,28 @@ RESULTS = "results"
 
 class UsageError(Exception):
     """Wrong input; the message is one line that says what was given and what is allowed."""
+
+
+def needs_workers():
+    """Refuse what measures or verifies where worker processes cannot be driven and limited as it takes."""
+    import importlib.util
+
+    absent = [f"os.{name}" for name in ("killpg", "setsid", "sysconf") if not hasattr(os, name)]
+    absent += [name for name in ("fcntl", "resource") if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UsageError(
+            f"variants are measured and verified in processes of their own, which need a POSIX system ({absent[0]} is "
+            "not here); allowed here are the library, list, audit, doctor, report, history, and compare OLD NEW"
+        )
+
+
+def as_text(argument: str) -> str:
+    """A word of the command line in letters, where Python kept its bytes as the locale has no such letters."""
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(argument).decode("utf-8", "replace")
+    return argument
 
 
 def load_variants(plugins):
@@ -75,12 +99,19 @@ def write_report(folder, records):
     return tables.frame(records), remarks
 
 
+def print_json(value):
+    """Print as JSON; in letters that standard output's encoding has."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
+    print(json.dumps(value, indent=1, ensure_ascii=not encoding.startswith("utf")))
+
+
 def conclude(frame, folder, as_json, *, judge=True) -> int:
     """Say what came out and where it lies; the exit code."""
     from bnbench.progress import summary_table
+    from bnbench.report.tables import plain_rows
 
     if as_json:
-        print(frame.to_json(orient="records", indent=1))
+        print_json(plain_rows(frame))
     else:
         summary_table(frame, folder)
     return exit_code(frame["status"]) if judge else OK

@@ -1,9 +1,8 @@
 """`history`: many runs in the order of their dates, and where a time made a step."""
 
-import json
 from pathlib import Path
 
-from bnbench.commands.common import OK, RESULTS, UsageError, command_line, default_folder
+from bnbench.commands.common import OK, RESULTS, UsageError, as_text, command_line, default_folder, print_json
 from bnbench.commands.compare import read_threshold
 
 
@@ -35,17 +34,18 @@ def add(commands):
 def run(options) -> int:
     """`history`."""
     from bnbench.compare import history, verdicts
+    from bnbench.folder import Folder
     from bnbench.measure.plan import read_size
     from bnbench.progress import steps_table
     from bnbench.report import history as report
-    from bnbench.store import StoreError
+    from bnbench.report.tables import plain_rows
 
     threshold = read_threshold(options.threshold)
     if len(options.folders) + len(options.pytest_benchmark) < 2:
         raise UsageError("history takes two or more run folders, or files with --pytest-benchmark")
     try:
         sizes = [read_size(text) for text in (options.sizes or "").split(",") if text or options.sizes is not None]
-        variants = options.variants.split(",") if options.variants is not None else []
+        variants = as_text(options.variants).split(",") if options.variants is not None else []
         entries = history.read(options.folders, options.pytest_benchmark)
         for entry in entries:
             if entry.differs and not options.force:
@@ -55,7 +55,7 @@ def run(options) -> int:
                 )
         entries = history.narrowed(entries, variants, sizes)
         frame = history.table(entries, threshold)
-    except (StoreError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(error) from error
     if frame.empty:
         raise UsageError("none of the runs has a record that is ok; nothing can be drawn")
@@ -67,13 +67,10 @@ def run(options) -> int:
         "by side, what the machine did meanwhile is in a step as well"
     )
     folder = Path(options.out) if options.out else default_folder({})
-    try:
-        report.write(frame, entries, notes, folder, command(options))
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
+    Folder(folder).claim()
+    report.write(frame, entries, notes, folder, command(options))
     if options.json:
-        rows = json.loads(frame.to_json(orient="records", double_precision=15))
-        print(json.dumps({"notes": notes, "medians": rows}, indent=1, ensure_ascii=False))
+        print_json({"notes": notes, "medians": plain_rows(frame)})
     else:
         steps_table(report.steps(frame), notes, report.answer(frame, entries), folder / "history.html")
     return OK

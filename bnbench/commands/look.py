@@ -1,10 +1,18 @@
 """`report`, `list` and `doctor`: what is there already."""
 
-import json
 import sys
 from pathlib import Path
 
-from bnbench.commands.common import FAULT, OK, UsageError, conclude, load_variants, write_report
+from bnbench.commands.common import (
+    FAULT,
+    OK,
+    UsageError,
+    conclude,
+    load_variants,
+    needs_workers,
+    print_json,
+    write_report,
+)
 
 
 def add(commands):
@@ -39,21 +47,17 @@ def add(commands):
 
 def run_report(options) -> int:
     """`report`."""
-    from bnbench import store
     from bnbench.compare import runs
+    from bnbench.folder import Folder
     from bnbench.report import pyperf
 
-    try:
-        run = runs.read(options.folder)
-        remarks = run.remarks
-        if options.pyperf:
-            pyperf.write(run, options.pyperf)
-        frame, more = write_report(run.folder, run.records)
-    except (store.StoreError, pyperf.ExportError) as error:
-        raise UsageError(error) from error
-    except OSError as error:
-        raise UsageError(f"{options.folder} cannot be written: {error.strerror}") from error
-    for remark in remarks + more:
+    run = runs.read(options.folder)
+    folder = Folder(run.folder).claim()
+    if options.pyperf:
+        pyperf.write(run, options.pyperf)
+        folder.adopt(options.pyperf)
+    frame, more = write_report(run.folder, run.records)
+    for remark in run.remarks + more:
         print(f"note: {remark}", file=sys.stderr)
     return conclude(frame, Path(options.folder), options.json, judge=False)
 
@@ -77,7 +81,7 @@ def run_list(options) -> int:
             | {"description": words, "algorithms": dict(cls.algorithms)}
         )
     if options.json:
-        print(json.dumps(rows, indent=1))
+        print_json(rows)
     else:
         variant_table(rows)
     return OK
@@ -94,7 +98,7 @@ def run_doctor(options) -> int:
 
     found = environment.describe()
     if options.json:
-        print(json.dumps(found, indent=1))
+        print_json(found)
     else:
         environment_table(found)
     return OK
@@ -110,6 +114,7 @@ def measure_noise(options) -> int:
     from bnbench.measure.plan import Plan
     from bnbench.progress import Progress, floor_table
 
+    needs_workers()
     plan = Plan(sizes=tuple("x".join(map(str, size)) for size in SIZES), threads=(1,), sampling_s=1.0, keep_memory=True)
     sources = dict.fromkeys(interleaved.SIDES, interleaved.PACKAGE_FOLDER)
     with Progress(plan, interleaved.PASSES) as progress:
@@ -122,9 +127,7 @@ def measure_noise(options) -> int:
     verdicts = compare(old, new, threshold=THRESHOLD_INTERLEAVED, paired=True)
     floors = [floor(*found) for found in zip(verdicts, old, new, strict=True)]
     if options.json:
-        print(
-            json.dumps([dataclasses.asdict(found) | {"verdict": found.verdict.plain()} for found in floors], indent=1)
-        )
+        print_json([dataclasses.asdict(found) | {"verdict": found.verdict.plain()} for found in floors])
     else:
         floor_table(floors)
     return FAULT if any(found.verdict.verdict in (FASTER, SLOWER) for found in floors) else OK
@@ -147,7 +150,7 @@ def list_kernels(options) -> int:
         ) from error
     rows = [{name: value for name, value in dataclasses.asdict(row).items() if name != "ptx"} for row in rows]
     if options.json:
-        print(json.dumps(rows, indent=1))
+        print_json(rows)
     else:
         kernel_table(rows)
     return OK

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bnbench.commands.common import UsageError, load_variants
+from bnbench.commands.common import UsageError, as_text, load_variants, needs_workers
 
 PRESET_HELP = "quick (about a minute), default (about 5 minutes), full (hours)"
 
@@ -22,7 +22,7 @@ def plan_flags(command, preset):
     group.add_argument("--normalization", help="batch, none" + several)
     group.add_argument("--ddof", help="the variance divides by N - ddof" + several)
     group.add_argument("--eps", help="added to the variance under the root" + several)
-    group.add_argument("--threads", help="threads of every variant (default: all processors)" + several)
+    group.add_argument("--threads", help="threads (default: all processors, or as a quota allows)" + several)
     group.add_argument("--regime", help="fresh (all in every step), fixed (what depends on X is kept)" + several)
     group.add_argument("--tf32", action="store_true", help="let float32 products on a GPU round factors to TF32")
     group.add_argument(
@@ -41,10 +41,12 @@ def make_plan(options, base):
     from bnbench.measure import data
     from bnbench.measure.plan import AXES, PRESETS, Plan, coerce, make_plan, read_config
 
+    needs_workers()
     flags = {}
     for name in (*AXES, "sizes", "variants", "seed", "timeout", "time_budget", "data", "target"):
         given = getattr(options, name, None)
         if given is not None:
+            given = given if name == "data" else as_text(given)
             parts = [part.strip() for part in given.split(",")]
             listed = name in (*AXES, "sizes", "variants")
             if listed and "" in parts:

@@ -47,7 +47,9 @@ from bnbench.fused.scratch import (
 from bnbench.jit import REASSOCIATE, njit
 
 CANCELLED = 2.0**-7  # of Σ Γ²C: where s² is less, the one-pass form is left for the stored one
-FAR = 8.0  # standard deviations from 0 to a column's mean from which on it is taken off: then hardly a digit is lost by it
+FAR = (
+    8.0  # standard deviations from 0 to a column's mean from which on it is taken off, which then costs hardly a digit
+)
 LARGEST = 2.0**-3  # of the dtype's largest number: what Σ(X - x̄)² may be
 
 
@@ -185,10 +187,10 @@ def one_pass(code, normalize, real):
 @njit(inner=True)
 def is_constant(X, k):
     """Whether a column of X is one number throughout."""
-    for i in range(X.shape[0]):
-        if X[i, k] != X[0, k]:
-            return False
-    return True
+    i = 0
+    while i < X.shape[0] and X[i, k] == X[0, k]:
+        i += 1
+    return i == X.shape[0]
 
 
 @functools.cache

@@ -252,8 +252,8 @@ def total_sums(sums, cols):
 def leading_mean(X, first, shift):
     """The mean of a few rows of X from `first` on: a value near which sums do not cancel.
 
-    0 for a column that is not far from it beside its spread: X - shift would lose digits that X has. It loses none where
-    x lies between shift/2 and 2 shift (Sterbenz 1974).
+    0 for a column that is not far from it beside its spread: X - shift would lose digits that X has. It loses none
+    where x lies between shift/2 and 2 shift (Sterbenz 1974).
     """
     rows = min(X.shape[0] - first, ROWS)
     for k in range(X.shape[1]):

@@ -136,7 +136,7 @@ def call(typing, table, row, i, group_rows):
 
 @functools.cache
 def threads() -> CFunc:
-    """The function that calls another in the table by threads, for every group or every row of G; how often it ended."""
+    """The function that calls another in the table by threads, for every group or row of G; how often it ended."""
 
     @cfunc(GROUP_FUNCTION, parallel=True)
     def call_by_threads(rows, row, group_rows):

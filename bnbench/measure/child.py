@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 from bnbench.measure import clock, deaths
-from bnbench.measure.environment import available_bytes
+from bnbench.measure.environment import available_bytes, total_bytes
 
 POLL_S = 0.05
 RESERVE_SHARE = 0.06  # of the machine's memory; a child is killed when less than this is left
@@ -81,7 +81,7 @@ class Child:
             opened.pop_all()
         theirs.close()
         self.memory_limit, self.arrived = memory_limit, bytearray()
-        self.reserve = int(RESERVE_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        self.reserve = int(RESERVE_SHARE * total_bytes())
         self.seen = deaths.Seen(self.process.pid)
 
     def send(self, do: str, **arguments):

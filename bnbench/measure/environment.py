@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from bnbench.measure import cgroup
+
 PACKAGES = ("bnbench", "numpy", "numba", "llvmlite", "scipy", "pandas", "matplotlib", "threadpoolctl")
 CUDA_PACKAGES = ("numba-cuda", "nvidia-nvvm", "nvidia-cuda-nvrtc", "nvidia-nvjitlink", "cuda-core")
 CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
@@ -23,9 +25,27 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_threads() -> int:
+    """The threads that a variant gets where nobody says how many: a processor each, within a control group's quota."""
+    return max(1, min(processors(), int(cgroup.quota() or processors())))
+
+
+def load_average() -> list[float]:
+    """The load averages of 1, 5 and 15 minutes; none where the system has no such account."""
+    try:
+        return list(os.getloadavg())
+    except (AttributeError, OSError):
+        return []
+
+
+def total_bytes() -> int:
+    """The machine's memory; 0 where the system does not say."""
+    return _memory("total")
+
+
 def available_bytes() -> int:
     """Memory that can be used without swapping: the system's, or less where a control group sets a limit."""
-    free = psutil.virtual_memory().available
+    free = _memory("available")
     for limit, usage in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -36,15 +56,24 @@ def available_bytes() -> int:
     return free
 
 
+def _memory(name):
+    try:
+        return getattr(psutil.virtual_memory(), name)
+    except (OSError, NotImplementedError):  # /proc is not mounted
+        pages = "SC_PHYS_PAGES" if name == "total" else "SC_AVPHYS_PAGES"
+        return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 def machine() -> dict:
     """What identifies the machine; two runs can be joined only where all of it agrees."""
+    quota = cgroup.quota()
     return {
         "host": platform.node(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_model(),
         "processors": processors(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30),
-    }
+        "memory_gib": round(total_bytes() / 2**30),
+    } | ({"processor_quota": quota} if quota else {})
 
 
 def machine_id(description: dict) -> str:
@@ -110,7 +139,7 @@ def describe() -> dict:
         "cuda": cuda(),
         "clock_resolution_s": clock.resolution,
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not readable",
-        "load_average": list(os.getloadavg()),
+        "load_average": load_average(),
         "warnings": warnings(),
     }
 
@@ -122,7 +151,7 @@ def gpus() -> list[str]:
         return []
     query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+        answer = subprocess.run(query, capture_output=True, encoding="utf-8", timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return []  # a driver's tool without a working driver
     return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
@@ -141,24 +170,31 @@ def caches() -> dict:
 def warnings() -> list[str]:
     """What would make timings on this machine unreliable, a sentence each."""
     found = []
-    load = os.getloadavg()[0]
-    if load > BUSY_LOAD:
-        found.append(f"the load average is {load:.2f}: something else is running")
+    load = load_average()[:1]
+    if load and load[0] > BUSY_LOAD:
+        found.append(f"the load average is {load[0]:.2f}: something else is running")
+    quota = cgroup.quota()
+    if quota and quota < processors():
+        found.append(
+            f"a control group's quota gives this process {quota:g} of {processors()} processors: it is stopped "
+            "whenever its share of a period is spent"
+        )
     governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor and governor != "performance":
         found.append(f"the frequency governor is {governor}: the clock changes while timing")
     flags = next((x for x in _read("/proc/cpuinfo").splitlines() if x.startswith("flags")), "")
     if " hypervisor" in flags:
         found.append("this is a virtual machine: its processors may be shared with others")
-    physical = psutil.cpu_count(logical=False)
+    physical = _asked("cpu_count", logical=False)
     if physical and processors() > physical:
         found.append(f"{processors()} logical processors on {physical} cores: threads share a core")
     if processors() < (os.cpu_count() or 1):
         found.append(f"this process may use {processors()} of {os.cpu_count()} processors")
-    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    battery = _asked("sensors_battery")
     if battery is not None and not battery.power_plugged:
         found.append("running on battery: the clock is likely to be held down")
-    if psutil.swap_memory().used > 2**28:
+    swap = _asked("swap_memory")
+    if swap is not None and swap.used > 2**28:
         found.append("swap is in use: memory is short")
     found += [
         f"{name}={os.environ[name]} is set; a sweep sets its own in every worker"
@@ -170,8 +206,16 @@ def warnings() -> list[str]:
     return found
 
 
+def _asked(name, **how):
+    """What psutil says; None where it cannot: no such sensor, /proc or /sys not mounted."""
+    try:
+        return getattr(psutil, name)(**how)
+    except (AttributeError, OSError, RuntimeError):
+        return None
+
+
 def _read(path) -> str:
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields
 
 import psutil
 
+from bnbench.measure import cgroup
+
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 WORKING, STOLEN = (0, 1, 2, 5, 6), 7  # places in a processor's line of /proc/stat
 
@@ -23,7 +25,7 @@ class Interference:
 
     Attributes:
         elapsed_s: time passed, counted for every processor that this process may use.
-        stolen_s: of it, what a hypervisor gave to another machine.
+        stolen_s: of it, what a hypervisor gave to another machine, or a control group's quota withheld.
         others_s: of it, what other processes used.
         switches: how often a thread of this process was made to give up its processor.
         faults: page faults a step, of the timed steps alone: memory that the system had yet to give.
@@ -58,9 +60,9 @@ class Usage:
             stolen += line[STOLEN]
         own = time.process_time()
         for child in children:
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(psutil.Error, OSError):
                 own += sum(child.cpu_times()[:2])
-        return cls(time.monotonic(), busy / TICKS, stolen / TICKS, own, _forced_switches())
+        return cls(time.monotonic(), busy / TICKS, stolen / TICKS + cgroup.held_s(), own, _forced_switches())
 
     def until(self, later: "Usage") -> Interference:
         """What came in between this moment and a later one."""
@@ -69,12 +71,20 @@ class Usage:
         return Interference(passed, later.stolen_s - self.stolen_s, others, later.switches - self.switches)
 
 
+def children() -> tuple[psutil.Process, ...]:
+    """The processes that this one has started; none where the system does not say."""
+    try:
+        return tuple(psutil.Process().children())
+    except (psutil.Error, OSError):
+        return ()
+
+
 def clock_mhz() -> list[float]:
     """The clock of each processor this process may use, in MHz, where the system says it."""
     found = []
     for path in _clock_files(_processors()):
         try:
-            with open(path) as file:
+            with open(path, encoding="ascii") as file:
                 found.append(int(file.read()) / 1000)
         except (OSError, ValueError):
             continue
@@ -98,7 +108,7 @@ def _processor_lines():
     """The numbers of the lines of /proc/stat of the processors this process may use."""
     names = {f"cpu{number}" for number in _processors()}
     try:
-        with open("/proc/stat") as stat:
+        with open("/proc/stat", encoding="ascii") as stat:
             for line in stat:
                 name, *numbers = line.split()
                 if not name.startswith("cpu"):

@@ -19,14 +19,15 @@ NOISY = 0.05  # half the interval over the median, from which a cell says nothin
 WORDS = {
     "drift": f"the samples rise or fall by more than {DRIFT:.0%} from first to last",
     "bimodal": f"the samples are of two kinds, more than {MODES_RATIO - 1:.0%} apart",
-    "interference": f"other processes or machines took more than {INTERFERENCE:.0%} of the processors' time",
+    "interference": f"other processes, other machines or a quota took more than {INTERFERENCE:.0%} of the processors' "
+    "time",
     "clock": f"the processor's clock changed by more than {CLOCK - 1:.0%}",
     "noisy": f"the interval is wider than ±{NOISY:.0%}: too noisy to rank",
 }
 
 
 def steal_share(record: dict) -> float:
-    """The share of the processors' time that a hypervisor gave to another machine meanwhile; NaN if unknown."""
+    """The share of the processors' time that a hypervisor or a quota withheld meanwhile; NaN if unknown."""
     return _share(record, "stolen_s")
 
 

@@ -3,15 +3,18 @@
 import dataclasses
 import functools
 import itertools
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnbench.measure.environment import processors
+from bnbench.measure.environment import default_threads, processors
 from bnbench.problem import FIELDS, REGIMES, Problem
 
 AXES = ("N", "p1", "p2", "dtype", "activation", "normalization", "ddof", "eps", "threads", "regime")
 WHOLE_NUMBERS = ("N", "p1", "p2", "ddof", "threads")
+MOST_WORK = 2**53  # of N p1 p2: every table and every reader of JSON holds it exactly; a step would take hours
+SHOWN = 60  # characters of what was given that a message quotes
 SETTING = tuple(axis for axis in AXES if axis not in ("N", "p1", "p2"))
 
 
@@ -22,6 +25,10 @@ class Cell:
     problem: Problem
     threads: int = 1
     regime: str = "fresh"
+
+    def __post_init__(self):
+        if self.problem.work > MOST_WORK:
+            raise ValueError(f"N p1 p2 is above {MOST_WORK:.0e} with {_shortened(str(self))}; allowed is up to that")
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -69,7 +76,7 @@ class Plan:
     normalization: tuple[str, ...] = ("batch",)
     ddof: tuple[int, ...] = (0,)
     eps: tuple[float, ...] = (1e-5,)
-    threads: tuple[int, ...] = dataclasses.field(default_factory=lambda: (processors(),))
+    threads: tuple[int, ...] = dataclasses.field(default_factory=lambda: (default_threads(),))
     regime: tuple[str, ...] = ("fresh",)
     sizes: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
@@ -171,7 +178,7 @@ def read_config(path: str | Path) -> dict:
     """The settings of a TOML file, each a key of the plan (`preset` and `plugin` as well), checked for type."""
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"config {path.name} could not be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -185,6 +192,24 @@ def read_config(path: str | Path) -> dict:
     return content
 
 
+def whole(item) -> int:
+    """The whole number that is meant, to the last digit: 12, "12", "1_000", "1e5", 1e5.
+
+    Raises:
+        ValueError, OverflowError: it is none.
+    """
+    text = str(item).replace("_", "").strip()
+    if re.fullmatch(r"[+-]?[0-9]+", text):
+        return int(text)
+    if (number := float(text)) != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _shortened(text):
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
 def coerce(label: str, key: str, value):
     """A setting as the plan wants it: a tuple for an axis, numbers as numbers; ValueError names the label."""
 
@@ -193,17 +218,14 @@ def coerce(label: str, key: str, value):
             if isinstance(item, bool):
                 raise ValueError
             if key in WHOLE_NUMBERS or key == "seed":
-                number = float(str(item).replace("_", ""))
-                if number != int(number):
-                    raise ValueError
-                return int(number)
+                return whole(item)
             if key in ("eps", "sampling_s", "timeout", "time_budget"):
                 return float(item)
         except (ValueError, OverflowError, TypeError):
             kind = "a whole number" if key in WHOLE_NUMBERS or key == "seed" else "a number"
-            raise ValueError(f"{label} is {item!r}; allowed is {kind}") from None
+            raise ValueError(f"{label} is {_shortened(repr(item))}; allowed is {kind}") from None
         if not isinstance(item, str):
-            raise ValueError(f"{label} is {item!r}; allowed is text")
+            raise ValueError(f"{label} is {_shortened(repr(item))}; allowed is text")
         return item
 
     if key in ("tf32", "keep_memory"):

@@ -29,7 +29,7 @@ from bnbench.cuda.available import TF32
 from bnbench.measure.child import limit_memory, plain_line, serve
 from bnbench.measure.data import Stored, sample_batch
 from bnbench.measure.given import changed, digest, other_parameters, protected
-from bnbench.measure.interference import Interference, Usage, clock_mhz, page_faults
+from bnbench.measure.interference import Interference, Usage, children, clock_mhz, page_faults
 from bnbench.measure.protocol import ANSWERS, PROTOCOL
 from bnbench.problem import Problem
 from bnbench.variants import load_plugin, variants
@@ -163,10 +163,10 @@ class Worker:
         on these processors alone, where some are named.
         """
         if processors and hasattr(os, "sched_setaffinity"):
-            for thread in os.listdir("/proc/self/task"):
+            for thread in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ["0"]:
                 with contextlib.suppress(OSError):  # one that has ended meanwhile
                     os.sched_setaffinity(int(thread), processors)
-        self.children = tuple(psutil.Process().children())  # a process that the variant drives works for it
+        self.children = children()  # a process that the variant drives works for it
         self.clock_mhz = clock_mhz()
         if self.cls.device != "cpu":
             self.clocks = {"before": device.clocks()}
@@ -256,7 +256,7 @@ def sentence(method: str, answer) -> str:
 
 
 def _status_bytes(field):
-    with open("/proc/self/status") as status:
+    with open("/proc/self/status", encoding="utf-8") as status:
         for line in status:
             if line.startswith(field):
                 return 1024 * int(line.split()[1])
@@ -275,9 +275,9 @@ def resident_bytes() -> int:
     try:
         return _status_bytes("VmRSS")
     except OSError:
-        import psutil
-
-        return psutil.Process().memory_info().rss
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process().memory_info().rss
+        return peak_bytes()  # /proc is not mounted
 
 
 def peak_bytes() -> int:
@@ -295,7 +295,7 @@ def reset_peak():
     gc.collect()
     give_back()
     try:
-        with open("/proc/self/clear_refs", "w") as control:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as control:
             control.write("5")
     except OSError:
         return

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
+
+from bnbench.folder import Folder
+
+PLOTS = re.compile(r"plots/(?!history|audit).*")  # those of a run
 
 
 def build(records: Iterable[dict], environment: dict, folder: str | Path, command: str) -> list[str]:
     """Write summary.csv, summary.md, plots/*.png and *.svg, and report.html into `folder`.
 
-    Plots of an earlier build there are removed first, those of `history` are not; files are replaced whole.
+    Plots of an earlier build that are not drawn again are removed; files are replaced whole. Nothing is touched that
+    bnbench did not write there, see `bnbench.folder`.
 
     Parameters
     ----------
@@ -21,19 +27,19 @@ def build(records: Iterable[dict], environment: dict, folder: str | Path, comman
     Returns
     -------
     Remarks for the reader: each plot that was skipped, and why.
+
+    Raises
+    ------
+    FolderError : a file cannot be written, or one of its name is there that is not bnbench's.
     """
     from bnbench.report import html, plots, tables  # pandas and matplotlib: only once a report is asked for
 
-    folder = Path(folder)
-    drawn_in = folder / "plots"
-    drawn_in.mkdir(parents=True, exist_ok=True)
-    for stale in drawn_in.iterdir():
-        if stale.suffix in (".png", ".svg") and not stale.name.startswith("history"):
-            stale.unlink()
+    folder = Folder(folder)
     table = tables.frame(records)
-    tables.write_summary(table, folder / "summary.csv")
-    tables.write_markdown(table, folder / "summary.md")
-    drawn, skipped = plots.draw(table, drawn_in)
+    folder.put("summary.csv", tables.csv(table))
+    folder.put("summary.md", tables.markdown(table))
+    drawn, skipped = plots.draw(table, folder)
+    folder.retire(PLOTS, (name for plot in drawn for name in plot.files))
     remarks = [f"plot {name} skipped: {reason}" for name, reason in skipped]
-    html.write_html(table, drawn, environment, folder, command, remarks)
+    folder.put("report.html", html.page(table, drawn, environment, command, remarks))
     return remarks

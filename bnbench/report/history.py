@@ -10,20 +10,24 @@ import jinja2
 import pandas as pd
 
 from bnbench.compare import history, runs
+from bnbench.folder import Folder
 from bnbench.measure.plan import AXES
 from bnbench.report import units
-from bnbench.report.tables import write_whole
 
 SIZES = ("N", "p1", "p2")
 
 
 def write(frame: pd.DataFrame, entries: Sequence[history.Entry], notes: Sequence[str], folder: Path, command: str):
-    """Write the files into `folder`, which is made if absent; each is replaced whole."""
+    """Write the files into `folder`, which is made if absent; each is replaced whole.
+
+    Raises:
+        FolderError: a file cannot be written, or one of its name is there that is not bnbench's.
+    """
     from bnbench.report.plots.history import draw  # matplotlib: only once something is drawn
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "history.csv", frame.to_csv(index=False))
-    plots = draw(frame, entries, folder / "plots")
+    folder = Folder(folder)
+    folder.put("history.csv", frame.to_csv(index=False))
+    plots = draw(frame, entries, folder)
     loader = jinja2.PackageLoader("bnbench.report", ".")
     template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = template.get_template("history.html.j2").render(
@@ -36,7 +40,7 @@ def write(frame: pd.DataFrame, entries: Sequence[history.Entry], notes: Sequence
         notes=notes,
         command=command,
     )
-    write_whole(folder / "history.html", page)
+    folder.put("history.html", page)
 
 
 def answer(frame: pd.DataFrame, entries: Sequence[history.Entry]) -> str:

@@ -34,15 +34,10 @@ class Median:
     noise: str = ""  # what is said against it
 
 
-def write_html(
-    table: pd.DataFrame,
-    plots: Sequence[Plot],
-    environment: dict,
-    folder: str | Path,
-    command: str,
-    remarks: Sequence[str] = (),
-) -> None:
-    """Write report.html into `folder` (which must exist): answers, plots, tables, variants, records, environment.
+def page(
+    table: pd.DataFrame, plots: Sequence[Plot], environment: dict, command: str, remarks: Sequence[str] = ()
+) -> str:
+    """The text of report.html: answers, plots, tables, variants, records, environment.
 
     `table` is `tables.frame`'s; the plots' SVG files are read and embedded; `remarks` say what is missing.
     Everything that comes from data is escaped, and the page's policy lets no script but its own run and nothing load.
@@ -54,7 +49,7 @@ def write_html(
     script = loader.get_source(surroundings, SCRIPT)[0]
     warnings = environment.get("warnings")
     shown = records.columns(table)
-    page = surroundings.get_template(TEMPLATE).render(
+    return surroundings.get_template(TEMPLATE).render(
         scope=answers.scope(table),
         machine=_machine(environment),
         answers=answers.answers(table, warnings if isinstance(warnings, list) else ()),
@@ -80,7 +75,6 @@ def write_html(
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    tables.write_whole(Path(folder) / "report.html", page)
 
 
 def medians(part: pd.DataFrame) -> tuple[list[str], list[tuple[str, list[Median]]]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnbench.folder import FolderError, told, write_new
 from bnbench.measure.plan import AXES
-from bnbench.report.tables import write_whole
 from bnbench.report.units import plural
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 CONVENTIONS = ("ddof", "eps")  # named only where they differ within the run
 
 
-class ExportError(Exception):
-    """The file cannot be written; the message is one line."""
+class ExportError(FolderError):
+    """There is nothing to export, or not there; the message is one line."""
 
 
 def write(run: Run, path: str | Path) -> None:
@@ -30,7 +31,8 @@ def write(run: Run, path: str | Path) -> None:
     interleaved run is one, any other record is one as a whole. pyperf's `loops` is the number of steps of a value.
 
     Raises:
-        ExportError: pyperf is missing, the file is there or cannot be written, or no record is ok.
+        ExportError: pyperf is missing, the file is there, or no record is ok.
+        FolderError: the file cannot be written.
     """
     try:
         import pyperf
@@ -39,7 +41,7 @@ def write(run: Run, path: str | Path) -> None:
             "--pyperf needs pyperf, which is not installed; pip install 'bnbench[pyperf]' adds it"
         ) from error
     path = Path(path)
-    if path.exists():
+    if os.path.lexists(path):
         raise ExportError(f"{path} is there already; allowed is a new file, as with pyperf's own --output")
     records = [record for record in run.records if record["status"] == "ok" and record.get("samples_s")]
     if not records:
@@ -60,10 +62,8 @@ def write(run: Run, path: str | Path) -> None:
     text = io.StringIO()
     suite.dump(text)
     content = text.getvalue().encode()
-    try:
-        write_whole(path, gzip.compress(content) if path.suffix == ".gz" else content)  # as pyperf goes by the name
-    except OSError as error:
-        raise ExportError(f"{path} cannot be written: {error.strerror}") from error
+    with told(path):
+        write_new(path, gzip.compress(content) if path.suffix == ".gz" else content)  # as pyperf goes by the name
 
 
 def names(records: Sequence[dict]) -> list[str]:

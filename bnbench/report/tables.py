@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 import pandas as pd
 
@@ -119,29 +116,15 @@ def _largest(values: Iterable[float]) -> float:
     return math.nan if not values or any(map(math.isnan, values)) else max(values)
 
 
-def write_summary(table: pd.DataFrame, path: str | Path) -> None:
-    """Write the table as CSV, full precision; the file is replaced whole or not at all."""
-    write_whole(path, table.to_csv(index=False))
+def csv(table: pd.DataFrame) -> str:
+    """The table as CSV, full precision."""
+    return table.to_csv(index=False)
 
 
-def write_markdown(table: pd.DataFrame, path: str | Path) -> None:
-    """Write `markdown(table)`, whole or not at all."""
-    write_whole(path, markdown(table))
-
-
-def write_whole(path: str | Path, content: str | bytes) -> None:
-    """Replace the file at `path` by `content` in one step, so that no reader ever sees half of it."""
-    path = Path(path)
-    data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+def plain_rows(table: pd.DataFrame) -> list[dict]:
+    """The rows as JSON holds them, full precision; None where there is no value."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{name: value.item() if hasattr(value, "item") else value for name, value in row.items()} for row in rows]
 
 
 def markdown(table: pd.DataFrame) -> str:

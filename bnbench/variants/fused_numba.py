@@ -30,7 +30,7 @@ class FusedNumba(Variant):
 
     @classmethod
     def needs_bytes(cls, problem, regime):
-        """The scratch of the layout that would be chosen, and a copy of dΓ1; or that of C beside it, where made once."""
+        """The scratch of the layout that would be chosen, and a copy of dΓ1, or that of C where it is made once."""
         plan = layout(problem, regime)
         needs = scratch_places(problem, plan, regime)[1]
         copied = problem.p1 * problem.p2 * np.dtype(problem.dtype).itemsize

@@ -39,7 +39,7 @@ def installation() -> dict:
         return {}
     try:
         said = subprocess.run(
-            ["Rscript", "--vanilla", "-e", ASK], capture_output=True, text=True, timeout=60, check=True
+            ["Rscript", "--vanilla", "-e", ASK], capture_output=True, encoding="utf-8", timeout=60, check=True
         )
         return json.loads(said.stdout)
     except (OSError, subprocess.SubprocessError, json.JSONDecodeError):
@@ -57,7 +57,7 @@ class Session:
         command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder.path, FOLDER / "loops.cpp"]
         environment = os.environ | {"TMPDIR": str(self.folder.path)}  # R has a folder of its own, which a kill leaves
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment
         )
         self.turns, self.owner, self.done_with = threading.RLock(), os.getpid(), []
         atexit.register(self.end)

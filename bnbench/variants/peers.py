@@ -34,7 +34,7 @@ class Peer(Variant):
 
     @classmethod
     def unavailable(cls):
-        """The package's absence, with the line that adds it; or that its threads are in a process this was forked from."""
+        """The package's absence, with the line that adds it; or that its threads are in another process."""
         if not cls.forks and forked_with(cls.package):
             return (
                 f"this process was forked from one that had loaded {cls.package}, whose threads are not here; "

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 
+from bnbench.folder import Folder
 from bnbench.report import analysis
 from bnbench.report.plots import devices, limit, maps, quality, style, timing
 from bnbench.report.plots.layout import Skipped
@@ -35,15 +36,18 @@ class Plot:
     svg: Path
     alt: str
 
+    @property
+    def files(self) -> tuple[str, str]:
+        """Its files' names from the folder on."""
+        return f"plots/{self.png.name}", f"plots/{self.svg.name}"
 
-def draw(table: pd.DataFrame, folder: str | Path) -> tuple[list[Plot], list[tuple[str, str]]]:
-    """Draw every plot for every setting in `tables.frame`'s table into `folder` (made if absent).
+
+def draw(table: pd.DataFrame, folder: Folder) -> tuple[list[Plot], list[tuple[str, str]]]:
+    """Draw every plot for every setting in `tables.frame`'s table into the plots of `folder`.
 
     Returns the plots drawn, and (name, reason) for each that the data are too few for. Names carry the
     setting only where there are several.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     plots, skipped = [], []
     settings = analysis.parts(table)
     if not settings:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -16,11 +16,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from bnbench.compare import history
+from bnbench.folder import Folder
 from bnbench.measure.plan import AXES, SETTING
 from bnbench.report import units
 from bnbench.report.plots import Plot, layout, style
 from bnbench.report.plots.layout import Drawing
 
+PLOTS = re.compile(r"plots/history.*")
 PANELS, COLUMNS, FIGURES = 12, 3, 2  # panels a figure, columns of it, figures at most
 PANEL_IN, LEFT_IN, RIGHT_IN, TITLE_IN = (2.7, 2.0), 0.5, 1.0, 0.3
 LABEL_PT = 6.5
@@ -31,11 +33,8 @@ LINEAR_BELOW = 3.0  # ratio of a panel's largest to its least, up to which its a
 STEP_COLORS = {"slower": style.VERMILLION, "faster": style.BLUE}
 
 
-def draw(frame: pd.DataFrame, entries: Sequence[history.Entry], folder: Path) -> list[Plot]:
-    """Draw a history's table, steps first, into folder/history*.png and .svg, in place of those that are there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in [*folder.glob("history*.png"), *folder.glob("history*.svg")]:
-        stale.unlink()
+def draw(frame: pd.DataFrame, entries: Sequence[history.Entry], folder: Folder) -> list[Plot]:
+    """Draw a history's table, steps first, as plots/history*.png and .svg, in place of those drawn there before."""
     cells = ordered(frame)
     shown = cells[: PANELS * FIGURES]
     assigned = style.looks(frame["variant"].unique())
@@ -47,6 +46,7 @@ def draw(frame: pd.DataFrame, entries: Sequence[history.Entry], folder: Path) ->
             drawing = sheet(frame, entries, shown[first : first + PANELS], assigned, left_out)
             png, svg = style.save(drawing.figure, folder, name)
             plots.append(Plot(name, drawing.title, drawing.caption, png, svg, drawing.alt))
+    folder.retire(PLOTS, (name for plot in plots for name in plot.files))
     return plots
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from bnbench.folder import Folder
 from bnbench.report import units
 from bnbench.report.plots.compact import compact
 
@@ -191,11 +193,13 @@ def heading(figure: Figure, title: str, setting: str) -> None:
     figure.text(0.012, 1 - 0.36 / height, plain(setting), fontsize=9, color=MUTED, va="top")
 
 
-def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write `name`.png (150 dpi) and `name`.svg into `folder`; the same figure gives the same bytes."""
-    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+def save(figure: Figure, folder: Folder, name: str) -> tuple[Path, Path]:
+    """Write `name`.png (150 dpi) and `name`.svg into the folder's plots; the same figure gives the same bytes."""
+    png, svg = io.BytesIO(), io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(png, dpi=DPI, metadata={"Software": f"matplotlib {matplotlib.__version__}"})
-    figure.savefig(svg, metadata={"Date": None})
-    svg.write_text(compact(svg.read_text(encoding="utf-8")), encoding="utf-8")
-    return png, svg
+    figure.savefig(png, format="png", dpi=DPI, metadata={"Software": f"matplotlib {matplotlib.__version__}"})
+    figure.savefig(svg, format="svg", metadata={"Date": None})
+    return (
+        folder.put(f"plots/{name}.png", png.getvalue()),
+        folder.put(f"plots/{name}.svg", compact(svg.getvalue().decode())),
+    )

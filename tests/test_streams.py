@@ -1,0 +1,206 @@
+"""The command line's surroundings: streams that are closed or full, locales without Greek, numbers without bounds."""
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import unicodedata
+from pathlib import Path
+
+import pytest
+from test_bad_runs import described, write  # noqa: F401  - a fixture
+
+from bnbench import cli
+from bnbench.cli import main
+from bnbench.commands import streams
+from bnbench.measure.plan import coerce
+from bnbench.problem import Problem
+from bnbench.progress import clock
+
+PACKAGE = Path(cli.__file__).parents[1]
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+PLUGIN = '''"""Γ."""
+import bnbench
+@bnbench.variant("Γβ-mine", family="matrix")
+def step(X, y, G1, gamma, beta, G2, *, activation, normalization, ddof, eps):
+    """Größe × ∂R/∂β."""
+'''
+
+
+def shell(command, cwd=None, **environment):
+    """A line of the shell, in which bnbench is the command."""
+    line = command.replace("bnbench", f"{sys.executable} -m bnbench")
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line], capture_output=True, cwd=cwd, timeout=120, check=False,
+        env=os.environ | {"PYTHONPATH": str(PACKAGE)} | environment,
+    )  # fmt: skip
+
+
+def only_command(monkeypatch, command):
+    """Have the command line run this function."""
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(command=command)
+    monkeypatch.setattr(cli, "parser", lambda: parser)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "lines"),
+    [
+        ("bnbench list >&-", 2, 1),
+        ("bnbench list > /dev/full", 2, 1),
+        ("bnbench --help > /dev/full", 2, 1),
+        ("bnbench list >&- 2>&-", 2, 0),
+        ("bnbench list 2>&- | grep -c fused-numba", 0, 0),
+        ("bnbench dance 2>&-", 2, 0),
+        ("bnbench dance 2> /dev/full", 2, 0),
+        ("bnbench list --json | head -1", 0, 0),
+        ("bnbench list --plugin none.py | head -1", 2, 1),
+        ("bnbench report none 2>&1 | true", 2, 0),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_is_one_line_at_most_and_the_right_exit_code(command, code, lines):
+    # catches: a traceback, "Exception ignored", exit code 120, output that is lost with exit code 0, errors on stdout
+    done = shell(command)
+    assert (done.returncode, done.stderr.count(b"\n")) == (code, lines), done
+
+
+def test_no_file_gets_the_number_of_a_closed_stream():
+    # catches: what a C library prints to standard error in the middle of a journal
+    code = (
+        "import os; from bnbench.commands import streams\n"
+        "with streams.guarded():\n    print(os.open('/dev/null', os.O_RDONLY) > 2)"
+    )
+    done = subprocess.run(["bash", "-c", f'{sys.executable} -c "{code}" 2>&- <&-'], capture_output=True, check=False)
+    assert done.stdout == b"True\n"
+
+
+def test_a_reader_that_has_gone_changes_no_exit_code(monkeypatch):
+    # catches: `sweep | head` that ends with 0 whatever it found, or stops in the middle
+    class Gone:
+        encoding = "utf-8"
+
+        def write(self, *text):
+            raise BrokenPipeError
+
+        flush = write
+
+        def fileno(self):
+            raise OSError
+
+    def say(options):
+        print("one")
+        print("two", file=sys.stderr)
+        sys.stdout.flush()
+        return 1
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stderr", Gone())
+    only_command(monkeypatch, say)
+    assert main([]) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "environment"),
+    [
+        ("bnbench list --plugin mein*.py", [b"Gammabeta-mine", b"Grosse x dR/dbeta."], ASCII),
+        ("bnbench list --plugin mein*.py --json", [rb"\u0393\u03b2-mine"], ASCII),
+        ("bnbench compare old new --markdown", [b"matrix-numpy"], {"PYTHONIOENCODING": "ascii"}),
+        ("! bnbench sweep --config *.toml --plugin mein*.py 2>&1", [b"variant is 'ss'"], ASCII),
+        ("! bnbench sweep --activation Γβ 2>&1", [b"activation is 'Gammabeta'"], ASCII),
+    ],
+)
+def test_what_is_printed_is_legible_in_ascii(tmp_path, described, command, words, environment):  # noqa: F811
+    # catches: a UnicodeEncodeError of a table or of Markdown, a file of ours that is read in the locale's encoding
+    (tmp_path / "mein Plugin.py").write_text(PLUGIN, "utf-8")
+    (tmp_path / "Γ.toml").write_text('# Größe\nvariants = ["Γβ-mine", "ß"]\n', "utf-8")
+    for name in ("old", "new"):
+        write(tmp_path / name, described)
+    done = shell(command, tmp_path, **environment)
+    assert (done.returncode, done.stderr) == (0, b""), (command, done)
+    assert all(word in done.stdout for word in words), (command, done.stdout)
+    assert done.stdout.isascii()
+    if "--json" in command:
+        json.loads(done.stdout)
+
+
+def test_every_letter_of_the_formulas_has_a_form_in_ascii():
+    from bnbench.variants.formulas import AUTODIFF, FUSED, KRONECKER, LOOPS, MATRIX, SYMBOLS
+
+    for text in (AUTODIFF, FUSED, KRONECKER, LOOPS, MATRIX, SYMBOLS):
+        said = streams.plain(text)
+        assert said.isascii()
+        assert "?" not in said
+    assert streams.plain("é\udcff") == "e?"
+    assert unicodedata.name("µ") == "MICRO SIGN"
+    assert streams.plain("5 µs ± Γ₁") == "5 us +- Gamma1"
+
+
+@pytest.mark.parametrize(
+    "number", ["99999999999999999999999", "1" + "0" * 5000, "1e400", "-1", "nan", "1.5", "inf", "²"]
+)
+@pytest.mark.parametrize("flag", ["N", "p1", "p2", "ddof", "threads"])
+def test_a_number_that_cannot_be_is_one_line_that_says_it(capsys, flag, number):
+    # catches: an overflow deep in NumPy or pandas, a number that is rounded on its way in, a line of 5000 digits
+    assert main(["sweep", "--variants", "matrix-numpy", f"--{flag}={number}"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1), said
+    assert flag in said.err
+    assert len(said.err) < 250
+    if len(number) < 60 and number.isdecimal():
+        assert number in said.err
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--eps", "--timeout", "--time-budget", "--sampling"])
+@pytest.mark.parametrize("number", ["nan", "-1", "1e999", "x"])
+def test_seconds_and_seeds_that_cannot_be_are_one_line(capsys, flag, number):
+    assert main(["sweep", "--variants", "matrix-numpy", f"{flag}={number}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_whole_numbers_are_taken_to_the_last_digit():
+    # catches: 2^53 + 1 read by way of a float
+    assert coerce("--seed", "seed", "9007199254740993") == 9007199254740993
+    assert coerce("--N", "N", ["1e5", "1_000", "7"]) == (100_000, 1000, 7)
+    for eps in (10**400, -1, math.inf, math.nan):
+        with pytest.raises(ValueError, match=r"^eps is "):
+            Problem(5, 2, 2, eps=eps)
+
+
+def test_no_time_left_is_not_less_than_none():
+    assert [clock(seconds) for seconds in (-1.5, 0.2, 61)] == ["0:00", "0:00", "1:01"]
+
+
+def test_the_command_line_runs_in_a_thread_and_leaves_handlers_as_they_were():
+    # catches: signal.signal outside the main thread; a handler that stays after main
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(main(["report", "none"])))
+    thread.start()
+    thread.join()
+    assert codes == [2]
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert main(["report", "none"]) == 2
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_it_is_an_interrupt_unless_it_is_ignored(monkeypatch, capsys, number):
+    # catches: SIGHUP that kills without cleaning up; nohup that does not help
+    def hit(options):
+        signal.raise_signal(number)
+        return 0
+
+    only_command(monkeypatch, hit)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "bnbench: interrupted\n"
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        assert main([]) == 0
+    finally:
+        signal.signal(number, before)

@@ -1,0 +1,134 @@
+"""Machines that are not like this one: a quota of processors, no /proc, few files, Windows. All made up."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from test_bad_runs import described, write  # noqa: F401  - a fixture
+
+import bnbench
+from bnbench.measure import cgroup, environment, interference
+from bnbench.measure.noise import noise
+from bnbench.measure.plan import Plan
+from bnbench.store import new_environment
+
+PACKAGE = Path(bnbench.__file__).parents[1]
+
+
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """A function that makes files of control groups up, by their path from /sys/fs/cgroup on."""
+
+    def make(membership, **files):
+        (tmp_path / "membership").write_text(membership)
+        for name, text in files.items():
+            path = tmp_path / "root" / name.replace("__", "/").replace("_DOT_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        cgroup._limited.cache_clear()
+
+    monkeypatch.setattr(cgroup, "MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(cgroup, "ROOT", tmp_path / "root")
+    yield make
+    cgroup._limited.cache_clear()
+
+
+def test_a_quota_is_in_every_account(groups, monkeypatch):
+    # catches: a container with half a processor timed on all of them, and nobody told
+    monkeypatch.setattr(environment, "processors", lambda: 8)
+    groups("0::/\n", cpu_DOT_max="50000 100000\n", cpu_DOT_stat="nr_throttled 3\nthrottled_usec 2500000\n")
+    assert (cgroup.quota(), cgroup.held_s()) == (0.5, 2.5)
+    assert environment.default_threads() == 1
+    assert Plan().threads == (1,)
+    found = environment.describe()
+    assert found["machine"]["processor_quota"] == 0.5
+    assert any("a control group's quota gives this process 0.5 of 8 processors" in text for text in found["warnings"])
+    without = {name: value for name, value in found["machine"].items() if name != "processor_quota"}
+    assert new_environment(found, {}, "")["machine_id"] != environment.machine_id(without)
+
+    before = interference.Usage.now()
+    groups("0::/\n", cpu_DOT_stat="throttled_usec 3500000\n")
+    assert before.until(interference.Usage.now()).stolen_s >= 1
+    record = {"samples_s": [1e-3] * 9, "elapsed_s": 4.0, "stolen_s": 1.0, "others_s": 0.0}
+    assert "interference" in noise(record)
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "found"),
+    [
+        ("0::/\n", {}, None),
+        ("0::/\n", {"cpu_DOT_max": "max 100000\n"}, None),
+        ("0::/a/b\n", {"a__cpu_DOT_max": "150000 100000", "a__b__cpu_DOT_max": "400000 100000"}, 1.5),
+        ("0::/of/the/host\n", {"cpu_DOT_max": "300000 100000"}, 3.0),  # a container that sees its group as the root
+        ("4:memory:/x\n2:cpu,cpuacct:/x\n0::/\n", {
+            "cpu,cpuacct__x__cpu_DOT_cfs_quota_us": "50000", "cpu,cpuacct__x__cpu_DOT_cfs_period_us": "100000",
+            "cpu__x__cpu_DOT_cfs_quota_us": "50000", "cpu__x__cpu_DOT_cfs_period_us": "100000",
+        }, 0.5),
+        ("1:cpu:/\n", {"cpu__cpu_DOT_cfs_quota_us": "-1", "cpu__cpu_DOT_cfs_period_us": "100000"}, None),
+        ("", {"cpu_DOT_max": "nonsense"}, None),
+    ],
+)  # fmt: skip
+def test_quotas_of_both_versions_are_found(groups, membership, files, found):
+    groups(membership, **files)
+    assert cgroup.quota() == found
+    assert environment.default_threads() == max(1, min(environment.processors(), int(found or 10**6)))
+
+
+def test_what_the_system_does_not_say_is_left_out(monkeypatch):
+    # catches: a traceback where /proc or /sys are not mounted, or a function of POSIX is missing
+    def nothing(*_, **__):
+        raise FileNotFoundError("/proc/meminfo")
+
+    for name in ("virtual_memory", "swap_memory", "cpu_count", "sensors_battery"):
+        monkeypatch.setattr(psutil, name, nothing)
+    monkeypatch.setattr(psutil.Process, "children", nothing)
+    monkeypatch.setattr(environment, "_read", lambda path: "")
+    monkeypatch.delattr(os, "getloadavg")
+    found = environment.describe()
+    assert found["machine"]["memory_gib"] > 0
+    assert found["load_average"] == []
+    assert interference.children() == ()
+
+
+def test_few_open_files_are_a_sentence():
+    line = f"ulimit -n 8; {sys.executable} -m bnbench verify --sizes 10x2x2 --variants matrix-numpy"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "Too many open files; allowed are more of them, see ulimit -n" in done.stderr
+
+
+WINDOWS = """
+import os, signal, sys
+import platformdirs; platformdirs.user_cache_dir("x")  # other packages go by sys.platform, not by what is there
+import matplotlib.figure, numba, numpy, pandas, psutil, scipy.linalg.cython_blas, subprocess, tempfile, threadpoolctl
+for name in ("fork", "getloadavg", "getpgid", "getuid", "killpg", "pread", "register_at_fork", "sched_getaffinity",
+             "sched_setaffinity", "sched_yield", "setsid", "statvfs", "sysconf", "uname"):
+    delattr(os, name)
+for name in ("SIGALRM", "SIGCHLD", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGSTOP", "alarm", "setitimer"):
+    delattr(signal, name)
+sys.modules |= dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios"))
+from bnbench.cli import main
+"""
+
+
+def test_on_windows_the_library_and_what_only_reads_run_and_the_rest_is_a_sentence(tmp_path, described):  # noqa: F811
+    # catches: `doctor` or `sweep` that die on os.getloadavg, fcntl imported for who only reads a run
+    write(tmp_path / "run", described)
+    calls = [["list"], ["doctor"], ["audit", "--out", "pages"], ["report", "run"], ["compare", "run", "run"]]
+    refused = [["sweep"], ["verify"], ["compare", "--interleaved", "--old-ref", "HEAD"], ["doctor", "--selftest"]]
+    code = (
+        f"{WINDOWS}\nimport bnbench\nproblem = bnbench.Problem(20, 3, 2)\nbnbench.gradients(*problem.sample())\n"
+        f"sys.exit([main(call) for call in {calls + refused}] != {[0] * len(calls) + [2] * len(refused)})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PACKAGE)},
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    said = [line for line in done.stderr.splitlines() if line.startswith("bnbench: ")]
+    assert len(said) == len(refused)
+    assert all("need a POSIX system (os.killpg is not here); allowed here are the library, list" in x for x in said)
