@@ -18,7 +18,7 @@ from bnbench import temporary
 from bnbench.commands.sweep import not_judged
 from bnbench.measure import deaths, given, worker
 from bnbench.measure.child import Child, ChildError
-from bnbench.measure.judge import Judge
+from bnbench.measure.judge import LOADED, PREPARED, TIMED, Judge
 from bnbench.measure.protocol import ANSWERS
 from bnbench.problem import Problem
 from bnbench.reference import reference
@@ -242,18 +242,21 @@ def test_a_digest_sees_what_flags_cannot_keep_off():
 
 def test_the_judge_tells_ignored_parameters_from_wrong_ones():
     problem = Problem(20, 3, 2, "tanh")
-    court = Judge()
-    court.refer(problem, None)
+    court = Judge()  # that has not been referred to the problem: one that died is started anew within a cell
     own = problem.sample()
     other = given.other_parameters(own, problem)
     at_own, at_other = (
         plain(package.gradients(*batch, activation="tanh", variant="matrix-numpy")) for batch in (own, other)
     )
-    assert court.judge(at_other, "prepared").valid
-    assert court.judge(at_own, "after other parameters were loaded").valid
-    assert "they are ignored" in court.judge(at_other, "after other parameters were loaded").reason
-    assert court.judge(at_other, "after it was timed").reason.startswith("after it was timed: ")
-    assert not court.judge(at_own, "prepared").valid
+
+    def ruled(answer, stage):
+        return court.judge(answer, problem, None, stage)
+
+    assert ruled(at_other, PREPARED).valid
+    assert ruled(at_own, LOADED).valid
+    assert "they are ignored" in ruled(at_other, LOADED).reason
+    assert ruled(at_other, TIMED).reason.startswith("after it was timed: ")
+    assert not ruled(at_own, PREPARED).valid
 
 
 def test_temporary_folders_outlive_nobody(tmp_path, monkeypatch):

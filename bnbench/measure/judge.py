@@ -14,31 +14,31 @@ PREPARED, LOADED, TIMED = "prepared", "after other parameters were loaded", "aft
 
 
 class Judge:
-    """The requests: `refer` to a problem, then `judge` answers to it; `derive` judges the derivation check.
+    """The requests: `refer` to a problem, `judge` answers to it; `derive` judges the derivation check.
 
     A variant is prepared with other parameters than the problem's own, which are loaded then.
     """
 
     def __init__(self):
-        self.problem = self.table = None
-        self.references = {}
+        self.problem, self.references = None, {}
         self.derivations = {}
 
     def refer(self, problem: Problem, table: Stored | None):
-        """Compute the references of a problem."""
-        self.problem, self.table, self.references = problem, table, {}
-        self.known(False)
+        """Compute the references of a problem, in advance."""
+        self.known(problem, table, False)
 
-    def known(self, tf32):
-        """Its references, with the errors allowed where products may round to TF32, or not."""
+    def known(self, problem, table, tf32):
+        """The references of a problem, with the errors allowed where products may round to TF32, or not."""
+        if problem != self.problem:
+            self.problem, self.references = problem, {}
         if tf32 not in self.references:
             unit = validation.TF32_UNIT if tf32 else 0.0
-            self.references[tf32] = references(sample_batch(self.problem, self.table), self.problem, factor_unit=unit)
+            self.references[tf32] = references(sample_batch(problem, table), problem, factor_unit=unit)
         return self.references[tf32]
 
-    def judge(self, answer, stage: str, tf32: bool = False):
-        """The verdict on an answer to the problem referred to; tf32 where its products may round to TF32."""
-        return verdict(answer, self.known(tf32), self.problem, stage)
+    def judge(self, answer, problem: Problem, table: Stored | None, stage: str, tf32: bool = False):
+        """The verdict on an answer to a problem; tf32 where its products may round to TF32."""
+        return verdict(answer, self.known(problem, table, tf32), problem, stage)
 
     def derive(self, activation: str, normalization: str, answers: list):
         """The reason why the answers to the derivation problems are wrong; "" where none is."""

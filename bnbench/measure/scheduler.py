@@ -302,8 +302,7 @@ class Sweep:
             run.found["details"] |= {"tf32": "allowed"}
         if not self.judges:
             return True
-        first = self.crew.judge("judge", stage=PREPARED, answer=opened["answer"], tf32=self.tf32(run))
-        verdict = self.crew.judge("judge", stage=LOADED, answer=reloaded["answer"], tf32=self.tf32(run))
+        first, verdict = self.verdict(run, PREPARED, opened["answer"]), self.verdict(run, LOADED, reloaded["answer"])
         told = verdict if first.valid else first
         run.found |= {"errors": told.errors, "max_error_ratio": told.max_error_ratio}
         reason = self.derivation(run) or told.reason
@@ -313,6 +312,11 @@ class Sweep:
         if verdict.caution:
             run.found["reason"] = verdict.caution
         return True
+
+    def verdict(self, run, stage, answer):
+        """The judge's verdict on an answer of a run's."""
+        problem, tf32 = run.cell.problem, self.tf32(run)
+        return self.crew.judge("judge", answer=answer, problem=problem, table=self.table, stage=stage, tf32=tf32)
 
     def tf32(self, run):
         """Whether a run's products may round to TF32."""
@@ -385,7 +389,7 @@ class Sweep:
         if again["changed"]:
             reason = f"it writes to {again['changed']}, which it may only read"
         elif self.judges:
-            verdict = self.crew.judge("judge", stage=TIMED, answer=again["answer"], tf32=self.tf32(run))
+            verdict = self.verdict(run, TIMED, again["answer"])
             if not verdict.valid:
                 run.found |= {"errors": verdict.errors, "max_error_ratio": verdict.max_error_ratio}
                 reason = verdict.reason
