@@ -2,6 +2,7 @@
 
 import functools
 
+import numba
 import numpy as np
 
 from bnbench.activations import CODES
@@ -27,6 +28,11 @@ class FusedNumba(Variant):
     formula = formulas.FUSED
     compile_allowance_s = 60.0
     algorithms = ALGORITHMS
+
+    @classmethod
+    def unavailable(cls):
+        """Compilation switched off: its arrays are known by address, which the interpreter cannot follow."""
+        return "NUMBA_DISABLE_JIT is set, and this form is compiled code alone" if numba.config.DISABLE_JIT else ""
 
     @classmethod
     def needs_bytes(cls, problem, regime):
