@@ -20,7 +20,7 @@ FEWEST = 24
 
 
 def drawn(seed):
-    """A problem with parameters of both signs and zeros, X and y with an offset and a scale; three sets of parameters."""
+    """A problem, and three sets of parameters of both signs and 0 for one X and y with offsets and a scale."""
     random = np.random.default_rng(seed)
     N, p1, p2 = (int(2 ** random.uniform(*powers)) for powers in ((1, 8), (0, 4.5), (0, 4.5)))
     problem = Problem(

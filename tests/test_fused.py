@@ -176,3 +176,25 @@ def test_parameters_and_data_are_left_alone():
         variant.prepare(batch, problem)
         variant.step()
     assert all(np.array_equal(one, other) for one, other in zip(batch, copies, strict=True))
+
+
+CHECKED = """
+import bnbench
+from bnbench.reference import reference
+from bnbench.validation import judge, plain
+
+for sizes, regime in (((500, 5, 3), "fresh"), ((500, 5, 3), "fixed"), ((50, 5, 3), "fresh")):
+    problem = bnbench.Problem(*sizes)
+    batch = problem.sample()
+    variant = bnbench.variants()["fused-numba"]()
+    variant.prepare(batch, problem, regime)
+    variant.step()
+    print(judge(plain(variant.result()), reference(batch, problem), problem).reason)
+"""
+
+
+def test_no_index_is_out_of_bounds():
+    # catches: an array of the table that is not there, read where Numba's check of indices is off
+    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1"}
+    run = subprocess.run([sys.executable, "-c", CHECKED], capture_output=True, text=True, env=environment, check=False)
+    assert (run.returncode, run.stderr, run.stdout.strip()) == (0, "", ""), run.stdout + run.stderr

@@ -1,5 +1,6 @@
 """The frameworks as variants: each validated like everyone else, and absent with the line that would add it."""
 
+import numpy as np
 import pytest
 from conftest import PEERS
 
@@ -70,3 +71,38 @@ def test_an_absent_package_is_a_reason_with_the_line_that_adds_it(monkeypatch):
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
     for name, extra in (("torch-eager", "peers"), ("jax-jit", "peers"), ("tensorflow-xla", "tensorflow")):
         assert f"pip install 'bnbench[{extra}]'" in variants()[name].unavailable()
+
+
+def test_the_callers_settings_are_the_callers(recwarn):
+    # catches: jax_enable_x64 switched on for the whole process, a warning about an array that is not writable
+    import jax
+
+    batch = bnbench.Problem(12, 4, 3).sample()
+    for name in ("jax-jit", "torch-eager"):
+        here(name)
+        prepared = bnbench.prepare(batch.X, batch.y, 3, variant=name)
+        assert prepared.gradients(*batch[2:]).dG1.dtype == np.float64
+    assert not jax.config.jax_enable_x64
+    assert jax.numpy.zeros(2).dtype == np.float32
+    assert not [warning for warning in recwarn if "writable" in str(warning.message)]
+
+
+def test_tensors_are_read_or_refused_in_one_line():
+    # catches: a RuntimeError of PyTorch's about a tensor that is a parameter
+    here("torch-eager")
+    import torch
+
+    batch = bnbench.Problem(12, 4, 3).sample()
+    tensors = [torch.tensor(array) for array in batch]
+    assert np.array_equal(bnbench.gradients(*tensors).dG1, bnbench.gradients(*batch).dG1)
+    tensors[2].requires_grad = True
+    with pytest.raises(ValueError, match=r"^G1 cannot be read as an array: .*requires grad"):
+        bnbench.gradients(*tensors)
+
+
+def test_eps_of_0_where_batch_norm_takes_none():
+    # catches: PyTorch's refusal of eps = 0 as a traceback
+    here("torch-eager")
+    batch = bnbench.Problem(12, 4, 3, eps=0).sample()
+    found, true = (bnbench.gradients(*batch, eps=0, variant=name) for name in ("torch-eager", "matrix-numpy"))
+    np.testing.assert_allclose(found.dG1, true.dG1, rtol=1e-10, atol=1e-13)
