@@ -16,10 +16,21 @@ from bnbench.commands.common import INTERRUPTED, USAGE, UsageError
 from bnbench.folder import FolderError
 
 HINTS = dict.fromkeys((errno.EMFILE, errno.ENFILE), "; allowed are more of them, see ulimit -n")
+FILES = ("out", "folder", "folders", "pyperf", "formula", "config", "data", "plugin")
+LONGEST_WORD = 256  # characters, of what was given, that a line repeats in full
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, and for which no file has an empty name."""
+
+    def parse_args(self, arguments=None, namespace=None):
+        """As ever; UsageError where the name of a file or folder is empty: it would be taken for none, or for `.`."""
+        options = super().parse_args(arguments, namespace)
+        for name in FILES:
+            given = getattr(options, name, None)
+            if "" in (given if isinstance(given, list) else [given]):
+                raise UsageError(f"{name} is empty; allowed is a name, or to leave it out")
+        return options
 
     def error(self, message):
         """Raise the message as a UsageError."""
@@ -48,7 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def refused(error) -> int:
     """Say in one line what was wrong; the exit code."""
-    print(f"bnbench: {' '.join(str(error).split())}", file=sys.stderr)
+    words = (word if len(word) <= LONGEST_WORD else f"{word[:100]}…{word[-20:]}" for word in str(error).split())
+    print(f"bnbench: {' '.join(words)}", file=sys.stderr)
     return USAGE
 
 

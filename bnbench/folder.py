@@ -23,6 +23,7 @@ GIVEN = re.compile(  # the names of an older version's files in a run
     r"summary\.(csv|md)|report\.html|history\.(csv|html)|audit\.(md|html|json)|plots/"
     r"(time-vs-N|crossover|winner|break-even|accuracy|memory|roofline|devices|history|audit-claimed)[^/]*\.(png|svg)"
 )
+NAME = re.compile(r"(plots/)?(?!\.)[^/\\]+")
 ALLOWED = "allowed is a new or an empty folder, or one that bnbench made and that holds nothing else"
 
 
@@ -41,7 +42,7 @@ class Folder:
             for place in (self.path, self.path / PLOTS):
                 _refuse_link(place)
                 if os.path.lexists(place) and not place.is_dir():
-                    raise FolderError(f"{_short(place)} cannot be a folder, it is a file; {ALLOWED}")
+                    raise FolderError(f"{place} cannot be a folder, it is a file; {ALLOWED}")
             self.is_run = _describes_a_run(self.path / ENVIRONMENT)
             if os.path.lexists(self.path / MANIFEST):
                 self.files = _read(self.path / MANIFEST)
@@ -136,9 +137,9 @@ def told(path: str | Path):
     try:
         yield
     except OSError as error:
-        raise FolderError(f"{_short(path)} cannot be written: {error.strerror or error}") from error
+        raise FolderError(f"{path} cannot be written: {error.strerror or error}") from error
     except ValueError as error:  # a null character in the name
-        raise FolderError(f"{_short(path)} cannot be written: {error}") from error
+        raise FolderError(f"{path} cannot be written: {error}") from error
 
 
 def write_whole(path: Path, data: bytes):
@@ -173,7 +174,8 @@ def _read(path):
     _refuse_link(path)
     content = _json(path)
     files = content.get("files") if content.get("written by") == "bnbench" else None
-    if not isinstance(files, dict) or not all(isinstance(digests, list) for digests in files.values()):
+    sound = isinstance(files, dict) and all(map(NAME.fullmatch, files))  # no way out of the folder
+    if not sound or not all(isinstance(digests, list) for digests in files.values()):
         raise FolderError(f"{path} is not bnbench's list of what it wrote; {ALLOWED}")
     return files
 
@@ -193,13 +195,8 @@ def _json(path):
 
 def _refuse_link(path):
     if path.is_symlink():
-        raise FolderError(f"{_short(path)} is a symbolic link; allowed is a folder or file itself, such as its target")
+        raise FolderError(f"{path} is a symbolic link; allowed is a folder or file itself, such as its target")
 
 
 def _digest(data):
     return hashlib.sha256(data).hexdigest()
-
-
-def _short(path):
-    text = str(path)
-    return text if len(text) <= 120 else f"{text[:60]}…{text[-40:]}"

@@ -8,7 +8,7 @@ import contextlib
 import json
 import math
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bnbench.folder import ENVIRONMENT, JOURNAL, MANIFEST, Folder, FolderError, told, write_whole
@@ -33,6 +33,7 @@ FAULTS = ("invalid", "failed", "crashed")  # what makes a sweep end with exit co
 NUMBER = (int, float)
 ENVIRONMENT_NEEDS = {"machine_id": str, "machine": dict, "plan": dict, "command": str}
 ENVIRONMENT_MAY_HOLD = {"date": str, "software": dict, "interleaved": str, "rooflines": list}
+MACHINE_MAY_HOLD = {"host": str, "system": str, "cpu": str, "processors": int, "memory_gib": NUMBER}
 RECORD_MAY_HOLD = (
     dict.fromkeys(("family", "device", "reason"), str)
     | dict.fromkeys(("inner_loops", "peak_bytes", "baseline_bytes"), int)
@@ -69,15 +70,19 @@ def read_environment(folder: str | Path) -> dict:
     _check_schema(content, str(path))
     try:
         _check_kinds(content, ENVIRONMENT_NEEDS | {k: v for k, v in ENVIRONMENT_MAY_HOLD.items() if k in content})
+        _check_kinds(content["machine"], {k: v for k, v in MACHINE_MAY_HOLD.items() if k in content["machine"]})
         _check_kinds(content["plan"], {"variants": list} if "variants" in content["plan"] else {})
         if "date" in content:
-            datetime.fromisoformat(content["date"])
+            datetime.fromisoformat(content["date"]).astimezone(UTC)
         for name in content["plan"].get("variants", ()):
             _check_kinds({"a variant of the plan": name}, {"a variant of the plan": str})
         for entry in content.get("rooflines", ()):
+            _check_kinds(entry, {})
             place = {"device": str} if "device" in entry else {"threads": int}
             _check_kinds(entry, place | {"dtype": str, "gemm_flops_s": NUMBER, "triad_bytes_s": NUMBER})
-    except ValueError as error:
+            if min(entry["gemm_flops_s"], entry["triad_bytes_s"]) <= 0:
+                raise ValueError(f"a rate of rooflines is not above 0: {entry}")
+    except (ValueError, OverflowError) as error:  # OverflowError: a date outside the calendar
         raise StoreError(f"{path} is not what describes a run: {error}") from error
     return content
 
@@ -139,19 +144,32 @@ def check_record(record: dict) -> None:
         raise ValueError(f"clock_mhz is {record['clock_mhz']}; allowed are two numbers")
     for entry in (record.get("errors") or {}).values():
         if entry is not None:
-            _check_kinds(entry, {"error": NUMBER} if entry and entry.get("error") is not None else {})
+            known = isinstance(entry, dict) and entry.get("error") is not None
+            _check_kinds(entry, {"error": NUMBER} if known else {})
 
 
 def _loads(text):
-    """JSON without the NaN and infinities that it has no names for; ValueError for anything else."""
+    """JSON without the NaN and infinities that it has no names for; ValueError for anything else.
+
+    Halves of characters, which a file's name in another encoding is read as, cannot be printed and become "?".
+    """
 
     def refuse(name):
         raise ValueError(f"it holds {name}")
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        content = json.loads(text, parse_constant=refuse)
+        return _printable(content) if rb"\ud" in text.lower() else content
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _printable(value):
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_printable(name): _printable(item) for name, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
 def _check_schema(content, where):
@@ -172,7 +190,7 @@ def _check_kinds(content, kinds):
         if name not in content:
             raise ValueError(f"it has no {name}")
         value = content[name]
-        finite = not isinstance(value, float) or math.isfinite(value)
+        finite = math.isfinite(value) if isinstance(value, float) else not isinstance(value, int) or abs(value) < 2**63
         if not isinstance(value, kind) or isinstance(value, bool) or not finite:
             raise ValueError(f"{name} is {value!r}; allowed is {KINDS[kind]}")
 

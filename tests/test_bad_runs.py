@@ -121,6 +121,13 @@ DAMAGES = {
     "machine of another kind": (has(machine="vm"), "machine is 'vm'"),
     "software of another kind": (has(software=3), "software is 3"),
     "a date that is none": (has(date="yesterday"), "yesterday"),
+    "memory of another kind": (has(machine={"memory_gib": "16"}), "memory_gib is '16'; allowed is a number"),
+    "a date outside the calendar": (has(date="0001-01-01T00:00:00+14:00"), "out of range"),
+    "a number for rates": (has(rooflines=[1e9]), "1000000000.0 stands where an object belongs"),
+    "a rate of 0": (
+        has(rooflines=[{"dtype": "float64", "threads": 1, "gemm_flops_s": 0, "triad_bytes_s": 1}]),
+        "not above 0",
+    ),
     "rates of another kind": (has(rooflines=[{"dtype": "float64"}]), "it has no threads"),
     "journal binary": (record_is(BINARY), "not JSON"),
     "journal another program's": (record_is(b'{"event": "login", "user": "me"}'), "line 1 is not bnbench's"),
@@ -139,6 +146,8 @@ DAMAGES = {
     "eps is null": (record_is({"eps": None}), "eps is None"),
     "an unknown dtype": (record_is({"dtype": "float16"}), "dtype is 'float16'"),
     "threads are text": (record_is({"threads": "2"}), "threads is '2'"),
+    "threads beyond any table": (record_is({"threads": 10**30}), "threads is 1000"),
+    "sizes beyond any table": (record_is({"N": 10**30}), "N p1 p2 is above"),
     "variant is a number": (record_is({"variant": 3}), "variant is 3"),
     "reason is a list": (record_is({"reason": []}), "reason is []"),
     "a negative sample": (record_is({"samples_s": [1e-3, -1e-3]}), "samples_s holds -0.001"),
@@ -150,6 +159,7 @@ DAMAGES = {
     "bytes that are text": (record_is({"peak_bytes": "1 MiB"}), "peak_bytes is '1 MiB'"),
     "loops that are no whole number": (record_is({"inner_loops": 1.5}), "inner_loops is 1.5"),
     "errors of another kind": (record_is({"errors": [1]}), "errors is [1]"),
+    "text for an error": (record_is({"errors": {"loss": "x"}}), "'x' stands where an object belongs"),
     "an error of text": (record_is({"errors": {"dG1": {"error": "big"}}}), "error is 'big'"),
     "passes that do not add up": (record_is({"passes": [4, 4]}), "passes are of 8 samples together; there are 9"),
     "one clock": (record_is({"clock_mhz": [3000]}), "clock_mhz"),
@@ -223,6 +233,17 @@ def test_a_torn_last_line_is_a_remark(tmp_path, monkeypatch, capsys, described):
         said = capsys.readouterr()
         assert code == 0, said
         assert "is torn" in said.out + said.err, arguments
+
+
+def test_half_a_character_is_no_reason_to_lose_a_report(tmp_path, capsys, described):
+    # catches: a plug-in's error with the name of a file in another encoding, at which no page could be written
+    bad = RECORD | {"status": "failed", "reason": "no \udcff\ud800", "details": {"\udcff": "\udcff"}, "N": 30}
+    folder = write(tmp_path / "run", described, [*FINISHED, bad])
+    assert main(["report", str(folder)]) == 0
+    assert "no ??" in (folder / "summary.csv").read_text("utf-8")
+    other = write(tmp_path / "\udcff\udce9", described)
+    assert main(["history", str(folder), str(other), "--force", "--out", str(tmp_path / "history")]) == 0
+    assert "??" in (tmp_path / "history" / "history.html").read_text("utf-8")
 
 
 def test_limits_of_every_device_are_read(tmp_path, described):

@@ -29,10 +29,9 @@ def needs_workers():
 def as_text(argument: str) -> str:
     """A word of the command line in letters, where Python kept its bytes as the locale has no such letters."""
     try:
-        argument.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(argument).decode("utf-8", "replace")
-    return argument
+        return argument.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return argument
 
 
 def load_variants(plugins):
@@ -43,7 +42,7 @@ def load_variants(plugins):
         for plugin in plugins or ():
             load_plugin(plugin)
         return variants()
-    except PluginError as error:
+    except (PluginError, ValueError) as error:  # ValueError: no file can have such a name
         raise UsageError(error) from error
 
 

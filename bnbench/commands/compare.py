@@ -220,6 +220,6 @@ def read_passes(text, default, least):
     """A number of passes."""
     if text is None:
         return default
-    if not text.isdecimal() or int(text) < least:
+    if not text.isdecimal() or len(text) > 9 or int(text) < least:
         raise UsageError(f"--passes is {text!r}; allowed is a whole number of at least {least}")
     return int(text)

@@ -17,6 +17,7 @@ import pandas as pd
 from bnbench import store
 from bnbench.compare import runs, verdicts
 from bnbench.compare.runs import Run
+from bnbench.folder import utf8
 from bnbench.measure.plan import AXES, Cell
 from bnbench.measure.statistics import median_interval
 from bnbench.problem import Problem
@@ -82,6 +83,7 @@ def read(folders: Sequence[str | Path], files: Sequence[str | Path] = ()) -> lis
 
 def _names(paths):
     """The last part of each path without a date, with the part before it where that is not unique, else a number."""
+    paths = [Path(utf8(str(path)).decode()) for path in paths]  # a name in another encoding goes into tables, too
     found = [DATED.sub("", path.name) for path in paths]
     found = [
         f"{path.parent.name}/{name}" if found.count(name) > 1 else name for name, path in zip(found, paths, strict=True)
@@ -117,7 +119,7 @@ def _of_file(path):
         date = _utc(content["datetime"])
     except OSError as error:
         raise store.StoreError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         what = f"it has no {error.args[0]}" if isinstance(error, KeyError) else error
         raise store.StoreError(f"{path} is no file of pytest-benchmark: {what}") from error
     if not records:

@@ -14,7 +14,6 @@ from bnbench.problem import FIELDS, REGIMES, Problem
 AXES = ("N", "p1", "p2", "dtype", "activation", "normalization", "ddof", "eps", "threads", "regime")
 WHOLE_NUMBERS = ("N", "p1", "p2", "ddof", "threads")
 MOST_WORK = 2**53  # of N p1 p2: every table and every reader of JSON holds it exactly; a step would take hours
-SHOWN = 60  # characters of what was given that a message quotes
 SETTING = tuple(axis for axis in AXES if axis not in ("N", "p1", "p2"))
 
 
@@ -28,7 +27,7 @@ class Cell:
 
     def __post_init__(self):
         if self.problem.work > MOST_WORK:
-            raise ValueError(f"N p1 p2 is above {MOST_WORK:.0e} with {_shortened(str(self))}; allowed is up to that")
+            raise ValueError(f"N p1 p2 is above {MOST_WORK:.0e} with {self}; allowed is up to that")
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -183,6 +182,8 @@ def read_config(path: str | Path) -> dict:
         raise ValueError(f"config {path.name} could not be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"config {path.name} is not TOML: {error}") from error
+    except RecursionError:
+        raise ValueError(f"config {path.name} is nested too deeply; allowed are keys and lists") from None
     if "plugin" in content:
         content["plugins"] = content.pop("plugin")
     for key, value in content.items():
@@ -206,10 +207,6 @@ def whole(item) -> int:
     return int(number)
 
 
-def _shortened(text):
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
-
-
 def coerce(label: str, key: str, value):
     """A setting as the plan wants it: a tuple for an axis, numbers as numbers; ValueError names the label."""
 
@@ -223,9 +220,9 @@ def coerce(label: str, key: str, value):
                 return float(item)
         except (ValueError, OverflowError, TypeError):
             kind = "a whole number" if key in WHOLE_NUMBERS or key == "seed" else "a number"
-            raise ValueError(f"{label} is {_shortened(repr(item))}; allowed is {kind}") from None
+            raise ValueError(f"{label} is {item!r}; allowed is {kind}") from None
         if not isinstance(item, str):
-            raise ValueError(f"{label} is {_shortened(repr(item))}; allowed is text")
+            raise ValueError(f"{label} is {item!r}; allowed is text")
         return item
 
     if key in ("tf32", "keep_memory"):
