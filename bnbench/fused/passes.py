@@ -265,8 +265,8 @@ def leading_mean(X, first, shift):
         shift[k] /= rows
     for i in range(rows):
         for k in range(X.shape[1]):
-            if not abs(X[first + i, k] - shift[k]) <= abs(shift[k]) / 2:
-                shift[k] = 0
+            middle = shift[k]
+            shift[k] = middle if abs(X[first + i, k] - middle) <= abs(middle) / 2 else 0
 
 
 @njit(inner=True)
