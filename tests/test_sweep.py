@@ -240,7 +240,7 @@ def test_killed_and_resumed_is_as_undisturbed(tmp_path):
         process.kill()
         process.wait()
         _, alive = psutil.wait_procs(below, timeout=5)
-        assert not alive
+        assert all(left.status() == psutil.STATUS_ZOMBIE for left in alive)  # dead, and init has yet to take note
         kept.append(len(store.read_journal(out)[0]) if (out / store.JOURNAL).exists() else 0)
     print(f"records after each kill: {kept}")
     assert kept == sorted(kept)
