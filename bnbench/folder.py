@@ -47,8 +47,9 @@ class Folder:
             if os.path.lexists(self.path / MANIFEST):
                 self.files = _read(self.path / MANIFEST)
             elif self.is_run:
-                ours = [name for name in self.names() if GIVEN.fullmatch(name) and not (self.path / name).is_symlink()]
-                self.files = {name: [_digest((self.path / name).read_bytes())] for name in ours}
+                given = {name: self.path / name for name in self.names() if GIVEN.fullmatch(name)}
+                ours = {name: path for name, path in given.items() if path.is_file() and not path.is_symlink()}
+                self.files = {name: [_digest(path.read_bytes())] for name, path in ours.items()}
 
     def names(self) -> list[str]:
         """Everything in the folder and its plots, by name from the folder on."""
@@ -56,14 +57,14 @@ class Folder:
         found = [prefix + entry.name for place, prefix in places if place.is_dir() for entry in os.scandir(place)]
         return sorted(name for name in found if name != PLOTS and not name.rpartition("/")[2].startswith("."))
 
-    def claim(self, *more: str) -> "Folder":
-        """Refuse the folder if it holds anything that is not bnbench's, or `more`; the folder itself.
+    def claim(self) -> "Folder":
+        """Refuse the folder if it holds anything that is not bnbench's; the folder itself.
 
         Raises:
             FolderError: a symbolic link, another file or folder, or a file that was changed since bnbench wrote it.
         """
         with told(self.path):
-            known = {MANIFEST, *more} | ({ENVIRONMENT, JOURNAL} if self.is_run else set())
+            known = {MANIFEST} | ({ENVIRONMENT, JOURNAL} if self.is_run else set())
             for name in self.names():
                 _refuse_link(self.path / name)
                 empty_journal = name == JOURNAL and not (self.path / name).stat().st_size  # what a kill may leave
