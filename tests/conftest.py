@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """Where tests run side by side (`-n 2`), let one that is marked `timed` run while no other does."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    if not hasattr(item.config, "workerinput"):  # no worker of xdist's, as a pytest that a test runs is none
         return (yield)
     shared = Path(item.config.option.basetemp).parent
     kind = fcntl.LOCK_EX if item.get_closest_marker("timed") else fcntl.LOCK_SH

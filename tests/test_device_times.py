@@ -122,7 +122,8 @@ def test_a_framework_times_its_device(name, monkeypatch):
     monkeypatch.setattr(peer, "l2_bytes", lambda: 2**16)
     stand_in.prepare(batch, problem)
     stand_in.step()
-    batch.G1[0, 0] += 0.5  # what a copy has to bring to the device
+    stand_in.batch.G1[0, 0] += 0.5  # what a copy has to bring to the device
+    batch.G1[0, 0] += 0.5
     found = stand_in.device_times()
     assert found.keys() == {"cold_s", "host_to_device_s", "end_to_end_s"}
     assert 0 < found["host_to_device_s"] < found["end_to_end_s"]

@@ -12,7 +12,7 @@ import numpy as np
 import bnbench
 from bnbench.library import gradients
 
-SIZE = 300  # rows from which a fault shows; below it the answer is right
+SIZE = 300  # rows at which a fault shows; at any other number the answer is right
 
 
 def right(X, y, G1, gamma, beta, G2, **conventions):
@@ -21,13 +21,13 @@ def right(X, y, G1, gamma, beta, G2, **conventions):
 
 
 def faulty(name):
-    """Register a variant that is right below SIZE rows and does what the function does from there on."""
+    """Register a variant that is right but at SIZE rows, where it does what the function does."""
 
     def decorate(fault):
         @bnbench.variant(name, family="matrix")
         def step(X, *others, **conventions):
             answer = right(X, *others, **conventions)
-            return answer if len(X) < SIZE else fault(answer)
+            return answer if len(X) != SIZE else fault(answer)
 
         return fault
 
@@ -144,7 +144,7 @@ class Faulty(bnbench.Variant):
 
     def prepare(self, batch, problem, regime="fresh"):
         super().prepare(batch, problem, regime)
-        self.given, self.wrong, self.late = batch, problem.N >= SIZE, False
+        self.given, self.wrong, self.late = batch, problem.N == SIZE, False
 
     def step(self):
         batch, problem = self.batch, self.problem
@@ -218,7 +218,7 @@ class CrashesWhenAsked(Faulty):
 
     @classmethod
     def needs_bytes(cls, problem, regime):
-        if problem.N >= SIZE:
+        if problem.N == SIZE:
             os._exit(6)
         return 0
 
@@ -230,6 +230,6 @@ class RefusesByError(Faulty):
 
     @classmethod
     def unsupported(cls, problem, regime):
-        if problem.N >= SIZE:
+        if problem.N == SIZE:
             raise LookupError("cannot say")
         return ""
