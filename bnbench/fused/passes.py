@@ -11,7 +11,7 @@ import numpy as np
 from numba import carray
 
 from bnbench.activations import GAUSSIAN, a, da
-from bnbench.fused.gemm import FOUR, ROWS
+from bnbench.fused.gemm import FOUR
 from bnbench.fused.layout import FLUSH_BLOCKS
 from bnbench.fused.scratch import (
     C_,
@@ -255,7 +255,7 @@ def leading_mean(X, first, shift):
     0 for a column that is not far from it beside its spread: X - shift would lose digits that X has. It loses none
     where x lies between shift/2 and 2 shift (Sterbenz 1974).
     """
-    rows = min(X.shape[0] - first, ROWS)
+    rows = min(X.shape[0] - first, FOUR)
     for k in range(X.shape[1]):
         shift[k] = 0
     for i in range(rows):

@@ -226,7 +226,7 @@ def scratch_places(problem, plan, regime):
     lanes = VECTOR_BYTES // dtype.itemsize
     groups, rows, ld, inputs, depth = plan.groups, plan.rows, plan.ld, plan.inputs, plan.depth
     normalize = problem.normalization == "batch"
-    one_pass = plan.algorithm == ONE_PASS or not normalize
+    one_pass = plan.algorithm == ONE_PASS
     numbers = {name: (p1, p2) if name.endswith("G1") else (3, p2) for name in PARAMETERS} | {
         "P": (groups, inputs * rows),
         "T": (groups, rows, ld),

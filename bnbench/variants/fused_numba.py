@@ -59,7 +59,7 @@ class FusedNumba(Variant):
 
     def set_up(self, plan):
         """Take a layout: its scratch and its kernel."""
-        self.plan, self.algorithm = plan, plan.algorithm
+        self.plan, self.said = plan, 0.0  # what the compiled code said last: the loss, or why there is none
         problem, code = self.problem, CODES[self.problem.activation]
         normalize = problem.normalization == "batch"
         self.room, rows = allocate(problem, plan, self.regime)
@@ -71,11 +71,12 @@ class FusedNumba(Variant):
         self.shared_out = plan.groups > 1
         self.table = table(rows, functions, self.X, self.y)
         self.kernel = functools.partial(kernel, self.table, plan.group_rows, problem.ddof, problem.eps)
-        self.gram = None
+        self.compute = self.kernel
         if one and normalize:
             compute, functions = gram(real)
             if self.regime == "fresh":
                 self.gram = functools.partial(compute, table(rows, functions, self.X), plan.group_rows)
+                self.compute = self.gram_and_kernel
             else:  # once, in working arrays of its own
                 square, plan = of_gram(problem)
                 _room, working = allocate(square, plan, "fresh")
@@ -97,30 +98,32 @@ class FusedNumba(Variant):
         """One compiled call, or two where XᵀX is part of the step."""
         if self.shared_out:
             with guard():
-                self.compute()
+                said = self.compute()
         else:
-            self.compute()
-        self.algorithm = self.plan.algorithm
-        if self.loss < 0:
-            unbroken(self.loss != BROKEN)
+            said = self.compute()
+        self.said = said
+        if said < 0:
+            unbroken(said != BROKEN)
             self.fall_back()
 
-    def compute(self):
-        """Call the compiled code; the loss, or why there is none."""
-        if self.gram is not None:
-            unbroken(self.gram())
-        self.loss = self.kernel()
+    def gram_and_kernel(self):
+        """C of an X that is not fixed, then the step."""
+        unbroken(self.gram())
+        return self.kernel()
 
     def fall_back(self):
         """Take a step in which a variance cancels in the one-pass form by the stored algorithm."""
-        self.algorithm = STORED
         if self.stored is None:
             self.stored = FusedNumba.__new__(FusedNumba)
             self.stored.__dict__.update(self.__dict__)
             self.stored.set_up(layout(self.problem, self.regime, STORED))
             self.stored.table[At.G1 : At.P] = self.table[At.G1 : At.P]  # the parameters and gradients are shared
         self.stored.step()
-        self.loss = self.stored.loss
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm of the last step, or of the one to come."""
+        return STORED if self.said < 0 else self.plan.algorithm
 
     def details(self):
         """The algorithm of the last step."""
@@ -131,7 +134,7 @@ class FusedNumba(Variant):
         dG1, (dgamma, dbeta, dG2) = self.dG1.copy(), self.dtheta.copy()
         if self.problem.normalization == "none":
             dgamma = dbeta = None
-        return Gradients(self.loss, dG1, dgamma, dbeta, dG2)
+        return Gradients(self.stored.said if self.said < 0 else self.said, dG1, dgamma, dbeta, dG2)
 
 
 def of_gram(problem):

@@ -36,20 +36,21 @@ class LoopsNumba(Variant):
         super().prepare(batch, problem, regime)
         N, p1, p2, dtype = problem.N, problem.p1, problem.p2, batch.X.dtype
         normalize = problem.normalization == "batch"
-        self.kernel = kernel(CODES[problem.activation], normalize, self.parallel and not alone())
+        compiled = kernel(CODES[problem.activation], normalize, self.parallel and not alone())
         number = dtype.type
-        self.constants = (problem.ddof, problem.eps, number(-2 / N))
+        constants = (problem.ddof, problem.eps, number(-2 / N))
         rows = N if normalize else 0
         nodes = (np.zeros((p2, rows), dtype), np.zeros((p2, N), dtype), np.zeros((p2, N), dtype))
-        self.work = (*nodes, np.zeros(N, dtype))
+        work = (*nodes, np.zeros(N, dtype))
         self.gradients = [np.zeros((p1, p2), dtype), *(np.zeros(p2, dtype) for _ in range(3))]
         empty = np.zeros(0, dtype)
-        self.affine = self.batch[3:5] if normalize else (empty, empty)
+        X, y, G1, *affine, G2 = self.batch
+        affine = affine if normalize else (empty, empty)
+        self.compute = functools.partial(compiled, X, y, G1, *affine, G2, *constants, *work, *self.gradients)
 
     def step(self):
         """One call of the compiled loops."""
-        X, y, G1, _, _, G2 = self.batch
-        self.loss = self.kernel(X, y, G1, *self.affine, G2, *self.constants, *self.work, *self.gradients)
+        self.loss = self.compute()
 
     def result(self):
         """Copies of the last step's gradients."""
@@ -69,7 +70,7 @@ class LoopsNumbaParallel(LoopsNumba):
     def step(self):
         """One call of the compiled loops; in turns where threads must take them."""
         with guard():
-            super().step()
+            self.loss = self.compute()
 
 
 @functools.cache

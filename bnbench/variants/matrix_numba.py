@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+from numba.extending import overload
 
 from bnbench.activations import CODES, a, da
 from bnbench.jit import REASSOCIATE, njit
@@ -79,10 +80,15 @@ def weighted_rows(weights, M):
     return total
 
 
-@njit(fastmath=REASSOCIATE)
 def rounded(row, M):
     """A row of float64 in M's dtype."""
-    return row.astype(M.dtype)
+    return row.astype(M.dtype, copy=False)
+
+
+@overload(rounded)
+def _rounded(row, M):
+    """In compiled code no copy either where the dtype is the same."""
+    return (lambda row, M: row) if row.dtype == M.dtype else (lambda row, M: row.astype(M.dtype))
 
 
 @functools.cache
