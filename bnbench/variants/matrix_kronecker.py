@@ -6,7 +6,7 @@ from bnbench import activations
 from bnbench.problem import Gradients
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
-from bnbench.variants.matrix_numpy import mean, near_zero, root
+from bnbench.variants.matrix_numpy import mean, root
 
 GUARD_BYTES = 2**30
 KEPT_BYTES = 2**25  # glibc's largest mmap threshold
@@ -63,11 +63,11 @@ class MatrixKronecker(Variant):
     def of_design(self):
         """∂vec Z/∂(vec Γ1)ᵀ = I_p2 ⊗ X, (N p2, p1 p2).
 
-        With normalisation of X without the offsets of its columns, which is the same since 1ᵀ dZ = 0: they would
+        With normalisation of X less its first row, which is the same since 1ᵀ dZ = 0: an offset of a column would
         multiply what rounding leaves of that.
         """
         X = self.batch.X
-        X = near_zero(X)[0] if self.problem.normalization == "batch" else X
+        X = X - X[:1] if self.problem.normalization == "batch" else X
         return np.kron(identity(self.problem.p2, X.dtype), X)
 
     def step(self):
