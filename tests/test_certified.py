@@ -10,6 +10,7 @@ from bnbench.audit.claims import fractions
 from bnbench.problem import ACTIVATIONS, Batch, Gradients, Problem
 from bnbench.reference import reference
 from bnbench.reference.certified import RADIUS, balls, certify
+from bnbench.variants import variants
 
 SETTINGS = list(itertools.product(ACTIVATIONS, (0, 1), (0.0, 1e-5, 1.0)))
 LARGEST = 20_000  # N p1 p2
@@ -59,10 +60,10 @@ def test_the_sweeps_reference_lies_inside(activation, ddof, eps):
 def jax_gradients(batch, problem):
     """JAX's reverse mode in float64."""
     jax = pytest.importorskip("jax")
-    jax.config.update("jax_enable_x64", True)
-    value, slopes = jax.value_and_grad(
-        lambda parameters: network(jax.numpy, jax.nn.sigmoid, batch, problem, *parameters)
-    )([jax.numpy.asarray(part) for part in batch[2:] if part is not None])
+    with variants()["jax-jit"]().enable_x64(True):  # here alone: the process is other tests' too
+        value, slopes = jax.value_and_grad(
+            lambda parameters: network(jax.numpy, jax.nn.sigmoid, batch, problem, *parameters)
+        )([jax.numpy.asarray(part) for part in batch[2:] if part is not None])
     return [np.asarray(value), *(np.asarray(slope) for slope in slopes)]
 
 
