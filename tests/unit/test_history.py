@@ -16,7 +16,7 @@ from bnbench.cli import main
 from bnbench.compare import history
 from bnbench.folder import Folder
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MACHINE = {"host": "h", "system": "Linux", "cpu": "Z80", "processors": 2, "memory_gib": 4}
 TIMES = {
     ("fused-numba", 10): 1e-6,
