@@ -25,7 +25,10 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-SWITCH = "BNBENCH_JIT_CACHE"  # environment: "off" compiles afresh in every process
+from bnbench import compiling
+
+SWITCH = "BNBENCH_JIT_CACHE"  # environment: "off" compiles afresh in every process,
+ALWAYS = "always"  # and with this workers whose compiling is timed load it too, with the seconds it once took
 KEPT_FOLDERS = 3
 IN_USE_S = 24 * 3600.0  # since a process began with a folder, in which it may still be using it
 CHECKSUM_BYTES = hashlib.sha256().digest_size
@@ -43,8 +46,9 @@ def cache_dir() -> Path | None:
     switch = os.environ.get(SWITCH, "")
     if switch == "off":
         return None
-    if switch:
-        warnings.warn(f'{SWITCH} is {switch!r} and has no effect; allowed is "off"', RuntimeWarning, stacklevel=2)
+    if switch not in ("", ALWAYS):
+        allowed = f'allowed is "off" or "{ALWAYS}"'
+        warnings.warn(f"{SWITCH} is {switch!r} and has no effect; {allowed}", RuntimeWarning, stacklevel=2)
     sources = sorted(Path(__file__).parent.rglob("*.py"))
     base = platformdirs.user_cache_path("bnbench") / "compiled"
     if not sources or not base.is_absolute():  # a package without sources; a user without a home
@@ -106,17 +110,29 @@ class CodeCache(NullCache):
         return str(self.folder)
 
     def load_overload(self, sig, target_context):
-        """Compiled code; None where there is none that is whole."""
-        target_context.refresh()
-        code = read(self._path(sig, target_context.codegen()))
-        return None if code is None else CompileResult._rebuild(target_context, *pickle.loads(code))
+        """Compiled code; None where there is none that is whole, or none with the seconds that somebody asks for."""
+        account = compiling.account()
+        with compiling.aside():
+            target_context.refresh()
+            stored = read(self._path(sig, target_context.codegen()))
+            if stored is None:
+                return None
+            code, needs = pickle.loads(stored)
+            if account is not None and needs is None:  # whoever compiled it took no time
+                return None
+            result = CompileResult._rebuild(target_context, *code)
+            if account is not None:
+                account.loaded(result.library, needs)
+            return result
 
     def save_overload(self, sig, data):
         """Save compiled code; where that fails (a full disk, a folder of somebody else), it is compiled again."""
         if data.library.has_dynamic_globals:  # addresses of this process
             return
-        with contextlib.suppress(OSError):
-            write(self._path(sig, data.codegen), dumps(data._reduce()))
+        account = compiling.account()
+        with compiling.aside(), contextlib.suppress(OSError):
+            needs = None if account is None else account.needs([data.library])
+            write(self._path(sig, data.codegen), dumps((data._reduce(), needs)))
 
     def _path(self, signature, codegen):
         what = self.key, repr(signature), codegen.magic_tuple(), VERSIONS, settings()

@@ -40,7 +40,7 @@ RECORD_MAY_HOLD = (
     | dict.fromkeys(("compile_s", "prepare_s", "max_error_ratio", "limit_s", "gemm_flops_s", "triad_bytes_s"), NUMBER)
     | dict.fromkeys(("elapsed_s", "stolen_s", "others_s"), NUMBER)
     | dict.fromkeys(("samples_s", "passes", "switches", "faults", "clock_mhz"), list)
-    | dict.fromkeys(("errors", "details"), dict)
+    | dict.fromkeys(("errors", "details", "kernels"), dict)
 )
 KINDS = {str: "text", int: "a whole number", NUMBER: "a number", list: "a list", dict: "an object"}
 

@@ -28,6 +28,7 @@ from numba import carray, prange, types
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
+from bnbench.compiling import called
 from bnbench.fused.gemm import PANEL, ROWS, VECTOR_BYTES
 from bnbench.fused.layout import LINE_BYTES, ONE_PASS, up
 from bnbench.jit import REASSOCIATE, cfunc, njit
@@ -70,6 +71,7 @@ def table(rows: np.ndarray, functions: np.ndarray, X: np.ndarray, y: np.ndarray 
     rows[FUNCTIONS:, 0] = functions
     if rows[At.sums, 1] > 1:
         rows[At.threads, 0] = (turns() if alone() else threads()).address
+    called(rows[FUNCTIONS:, 0])
     rows[At.X] = X.ctypes.data, 1, *X.shape
     if y is not None:
         rows[At.y] = y.ctypes.data, 1, 1, *y.shape

@@ -160,7 +160,7 @@ def highest(values):
 JOINED = (
     dict.fromkeys(("samples_s", "switches", "faults"), chained)
     | dict.fromkeys(("elapsed_s", "stolen_s", "others_s"), sum)
-    | dict.fromkeys(("compile_s", "prepare_s", "first_step_s", "baseline_bytes", "inner_loops", "interleaved"), min)
+    | dict.fromkeys(("prepare_s", "first_step_s", "baseline_bytes", "inner_loops", "interleaved"), min)
     | dict.fromkeys(("cold_s", "host_to_device_s", "end_to_end_s"), statistics.median)
     | {"peak_bytes": max, "clock_mhz": spanned, "details": each_said, "threads_in_force": highest}
 )

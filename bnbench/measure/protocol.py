@@ -5,7 +5,7 @@ import math
 
 from bnbench.measure.interference import Interference
 
-PROTOCOL = 2  # another as soon as a request, an answer, the drawn data or the derivation problems are others
+PROTOCOL = 3  # another as soon as a request, an answer, the drawn data or the derivation problems are others
 
 
 def number(value) -> bool:
@@ -77,7 +77,7 @@ ANSWERS = {
     "survey": fields(unsupported=text, needs_bytes=whole),
     "load": nothing,
     "open": fields(prepare_s=number, first_step_s=number, answer=anything, threads_in_force=mapped(whole)),
-    "reload": fields(answer=anything, details=mapped(text)),
+    "reload": fields(answer=anything, details=mapped(text), kernels=mapped(number)),
     "derive": listed(anything),
     "calibrate": fields(inner_loops=above_0, step_s=above_0, samples=listed(above_0)),
     "sample": sampled,

@@ -23,7 +23,8 @@ import time
 import numpy as np
 import psutil
 
-from bnbench import validation
+from bnbench import compiling, validation
+from bnbench.codecache import ALWAYS, SWITCH
 from bnbench.cuda import device
 from bnbench.cuda.available import TF32
 from bnbench.measure.child import limit_memory, plain_line, serve
@@ -67,6 +68,8 @@ class Worker:
         self.variant = self.batch = self.other = self.padding = None
         self.limits = None
         self.clocks = {}
+        self.account = compiling.account()
+        self.start_s = None  # what the variant's own compiler does but once
 
     def hello(self) -> dict:
         """Whether the variant can run here, on what device, and how this worker is to be spoken to."""
@@ -101,35 +104,64 @@ class Worker:
         reset_peak()
 
     def open(self, problem: Problem, regime: str, threads: int) -> dict:
-        """Prepare with the other parameters and make the first step, both timed; its answer is to be judged."""
+        """Prepare with the other parameters and make the first step, both timed; its answer is to be judged.
+
+        What Numba compiles on the way is no part of the times where it is accounted for, and is said by `reload`.
+        """
         self.variant = self.cls()
         self.pin(threads)
-        start = time.perf_counter()
-        self.variant.prepare(self.other, problem, regime)
-        prepared = time.perf_counter()
-        self.peak = peak_bytes()
-        self.pin(threads)
-        begun = time.perf_counter()
-        self.variant.step()
-        stepped = time.perf_counter()
+        if compiles_afresh():
+            start_s = float(self.variant.start_compiler())
+            self.start_s = start_s if self.start_s is None else self.start_s
+        self.calls = compiling.Calls(self.account) if self.account else contextlib.nullcontext()
+        with self.calls:
+            prepare_s = self.timed(lambda: self.variant.prepare(self.other, problem, regime))
+            self.peak = peak_bytes()
+            self.pin(threads)
+            first_step_s = self.timed(self.variant.step)
         self.pin(threads)
         answer = validation.plain(self.variant.result())
         self.other = None
         reset_peak()
         return {
-            "prepare_s": prepared - start,
-            "first_step_s": stepped - begun,
+            "prepare_s": prepare_s,
+            "first_step_s": first_step_s,
             "answer": answer,
             "threads_in_force": self.in_force(),
         }
 
+    def timed(self, do) -> float:
+        """Seconds of a call, without those in which Numba compiled."""
+        aside = self.account.aside_s if self.account else 0.0
+        begun = time.perf_counter()
+        do()
+        took = time.perf_counter() - begun
+        return max(0.0, took - (self.account.aside_s - aside)) if self.account else took
+
     def reload(self) -> dict:
-        """Load the cell's own parameters, which are there to stay, and make a step; the answer to be judged."""
-        self.variant.load(*self.batch[2:])
-        self.variant.step()
+        """Load the cell's own parameters, which are there to stay, and make a step; the answer to be judged.
+
+        And what a process must compile that runs this cell alone, in seconds by kernel.
+        """
+        with self.calls:
+            self.variant.load(*self.batch[2:])
+            self.variant.step()
         answer = validation.plain(self.variant.result())
         reset_peak()
-        return {"answer": answer, "details": self.details()}
+        return {"answer": answer, "details": self.details() | self.from_cache(), "kernels": self.kernels()}
+
+    def kernels(self) -> dict[str, float]:
+        """What compiling took, by kernel, where it is accounted for: Numba's, and what a compiler does but once."""
+        found = self.calls.kernels() if self.account else {}
+        return {plain_line(name): took for name, took in found.items()} | (
+            {f"the compiler of {self.name}": self.start_s} if self.start_s else {}
+        )
+
+    def from_cache(self) -> dict[str, str]:
+        """A remark where what compiling took is not this process's own."""
+        if self.account and self.calls.from_cache:
+            return {"compile_s": "as it was when the cache was filled"}
+        return {}
 
     def details(self) -> dict:
         """What the variant says of its last step."""
@@ -248,6 +280,11 @@ class Worker:
         return pools | {str(name): int(count) for name, count in self.own_pools.items()}
 
 
+def compiles_afresh() -> bool:
+    """Whether no variant may find here what an earlier process compiled."""
+    return os.environ.get(SWITCH) == "off"
+
+
 def sentence(method: str, answer) -> str:
     """What a variant's method says, which is text, or TypeError."""
     if not isinstance(answer, str):
@@ -304,6 +341,8 @@ def reset_peak():
 def main():
     """Serve a sweep's requests: worker FD LIMIT NAME [PLUGIN ...]."""
     name, *plugins = sys.argv[3:]
+    if os.environ.get(SWITCH) in ("off", ALWAYS):
+        compiling.listen()
     for plugin in plugins:
         load_plugin(plugin)
     worker = Worker(name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bnbench.measure.excess import COMPILED_S, least_excess_s
 from bnbench.report import units
 
 CELL = ["N", "p1", "p2"]
@@ -16,9 +17,6 @@ STATUSES = [
     *["ok", "invalid", "failed", "crashed", "timeout", "out-of-memory", "unsupported", "unavailable"],
     "pruned",
 ]
-COMPILED_STEPS = 10  # and so is an excess below so many steps
-FIRST_TOUCH_S = 4 / 2**30  # seconds a byte of fresh memory may take where a virtual machine hands it out slowly
-COMPILED_S = 0.05  # a first step's excess below this is warming up, not compiling
 UNRANKED = "noisy"  # the word of the column `noise` for a median that no ranking can lean on
 REFERENCE = "matrix-numpy"  # what a compiled variant has to pay its compile time back against
 
@@ -29,8 +27,7 @@ class Part:
 
     label: str  # "float64, relu, batch, 2 threads, fresh"
     suffix: str  # for file names: the values that differ between settings; empty where there is one
-    table: pd.DataFrame
-    compile_s: dict[str, float]  # largest by variant: under this setting, else (compiled earlier) under any
+    table: pd.DataFrame  # its compile_s is that of `compile_times`
 
 
 def parts(table: pd.DataFrame) -> list[Part]:
@@ -39,7 +36,7 @@ def parts(table: pd.DataFrame) -> list[Part]:
     if cells.empty:
         return []
     differing = [name for name in SETTING if cells[name].nunique(dropna=False) > 1]
-    anywhere = compile_times(cells)
+    cells = cells.assign(compile_s=compile_times(cells))
     found = []
     for values, group in cells.groupby(SETTING, dropna=False, sort=True):
         words = {
@@ -48,21 +45,32 @@ def parts(table: pd.DataFrame) -> list[Part]:
             if pd.notna(value) and (name in ALWAYS_NAMED or name in differing)
         }
         suffix = "".join(f"-{words[name].replace(' ', '')}" for name in differing if name in words)
-        here = {name: time for name, time in compile_times(group).items() if time >= COMPILED_S}
-        label = ", ".join(words.values())
-        found.append(Part(label, suffix, group.reset_index(drop=True), anywhere | here))
+        found.append(Part(", ".join(words.values()), suffix, group.reset_index(drop=True)))
     return found
 
 
-def compile_times(rows: pd.DataFrame) -> dict[str, float]:
-    """Each variant's largest compile_s: it compiles at its first cell only.
+def compile_times(rows: pd.DataFrame) -> pd.Series:
+    """Of each row the seconds of compiling that a process pays which runs its cell alone; NaN where none was timed.
 
-    Only where it is far above a step and what touching its memory may take: a first step is also the first to do so.
+    Runs of before that was measured (`kernels_s` is NaN) have the first step's excess, which holds what compiled in it
+    for the first time: there it is the variant's largest under the row's setting, else under any.
     """
+    old = rows["kernels_s"].isna()
+    if not old.any():
+        return rows["compile_s"]
     memory = (rows["peak_bytes"] - rows["baseline_bytes"]).fillna(0)
-    least = np.maximum(COMPILED_STEPS * rows["median_s"], FIRST_TOUCH_S * memory)
-    compiling = rows[rows["compile_s"] >= least]
-    return compiling.groupby("variant")["compile_s"].max().dropna().to_dict()
+    excess = rows["compile_s"].where(rows["compile_s"] >= least_excess_s(rows["median_s"], memory.astype(float)))
+    here = excess.groupby([rows[name] for name in ["variant", *SETTING]], dropna=False).transform("max")
+    anywhere = excess.groupby(rows["variant"]).transform("max")
+    largest = here.fillna(anywhere).fillna(0.0)
+    return rows["compile_s"].where(~old, largest.where(rows["compile_s"].notna()))
+
+
+def compile_time(seconds: pd.Series) -> str:
+    """Compile times of several cells as text: one, or the least and the most; "none" where nothing was compiled."""
+    ends = seconds.min(), seconds.max()
+    low, high = (units.seconds(value) if value >= COMPILED_S else "none" for value in ends)
+    return low if low == high else f"{low} to {high}"
 
 
 def _say(name: str, value: object) -> str:
@@ -160,22 +168,21 @@ def wins_from(N: np.ndarray, ratio: np.ndarray) -> float:
     return crossed[-1] if crossed and ratio[known][N[known].argmax()] < 1 else float("nan")
 
 
-def break_even(part: Part) -> tuple[pd.DataFrame, str]:
+def break_even(part: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Calls until compiling has paid: one row a compiled variant and cell, and the reference's name.
 
-    Columns: variant, N, p1, p2, compile_s (the variant's largest), saved_s (per step, against the
+    Columns: variant, N, p1, p2, compile_s (what the cell's own kernels took), saved_s (per step, against the
     reference), calls = compile_s / saved_s, infinite where nothing is saved. The reference is
     `matrix-numpy`, else the fastest variant of each cell that does not compile.
     """
-    rows = measured(part.table)
-    compiled = {name for name, time in part.compile_s.items() if time >= COMPILED_S}
+    rows = measured(part)
+    compiled = set(rows.loc[rows["compile_s"] >= COMPILED_S, "variant"])
     plain = rows[~rows["variant"].isin(compiled)]
     name = "the fastest variant that does not compile"
     if (plain["variant"] == REFERENCE).any():
         name, plain = REFERENCE, plain[plain["variant"] == REFERENCE]
     reference = plain.groupby(CELL)["median_s"].min().rename("reference_s").reset_index()
     found = rows[rows["variant"].isin(compiled)].merge(reference, on=CELL)
-    found["compile_s"] = found["variant"].map(part.compile_s)
     found["saved_s"] = found["reference_s"] - found["median_s"]
     found["calls"] = np.where(
         found["saved_s"] > 0, found["compile_s"] / found["saved_s"].where(found["saved_s"] > 0, 1), np.inf

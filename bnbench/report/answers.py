@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -132,6 +133,7 @@ def _under_one_setting(part: pd.DataFrame) -> list[str]:
     if not won:
         return ["Nothing was timed successfully."]
     lines = [_who_wins(part, won), _loops_or_matrix(part), _share_of_limit(part), _frameworks(part)]
+    lines.append(_compiling(part))
     return [line for line in [*lines, _page_faults(part), _unsettled(part, won)] if line]
 
 
@@ -246,6 +248,21 @@ def _frameworks(part: pd.DataFrame) -> str:
     text = f"The fused form beats the fastest framework in {units.count(won)} of {cells} with both"
     text += f", by up to {units.factor(max(ratios))} times" if won else ""
     return f"{text}; elsewhere it takes up to {units.factor(1 / min(ratios))} times as long."
+
+
+def _compiling(part: pd.DataFrame) -> str:
+    """What compiling takes, and how soon that is paid back."""
+    found, reference = analysis.break_even(part)
+    words = []
+    for name, rows in found.groupby("variant", sort=False):
+        took, calls = analysis.compile_time(rows["compile_s"]), rows["calls"].min()
+        paid = f"after {units.count(math.ceil(calls))} calls or more" if math.isfinite(calls) else "never"
+        words.append(f"{name} {took} ({paid})")
+    if not words:
+        return ""
+    return (
+        f"To compile what one cell runs takes {', '.join(words)}; in brackets, when that is paid against {reference}."
+    )
 
 
 def _unsettled(part: pd.DataFrame, won: list[dict]) -> str:

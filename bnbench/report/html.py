@@ -62,6 +62,7 @@ def page(
         failures=tables.not_ok(table),
         accuracy=tables.accuracy(table),
         compiling=tables.compile_times(table),
+        compile_note=tables.compile_note(table),
         noise_legend=tables.noise_legend(table),
         noise_mark=tables.NOISE_MARK,
         pages=pages.pages(table),

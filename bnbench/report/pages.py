@@ -39,7 +39,7 @@ def pages(table: pd.DataFrame) -> list[Page]:
     found = []
     for name, rows in table.groupby("variant", sort=False):
         cls = known.get(name)
-        facts = [*_identity(rows, cls), *_figures(name, rows, won, compiling)]
+        facts = [*_identity(rows, cls), *_figures(name, rows, won, compiling[rows.index].dropna())]
         not_ok = tables.not_ok(rows).drop(columns="variant", errors="ignore")
         formula = (cls.formula or "").strip() if cls else ""
         found.append(Page(name, names[name], _paragraphs(cls), formula, facts, not_ok))
@@ -81,7 +81,7 @@ def _identity(rows: pd.DataFrame, cls: type[Variant] | None) -> list[tuple[str, 
     return facts
 
 
-def _figures(name: str, rows: pd.DataFrame, won: list, compiling: dict[str, float]) -> list[tuple[str, str]]:
+def _figures(name: str, rows: pd.DataFrame, won: list, compiling: pd.Series) -> list[tuple[str, str]]:
     ok = int((rows["status"] == "ok").sum())
     facts = [("Records ok", f"{units.count(ok)} of {units.count(len(rows))}")]
     judged = rows[rows["max_error_ratio"].notna()]
@@ -100,8 +100,7 @@ def _figures(name: str, rows: pd.DataFrame, won: list, compiling: dict[str, floa
         best, least = (limited.loc[getattr(limited["limit_fraction"], which)()] for which in ("idxmax", "idxmin"))
         for label, row in (("Most of the limit", best), ("Least of the limit", least)):
             facts.append((label, f"{units.percent(row['limit_fraction'])}, {_at(row)}"))
-    compiled = compiling.get(name, 0.0) >= analysis.COMPILED_S
-    facts.append(("Compile time", units.seconds(compiling[name]) if compiled else "none"))
+    facts.append(("Compile time", analysis.compile_time(compiling)))
     if marked := int((analysis.noise(timed) != "").sum()):
         facts.append(("Under noise", f"{units.count(marked)} of {units.plural(len(timed), 'median')}"))
     return facts

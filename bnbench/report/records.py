@@ -15,6 +15,7 @@ HEADS = {
     "ci_high_s": "95 % high",
     "inner_loops": "inner loops",
     "compile_s": "compile",
+    "kernels_s": "compile, by kernel",
     "prepare_s": "prepare",
     "peak_bytes": "peak memory",
     "baseline_bytes": "baseline memory",

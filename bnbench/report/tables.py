@@ -26,8 +26,15 @@ COLUMNS = [
     *["ddof", "eps", "baseline_bytes", "max_error", "outliers", "gemm_flops_s", "triad_bytes_s"],
     *["details", "noise", "steal_share", "others_share", "switches_per_s", "page_faults"],
     *DEVICE_TIMES,
+    "kernels_s",
 ]
 NOISE_MARK = "≈"
+COMPILE_HEAD = "compile time of one cell"
+COMPILE_NOTE = "What a process must compile that runs one cell alone, its compiler's own start included."
+OLD_COMPILE_NOTE = (
+    "This run is of before compile times were measured: what is shown is the most that a first step took longer than a "
+    "steady one. What was compiled before that step is not in it."
+)
 REASON_WIDTH = 200  # characters of an example reason that a table shows
 
 
@@ -38,6 +45,9 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     two matrix products of a step, 2 N p1 p2 flops each: 4 N p1 p2 / median_s / 1e9. `max_error` is the
     largest relative error of any gradient (the loss left out). `limit_s` is the least time of a step at the
     machine's rates (`gemm_flops_s`, `triad_bytes_s`; see measure/roofline.py), `limit_fraction` that over the median.
+    `compile_s` is what a process that runs the cell alone must compile, `kernels_s` of it what is known kernel by
+    kernel, the rest the first step's excess over a steady one; where `kernels_s` is empty the run is of before that was
+    measured, and its `compile_s` is that excess, whatever was compiled before.
     `details` is what a variant says of itself there: its algorithm, a library it ran on. `noise` says what is wrong
     with the samples (words of measure/noise.py); `steal_share` and `others_share` are the shares of the processors'
     time that other machines and other processes took, `switches_per_s` how often a thread had to give up its processor;
@@ -72,6 +82,7 @@ def _row(record: dict) -> dict:
         "eps": _number(record.get("eps")),
         "prepare_s": _number(record.get("prepare_s")),
         "compile_s": _number(record.get("compile_s")),
+        "kernels_s": sum(record["kernels"].values()) if "kernels" in record else math.nan,
         "max_error_ratio": _number(record.get("max_error_ratio")),
         "max_error": _largest(_number(entry.get("error")) for entry in errors),
         "limit_s": math.nan,
@@ -102,7 +113,7 @@ def _row(record: dict) -> dict:
             **{name: _number(record.get(name)) for name in DEVICE_TIMES},
         }
     else:
-        row |= {"inner_loops": None, "prepare_s": math.nan, "compile_s": math.nan}
+        row |= {"inner_loops": None, "prepare_s": math.nan, "compile_s": math.nan, "kernels_s": math.nan}
     return row
 
 
@@ -157,7 +168,7 @@ def markdown(table: pd.DataFrame) -> str:
     if (errors := accuracy(table)).size:
         blocks += ["## Accuracy: the worst error over its tolerance", _table(errors)]
     if (compiling := compile_times(table)).size:
-        blocks += ["## Compile times", _table(compiling)]
+        blocks += ["## Compile times", compile_note(table), _table(compiling)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -276,16 +287,28 @@ def accuracy(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def compile_times(table: pd.DataFrame) -> pd.DataFrame:
-    """Variants: whether they compiled, and the largest excess of a first step over a steady one."""
-    times = analysis.compile_times(table)
+    """Variants by setting: what a process must compile that runs one cell alone, from the least cell to the most.
+
+    The setting is left out where it does not matter.
+    """
+    settings = analysis.parts(table)
     rows = []
-    for variant, group in table[table["compile_s"].notna()].groupby("variant", sort=False):
-        compiled = times.get(variant, 0.0) >= analysis.COMPILED_S
-        largest = times[variant] if compiled else group["compile_s"].max()
-        rows.append(
-            {"variant": variant, "compiled": "yes" if compiled else "no", "first step's excess": units.seconds(largest)}
-        )
-    return pd.DataFrame(rows)
+    for variant in table.loc[table["compile_s"].notna(), "variant"].unique():
+        said = {}
+        for part in settings:
+            seconds = part.table.loc[part.table["variant"] == variant, "compile_s"].dropna()
+            if len(seconds):
+                said[part.label] = analysis.compile_time(seconds)
+        if len(set(said.values())) == 1:
+            said = {"": next(iter(said.values()))}
+        rows += [{"variant": variant, "setting": label, COMPILE_HEAD: text} for label, text in said.items()]
+    found = pd.DataFrame(rows)
+    return found if len(found) and found["setting"].any() else found.drop(columns="setting", errors="ignore")
+
+
+def compile_note(table: pd.DataFrame) -> str:
+    """What the compile times of a table are."""
+    return OLD_COMPILE_NOTE if table.loc[table["compile_s"].notna(), "kernels_s"].isna().any() else COMPILE_NOTE
 
 
 def _span(values: pd.Series) -> str:

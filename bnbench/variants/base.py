@@ -105,6 +105,14 @@ class Variant(ABC):
             "address; allowed is to copy what bnbench.prepare gives, which sets up anew"
         )
 
+    def start_compiler(self) -> float:
+        """Seconds of what a compiler other than Numba's does but once a process; 0 where there is none.
+
+        A worker that times compiling calls it before each `prepare`, and takes the first answer. From here on what was
+        compiled for another problem must not serve this one, unless a process compiles it once for all problems.
+        """
+        return 0.0
+
     @abstractmethod
     def step(self):
         """Forward and backward pass into the variant's own buffers; synchronised when it returns."""

@@ -6,7 +6,7 @@ import time
 from bnbench.cuda.available import no_device, tf32
 from bnbench.cuda.device import l2_bytes
 from bnbench.cuda.timing import device_times
-from bnbench.variants.peers import Peer, confine
+from bnbench.variants.peers import Peer, confine, started
 
 
 class JaxJit(Peer):
@@ -31,6 +31,10 @@ class JaxJit(Peer):
         self.jax.config.update("jax_platforms", self.device)  # a worker is ours: no other device need start in it
         self.jax.devices()
         return confine(threads)
+
+    def start_compiler(self):
+        """XLA starts with the first function that it compiles."""
+        return started(lambda: self.jax.block_until_ready(self.jax.jit(lambda x: x + 1)(1.0)))
 
     def prepare(self, batch, problem, regime="fresh"):
         """The arrays on the device, and the jitted gradient."""

@@ -2,7 +2,7 @@
 
 import os
 
-from bnbench.variants.peers import Peer, confine
+from bnbench.variants.peers import Peer, confine, started
 
 
 class TensorflowXla(Peer):
@@ -28,6 +28,11 @@ class TensorflowXla(Peer):
         """TensorFlow's pools are set up once; the process is held to so many processors."""
         self.tf.constant(0.0)
         return confine(threads)
+
+    def start_compiler(self):
+        """XLA starts with the first function that it compiles."""
+        tf = self.tf
+        return started(lambda: tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(1.0)))
 
     def prepare(self, batch, problem, regime="fresh"):
         """The arrays as tensors, and the compiled function."""

@@ -1,13 +1,32 @@
 """`torch-eager` and `torch-compile`: PyTorch's autograd, operation by operation and compiled."""
 
+import functools
 import itertools
+import os
+import tempfile
 
 from bnbench.cuda.available import no_device, tf32
 from bnbench.cuda.device import l2_bytes
 from bnbench.cuda.timing import device_times
-from bnbench.variants.peers import Peer
+from bnbench.variants.peers import Peer, started
 
 COUNT = itertools.count()
+FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+
+
+@functools.cache
+def caches() -> str | None:
+    """The folder, made by whoever started this worker, that holds those of Inductor; None for that of the system."""
+    return os.environ.get(FOLDER)
+
+
+def named(function):
+    """A function with a name of its own.
+
+    TorchDynamo keeps what it compiled with the code object, and after eight shapes falls back to eager.
+    """
+    function.__code__ = function.__code__.replace(co_name=f"loss_{next(COUNT)}")
+    return function
 
 
 class TorchEager(Peer):
@@ -31,6 +50,28 @@ class TorchEager(Peer):
         """PyTorch's own pool, for operations and for its BLAS."""
         self.torch.set_num_threads(threads)
         return {"torch": self.torch.get_num_threads()}
+
+    def start_compiler(self):
+        """Nothing that Inductor keeps is found again: it gets another folder each time, with its headers in the first.
+
+        It starts with the first graph that it compiles.
+        """
+        if not self.compiled:
+            return 0.0
+        from torch._inductor import codecache, utils
+
+        utils.clear_caches()
+        os.environ[FOLDER], first = tempfile.mkdtemp(dir=caches()), not caches.cache_info().hits
+        if not first:
+            return 0.0
+        codecache._HEADER_DIR = os.path.join(caches(), "precompiled_headers")
+        return started(self.compile_one)
+
+    def compile_one(self):
+        """Compile a small graph that is none of a problem's."""
+        torch = self.torch
+        x = torch.zeros(next(COUNT) + 1, requires_grad=True, device=self.device)
+        torch.autograd.grad(torch.compile(named(lambda x: torch.sin(x).sum()), dynamic=False)(x), x)
 
     def prepare(self, batch, problem, regime="fresh"):
         """The arrays as tensors, and the loss."""
@@ -63,9 +104,7 @@ class TorchEager(Peer):
 
         self.function = loss
         if self.compiled:
-            # TorchDynamo keeps what it compiled with the code object, and after eight shapes falls back to eager
-            loss.__code__ = loss.__code__.replace(co_name=f"loss_{next(COUNT)}")
-            self.function = torch.compile(loss, dynamic=False)
+            self.function = torch.compile(named(loss), dynamic=False)
 
     def load(self, G1, gamma, beta, G2):
         """Copy the parameters into the tensors."""

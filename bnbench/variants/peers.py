@@ -7,6 +7,8 @@ told to do less than the others: each computes the loss and all four gradients.
 import contextlib
 import importlib.util
 import os
+import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -52,6 +54,16 @@ class Peer(Variant):
         parts = dict(zip(self.parameters(), (np.array(array) for array in found), strict=True))
         order = ("G1", "gamma", "beta", "G2")
         return Gradients(np.dtype(self.problem.dtype).type(loss), *(parts.get(name) for name in order))
+
+
+def started(compile_one: Callable) -> float:
+    """Seconds by which the first small function takes a compiler longer than the second: it starts with that."""
+    took = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        compile_one()
+        took.append(time.perf_counter() - begun)
+    return max(0.0, took[0] - took[1])
 
 
 def confine(threads: int) -> dict[str, int]:

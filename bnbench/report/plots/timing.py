@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from bnbench.report import analysis, units
+from bnbench.report import analysis, tables, units
 from bnbench.report.plots import layout, style
 from bnbench.report.plots.layout import Drawing, Skipped
 
@@ -104,7 +104,7 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, style.Look]], height_in
 
 def break_even(part: analysis.Part, assigned: dict[str, style.Look]) -> Drawing:
     """Calls until a compiled variant's compile time is paid back, against the size of the problem."""
-    found, reference = analysis.break_even(part)
+    found, reference = analysis.break_even(part.table)
     if found.empty:
         raise Skipped(
             "no variant took more than "
@@ -142,13 +142,13 @@ def break_even(part: analysis.Part, assigned: dict[str, style.Look]) -> Drawing:
     title = f"Calls until compiling has paid, against {reference}"
     style.heading(figure, title, part.label)
     layout.top_legend(figure, present, lines=False)
-    compile_s = found.groupby("variant")["compile_s"].first()
-    costs = ", ".join(f"{name} {units.seconds(compile_s[name])}" for name in present)
+    compile_s = dict(list(found.groupby("variant")["compile_s"]))
+    costs = ", ".join(f"{name} {analysis.compile_time(compile_s[name])}" for name in present)
     caption = (
-        f"Each mark is a cell: the compile time divided by the time that a step saves against {reference}. "
+        f"Each mark is a cell: its compile time divided by the time that a step saves against {reference}. "
         "Lower pays sooner. In the grey band above are the cells where the compiled variant is not faster, "
         "so that it never pays; at its right, how many of the variant's cells those are. Compile times: "
-        f"{costs}."
+        f"{costs}. {tables.compile_note(part.table)}"
     )
     alt = (
         f"Scatter, logarithmic axes: calls until compiling has paid against N times p1 times p2, for "

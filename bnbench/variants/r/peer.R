@@ -1,5 +1,6 @@
 # The step in R, driven line by line from standard input, for problems that are known by a word of the driver's:
 #   prepare WORD   read the problem from DIR/in      step WORD N   N steps; prints the seconds they took
+#   compile WORD   compile the step where the form has to be; prints the seconds that took
 #   result WORD    write the last gradients to DIR/out      drop WORD   forget the problem
 # Everything is in double precision; R's arrays are column-major, and so is what is read and written.
 
@@ -86,11 +87,14 @@ loop_step <- function(p) {
 }
 
 compiled_step <- NULL
-rcpp_step <- function(p) {
-  if (is.null(compiled_step)) {
+compile <- function() {
+  if (form == "rcpp" && is.null(compiled_step)) {
     Rcpp::sourceCpp(arguments[3], cacheDir = folder, env = globalenv())
     compiled_step <<- step_loops
   }
+}
+rcpp_step <- function(p) {
+  compile()
   compiled_step(p$X, p$y, p$G1, p$gamma, p$beta, p$G2, p$code, p$normalize, p$ddof, p$eps)
 }
 
@@ -123,6 +127,11 @@ while (length(line <- readLines(input, n = 1)) > 0) {
     prepare = {
       problems[[key]] <- read_problem()
       "ready"
+    },
+    compile = {
+      started <- clock()
+      compile()
+      format(clock() - started, digits = 17)
     },
     step = {
       problem <- problems[[key]]
