@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# What one test compiled the next one loads, in the workers of a sweep too: a test that is about that says so itself.
+os.environ.setdefault("BNBENCH_JIT_CACHE", "always")
+
 PLUGINS = Path(__file__).parent / "plugins"
 BUILT_IN = ("loops-python", "loops-numba", "loops-numba-parallel", "matrix-numpy", "matrix-numba", "matrix-kronecker")
 BUILT_IN += ("fused-numba",)
