@@ -8,6 +8,7 @@ at once write the same. Loading means unpickling, which can run anything: only w
 import contextlib
 import functools
 import hashlib
+import io
 import os
 import pickle
 import shutil
@@ -21,8 +22,12 @@ import llvmlite
 import numba
 import numpy as np
 import platformdirs
+from llvmlite import binding
 from numba.core.caching import NullCache
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompileResult
+from numba.core.environment import Environment, _rebuild_env, lookup_environment
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 SWITCH = "BNBENCH_JIT_CACHE"  # environment: "off" compiles afresh in every process
@@ -106,21 +111,91 @@ class CodeCache(NullCache):
         return str(self.folder)
 
     def load_overload(self, sig, target_context):
-        """Compiled code; None where there is none that is whole."""
-        target_context.refresh()
+        """Compiled code; None where there is none that is whole.
+
+        What only a compiler asks for is left out, unlike in Numba's own cache, for it takes longer than all else here:
+        Numba's implementations of Python and NumPy, which it loads when it compiles, and the bitcode of the function.
+        """
         code = read(self._path(sig, target_context.codegen()))
-        return None if code is None else CompileResult._rebuild(target_context, *pickle.loads(code))
+        if code is None:
+            return None
+        rtsys.initialize(target_context)
+        return rebuild(target_context, *Unpickler(io.BytesIO(code)).load())
 
     def save_overload(self, sig, data):
         """Save compiled code; where that fails (a full disk, a folder of somebody else), it is compiled again."""
         if data.library.has_dynamic_globals:  # addresses of this process
             return
         with contextlib.suppress(OSError):
-            write(self._path(sig, data.codegen), dumps(data._reduce()))
+            write(self._path(sig, data.codegen), dumps((defined_symbols(data.library), data._reduce())))
 
     def _path(self, signature, codegen):
         what = self.key, repr(signature), codegen.magic_tuple(), VERSIONS, settings()
         return self.folder / f"{self.name}-{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}"
+
+
+class LoadedLibrary(JITCodeLibrary):
+    """The object code of a library; its bitcode is parsed when a function that calls it is compiled."""
+
+    def __init__(self, codegen, symbols, name, object_code, bitcode):
+        super().__init__(codegen, name)
+        self.bitcode = bitcode
+        self.enable_object_caching()
+        self._set_compiled_object(object_code)
+        self._finalize_final_module()
+        codegen._engine._defined_symbols |= symbols
+
+    def _get_module_for_linking(self):
+        if self._shared_module is None:
+            self._shared_module = binding.parse_bitcode(self.bitcode)
+        return self._shared_module
+
+
+def defined_symbols(library) -> set[str]:
+    """The names that a library defines."""
+    module = library._get_module_for_linking()
+    every = (*module.functions, *module.global_variables)
+    return {symbol.name for symbol in every if not symbol.is_declaration}
+
+
+def rebuild(context, symbols, state) -> CompileResult:
+    """What `CompileResult._rebuild` makes of a state, with a `LoadedLibrary` in it."""
+    (name, kind, code), fndesc, env, signature, objectmode, lifted, annotation, reload_init, referenced_envs = state
+    if kind != "object":
+        return CompileResult._rebuild(context, *state)
+    for initialize in reload_init:
+        initialize()
+    codegen = context.codegen()
+    library = LoadedLibrary(codegen, symbols, name, *code)
+    entry = context.get_executable(library, fndesc, env)
+    for each in referenced_envs:
+        codegen.set_env(each.env_name, each)
+    known = {"target_context": context, "typing_context": context.typing_context, "library": library}
+    known |= {"entry_point": entry, "fndesc": fndesc, "environment": env, "referenced_envs": referenced_envs}
+    known |= {"signature": signature, "objectmode": objectmode, "lifted": lifted, "reload_init": reload_init}
+    return CompileResult(**dict.fromkeys(CompileResult._fields) | known | {"type_annotation": annotation})
+
+
+class Unpickler(pickle.Unpickler):
+    """Loads what Numba pickled, without the modules of the functions that were copied into the code."""
+
+    def find_class(self, module, name):
+        """As ever, but for what rebuilds an environment."""
+        if (module, name) == (_rebuild_env.__module__, _rebuild_env.__name__):
+            return rebuild_environment
+        return super().find_class(module, name)
+
+
+def rebuild_environment(module, constants, name) -> Environment:
+    """A function's environment. Of its module compiled code uses nothing: it stays out where it is not loaded."""
+    found = lookup_environment(name)
+    if found is None:
+        loaded = sys.modules.get(module)
+        found = Environment({"__name__": module} if loaded is None else loaded.__dict__)
+        found.consts[:] = constants
+        found.env_name = name
+        Environment._memo[name] = found
+    return found
 
 
 def read(path: Path) -> bytes | None:

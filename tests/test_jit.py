@@ -99,7 +99,7 @@ def test_an_edit_to_any_module_is_another_cache(tmp_path):
 
     before = run()
     assert run() == before
-    path = package / "activations.py"
+    path = package / "elementary.py"
     text = path.read_text()
     edited = text.replace("return b if not b <= 0 else type(b)(0)", "return b + b if not b <= 0 else type(b)(0)")
     assert edited != text
@@ -276,7 +276,7 @@ def test_folders_of_other_versions_go_but_the_latest(tmp_path):
 
 INTERPRETED = """
 import numpy as np, bnbench
-from bnbench.variants.loops_numba import kernel
+from bnbench.variants.loops_kernel import kernel
 assert type(kernel(0, True, False)).__name__ == "function"
 for activation in bnbench.problem.ACTIVATIONS:
     for dtype in ("float64", "float32"):
