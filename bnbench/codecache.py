@@ -45,22 +45,40 @@ NOT_IN_CODE |= {"NUMBA_NUM_THREADS", "NUMBA_DEFAULT_NUM_THREADS", "THREADING_LAY
 @functools.cache
 def cache_dir() -> Path | None:
     """The folder that holds this version's compiled code; None where caching is off or not possible."""
+    return find_folder()[0]
+
+
+def find_folder() -> tuple[Path | None, str]:
+    """The folder of this version's compiled code, made where it is not there; and why there is none, or no new code."""
     switch = os.environ.get(SWITCH, "")
     if switch == "off":
-        return None
+        return None, f"{SWITCH} is off"
     if switch:
-        warnings.warn(f'{SWITCH} is {switch!r} and has no effect; allowed is "off"', RuntimeWarning, stacklevel=2)
+        warnings.warn(f'{SWITCH} is {switch!r} and has no effect; allowed is "off"', RuntimeWarning, stacklevel=3)
     sources = sorted(Path(__file__).parent.rglob("*.py"))
     base = platformdirs.user_cache_path("bnbench") / "compiled"
-    if not sources or not base.is_absolute():  # a package without sources; a user without a home
-        return None
+    if not sources:
+        return None, "the package has no sources here to tell its versions apart by"
+    if not base.is_absolute():
+        return None, f"this user has no home for it: {base}"
     folder = base / hashlib.sha256(b"".join(map(source_digest, sources))).hexdigest()[:16]
-    if not (ours(base) and ours(folder)):
-        return None
+    for each in (base, folder):
+        if not ours(each):
+            return None, f"{each} cannot be made, belongs to another user, or others can write into it"
     with contextlib.suppress(OSError):  # a cache that can only be read is as good
         os.utime(folder)
         tidy(base)
-    return folder
+    return folder, "" if os.access(folder, os.W_OK) else f"{folder} cannot be written"
+
+
+def report() -> dict:
+    """Where compiled code is kept, how many files of what size; and what is wrong with that, a sentence or ""."""
+    folder, reason = find_folder()
+    sizes = []
+    with contextlib.suppress(OSError):
+        sizes = [entry.stat().st_size for entry in os.scandir(folder)] if folder else []
+    kept = {"folder": str(folder) if folder else "", "files": len(sizes), "bytes": sum(sizes)}
+    return kept | {"warning": reason and f"compiled code is not kept, and every process compiles anew: {reason}"}
 
 
 def tidy(base):

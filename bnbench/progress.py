@@ -184,6 +184,7 @@ def ruling_table(rulings, reproduction, summary, folder):
 
 def environment_table(found):
     """Print what doctor found."""
+    from bnbench.report.units import bytes_
     from bnbench.report.units import seconds as duration
 
     table = _table(None, "what", "found")
@@ -201,6 +202,9 @@ def environment_table(found):
     table.add_row("GPU", ", ".join(found["gpus"]) or "none found")
     for name, value in found["cuda"].items():
         table.add_row(f"CUDA {name}" if name == "kernels" else name, escape(value))
+    cache = found["compile_cache"]
+    kept = f"{cache['folder']} ({cache['files']} files, {bytes_(cache['bytes'])})" if cache["folder"] else "none"
+    table.add_row("compile cache", escape(kept))
     table.add_row("clock resolution", duration(found["clock_resolution_s"]))
     table.add_row("frequency governor", found["governor"])
     table.add_row("load average", " ".join(f"{load:.2f}" for load in found["load_average"]) or "unknown")

@@ -1,5 +1,6 @@
 """The registry: what a plug-in leaves behind where it fails, and which names may be given twice."""
 
+import subprocess
 import sys
 
 import pytest
@@ -85,6 +86,29 @@ def test_a_definition_run_again_replaces_itself():
         exec(STEP.format(name="cell", function="other", answer=""), {"__name__": "__main__"})
     with pytest.raises(ValueError, match="'matrix-numpy' is taken"):
         bnbench.variant("matrix-numpy", family="matrix")(lambda: None)
+
+
+TAKEN = """
+import sys
+import bnbench
+try:
+    bnbench.variant("matrix-numpy", family="matrix")(print)
+except ValueError as error:
+    sys.exit("'matrix-numpy' is taken" not in str(error) or "bnbench.variants.matrix_numpy" in sys.modules)
+sys.exit("it was let in")
+"""
+
+
+def test_a_built_in_name_is_taken_before_its_module_is_imported():
+    # catches: a plug-in that runs first, gets the name, and makes every later call fail
+    subprocess.run([sys.executable, "-c", TAKEN], check=True)
+
+
+def test_the_built_in_names_are_those_of_their_modules():
+    # catches: a variant that is added to a module and not to the list of names, which then stands at the end
+    known = variants()
+    assert list(known)[: len(base.HOMES)] == list(base.HOMES)
+    assert {name: cls.__module__ for name, cls in known.items() if cls.__module__.startswith("bnbench.")} == base.HOMES
 
 
 def test_any_callable_can_be_a_variant():

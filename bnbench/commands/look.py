@@ -97,10 +97,12 @@ def run_doctor(options) -> int:
         return list_kernels(options)
     if options.selftest:
         return measure_noise(options)
+    from bnbench import codecache
     from bnbench.measure import environment
     from bnbench.progress import environment_table
 
-    found = environment.describe()
+    found = environment.describe() | {"compile_cache": codecache.report()}
+    found["warnings"] += filter(None, [found["compile_cache"]["warning"]])
     if options.json:
         print_json(found)
     else:
