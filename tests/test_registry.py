@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -109,6 +111,33 @@ def test_the_built_in_names_are_those_of_their_modules():
     known = variants()
     assert list(known)[: len(base.HOMES)] == list(base.HOMES)
     assert {name: cls.__module__ for name, cls in known.items() if cls.__module__.startswith("bnbench.")} == base.HOMES
+
+
+HALF = """
+import time
+import bnbench
+
+class Slow(bnbench.Variant):
+    name, family = "slow", "matrix"
+
+time.sleep(0.1)  # in which another thread may ask for it
+whole = True
+"""
+
+
+def test_a_class_is_handed_out_when_its_module_is_whole(tmp_path, monkeypatch):
+    # catches: a class that a second thread uses before what follows it in its module exists
+    (tmp_path / "slow_home.py").write_text(HALF)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(base.HOMES, "slow", "slow_home")
+
+    def ask(second):
+        while second and "slow" not in base._registry:
+            time.sleep(0.001)
+        return hasattr(sys.modules[base.find("slow").__module__], "whole")
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(ask, range(2))) == [True, True]
 
 
 def test_any_callable_can_be_a_variant():
