@@ -1,4 +1,4 @@
-"""The activations a(b) and their derivatives a'(b), once for NumPy arrays and once for Numba scalars.
+"""The activations a(b) and their derivatives a'(b) for NumPy arrays; `elementary` has them for Numba's scalars.
 
 relu max(b, 0) with a'(0) = 0 (the convention of PyTorch and JAX), sigmoid 1/(1 + exp(-b)), tanh, gaussian
 exp(-b²/2), identity. A NaN passes through all of them.
@@ -6,8 +6,6 @@ exp(-b²/2), identity. A NaN passes through all of them.
 
 import numpy as np
 
-from bnbench import elementary
-from bnbench.jit import njit
 from bnbench.problem import ACTIVATIONS
 
 RELU, SIGMOID, TANH, GAUSSIAN, IDENTITY = range(5)
@@ -40,32 +38,3 @@ def derivative(activation: str, B: np.ndarray) -> np.ndarray:
     if activation == "gaussian":
         return -B * np.exp(-0.5 * B * B)
     return np.ones_like(B)
-
-
-@njit(forceinline=True)
-def a(code, b):
-    """a(b) of one number in its own dtype; code is the activation's place in `ACTIVATIONS`."""
-    if code == RELU:
-        return b if not b <= 0 else type(b)(0)
-    if code == SIGMOID:
-        return elementary.sigmoid(b)
-    if code == TANH:
-        return elementary.tanh(b)
-    if code == GAUSSIAN:
-        return elementary.gaussian(b)
-    return b
-
-
-@njit(forceinline=True)
-def da(code, b, v):
-    """a'(b) of one number in its own dtype, from v = a(b), and from b for the Gaussian alone."""
-    one = type(v)(1)
-    if code == RELU:
-        return one if v > 0 else type(v)(0)
-    if code == SIGMOID:
-        return v * (one - v)
-    if code == TANH:
-        return one - v * v
-    if code == GAUSSIAN:
-        return -b * v
-    return one

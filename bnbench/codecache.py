@@ -8,6 +8,7 @@ at once write the same. Loading means unpickling, which can run anything: only w
 import contextlib
 import functools
 import hashlib
+import io
 import os
 import pickle
 import shutil
@@ -21,8 +22,12 @@ import llvmlite
 import numba
 import numpy as np
 import platformdirs
+from llvmlite import binding
 from numba.core.caching import NullCache
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompileResult
+from numba.core.environment import Environment, _rebuild_env, lookup_environment
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from bnbench import compiling
@@ -43,23 +48,41 @@ NOT_IN_CODE |= {"NUMBA_NUM_THREADS", "NUMBA_DEFAULT_NUM_THREADS", "THREADING_LAY
 @functools.cache
 def cache_dir() -> Path | None:
     """The folder that holds this version's compiled code; None where caching is off or not possible."""
+    return find_folder()[0]
+
+
+def find_folder() -> tuple[Path | None, str]:
+    """The folder of this version's compiled code, made where it is not there; and why there is none, or no new code."""
     switch = os.environ.get(SWITCH, "")
     if switch == "off":
-        return None
+        return None, f"{SWITCH} is off"
     if switch not in ("", ALWAYS):
         allowed = f'allowed is "off" or "{ALWAYS}"'
-        warnings.warn(f"{SWITCH} is {switch!r} and has no effect; {allowed}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{SWITCH} is {switch!r} and has no effect; {allowed}", RuntimeWarning, stacklevel=3)
     sources = sorted(Path(__file__).parent.rglob("*.py"))
     base = platformdirs.user_cache_path("bnbench") / "compiled"
-    if not sources or not base.is_absolute():  # a package without sources; a user without a home
-        return None
+    if not sources:
+        return None, "the package has no sources here to tell its versions apart by"
+    if not base.is_absolute():
+        return None, f"this user has no home for it: {base}"
     folder = base / hashlib.sha256(b"".join(map(source_digest, sources))).hexdigest()[:16]
-    if not (ours(base) and ours(folder)):
-        return None
+    for each in (base, folder):
+        if not ours(each):
+            return None, f"{each} cannot be made, belongs to another user, or others can write into it"
     with contextlib.suppress(OSError):  # a cache that can only be read is as good
         os.utime(folder)
         tidy(base)
-    return folder
+    return folder, "" if os.access(folder, os.W_OK) else f"{folder} cannot be written"
+
+
+def report() -> dict:
+    """Where compiled code is kept, how many files of what size; and what is wrong with that, a sentence or ""."""
+    folder, reason = find_folder()
+    sizes = []
+    with contextlib.suppress(OSError):
+        sizes = [entry.stat().st_size for entry in os.scandir(folder)] if folder else []
+    kept = {"folder": str(folder) if folder else "", "files": len(sizes), "bytes": sum(sizes)}
+    return kept | {"warning": reason and f"compiled code is not kept, and every process compiles anew: {reason}"}
 
 
 def tidy(base):
@@ -110,17 +133,21 @@ class CodeCache(NullCache):
         return str(self.folder)
 
     def load_overload(self, sig, target_context):
-        """Compiled code; None where there is none that is whole, or none with the seconds that somebody asks for."""
+        """Compiled code; None where there is none that is whole, or none with the seconds that somebody asks for.
+
+        What only a compiler asks for is left out, unlike in Numba's own cache, for it takes longer than all else here:
+        Numba's implementations of Python and NumPy, which it loads when it compiles, and the bitcode of the function.
+        """
         account = compiling.account()
         with compiling.aside():
-            target_context.refresh()
             stored = read(self._path(sig, target_context.codegen()))
             if stored is None:
                 return None
-            code, needs = pickle.loads(stored)
+            code, needs = Unpickler(io.BytesIO(stored)).load()
             if account is not None and needs is None:  # whoever compiled it took no time
                 return None
-            result = CompileResult._rebuild(target_context, *code)
+            rtsys.initialize(target_context)
+            result = rebuild(target_context, *code)
             if account is not None:
                 account.loaded(result.library, needs)
             return result
@@ -132,11 +159,76 @@ class CodeCache(NullCache):
         account = compiling.account()
         with compiling.aside(), contextlib.suppress(OSError):
             needs = None if account is None else account.needs([data.library])
-            write(self._path(sig, data.codegen), dumps((data._reduce(), needs)))
+            code = defined_symbols(data.library), data._reduce()
+            write(self._path(sig, data.codegen), dumps((code, needs)))
 
     def _path(self, signature, codegen):
         what = self.key, repr(signature), codegen.magic_tuple(), VERSIONS, settings()
         return self.folder / f"{self.name}-{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}"
+
+
+class LoadedLibrary(JITCodeLibrary):
+    """The object code of a library; its bitcode is parsed when a function that calls it is compiled."""
+
+    def __init__(self, codegen, symbols, name, object_code, bitcode):
+        super().__init__(codegen, name)
+        self.bitcode = bitcode
+        self.enable_object_caching()
+        self._set_compiled_object(object_code)
+        self._finalize_final_module()
+        codegen._engine._defined_symbols |= symbols
+
+    def _get_module_for_linking(self):
+        if self._shared_module is None:
+            self._shared_module = binding.parse_bitcode(self.bitcode)
+        return self._shared_module
+
+
+def defined_symbols(library) -> set[str]:
+    """The names that a library defines."""
+    module = library._get_module_for_linking()
+    every = (*module.functions, *module.global_variables)
+    return {symbol.name for symbol in every if not symbol.is_declaration}
+
+
+def rebuild(context, symbols, state) -> CompileResult:
+    """What `CompileResult._rebuild` makes of a state, with a `LoadedLibrary` in it."""
+    (name, kind, code), fndesc, env, signature, objectmode, lifted, annotation, reload_init, referenced_envs = state
+    if kind != "object":
+        return CompileResult._rebuild(context, *state)
+    for initialize in reload_init:
+        initialize()
+    codegen = context.codegen()
+    library = LoadedLibrary(codegen, symbols, name, *code)
+    entry = context.get_executable(library, fndesc, env)
+    for each in referenced_envs:
+        codegen.set_env(each.env_name, each)
+    known = {"target_context": context, "typing_context": context.typing_context, "library": library}
+    known |= {"entry_point": entry, "fndesc": fndesc, "environment": env, "referenced_envs": referenced_envs}
+    known |= {"signature": signature, "objectmode": objectmode, "lifted": lifted, "reload_init": reload_init}
+    return CompileResult(**dict.fromkeys(CompileResult._fields) | known | {"type_annotation": annotation})
+
+
+class Unpickler(pickle.Unpickler):
+    """Loads what Numba pickled, without the modules of the functions that were copied into the code."""
+
+    def find_class(self, module, name):
+        """As ever, but for what rebuilds an environment."""
+        if (module, name) == (_rebuild_env.__module__, _rebuild_env.__name__):
+            return rebuild_environment
+        return super().find_class(module, name)
+
+
+def rebuild_environment(module, constants, name) -> Environment:
+    """A function's environment. Of its module compiled code uses nothing: it stays out where it is not loaded."""
+    found = lookup_environment(name)
+    if found is None:
+        loaded = sys.modules.get(module)
+        found = Environment({"__name__": module} if loaded is None else loaded.__dict__)
+        found.consts[:] = constants
+        found.env_name = name
+        Environment._memo[name] = found
+    return found
 
 
 def read(path: Path) -> bytes | None:

@@ -1,15 +1,16 @@
 """The gradient as a library call: `gradients` once, `prepare` for a training loop."""
 
+import functools
 import threading
 
 import numpy as np
 
 from bnbench import arrays
-from bnbench.jit import REASSOCIATE, njit
 from bnbench.problem import DTYPES, REGIMES, Batch, Gradients, Problem
 from bnbench.scale import Scale
 from bnbench.threads import survive
 from bnbench.variants import variants
+from bnbench.variants.base import find
 
 AUTO = "fused-numba", "matrix-numpy"  # what variant="auto" stands for: the first that is available
 LARGE_BYTES = 2**30  # from which on it is asked beforehand whether there is memory
@@ -170,18 +171,16 @@ def _copy(*arguments):
     return survive(Prepared(*arguments))
 
 
-@njit(fastmath=REASSOCIATE)
-def absolute_sum(values):
-    """Σ |v|; no finite number where one of them is none."""
-    total = values.dtype.type(0)
-    for i in range(values.size):
-        total += abs(values[i])
-    return total
+@functools.cache
+def _absolute_sum():
+    from bnbench.sums import absolute_sum
+
+    return absolute_sum
 
 
 def _size(name, array):
     """Σ |entries|, infinite where it overflows; an entry that is NaN or infinite is refused."""
-    total = absolute_sum(array.reshape(-1))
+    total = _absolute_sum()(array.reshape(-1))
     if not total < np.inf:
         finite = np.isfinite(array)
         if not finite.all():
@@ -194,12 +193,12 @@ def _size(name, array):
 
 
 def _variant(name):
-    known = variants()
     if isinstance(name, str) and name == "auto":
-        name = next(name for name in AUTO if not known[name].unavailable())
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(f"variant is {name!r}; allowed are auto, {', '.join(known)}")
-    return known[name]
+        return next(cls for cls in map(find, AUTO) if not cls.unavailable())
+    cls = find(name) if isinstance(name, str) else None
+    if cls is None:
+        raise ValueError(f"variant is {name!r}; allowed are auto, {', '.join(variants())}")
+    return cls
 
 
 def _p2(G1):

@@ -1,17 +1,13 @@
-"""What a sweep shows on the terminal: live progress, plain lines where there is none, and tables at the end."""
+"""What a sweep shows on the terminal: live progress, plain lines where there is none, and tables at the end.
+
+Every command prints by this module, so what only some of them need is imported in their functions.
+"""
 
 import sys
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, track
-from rich.progress import Progress as Bar
 from rich.table import Table
-
-from bnbench.compare import words
-from bnbench.measure.scheduler import Events
-from bnbench.measure.statistics import median_interval
-from bnbench.report.units import seconds as duration
 
 QUIET_STATUSES = ("ok", "pruned", "unsupported")
 
@@ -25,6 +21,11 @@ class Progress:
 
     def __init__(self, plan, passes=1):
         """Show the progress of a plan, carried out so many times."""
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        from bnbench.measure.scheduler import Events
+
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.live = self.console.is_terminal
         self.events = Events(stage=self.stage, record=self.record, cell=self.begin)
@@ -60,6 +61,8 @@ class Progress:
 
     def of_pass(self, number):
         """The events of one of several passes."""
+        from bnbench.measure.scheduler import Events
+
         if not self.live:
             self.flush()
             self.say(f"pass {number}" if number else "judging")
@@ -76,6 +79,9 @@ class Progress:
 
     def record(self, record):
         """A record was written."""
+        from bnbench.measure.statistics import median_interval
+        from bnbench.report.units import seconds as duration
+
         cell = tuple(record[name] for name in ("N", "p1", "p2", "dtype", "activation", "normalization", "threads"))
         cell += (record["ddof"], record["eps"], record["regime"])
         if cell != self.current:
@@ -178,6 +184,9 @@ def ruling_table(rulings, reproduction, summary, folder):
 
 def environment_table(found):
     """Print what doctor found."""
+    from bnbench.report.units import bytes_
+    from bnbench.report.units import seconds as duration
+
     table = _table(None, "what", "found")
     for name, value in found["machine"].items():
         table.add_row(name.replace("_", " "), str(value))
@@ -193,6 +202,9 @@ def environment_table(found):
     table.add_row("GPU", ", ".join(found["gpus"]) or "none found")
     for name, value in found["cuda"].items():
         table.add_row(f"CUDA {name}" if name == "kernels" else name, escape(value))
+    cache = found["compile_cache"]
+    kept = f"{cache['folder']} ({cache['files']} files, {bytes_(cache['bytes'])})" if cache["folder"] else "none"
+    table.add_row("compile cache", escape(kept))
     table.add_row("clock resolution", duration(found["clock_resolution_s"]))
     table.add_row("frequency governor", found["governor"])
     table.add_row("load average", " ".join(f"{load:.2f}" for load in found["load_average"]) or "unknown")
@@ -208,6 +220,8 @@ def environment_table(found):
 
 def tracked(items, what):
     """The items one by one, with a bar on a terminal's standard error."""
+    from rich.progress import track
+
     return track(items, what, console=Console(stderr=True), transient=True)
 
 
@@ -235,6 +249,8 @@ def summary_table(frame, folder):
 
 def comparison(verdicts, notes, *, everything):
     """Print the verdicts of a comparison: by variant, and the cells that differ, or all."""
+    from bnbench.compare import words
+
     shown = verdicts if everything else words.worth_showing(verdicts)
     _print(_frame("Verdicts", words.by_variant(verdicts)))
     if shown:
@@ -246,10 +262,12 @@ def comparison(verdicts, notes, *, everything):
 
 def steps_table(steps, notes, answer, page):
     """Print the steps of a history, as many as fit on a screen, and where its page lies."""
+    from bnbench.compare.words import ALL_BELOW
+
     if len(steps):
-        _print(_frame("Steps", steps.head(words.ALL_BELOW)))
-    if len(steps) > words.ALL_BELOW:
-        _print(f"\n{len(steps) - words.ALL_BELOW} smaller steps more are in history.csv.")
+        _print(_frame("Steps", steps.head(ALL_BELOW)))
+    if len(steps) > ALL_BELOW:
+        _print(f"\n{len(steps) - ALL_BELOW} smaller steps more are in history.csv.")
     _print("", *(f"note: {note}" for note in notes), answer, f"\nHistory: {page}")
 
 
@@ -266,6 +284,8 @@ def _frame(title, frame):
 
 def floor_table(floors):
     """Print the noise floor of this machine, in percent."""
+    from bnbench.report.units import seconds as duration
+
     table = _table(
         "The same code twice, side by side", "variant", ">N", ">p1", ">p2", ">step", ">ratio", "verdict",
         ">round to round", ">pass to pass", ">can be told, interleaved", ">two runs apart",

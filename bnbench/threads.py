@@ -7,11 +7,10 @@ Numba's workqueue layer ends a process in which two threads enter parallel code 
 
 import contextlib
 import os
+import sys
 import threading
 import warnings
 import weakref
-
-import numba
 
 _survivors = weakref.WeakSet()  # objects that must be renewed in a forked child
 _state = {"forked": False, "said": False}
@@ -42,6 +41,8 @@ def guard():
     """The context for a call of parallel code: threads take turns in it where the threading layer asks for that."""
     global _layer
     if not _layer:
+        import numba
+
         try:
             _layer = numba.threading_layer()
         except ValueError:  # known only once parallel code has run
@@ -55,7 +56,10 @@ def forked_with(module: str) -> bool:
 
 
 def _running() -> bool:
+    numba = sys.modules.get("numba")
     try:
+        if not hasattr(numba, "threading_layer"):  # not imported, or not to its end
+            return False
         numba.threading_layer()
     except ValueError:
         return False
@@ -63,8 +67,6 @@ def _running() -> bool:
 
 
 def _in_child():
-    import sys
-
     global _turns
     _turns = threading.RLock()
     _state["forked"] = _state["forked"] or _running()

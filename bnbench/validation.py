@@ -6,13 +6,17 @@ and dtype. Some mistakes hide below rounding at a large cell (N for N - ddof mov
 catches what the second cannot see, and a variant that fails it is invalid everywhere.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bnbench.problem import Batch, Gradients, Problem
-from bnbench.reference import Reference
+
+if TYPE_CHECKING:  # the oracle's kernels are compiled code
+    from bnbench.reference import Reference
 
 TF32_UNIT = 2.0**-11  # of rounding: TF32 keeps 10 bits behind the leading one
 MISSING = "missing"

@@ -64,12 +64,16 @@ def run_report(options) -> int:
 
 def run_list(options) -> int:
     """`list`."""
-    from bnbench.progress import variant_table
+    from concurrent.futures import ThreadPoolExecutor
+
+    known = load_variants(options.plugin)
+    with ThreadPoolExecutor(1) as pool:  # to ask R takes longer than all else, which meanwhile goes on here
+        reasons = pool.map(lambda cls: cls.unavailable(), known.values())
+        from bnbench.progress import variant_table
 
     rows = []
-    for name, cls in load_variants(options.plugin).items():
+    for (name, cls), reason in zip(known.items(), reasons, strict=True):
         words = " ".join((cls.__doc__ or "").split("\n\n")[0].split())
-        reason = cls.unavailable()
         rows.append(
             {
                 "name": name,
@@ -93,10 +97,12 @@ def run_doctor(options) -> int:
         return list_kernels(options)
     if options.selftest:
         return measure_noise(options)
+    from bnbench import codecache
     from bnbench.measure import environment
     from bnbench.progress import environment_table
 
-    found = environment.describe()
+    found = environment.describe() | {"compile_cache": codecache.report()}
+    found["warnings"] += filter(None, [found["compile_cache"]["warning"]])
     if options.json:
         print_json(found)
     else:

@@ -13,13 +13,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from bnbench.fused.layout import FOUR, PANEL, ROWS, VECTOR_BYTES
 from bnbench.jit import njit
 
-VECTOR_BYTES = 32
-FOUR = 4  # columns of a tile of X
-PANEL = 3  # vectors of a panel
-ROWS = 12  # rows of a block are a multiple of it: of the height of every tile of Z
-INPUTS = 8  # rows of G are a multiple of it: of the height of every tile of G
 HEIGHTS_Z = {3: 4, 2: 6, 1: 12}  # vectors of a panel to rows of a tile: twelve sums in registers
 HEIGHTS_G = {3: 4, 2: 4, 1: 8}
 

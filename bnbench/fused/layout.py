@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnbench.fused.gemm import FOUR, INPUTS, PANEL, ROWS, VECTOR_BYTES
 from bnbench.problem import Problem
 
 ONE_CALL, ONE_PASS, STORED = "one-call", "one-pass", "stored"
@@ -20,7 +19,11 @@ ALGORITHMS = {
     STORED: "Z stored once; statistics, sums and dZ in one sweep each, fused with the two products",
 }
 
-LINE_BYTES = 64
+LINE_BYTES, VECTOR_BYTES = 64, 32
+FOUR = 4  # columns of a tile of X
+PANEL = 3  # vectors of a panel
+ROWS = 12  # rows of a block are a multiple of it: of the height of every tile of Z
+INPUTS = 8  # rows of G are a multiple of it: of the height of every tile of G
 BLOCK_ROWS, TALL_ROWS = 96, 192  # rows of a block; the second where G is large against a cache
 TALL_FROM_BYTES = 2**22  # of G
 GROUPS = (48, 24, 12, 6, 4, 2, 1)  # so many; most can be shared out evenly

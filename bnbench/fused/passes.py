@@ -10,7 +10,8 @@ import functools
 import numpy as np
 from numba import carray
 
-from bnbench.activations import GAUSSIAN, a, da
+from bnbench.activations import GAUSSIAN
+from bnbench.elementary import a, da
 from bnbench.fused.gemm import FOUR
 from bnbench.fused.layout import FLUSH_BLOCKS
 from bnbench.fused.scratch import (

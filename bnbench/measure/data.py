@@ -32,8 +32,8 @@ def read_table(path: str | Path, target: str) -> Table:
     In a .npy file, a matrix, the target is a column's number, counted from 0; negative counts from the end.
 
     Raises:
-        ValueError: no such file or format, no such target, text, missing or infinite values, no rows or no
-            column besides the target; the message names the column.
+        ValueError: no such file or format, a Parquet file without pyarrow, no such target, text, missing or infinite
+            values, no rows or no column besides the target; the message names the column.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
@@ -136,6 +136,10 @@ def _read(path):
         if path.suffix == ".parquet":
             return pandas.read_parquet(path)
         array = np.load(path, allow_pickle=False)
+    except ImportError as error:
+        raise ValueError(
+            f"data file {path.name} is read by pyarrow, which is not installed; pip install 'bnbench[parquet]' adds it"
+        ) from error
     except Exception as error:
         raise ValueError(f"data file {path.name} could not be read: {' '.join(str(error).split())}") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2:

@@ -64,6 +64,8 @@ class Worker:
     """The requests' handlers for one variant."""
 
     def __init__(self, name: str):
+        import numba  # noqa: F401  - its threads are held to the cell's before a variant imports it
+
         self.name, self.cls = name, variants().get(name)
         self.variant = self.batch = self.other = self.padding = None
         self.limits = None

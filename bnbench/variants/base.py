@@ -1,11 +1,9 @@
 """The one interface of every implementation, and the registry that they and plug-ins join."""
 
 import gc
-import hashlib
 import importlib
-import importlib.metadata
-import importlib.util
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -19,12 +17,24 @@ from bnbench.problem import Batch, Gradients, Problem
 
 FAMILIES = ("loops", "matrix", "fused", "autodiff")
 ENTRY_POINTS = "bnbench.variants"
-BUILT_IN = (
-    *("loops_python", "loops_numba", "matrix_numpy", "matrix_numba", "matrix_kronecker", "fused_numba", "on_cuda"),
-    *("peer_autograd", "peer_torch", "peer_jax", "peer_tensorflow", "peer_r"),
-)
+BUILT_IN = {  # module to the variants that it defines
+    "loops_python": ("loops-python",),
+    "loops_numba": ("loops-numba", "loops-numba-parallel"),
+    "matrix_numpy": ("matrix-numpy",),
+    "matrix_numba": ("matrix-numba",),
+    "matrix_kronecker": ("matrix-kronecker",),
+    "fused_numba": ("fused-numba",),
+    "on_cuda": ("loops-cuda", "matrix-cuda", "fused-cuda"),
+    "peer_autograd": ("autograd",),
+    "peer_torch": ("torch-eager", "torch-compile", "torch-cuda", "torch-cuda-compile"),
+    "peer_jax": ("jax-jit", "jax-cuda"),
+    "peer_tensorflow": ("tensorflow-xla",),
+    "peer_r": ("r-matrix", "r-loop", "rcpp-loop"),
+}
+HOMES = {name: f"bnbench.variants.{module}" for module, names in BUILT_IN.items() for name in names}
 
-_registry: dict[str, type["Variant"]] = {}
+# The built-in ones stand in their order from the start, with None until their modules are imported.
+_registry: dict[str, type["Variant"] | None] = dict.fromkeys(HOMES)
 
 
 class PluginError(Exception):
@@ -180,7 +190,7 @@ def register(cls: type[Variant]):
         raise ValueError(f"variant name is {name!r}; allowed is a word without commas, slashes or blanks")
     if not isinstance(family, str) or not family:
         raise ValueError(f"family of {name} is {family!r}; allowed is a word such as {', '.join(FAMILIES)}")
-    if not _replaces(cls, _registry.get(name, cls)):
+    if HOMES.get(name, cls.__module__) != cls.__module__ or not _replaces(cls, _registry.get(name) or cls):
         raise ValueError(f"variant name {name!r} is taken; give the plug-in another")
     _registry[name] = cls
     if _loading:
@@ -227,6 +237,18 @@ def variant(name: str, *, family: str, device: str = "cpu"):
     return decorate
 
 
+def find(name: str) -> type[Variant] | None:
+    """The class of a name, None where there is none; of a built-in one no other module is imported.
+
+    Raises:
+        PluginError: as `variants`, where the name is not a built-in one's.
+    """
+    if name not in HOMES:
+        return variants().get(name)
+    importlib.import_module(HOMES[name])  # waits where another thread is at it
+    return _registry[name]
+
+
 def variants() -> Mapping[str, type[Variant]]:
     """Name to Variant class, in registration order: the built-in ones, entry points, loaded plug-ins.
 
@@ -241,13 +263,16 @@ def load_built_in():
     """Import the built-in variants and the installed entry points, once."""
     if ENTRY_POINTS in _loaded:
         return
-    for module in BUILT_IN:
-        importlib.import_module(f"bnbench.variants.{module}")
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        if entry.name not in _loaded:
-            _loaded.add(entry.name)
-            _guarded(f"entry point {entry.name} ({entry.value})", entry.load)
-    _loaded.add(ENTRY_POINTS)
+    import importlib.metadata
+
+    for home in HOMES.values():
+        importlib.import_module(home)
+    with _turns:
+        for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+            if entry.name not in _loaded:
+                _loaded.add(entry.name)
+                _guarded(f"entry point {entry.name} ({entry.value})", entry.load)
+        _loaded.add(ENTRY_POINTS)
 
 
 def load_plugin(path: str | Path) -> list[str]:
@@ -256,6 +281,9 @@ def load_plugin(path: str | Path) -> list[str]:
     Raises:
         PluginError: the file is missing, fails, or registers no variant; then nothing of it stays.
     """
+    import hashlib
+    import importlib.util
+
     load_built_in()
     path = Path(path).resolve()
     if path in _plugins:
@@ -282,6 +310,7 @@ def load_plugin(path: str | Path) -> list[str]:
     return names
 
 
+_turns = threading.RLock()  # another thread waits for the entry points; one of them may ask for the variants itself
 _loaded: set[str] = set()
 _plugins: dict[Path, list[str]] = {}  # file to the names it registered
 _loading: list[list[str]] = []  # names registered so far by each plug-in that is being loaded; none may come twice

@@ -1,15 +1,16 @@
-"""`fused-numba`: the fastest form, its algorithm chosen by size."""
+"""`fused-numba`: the fastest form, its algorithm chosen by size.
+
+Numba and the kernels are imported where a step is set up: the class is known, listed and asked without them.
+"""
 
 import functools
+import os
+import sys
 
-import numba
 import numpy as np
 
 from bnbench.activations import CODES
 from bnbench.fused.layout import ALGORITHMS, ONE_PASS, STORED, layout
-from bnbench.fused.one_pass import gram, one_pass
-from bnbench.fused.scratch import BROKEN, At, allocate, parameters, scratch_places, table
-from bnbench.fused.stored import stored
 from bnbench.problem import Gradients, Problem
 from bnbench.threads import guard
 from bnbench.variants import formulas
@@ -32,11 +33,13 @@ class FusedNumba(Variant):
     @classmethod
     def unavailable(cls):
         """Compilation switched off: its arrays are known by address, which the interpreter cannot follow."""
-        return "NUMBA_DISABLE_JIT is set, and this form is compiled code alone" if numba.config.DISABLE_JIT else ""
+        return "NUMBA_DISABLE_JIT is set, and this form is compiled code alone" if compiles_nothing() else ""
 
     @classmethod
     def needs_bytes(cls, problem, regime):
         """The scratch of the layout that would be chosen, and a copy of dΓ1, or that of C where it is made once."""
+        from bnbench.fused.scratch import scratch_places
+
         plan = layout(problem, regime)
         needs = scratch_places(problem, plan, regime)[1]
         copied = problem.p1 * problem.p2 * np.dtype(problem.dtype).itemsize
@@ -59,6 +62,10 @@ class FusedNumba(Variant):
 
     def set_up(self, plan):
         """Take a layout: its scratch and its kernel."""
+        from bnbench.fused.one_pass import gram, one_pass
+        from bnbench.fused.scratch import At, allocate, parameters, table
+        from bnbench.fused.stored import stored
+
         self.plan, self.said = plan, 0.0  # what the compiled code said last: the loss, or why there is none
         problem, code = self.problem, CODES[self.problem.activation]
         normalize = problem.normalization == "batch"
@@ -103,6 +110,8 @@ class FusedNumba(Variant):
             said = self.compute()
         self.said = said
         if said < 0:
+            from bnbench.fused.scratch import BROKEN
+
             unbroken(said != BROKEN)
             self.fall_back()
 
@@ -113,6 +122,8 @@ class FusedNumba(Variant):
 
     def fall_back(self):
         """Take a step in which a variance cancels in the one-pass form by the stored algorithm."""
+        from bnbench.fused.scratch import At
+
         if self.stored is None:
             self.stored = FusedNumba.__new__(FusedNumba)
             self.stored.__dict__.update(self.__dict__)
@@ -135,6 +146,16 @@ class FusedNumba(Variant):
         if self.problem.normalization == "none":
             dgamma = dbeta = None
         return Gradients(self.stored.said if self.said < 0 else self.said, dG1, dgamma, dbeta, dG2)
+
+
+def compiles_nothing() -> bool:
+    """Whether Numba is told to compile nothing; it is imported only where the environment or its file may say so."""
+    told = os.environ.get("NUMBA_DISABLE_JIT") or os.path.exists(".numba_config.yaml")
+    if not told and "numba" not in sys.modules:
+        return False
+    import numba
+
+    return bool(numba.config.DISABLE_JIT)
 
 
 def of_gram(problem):

@@ -15,7 +15,7 @@ import platformdirs
 import pytest
 
 import bnbench
-from bnbench import codecache, jit
+from bnbench import cli, codecache, jit
 
 MODULE = """
 import functools, json, math, sys
@@ -99,7 +99,7 @@ def test_an_edit_to_any_module_is_another_cache(tmp_path):
 
     before = run()
     assert run() == before
-    path = package / "activations.py"
+    path = package / "elementary.py"
     text = path.read_text()
     edited = text.replace("return b if not b <= 0 else type(b)(0)", "return b + b if not b <= 0 else type(b)(0)")
     assert edited != text
@@ -264,6 +264,32 @@ def test_a_folder_that_others_can_write_is_no_cache(tmp_path, monkeypatch):
     assert not Path("~").exists()
 
 
+def test_doctor_says_where_compiled_code_is_kept_or_why_it_is_not(tmp_path, monkeypatch, capsys):
+    # catches: every process compiling anew, for seconds, with no word about it anywhere
+    def doctor():
+        assert cli.main(["doctor", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        return found["compile_cache"], [words for words in found["warnings"] if "compiled code" in words]
+
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
+    cache, warnings = doctor()
+    (Path(cache["folder"]) / "code").write_bytes(b"12345")
+    cache, warnings = doctor()
+    assert (Path(cache["folder"]).parents[1], cache["files"], cache["bytes"]) == (tmp_path / "bnbench", 1, 5)
+    assert warnings == []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
+        assert doctor()[1][0].endswith(f"every process compiles anew: {cache['folder']} cannot be written")
+    Path(cache["folder"]).chmod(0o777)
+    assert "others can write into it" in doctor()[1][0]
+    monkeypatch.setenv(codecache.SWITCH, "off")
+    cache, warnings = doctor()
+    assert (cache["folder"], warnings) == ("", [f"{ANEW}: BNBENCH_JIT_CACHE is off"])
+
+
+ANEW = "compiled code is not kept, and every process compiles anew"
+
+
 def test_folders_of_other_versions_go_but_the_latest(tmp_path):
     # catches: folders that pile up, and one that is removed under a process that has just begun
     for age_days, name in enumerate(("now", "yesterday", "old", "older", "oldest")):
@@ -276,7 +302,7 @@ def test_folders_of_other_versions_go_but_the_latest(tmp_path):
 
 INTERPRETED = """
 import numpy as np, bnbench
-from bnbench.variants.loops_numba import kernel
+from bnbench.variants.loops_kernel import kernel
 assert type(kernel(0, True, False)).__name__ == "function"
 for activation in bnbench.problem.ACTIVATIONS:
     for dtype in ("float64", "float32"):

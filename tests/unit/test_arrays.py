@@ -8,7 +8,7 @@ import numpy as np
 import pandas
 import pytest
 
-from bnbench import arrays
+from bnbench import arrays, cli
 from bnbench.measure.data import read_table
 
 ROWS = [[1.5, 2.0], [0.0, 1.0], [3.25, 0.0]]
@@ -104,6 +104,20 @@ def test_the_library_and_data_read_a_table_alike(tmp_path):
     frame(["1", "2", "?"]).to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(ValueError, match=r"column 'town' of t\.csv in row 3 is '\?', no number"):
         read_table(tmp_path / "t.csv", "fine")
+
+
+def test_a_parquet_file_without_pyarrow_says_what_to_install(tmp_path, monkeypatch, capsys):
+    # catches: pandas' paragraph about engines, or a traceback, where the extra is not installed
+    path = tmp_path / "t.parquet"
+    path.write_bytes(b"PAR1")
+    for engine in ("pyarrow", "fastparquet"):
+        monkeypatch.setitem(sys.modules, engine, None)
+    sentence = "data file t.parquet is read by pyarrow, which is not installed; pip install 'bnbench[parquet]' adds it"
+    with pytest.raises(ValueError) as refused:  # noqa: PT011 - all of it is compared
+        read_table(path, "y")
+    assert str(refused.value) == sentence
+    assert cli.main(["sweep", "--data", str(path), "--target", "y", "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == f"bnbench: {sentence}\n"
 
 
 def test_pandas_is_not_imported_for_arrays():

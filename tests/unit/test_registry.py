@@ -1,6 +1,9 @@
 """The registry: what a plug-in leaves behind where it fails, and which names may be given twice."""
 
+import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -85,6 +88,56 @@ def test_a_definition_run_again_replaces_itself():
         exec(STEP.format(name="cell", function="other", answer=""), {"__name__": "__main__"})
     with pytest.raises(ValueError, match="'matrix-numpy' is taken"):
         bnbench.variant("matrix-numpy", family="matrix")(lambda: None)
+
+
+TAKEN = """
+import sys
+import bnbench
+try:
+    bnbench.variant("matrix-numpy", family="matrix")(print)
+except ValueError as error:
+    sys.exit("'matrix-numpy' is taken" not in str(error) or "bnbench.variants.matrix_numpy" in sys.modules)
+sys.exit("it was let in")
+"""
+
+
+def test_a_built_in_name_is_taken_before_its_module_is_imported():
+    # catches: a plug-in that runs first, gets the name, and makes every later call fail
+    subprocess.run([sys.executable, "-c", TAKEN], check=True)
+
+
+def test_the_built_in_names_are_those_of_their_modules():
+    # catches: a variant that is added to a module and not to the list of names, which then stands at the end
+    known = variants()
+    assert list(known)[: len(base.HOMES)] == list(base.HOMES)
+    assert {name: cls.__module__ for name, cls in known.items() if cls.__module__.startswith("bnbench.")} == base.HOMES
+
+
+HALF = """
+import time
+import bnbench
+
+class Slow(bnbench.Variant):
+    name, family = "slow", "matrix"
+
+time.sleep(0.1)  # in which another thread may ask for it
+whole = True
+"""
+
+
+def test_a_class_is_handed_out_when_its_module_is_whole(tmp_path, monkeypatch):
+    # catches: a class that a second thread uses before what follows it in its module exists
+    (tmp_path / "slow_home.py").write_text(HALF)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(base.HOMES, "slow", "slow_home")
+
+    def ask(second):
+        while second and "slow" not in base._registry:
+            time.sleep(0.001)
+        return hasattr(sys.modules[base.find("slow").__module__], "whole")
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(ask, range(2))) == [True, True]
 
 
 def test_any_callable_can_be_a_variant():
