@@ -35,6 +35,7 @@ class JaxJit(Peer):
     def start_compiler(self):
         """JAX and XLA start with the first gradient that they compile."""
         jax = self.jax
+        jax.config.update("jax_enable_compilation_cache", False)  # a user may have one on disk
         return started(lambda: jax.block_until_ready(jax.jit(jax.value_and_grad(lambda x: x * x))(1.0)))
 
     def prepare(self, batch, problem, regime="fresh"):
