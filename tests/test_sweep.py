@@ -200,7 +200,7 @@ def test_timing_is_true(tmp_path):
     assert min(samples["slow-first"]) == pytest.approx(2e-3, rel=0.02)
     for name, values in samples.items():
         assert rows.median_s[name] == pytest.approx(pandas.Series(values).median())
-    assert rows.compile_s["slow-first"] == pytest.approx(3, rel=0.02)
+    assert rows.compile_s["slow-first"] - rows.kernels_s["slow-first"] == pytest.approx(3, rel=0.02)
 
 
 SMALL = (
