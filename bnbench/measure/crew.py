@@ -1,7 +1,6 @@
 """The child processes of a sweep: a worker for each lane, the judge, and what measures the machine's limit."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,11 +50,8 @@ class Crew:
         """
         self.plan, self.lanes, self.memory_limit, self.inherits = plan, lanes, memory_limit, inherits
         self.environment = environment(max(plan.threads), plan.tf32, plan.keep_memory)
-        self.workers_environment = self.environment
-        self.caches = None  # a folder for what other compilers keep on disk, where it must be their own
-        if not cached and os.environ.get(SWITCH) != ALWAYS:
-            self.caches = temporary.TemporaryFolder()
-            self.workers_environment = self.environment | {SWITCH: "off", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+        afresh = not cached and os.environ.get(SWITCH) != ALWAYS
+        self.workers_environment = self.environment | ({SWITCH: "off"} if afresh else {})
         self.children: dict[str, Child] = {}
         self.device: dict[str, str] = {}
         self.allowance_s: dict[str, float] = {}
@@ -86,9 +82,6 @@ class Crew:
             lane = self.lanes[name]
             arguments = [lane.variant, *self.plan.plugins]
             module, source, variables = "bnbench.measure.worker", lane.source, self.workers_environment
-            if self.caches is not None:
-                own = tempfile.mkdtemp(dir=self.caches.path)
-                variables = variables | {"TORCHINDUCTOR_CACHE_DIR": own}
         return Child(module, arguments, variables, self.memory_limit, source, self.inherits)
 
     def greet(self, name: str) -> str:
@@ -154,6 +147,4 @@ class Crew:
         """End every child, and remove what those that were killed have left."""
         for child in self.children.values():
             child.kill()
-        if self.caches is not None:
-            self.caches.remove()
         temporary.clear()

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from bnbench import temporary
+from bnbench.compiling import START
 from bnbench.measure import clock
 from bnbench.measure.child import ChildError, data_limit
 from bnbench.measure.crew import START_S, Crew, Lane
@@ -48,6 +49,7 @@ WORKER_BYTES = 2**29  # of it, what a worker holds without a cell
 MEMORY_BASE = 3 * 2**30  # what a worker may take at any cell, for its libraries and compilers
 ARRAYS_ALLOWED = 20  # and this many times the cell's X and Z beside it
 SAMPLED_BYTES_S = 5e7  # that a worker at least samples or checks in a second, beside the others
+UNKNOWN_SHARE = 0.1  # of what Numba's functions took to compile: a first step's excess below it is none of theirs
 ARRAYS_LIKE_Z = 10  # how many times X and Z a step may hold; where that does not fit, a cell is not interleaved
 
 
@@ -430,9 +432,12 @@ class Sweep:
             found |= asdict(sum(run.seen, Interference()))
             found |= {name: [getattr(seen, name) for seen in run.seen] for name in ("switches", "faults")}
             if "kernels" in found:
-                excess = found["first_step_s"] - median  # another compiler's than Numba's, where it is one's
-                excess *= excess >= least_excess_s(median, found["peak_bytes"] - found["baseline_bytes"])
-                found["compile_s"] = sum(found["kernels"].values()) + float(excess)
+                known = sum(found["kernels"].values())
+                least = least_excess_s(median, found["peak_bytes"] - found["baseline_bytes"])
+                if START in found["kernels"]:  # the functions are Numba's: of what is left, little is compiling
+                    least = max(least, UNKNOWN_SHARE * known)
+                excess = found["first_step_s"] - median
+                found["compile_s"] = known + (excess if excess >= least else 0.0)
             roof = self.roofs.get((run.cell.problem.dtype, run.cell.threads if device == "cpu" else device))
             if roof:
                 found |= {"limit_s": limit_s(run.cell.problem, roof)} | asdict(roof)

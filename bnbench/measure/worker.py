@@ -33,7 +33,7 @@ from bnbench.measure.given import changed, digest, other_parameters, protected
 from bnbench.measure.interference import Interference, Usage, children, clock_mhz, page_faults
 from bnbench.measure.protocol import ANSWERS, PROTOCOL
 from bnbench.problem import Problem
-from bnbench.variants import load_plugin, variants
+from bnbench.variants import Variant, load_plugin, variants
 
 SAMPLE_S = 5e-3  # a sample lasts at least this long
 MARGIN = 1.1  # by which calibration, whose steps may be slower than later ones, must pass that
@@ -160,9 +160,11 @@ class Worker:
         )
 
     def from_cache(self) -> dict[str, str]:
-        """A remark where what compiling took is not this process's own."""
+        """A remark where what compiling took is not this process's own, or not all that it would be without a cache."""
         if self.account and self.calls.from_cache:
             return {"compile_s": "as it was when the cache was filled"}
+        if os.environ.get(SWITCH) == ALWAYS and self.cls.start_compiler is not Variant.start_compiler:
+            return {"compile_s": "less what its compiler had kept of earlier runs"}
         return {}
 
     def details(self) -> dict:

@@ -251,12 +251,14 @@ def _frameworks(part: pd.DataFrame) -> str:
 
 
 def _compiling(part: pd.DataFrame) -> str:
-    """What compiling takes, and how soon that is paid back."""
+    """What compiling takes, and how soon that is paid back; nothing where a run has but first steps' excess."""
+    if part.loc[part["compile_s"].notna(), "kernels_s"].isna().any():
+        return ""
     found, reference = analysis.break_even(part)
     words = []
     for name, rows in found.groupby("variant", sort=False):
         took, calls = analysis.compile_time(rows["compile_s"]), rows["calls"].min()
-        paid = f"after {units.count(math.ceil(calls))} calls or more" if math.isfinite(calls) else "never"
+        paid = f"after {units.plural(math.ceil(calls), 'call')} at best" if math.isfinite(calls) else "never"
         words.append(f"{name} {took} ({paid})")
     if not words:
         return ""

@@ -33,8 +33,10 @@ class JaxJit(Peer):
         return confine(threads)
 
     def start_compiler(self):
-        """XLA starts with the first function that it compiles."""
-        return started(lambda: self.jax.block_until_ready(self.jax.jit(lambda x: x + 1)(1.0)))
+        """JAX and XLA start with the first gradient that they compile."""
+        jax = self.jax
+        jax.config.update("jax_enable_compilation_cache", False)  # a user may have one on disk
+        return started(lambda: jax.block_until_ready(jax.jit(jax.value_and_grad(lambda x: x * x))(1.0)))
 
     def prepare(self, batch, problem, regime="fresh"):
         """The arrays on the device, and the jitted gradient."""

@@ -30,9 +30,20 @@ class TensorflowXla(Peer):
         return confine(threads)
 
     def start_compiler(self):
-        """XLA starts with the first function that it compiles."""
+        """TensorFlow and XLA start with the first gradient that they compile."""
         tf = self.tf
-        return started(lambda: tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(1.0)))
+
+        def compile_one():
+            @tf.function(jit_compile=True)
+            def slope(x):
+                with tf.GradientTape() as tape:
+                    tape.watch(x)
+                    square = x * x
+                return tape.gradient(square, x)
+
+            return slope(tf.constant(1.0))
+
+        return started(compile_one)
 
     def prepare(self, batch, problem, regime="fresh"):
         """The arrays as tensors, and the compiled function."""

@@ -8,16 +8,16 @@ import tempfile
 from bnbench.cuda.available import no_device, tf32
 from bnbench.cuda.device import l2_bytes
 from bnbench.cuda.timing import device_times
+from bnbench.temporary import TemporaryFolder
 from bnbench.variants.peers import Peer, started
 
 COUNT = itertools.count()
-FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 
 
 @functools.cache
-def caches() -> str | None:
-    """The folder, made by whoever started this worker, that holds those of Inductor; None for that of the system."""
-    return os.environ.get(FOLDER)
+def kept() -> TemporaryFolder:
+    """This worker's folder for what Inductor keeps; whoever ends the worker removes it."""
+    return TemporaryFolder()
 
 
 def named(function):
@@ -61,10 +61,11 @@ class TorchEager(Peer):
         from torch._inductor import codecache, utils
 
         utils.clear_caches()
-        os.environ[FOLDER], first = tempfile.mkdtemp(dir=caches()), not caches.cache_info().hits
+        first = kept.cache_info().currsize == 0
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp(dir=kept().path)
         if not first:
             return 0.0
-        codecache._HEADER_DIR = os.path.join(caches(), "precompiled_headers")
+        codecache._HEADER_DIR = str(kept().path / "precompiled_headers")
         return started(self.compile_one)
 
     def compile_one(self):

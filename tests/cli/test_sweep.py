@@ -114,8 +114,9 @@ def test_a_sweep_writes_what_the_contract_says(tmp_path):
     assert (summary["ci_low_s"] <= summary["median_s"]).all()
     assert (summary["median_s"] <= summary["ci_high_s"]).all()
     assert (summary["median_s"] * summary["inner_loops"] > 3e-3).all(), "5 ms when calibrated, and steps may get faster"
-    compiled = summary[(summary["variant"] == "loops-numba") & (summary["compile_s"] > 0.3)]
-    assert len(compiled) == 2, "compiled once for each dtype, whatever the regime"
+    compiled = summary[summary["variant"] == "loops-numba"]
+    assert (compiled["kernels_s"] > 0).all()
+    assert compiled["kernels_s"].nunique() == 2, "one kernel for each dtype, whatever the size and the regime"
     for name in ("environment.json", "journal.jsonl", "summary.md", "report.html"):
         assert (out / name).stat().st_size > 0
     assert {path.suffix for path in (out / "plots").iterdir()} == {".png", ".svg"}
@@ -199,7 +200,7 @@ def test_timing_is_true(tmp_path):
     assert min(samples["slow-first"]) == pytest.approx(2e-3, rel=0.02)
     for name, values in samples.items():
         assert rows.median_s[name] == pytest.approx(pandas.Series(values).median())
-    assert rows.compile_s["slow-first"] == pytest.approx(3, rel=0.02)
+    assert rows.compile_s["slow-first"] - rows.kernels_s["slow-first"] == pytest.approx(3, rel=0.02)
 
 
 SMALL = (

@@ -178,6 +178,7 @@ REQUIRED = [
     "cold_s",
     "host_to_device_s",
     "end_to_end_s",
+    "kernels_s",
 ]
 
 
