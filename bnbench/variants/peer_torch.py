@@ -52,20 +52,20 @@ class TorchEager(Peer):
         return {"torch": self.torch.get_num_threads()}
 
     def start_compiler(self):
-        """Nothing that Inductor keeps is found again: it gets another folder each time, with its headers in the first.
+        """Nothing that Inductor keeps of a graph is found again: it gets another folder each time.
 
-        It starts with the first graph that it compiles.
+        It starts with the first graph that it compiles. PyTorch's headers stay where it keeps them: it compiles them
+        once a machine, for half a minute, and whoever comes first pays for that.
         """
         if not self.compiled:
             return 0.0
-        from torch._inductor import codecache, utils
+        from torch._inductor import utils
 
         utils.clear_caches()
         first = kept.cache_info().currsize == 0
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp(dir=kept().path)
         if not first:
             return 0.0
-        codecache._HEADER_DIR = str(kept().path / "precompiled_headers")
         return started(self.compile_one)
 
     def compile_one(self):
