@@ -4,6 +4,8 @@ relu max(b, 0) with a'(0) = 0 (the convention of PyTorch and JAX), sigmoid 1/(1 
 exp(-b²/2), identity. A NaN passes through all of them.
 """
 
+import functools
+
 import numpy as np
 
 from bnbench import elementary
@@ -42,30 +44,51 @@ def derivative(activation: str, B: np.ndarray) -> np.ndarray:
     return np.ones_like(B)
 
 
-@njit(forceinline=True)
-def a(code, b):
-    """a(b) of one number in its own dtype; code is the activation's place in `ACTIVATIONS`."""
-    if code == RELU:
-        return b if not b <= 0 else type(b)(0)
-    if code == SIGMOID:
-        return elementary.sigmoid(b)
-    if code == TANH:
-        return elementary.tanh(b)
-    if code == GAUSSIAN:
-        return elementary.gaussian(b)
-    return b
+@functools.cache
+def compiled(code):
+    """a(b) and a'(b) of one number in its own dtype, for compiled code; code is the activation's place in `ACTIVATIONS`.
 
-
-@njit(forceinline=True)
-def da(code, b, v):
-    """a'(b) of one number in its own dtype, from v = a(b), and from b for the Gaussian alone."""
-    one = type(v)(1)
+    The derivative is derivative(b, v), from v = a(b), and from b for the Gaussian alone.
+    """
     if code == RELU:
-        return one if v > 0 else type(v)(0)
-    if code == SIGMOID:
-        return v * (one - v)
-    if code == TANH:
-        return one - v * v
-    if code == GAUSSIAN:
-        return -b * v
-    return one
+
+        def a(b):
+            return b if not b <= 0 else type(b)(0)
+
+        def da(b, v):
+            return type(v)(1) if v > 0 else type(v)(0)
+
+    elif code == SIGMOID:
+
+        def a(b):
+            return elementary.sigmoid(b)
+
+        def da(b, v):
+            return v * (type(v)(1) - v)
+
+    elif code == TANH:
+
+        def a(b):
+            return elementary.tanh(b)
+
+        def da(b, v):
+            return type(v)(1) - v * v
+
+    elif code == GAUSSIAN:
+
+        def a(b):
+            return elementary.gaussian(b)
+
+        def da(b, v):
+            return -b * v
+
+    else:
+
+        def a(b):
+            return b
+
+        def da(b, v):
+            return type(v)(1)
+
+    inlined = njit(forceinline=True, inner=True)
+    return inlined(a), inlined(da)

@@ -11,6 +11,9 @@ import hashlib
 
 import numba
 from numba.core.ccallback import CFunc
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+from numba import _dynfunc
 from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
@@ -53,6 +56,39 @@ def named(function, options):
         function.__qualname__ += f".{key(function, options)[:12]}"
 
 
+class InnerLibrary(JITCodeLibrary):
+    def _optimize_functions(self, ll_module):
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self):
+        pass
+
+    def _finalize_final_module(self):
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name):
+        self._ensure_finalized()
+        return 0
+
+    def serialize_using_object_code(self):
+        self._ensure_finalized()
+        return self.name, "bitcode", self._get_module_for_linking().as_bitcode()
+
+
+def _entry(library, fndesc, env):
+    library._ensure_finalized()
+    return _dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname.split(".")[-1], "", 0, env, (library,))
+
+
+class InnerCompiler(Compiler):
+    def define_pipelines(self):
+        state = self.state
+        state.library = InnerLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.targetctx.get_executable = _entry
+        return super().define_pipelines()
+
+
 def njit(*, fastmath=False, parallel=False, forceinline=False, inner=False):
     """`numba.njit(nogil, error_model="numpy")`, cached in `cache_dir()`.
 
@@ -60,13 +96,13 @@ def njit(*, fastmath=False, parallel=False, forceinline=False, inner=False):
     NUMBA_DISABLE_JIT the function is left as it is.
     """
     options = {"fastmath": fastmath, "parallel": parallel, "error_model": "numpy", "forceinline": forceinline}
-    options |= {"nogil": True, "no_cpython_wrapper": inner, "no_cfunc_wrapper": inner}
+    options |= {"nogil": True, "no_cpython_wrapper": inner, "no_cfunc_wrapper": True}
 
     def decorate(function):
         if numba.config.DISABLE_JIT:
             return function
         named(function, options)
-        dispatcher = numba.njit(**options)(function)
+        dispatcher = numba.njit(**options, **({"pipeline_class": InnerCompiler} if inner else {}))(function)
         cached(dispatcher, function, dispatcher.targetoptions)
         return dispatcher
 

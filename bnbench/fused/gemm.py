@@ -172,18 +172,19 @@ copy3 = panel_copy(3)
 
 
 @njit(inner=True)
-def pack(X, p1, first, rows, shift, P, R):
-    """Rows first to first + rows of X (flat, of p1 columns), less shift (p1,), into tiles of four columns in P.
+def pack(X, first, rows, shift, P, R):
+    """Rows first to first + rows of X (N, p1), less shift (p1,), into tiles of four columns in P.
 
     P is of R rows. Rows up to the next multiple of 12 become 0; the columns beyond p1 are left as they are.
     """
+    p1 = X.shape[1]
     whole = p1 // FOUR
     for i in range(rows):
         x = (first + i) * p1
         for t in range(whole):
             shifted_four(X, x + FOUR * t, shift, FOUR * t, P, FOUR * (t * R + i))
         for k in range(FOUR * whole, p1):
-            P[FOUR * (whole * R + i) + k - FOUR * whole] = X[x + k] - shift[k]
+            P[FOUR * (whole * R + i) + k - FOUR * whole] = X[first + i, k] - shift[k]
     for i in range(rows, (rows + ROWS - 1) // ROWS * ROWS):
         for t in range(whole):
             for k in range(FOUR):
@@ -193,22 +194,23 @@ def pack(X, p1, first, rows, shift, P, R):
 
 
 @njit(inner=True)
-def panels(G, g0, p1, p2, W, lanes):
-    """The (p1, p2) matrix that begins at g0 of G as panels of three vectors (the last fewer), one after the other in W.
+def panels(G, W, lanes):
+    """A matrix G (p1, p2) as panels of three vectors (the last fewer), one after the other in W.
 
     Each panel has its rows in turn, as many as p1 rounded up to 4; what is padding is left as it is.
     """
+    p1, p2 = G.shape
     depth = (p1 + FOUR - 1) // FOUR * FOUR
     start = j = 0
     while j + PANEL * lanes <= p2:
         for k in range(p1):
-            copy3(G, g0 + k * p2 + j, W, start + k * PANEL * lanes)
+            copy3(G, k * p2 + j, W, start + k * PANEL * lanes)
         start += depth * PANEL * lanes
         j += PANEL * lanes
     wide = (p2 - j + lanes - 1) // lanes * lanes
     for k in range(p1):
         for c in range(p2 - j):
-            W[start + k * wide + c] = G[g0 + k * p2 + j + c]
+            W[start + k * wide + c] = G[k, j + c]
 
 
 @njit(inner=True)

@@ -4,7 +4,6 @@ import functools
 import math
 
 import numpy as np
-from numba import carray
 
 from bnbench.activations import GAUSSIAN
 from bnbench.fused import gemm
@@ -32,17 +31,20 @@ from bnbench.fused.scratch import (
     GAMMA,
     GAMMA2,
     OTHERS,
-    SHAPE,
     SHIFT,
     SPREAD,
     SUMS,
     At,
     addresses,
     call_all,
+    clear,
     cube,
     group_function,
     matrix,
+    matrix_of,
+    number,
     vector,
+    vector_of,
 )
 from bnbench.jit import REASSOCIATE, njit
 
@@ -59,30 +61,31 @@ def sweep(code, real):
     forward, backward, lanes = forward_centred(code), backward_centred(code), VECTOR_BYTES // real().itemsize
 
     @group_function
-    def compute(rows, g, group_rows):
-        table = carray(rows, SHAPE)
+    def compute(table, g, group_rows):
         X, y = matrix(table, At.X, real), vector(table, At.y, real)
-        P, G, panel = matrix(table, At.P, real)[g], matrix(table, At.G, real)[g], matrix(table, At.panel, real)[g]
-        T, e = cube(table, At.T, real)[g], matrix(table, At.e, real)[g]
-        D = cube(table, At.D if code == GAUSSIAN else At.T, real)[g]  # T is not touched as D: see `backward_centred`
+        P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
+        panel = vector_of(table, At.panel, real, g)
+        T, e = matrix_of(table, At.T, real, g), vector_of(table, At.e, real, g)
+        D = matrix_of(table, At.D if code == GAUSSIAN else At.T, real, g)  # T is not touched as D: see `backward_centred`
         W, shift, vectors = vector(table, At.W, real), vector(table, At.shift, real), matrix(table, At.vectors, real)
-        block, sums = cube(table, At.block, real)[g], cube(table, At.sums, np.float64)[g]
-        (N, p1), (R, ld), cols = X.shape, T.shape, up(table[At.G1, 3], lanes)
-        sums[:] = 0
-        block[:] = 0
+        block, sums = matrix_of(table, At.block, real, g), matrix_of(table, At.sums, np.float64, g)
+        (N, p1), (R, ld), cols = X.shape, T.shape, up(number(table, At.G1, 3), lanes)
+        clear(sums, 0)
+        clear(block, 0)
         first, last = g * group_rows, min(N, (g + 1) * group_rows)
         begun = first
         for start in range(first, last, R):
             count = min(R, last - start)
             whole = up(count, ROWS)
-            gemm.pack(X.reshape(-1), p1, start, count, shift, P, R)
-            gemm.product(P, 0, R, whole, up(p1, FOUR), W, 0, cols // lanes, lanes, T.reshape(-1), 0, ld)
+            gemm.pack(X, start, count, shift, P, R)
+            gemm.product(P, 0, R, whole, up(p1, FOUR), W, 0, cols // lanes, lanes, T, 0, ld)
             sums[OTHERS, 0] += forward(T, D, count, cols, y, start, vectors, e)
-            e[count:whole] = 0
+            for i in range(count, whole):
+                e[i] = 0
             backward(T, D, whole, cols, e, block)
             take(block, 2, cols, sums)
             gemm.transposed_product(
-                P, R, whole, p1, T.reshape(-1), ld, cols // lanes, lanes, G, panel, False, start > begun
+                P, R, whole, p1, T, ld, cols // lanes, lanes, G, panel, False, start > begun
             )
             if flush_now(start, first, R, G, sums):
                 begun = start + R
@@ -110,7 +113,7 @@ def one_pass(code, normalize, real):
         wide, V = matrix(table, At.wide, double), matrix(table, At.V, double)
         C, diagonal = vector(table, At.C, double), vector(table, At.diagonal, double)
         rest, panels = vector(table, At.rest, double), vector(table, At.wide_panels, double)
-        N, (p1, p2) = table[At.X, 2], G1.shape
+        N, (p1, p2) = number(table, At.X, 2), G1.shape
         cols = up(p2, lanes)
         gamma, beta, G2 = theta[GAMMA], theta[BETA_], theta[GAMMA2]
         dgamma, dbeta, dG2 = dtheta[GAMMA], dtheta[BETA_], dtheta[GAMMA2]
@@ -120,10 +123,10 @@ def one_pass(code, normalize, real):
             for k in range(p1):
                 for j in range(p2):
                     wide[k, j] = G1[k, j]
-            gemm.panels(wide.reshape(-1), 0, p1, p2, panels, 4)
+            gemm.panels(wide, panels, 4)
             c_rows, ld64 = V.shape
             depth = up(p1, FOUR)
-            gemm.product(C, 0, c_rows, c_rows, depth, panels, 0, ld64 // 4, 4, V.reshape(-1), 0, ld64)
+            gemm.product(C, 0, c_rows, c_rows, depth, panels, 0, ld64 // 4, 4, V, 0, ld64)
             variance, parts = sums[0, D_BETA], sums[0, D_GAMMA]
             for j in range(p2):
                 variance[j] = parts[j] = 0
@@ -142,11 +145,11 @@ def one_pass(code, normalize, real):
                 for j in range(p2):
                     dG1[k, j] = wide[k, j] * weight[j]
                     parts[j] += rest[k] * dG1[k, j]
-            gemm.panels(dG1.reshape(-1), 0, p1, p2, W, lanes)
+            gemm.panels(dG1, W, lanes)
             for j in range(p2):
                 vectors[SHIFT, j], vectors[G2_, j] = beta[j] - parts[j], G2[j]
         else:
-            gemm.panels(G1.reshape(-1), 0, p1, p2, W, lanes)
+            gemm.panels(G1, W, lanes)
             for j in range(p2):
                 vectors[G2_, j] = G2[j]
 
@@ -199,27 +202,27 @@ def gram_sweep(real):
     lanes = VECTOR_BYTES // real().itemsize
 
     @group_function
-    def compute(rows, g, group_rows):
-        table = carray(rows, SHAPE)
-        X, T, sums = matrix(table, At.X, real), cube(table, At.T, real)[g], cube(table, At.sums, np.float64)[g]
-        P, G, panel = matrix(table, At.P, real)[g], matrix(table, At.G, real)[g], matrix(table, At.panel, real)[g]
-        near, column_sums = matrix(table, At.near, real)[g], matrix(table, At.means, np.float64)[g]
+    def compute(table, g, group_rows):
+        X, T, sums = matrix(table, At.X, real), matrix_of(table, At.T, real, g), matrix_of(table, At.sums, np.float64, g)
+        P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
+        panel = vector_of(table, At.panel, real, g)
+        near, column_sums = vector_of(table, At.near, real, g), vector_of(table, At.means, np.float64, g)
         (N, p1), (R, ld) = X.shape, T.shape
         first, last = g * group_rows, min(N, (g + 1) * group_rows)
         begun = first
-        sums[SUMS:] = 0
-        column_sums[:] = 0
-        leading_mean(X[:last], first, near)
+        clear(sums, SUMS * ld)
+        clear(column_sums, 0)
+        leading_mean(X, first, last, near)
         for start in range(first, last, R):
             count = min(R, last - start)
             whole = up(count, ROWS)
-            gemm.pack(X.reshape(-1), p1, start, count, near, P, R)
+            gemm.pack(X, start, count, near, P, R)
             for i in range(count):
                 for k in range(p1):
                     T[i, k] = X[start + i, k] - near[k]
                     column_sums[k] += T[i, k]
             gemm.transposed_product(
-                P, R, whole, p1, T.reshape(-1), ld, up(p1, lanes) // lanes, lanes, G, panel, True, start > begun
+                P, R, whole, p1, T, ld, up(p1, lanes) // lanes, lanes, G, panel, True, start > begun
             )
             if flush_now(start, first, R, G, sums):
                 begun = start + R
@@ -246,7 +249,7 @@ def gram(real):
         products, rest = matrix(table, At.total, double), vector(table, At.rest, double)
         C, diagonal = vector(table, At.C, double), vector(table, At.diagonal, double)
         shift = vector(table, At.shift, real)
-        N, (groups, p1) = table[At.X, 2], near.shape
+        N, (groups, p1) = number(table, At.X, 2), near.shape
         if not call_all(table, At.gram_sweep, group_rows):
             return False
         for k in range(p1):

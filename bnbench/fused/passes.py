@@ -8,9 +8,8 @@ to sums. Sums over a block are in the arrays' dtype, those over blocks in float6
 import functools
 
 import numpy as np
-from numba import carray
 
-from bnbench.activations import GAUSSIAN, a, da
+from bnbench.activations import GAUSSIAN, compiled
 from bnbench.fused.gemm import FOUR
 from bnbench.fused.layout import FLUSH_BLOCKS
 from bnbench.fused.scratch import (
@@ -24,7 +23,6 @@ from bnbench.fused.scratch import (
     MEAN,
     MU,
     OTHERS,
-    SHAPE,
     SHIFT,
     SLOPE,
     SPREAD,
@@ -41,6 +39,7 @@ from bnbench.jit import REASSOCIATE, njit
 @functools.cache
 def forward_stored(code):
     """The forward pass from stored Z for one activation."""
+    a, _ = compiled(code)
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def forward(Z, first, rows, cols, y, vectors, T, e):
@@ -50,7 +49,7 @@ def forward_stored(code):
         for i in range(rows):
             total = Z.dtype.type(0)
             for j in range(cols):
-                v = a(code, (Z[first + i, j] - mu[j]) * weight[j] + beta[j])
+                v = a((Z[first + i, j] - mu[j]) * weight[j] + beta[j])
                 T[i, j] = v
                 total += v * G2[j]
             e[first + i] = y[first + i] - total
@@ -63,6 +62,7 @@ def forward_stored(code):
 @functools.cache
 def forward_centred(code):
     """The forward pass from X̂ γ for one activation."""
+    a, _ = compiled(code)
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def forward(T, D, rows, cols, y, first, vectors, e):
@@ -73,7 +73,7 @@ def forward_centred(code):
             total = T.dtype.type(0)
             for j in range(cols):
                 b = T[i, j] + beta[j]
-                v = a(code, b)
+                v = a(b)
                 T[i, j] = v
                 if code == GAUSSIAN:
                     D[i, j] = -b * v
@@ -88,6 +88,7 @@ def forward_centred(code):
 @functools.cache
 def backward_centred(code):
     """T and the sums over a block for one activation."""
+    _, da = compiled(code)
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def backward(T, D, rows, cols, e, block):
@@ -101,8 +102,8 @@ def backward_centred(code):
                 if code == GAUSSIAN:
                     t0, t1, t2, t3 = D[i, j] * e0, D[i + 1, j] * e1, D[i + 2, j] * e2, D[i + 3, j] * e3
                 else:
-                    t0, t1 = da(code, v0, v0) * e0, da(code, v1, v1) * e1
-                    t2, t3 = da(code, v2, v2) * e2, da(code, v3, v3) * e3
+                    t0, t1 = da(v0, v0) * e0, da(v1, v1) * e1
+                    t2, t3 = da(v2, v2) * e2, da(v3, v3) * e3
                 T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j] = t0, t1, t2, t3
                 d_beta[j] += (t0 + t1) + (t2 + t3)
 
@@ -112,6 +113,7 @@ def backward_centred(code):
 @functools.cache
 def backward_stored(code):
     """The sums over a block, from stored Z and A in T, for one activation."""
+    _, da = compiled(code)
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def backward(Z, T, first, rows, cols, e, vectors, block):
@@ -125,8 +127,8 @@ def backward_stored(code):
                 v0, v1, v2, v3 = T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j]
                 z0, z1, z2, z3 = Z[row, j] - mu[j], Z[row + 1, j] - mu[j], Z[row + 2, j] - mu[j], Z[row + 3, j] - mu[j]
                 w, c = weight[j], beta[j]
-                t0, t1 = da(code, z0 * w + c, v0) * e0, da(code, z1 * w + c, v1) * e1
-                t2, t3 = da(code, z2 * w + c, v2) * e2, da(code, z3 * w + c, v3) * e3
+                t0, t1 = da(z0 * w + c, v0) * e0, da(z1 * w + c, v1) * e1
+                t2, t3 = da(z2 * w + c, v2) * e2, da(z3 * w + c, v3) * e3
                 d_beta[j] += (t0 + t1) + (t2 + t3)
                 d_G2[j] += (v0 * e0 + v1 * e1) + (v2 * e2 + v3 * e3)
                 d_gamma[j] += (t0 * z0 + t1 * z1) + (t2 * z2 + t3 * z3)
@@ -137,6 +139,7 @@ def backward_stored(code):
 @functools.cache
 def pre_activation_gradient(code):
     """dZ of a block from stored Z, for one activation."""
+    a, da = compiled(code)
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def compute(Z, first, rows, cols, e, vectors, T):
@@ -148,7 +151,7 @@ def pre_activation_gradient(code):
             for j in range(cols):
                 z = Z[first + i, j] - mu[j]
                 b = z * weight[j] + beta[j]
-                T[i, j] = (c[j] * ei) * da(code, b, a(code, b)) - mean[j] - z * slopes[j]
+                T[i, j] = (c[j] * ei) * da(b, a(b)) - mean[j] - z * slopes[j]
 
     return compute
 
@@ -215,14 +218,10 @@ def total_row(real):
     """The sum over groups of a row of G."""
 
     @group_function
-    def compute(rows, k, group_rows):
+    def compute(table, k, group_rows):
         """Row k of G, the groups added up in their order."""
-        table = carray(rows, SHAPE)
-        G, sums, total = (
-            matrix(table, At.G, real),
-            cube(table, At.sums, np.float64),
-            matrix(table, At.total, np.float64),
-        )
+        G, total = matrix(table, At.G, real), matrix(table, At.total, np.float64)
+        sums = cube(table, At.sums, np.float64)
         groups, ld = G.shape[0], sums.shape[2]
         for j in range(ld):
             total[k, j] = G[0, k * ld + j]
@@ -249,13 +248,13 @@ def total_sums(sums, cols):
 
 
 @njit(fastmath=REASSOCIATE, inner=True)
-def leading_mean(X, first, shift):
-    """The mean of a few rows of X from `first` on: a value near which sums do not cancel.
+def leading_mean(X, first, last, shift):
+    """The mean of a few rows of X from `first` on, before `last`: a value near which sums do not cancel.
 
     0 for a column that is not far from it beside its spread: X - shift would lose digits that X has. It loses none
     where x lies between shift/2 and 2 shift (Sterbenz 1974).
     """
-    rows = min(X.shape[0] - first, FOUR)
+    rows = min(last - first, FOUR)
     for k in range(X.shape[1]):
         shift[k] = 0
     for i in range(rows):

@@ -70,12 +70,13 @@ class FusedNumba(Variant):
         kernel, functions = one_pass(code, normalize, real) if one else stored(code, real)
         self.shared_out = plan.groups > 1
         self.table = table(rows, functions, self.X, self.y)
-        self.kernel = functools.partial(kernel, self.table, plan.group_rows, problem.ddof, problem.eps)
+        self.kernel = functools.partial(kernel, self.table.ctypes.data, plan.group_rows, problem.ddof, problem.eps)
         self.compute = self.kernel
         if one and normalize:
             compute, functions = gram(real)
             if self.regime == "fresh":
-                self.gram = functools.partial(compute, table(rows, functions, self.X), plan.group_rows)
+                self.gram_table = table(rows, functions, self.X)
+                self.gram = functools.partial(compute, self.gram_table.ctypes.data, plan.group_rows)
                 self.compute = self.gram_and_kernel
             else:  # once, in working arrays of its own
                 square, plan = of_gram(problem)
@@ -83,7 +84,8 @@ class FusedNumba(Variant):
                 for kept in (At.C, At.diagonal, At.rest, At.shift):
                     working[kept] = rows[kept]
                 with guard():
-                    unbroken(compute(table(working, functions, self.X), plan.group_rows))
+                    working = table(working, functions, self.X)
+                    unbroken(compute(working.ctypes.data, plan.group_rows))
 
     def load(self, G1, gamma, beta, G2):
         """Copy the parameters to where the kernels read them."""

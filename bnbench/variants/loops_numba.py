@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import prange
 
-from bnbench.activations import CODES, a, da
+from bnbench.activations import CODES, compiled
 from bnbench.jit import REASSOCIATE, njit
 from bnbench.problem import Gradients
 from bnbench.threads import alone, guard
@@ -36,7 +36,7 @@ class LoopsNumba(Variant):
         super().prepare(batch, problem, regime)
         N, p1, p2, dtype = problem.N, problem.p1, problem.p2, batch.X.dtype
         normalize = problem.normalization == "batch"
-        compiled = kernel(CODES[problem.activation], normalize, self.parallel and not alone())
+        step = kernel(CODES[problem.activation], normalize, self.parallel and not alone())
         number = dtype.type
         constants = (problem.ddof, problem.eps, number(-2 / N))
         rows = N if normalize else 0
@@ -46,7 +46,7 @@ class LoopsNumba(Variant):
         empty = np.zeros(0, dtype)
         X, y, G1, *affine, G2 = self.batch
         affine = affine if normalize else (empty, empty)
-        self.compute = functools.partial(compiled, X, y, G1, *affine, G2, *constants, *work, *self.gradients)
+        self.compute = functools.partial(step, X, y, G1, *affine, G2, *constants, *work, *self.gradients)
 
     def step(self):
         """One call of the compiled loops."""
@@ -76,6 +76,7 @@ class LoopsNumbaParallel(LoopsNumba):
 @functools.cache
 def kernel(code, normalize, parallel):
     """The step for one activation, with or without batch normalisation."""
+    a, da = compiled(code)
 
     @njit(fastmath=REASSOCIATE, parallel=parallel)
     def step(X, y, G1, gamma, beta, G2, ddof, eps, scale, Xhat, A, D, e, dG1, dgamma, dbeta, dG2):
@@ -105,8 +106,8 @@ def kernel(code, normalize, parallel):
                     A[j, i] = gamma[j] * Xhat[j, i] + beta[j]
             for i in range(N):
                 b = A[j, i]
-                A[j, i] = a(code, b)
-                D[j, i] = da(code, b, A[j, i])
+                A[j, i] = a(b)
+                D[j, i] = da(b, A[j, i])
 
         for block in prange((N + ROWS - 1) // ROWS):
             first, last = block * ROWS, min(N, (block + 1) * ROWS)

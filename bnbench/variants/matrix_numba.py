@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from numba.extending import overload
 
-from bnbench.activations import CODES, a, da
+from bnbench.activations import CODES, compiled
 from bnbench.jit import REASSOCIATE, njit
 from bnbench.problem import Gradients
 from bnbench.variants import formulas
@@ -51,7 +51,7 @@ class MatrixNumba(Variant):
         return Gradients(*self.answer)
 
 
-@njit(fastmath=REASSOCIATE)
+@njit(fastmath=REASSOCIATE, inner=True)
 def column_sums(M):
     """1ᵀ M, row by row, in float64."""
     total = np.zeros(M.shape[1])
@@ -60,7 +60,7 @@ def column_sums(M):
     return total
 
 
-@njit(fastmath=REASSOCIATE)
+@njit(fastmath=REASSOCIATE, inner=True)
 def column_products(M, other):
     """1ᵀ (M ⊙ other), row by row, in float64."""
     total = np.zeros(M.shape[1])
@@ -70,7 +70,7 @@ def column_products(M, other):
     return total
 
 
-@njit(fastmath=REASSOCIATE)
+@njit(fastmath=REASSOCIATE, inner=True)
 def weighted_rows(weights, M):
     """Mᵀ weights in float64."""
     total = np.zeros(M.shape[1])
@@ -92,8 +92,27 @@ def _rounded(row, M):
 
 
 @functools.cache
+def activation(code):
+    """a(B) and a'(B) for one activation."""
+    a, da = compiled(code)
+
+    @njit(inner=True)
+    def activate(B):
+        A = np.empty_like(B)
+        D = np.empty_like(B)
+        for i in range(B.shape[0]):
+            for j in range(B.shape[1]):
+                A[i, j] = a(B[i, j])
+                D[i, j] = da(B[i, j], A[i, j])
+        return A, D
+
+    return activate
+
+
+@functools.cache
 def normalized(code, fixed):
     """The step with batch normalisation for one activation; fixed says that x̄ is given."""
+    activate = activation(code)
 
     @njit(fastmath=REASSOCIATE)
     def step(X, xbar, y, G1, gamma, beta, G2, over_N, over_Nd, eps):
@@ -103,7 +122,7 @@ def normalized(code, fixed):
         s = rounded(np.sqrt(column_products(Zc, Zc) * over_Nd + eps), Z)
         Xhat = Zc / s
         B = gamma * Xhat + beta
-        A, D = activate(code, B)
+        A, D = activate(B)
         e = y - np.dot(A, G2)
 
         S = np.outer(e, -(over_N + over_N) * G2) * D
@@ -120,25 +139,14 @@ def normalized(code, fixed):
 @functools.cache
 def plain(code):
     """The step without normalisation for one activation."""
+    activate = activation(code)
 
     @njit(fastmath=REASSOCIATE)
     def step(X, xbar, y, G1, gamma, beta, G2, over_N, over_Nd, eps):
-        A, D = activate(code, np.dot(X, G1))
+        A, D = activate(np.dot(X, G1))
         e = y - np.dot(A, G2)
         S = np.outer(e, -(over_N + over_N) * G2) * D
         dG2 = -(over_N + over_N) * np.dot(A.T, e)
         return np.dot(e, e) * over_N, np.dot(X.T, S), None, None, dG2
 
     return step
-
-
-@njit()
-def activate(code, B):
-    """a(B) and a'(B)."""
-    A = np.empty_like(B)
-    D = np.empty_like(B)
-    for i in range(B.shape[0]):
-        for j in range(B.shape[1]):
-            A[i, j] = a(code, B[i, j])
-            D[i, j] = da(code, B[i, j], A[i, j])
-    return A, D
