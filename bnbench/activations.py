@@ -90,5 +90,5 @@ def compiled(code):
         def da(b, v):
             return type(v)(1)
 
-    inlined = njit(forceinline=True, inner=True)
+    inlined = njit(forceinline=True, inner=True, plain=True)
     return inlined(a), inlined(da)

@@ -66,37 +66,39 @@ def power_of_two(typing, n):
     return n(n), build
 
 
+@intrinsic
+def reduced(typing, x, n):
+    """exp(r) - 1 = r + r² P(r), where r = x - n ln 2."""
+    of = FLOAT64 if x == types.float64 else FLOAT32
+
+    def build(context, builder, signature, arguments):
+        x, n = arguments
+
+        def add(a, b):
+            return builder.fadd(a, b, flags=("contract",))
+
+        def times(a, b):
+            return builder.fmul(a, b, flags=("contract",))
+
+        for part in (of.high, of.low):
+            x = builder.fsub(x, times(n, x.type(part)), flags=("contract",))
+        total = x.type(float(of.number(of.P[-1])))
+        for coefficient in of.P[-2::-1]:
+            total = add(x.type(float(of.number(coefficient))), times(x, total))
+        return add(x, times(times(x, x), total))
+
+    return x(x, n), build
+
+
 def functions(of):
     """The four functions in one type.
 
     Fused multiply-adds are allowed, no other rearrangement: the order of the operations is the accuracy.
     """
-    compiled = njit(fastmath={"contract"}, forceinline=True, inner=True)
+    compiled = njit(fastmath={"contract"}, forceinline=True, inner=True, plain=True)
     zero, half, one, two = (of.number(value) for value in (0, 0.5, 1, 2))
     log2_e, rounding = of.number(LOG2_E), of.number(of.round)
     highest, lowest, flat, widest = (of.number(value) for value in (of.highest, of.lowest, of.flat, of.widest))
-
-    @intrinsic
-    def reduced(typing, x, n):
-        """exp(r) - 1 = r + r² P(r), where r = x - n ln 2."""
-
-        def build(context, builder, signature, arguments):
-            x, n = arguments
-
-            def add(a, b):
-                return builder.fadd(a, b, flags=("contract",))
-
-            def times(a, b):
-                return builder.fmul(a, b, flags=("contract",))
-
-            for part in (of.high, of.low):
-                x = builder.fsub(x, times(n, x.type(part)), flags=("contract",))
-            total = x.type(float(of.number(of.P[-1])))
-            for coefficient in of.P[-2::-1]:
-                total = add(x.type(float(of.number(coefficient))), times(x, total))
-            return add(x, times(times(x, x), total))
-
-        return x(x, n), build
 
     @compiled
     def exp(x):
@@ -123,7 +125,7 @@ def functions(of):
 
     split = of.number(2.0 ** (27 if of is FLOAT64 else 12) + 1)
 
-    @njit(forceinline=True, inner=True)
+    @njit(forceinline=True, inner=True, plain=True)
     def rounded_off(w, square):
         """w² - square, exactly (Dekker 1971)."""
         c = split * w

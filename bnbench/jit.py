@@ -10,10 +10,11 @@ import contextlib
 import hashlib
 
 import numba
+from numba import _dynfunc
+from numba.core import compiler, typed_passes, untyped_passes
 from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
-from numba import _dynfunc
+from numba.core.compiler_machinery import PassManager
 from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
@@ -57,8 +58,10 @@ def named(function, options):
 
 
 class InnerLibrary(JITCodeLibrary):
-    def _optimize_functions(self, ll_module):
-        ll_module.data_layout = self._codegen._data_layout
+    """The code of a function that only compiled code calls, linked into every caller and made machine code there.
+
+    Numba's own library optimises it and makes machine code of it here too, which nobody would run: a third of the time.
+    """
 
     def _optimize_final_module(self):
         pass
@@ -67,55 +70,96 @@ class InnerLibrary(JITCodeLibrary):
         self._finalize_dynamic_globals()
         self._finalized = True
 
-    def get_pointer_to_function(self, name):
-        self._ensure_finalized()
-        return 0
 
-    def serialize_using_object_code(self):
-        self._ensure_finalized()
-        return self.name, "bitcode", self._get_module_for_linking().as_bitcode()
-
-
-def _entry(library, fndesc, env):
+def no_entry(library, fndesc, env):
+    """What Numba takes for a function's entry from Python, where there is none: it knows the function by it."""
     library._ensure_finalized()
     return _dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname.split(".")[-1], "", 0, env, (library,))
 
 
-class InnerCompiler(Compiler):
+def keep_inside(state):
+    """Have a compiler's state compile an inner function."""
+    state.library = InnerLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+    state.targetctx.get_executable = no_entry  # a copy of the context, for this function alone
+
+
+class Unchecked(PassManager):
+    """Passes, without Numba's check of its own work after each of them."""
+
+    _ENFORCING = False
+
+
+PLAIN_PASSES = (
+    *("TranslateByteCode", "FixupArgs", "IRProcessing", "RewriteSemanticConstants", "DeadBranchPrune"),
+    *("GenericRewrites", "ReconstructSSA", "NopythonTypeInference", "PreLowerStripPhis", "IRLegalization"),
+    *("AnnotateTypes", "NativeLowering", "NoPythonBackend"),
+)
+
+
+class Plain(compiler.CompilerBase):
+    """Those of Numba's passes that loops over numbers and given arrays need."""
+
     def define_pipelines(self):
-        state = self.state
-        state.library = InnerLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.targetctx.get_executable = _entry
+        """The one pipeline."""
+        manager = Unchecked("plain")
+        for name in PLAIN_PASSES:
+            manager.add_pass(getattr(untyped_passes, name, None) or getattr(typed_passes, name), name)
+        manager.finalize()
+        return [manager]
+
+
+class PlainInner(Plain):
+    """The same for an inner function."""
+
+    def define_pipelines(self):
+        """The one pipeline."""
+        keep_inside(self.state)
         return super().define_pipelines()
 
 
-def njit(*, fastmath=False, parallel=False, forceinline=False, inner=False):
-    """`numba.njit(nogil, error_model="numpy")`, cached in `cache_dir()`.
+class Inner(compiler.Compiler):
+    """Numba's compiler for an inner function."""
 
-    An inner function has no entry for Python, which takes long to compile: only compiled code may call it. With
-    NUMBA_DISABLE_JIT the function is left as it is.
+    def define_pipelines(self):
+        """Numba's pipelines."""
+        keep_inside(self.state)
+        return super().define_pipelines()
+
+
+def njit(*, fastmath=False, parallel=False, forceinline=False, inner=False, plain=False):
+    """`numba.njit(nogil, error_model="numpy")`, cached in `cache_dir()`, or within its callers if it is inner.
+
+    An inner function has no entry for Python, and no machine code but its callers': only compiled code may call it, and
+    it may not print. A plain one is loops over numbers and the arrays that it is given: it makes none, and has neither
+    array expressions nor closures. With NUMBA_DISABLE_JIT the function is left as it is.
     """
     options = {"fastmath": fastmath, "parallel": parallel, "error_model": "numpy", "forceinline": forceinline}
-    options |= {"nogil": True, "no_cpython_wrapper": inner, "no_cfunc_wrapper": True}
+    options |= {"nogil": True, "no_cpython_wrapper": inner, "no_cfunc_wrapper": True, "_nrt": not plain}
+    pipeline = {(True, True): PlainInner, (True, False): Inner, (False, True): Plain}.get((inner, plain))
 
     def decorate(function):
         if numba.config.DISABLE_JIT:
             return function
         named(function, options)
-        dispatcher = numba.njit(**options, **({"pipeline_class": InnerCompiler} if inner else {}))(function)
-        cached(dispatcher, function, dispatcher.targetoptions)
+        dispatcher = numba.njit(**options, pipeline_class=pipeline or compiler.Compiler)(function)
+        if not inner:
+            cached(dispatcher, function, dispatcher.targetoptions)
         return dispatcher
 
     return decorate
 
 
 def cfunc(signature, *, fastmath=False, parallel=False):
-    """`numba.cfunc(error_model="numpy")`, compiled or taken from `cache_dir()` at once. Its `address` is for C."""
-    options = {"nopython": True, "fastmath": fastmath, "parallel": parallel, "error_model": "numpy"}
+    """`numba.cfunc(error_model="numpy")`, compiled or taken from `cache_dir()` at once. Its `address` is for C.
+
+    Plain, as in `njit`, unless it is parallel.
+    """
+    options = {"nopython": True, "fastmath": fastmath, "parallel": parallel, "error_model": "numpy", "_nrt": parallel}
 
     def decorate(function):
         named(function, options)
-        compiled = CFunc(function, normalize_signature(signature), locals={}, options=options)
+        pipeline = compiler.Compiler if parallel else Plain
+        compiled = CFunc(function, normalize_signature(signature), {}, options, pipeline_class=pipeline)
         cached(compiled, function, options)
         compiled.compile()
         return compiled

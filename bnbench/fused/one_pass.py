@@ -15,6 +15,7 @@ from bnbench.fused.passes import (
     leading_mean,
     take,
     total_row,
+    total_rows,
     total_sums,
     up,
 )
@@ -94,15 +95,24 @@ def sweep(code, real):
     return compute
 
 
-@functools.cache
-def one_pass(code, normalize, real):
+def one_pass(code, normalize, real, several):
     """The step of the one-pass algorithm for one activation, with batch normalisation or without, and dtype.
 
-    And `addresses` of the group functions that it calls.
+    And `addresses` of the group functions that it calls. several says whether there are several groups, or one whose G
+    is flushed.
     """
+    functions = {At.sweep: sweep(code, real)}
+    if several:
+        functions[At.total_row] = total_row(real)
+    return one_pass_step(normalize, real), addresses(functions)
+
+
+@functools.cache
+def one_pass_step(normalize, real):
+    """The step of the one-pass algorithm in one dtype, for every activation."""
     lanes = VECTOR_BYTES // real().itemsize
 
-    @njit(fastmath=REASSOCIATE)
+    @njit(fastmath=REASSOCIATE, plain=True)
     def step(table, group_rows, ddof, eps):
         """One step on the arrays of the table; the loss, or FELL_BACK where a variance cancels."""
         double = np.float64
@@ -156,7 +166,7 @@ def one_pass(code, normalize, real):
         if not call_all(table, At.sweep, group_rows):
             return BROKEN
         total_sums(sums, cols)
-        if not call_all(table, At.total_row, group_rows):
+        if not total_rows(table, real, group_rows):
             return BROKEN
         for j in range(p2):
             dG2[j] = -2.0 / N * sums[0, D_G2, j]
@@ -184,10 +194,10 @@ def one_pass(code, normalize, real):
                     dG1[k, j] = -2.0 / N * G2[j] * total[k, j]
         return sums[0, OTHERS, 0] / N
 
-    return step, addresses({At.sweep: sweep(code, real), At.total_row: total_row(real)})
+    return step
 
 
-@njit(inner=True)
+@njit(inner=True, plain=True)
 def is_constant(X, k):
     """Whether a column of X is one number throughout."""
     i = 0
@@ -231,13 +241,20 @@ def gram_sweep(real):
     return compute
 
 
-@functools.cache
-def gram(real):
+def gram(real, several):
     """What computes the means of X and C = (X - 1x̄ᵀ)ᵀ(X - 1x̄ᵀ) in one dtype, and `addresses` of what it calls."""
+    functions = {At.gram_sweep: gram_sweep(real)}
+    if several:
+        functions[At.total_row] = total_row(real)
+    return gram_step(real), addresses(functions)
 
+
+@functools.cache
+def gram_step(real):
+    """What computes the means of X and C in one dtype."""
     least, most = float(np.finfo(real).tiny), LARGEST * float(np.finfo(real).max)
 
-    @njit(fastmath=REASSOCIATE)
+    @njit(fastmath=REASSOCIATE, plain=True)
     def compute(table, group_rows):
         """C in tiles of four columns, its diagonal, and x̄ = shift + rest, shift in X's dtype; False if it broke off.
 
@@ -259,7 +276,7 @@ def gram(real):
             for k in range(p1):
                 means[g, k] /= count
                 rest[k] += (near[g, k] + means[g, k]) * count / N
-        if not call_all(table, At.total_row, group_rows):
+        if not total_rows(table, real, group_rows):
             return False
         for k in range(p1):
             for g in range(groups):
@@ -279,4 +296,4 @@ def gram(real):
                 diagonal[k] = np.inf
         return True
 
-    return compute, addresses({At.gram_sweep: gram_sweep(real), At.total_row: total_row(real)})
+    return compute

@@ -147,6 +147,17 @@ def clear(typing, array, first):
     return types.void(array, types.intp), build
 
 
+@intrinsic
+def small(typing):
+    """Have the function that calls this compiled to little code, in little time: its loops are not worth vectorising."""
+
+    def build(context, builder, signature, arguments):
+        builder.function.attributes.add("optsize")
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
 GROUP_FUNCTION = types.int64(types.intp, types.intp, types.intp)
 DONE = 1  # what a group function answers; where it was left before its end the answer is 0
 FELL_BACK, BROKEN = -1.0, -2.0  # what a step answers in place of the loss: a variance cancels; a call was left so
@@ -203,7 +214,7 @@ def turns() -> CFunc:
     return call_in_turn
 
 
-@njit(inner=True)
+@njit(inner=True, plain=True)
 def call_all(table, row, group_rows):
     """Call the function in a row of the table as often as it must be, by threads where there are groups.
 

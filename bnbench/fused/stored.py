@@ -16,6 +16,7 @@ from bnbench.fused.passes import (
     pre_activation_gradient,
     take,
     total_row,
+    total_rows,
     total_sums,
     up,
 )
@@ -47,6 +48,7 @@ from bnbench.fused.scratch import (
     matrix,
     matrix_of,
     number,
+    small,
     vector,
     vector_of,
 )
@@ -129,14 +131,26 @@ def products(code, real):
     return compute
 
 
+def stored(code, real, several):
+    """The step of the stored algorithm for one activation and dtype, and `addresses` of what it calls.
+
+    several says whether there are several groups, or one whose G is flushed.
+    """
+    functions = {At.statistics: statistics(real), At.passes: passes(code, real), At.products: products(code, real)}
+    if several:
+        functions[At.total_row] = total_row(real)
+    return stored_step(real), addresses(functions)
+
+
 @functools.cache
-def stored(code, real):
-    """The step of the stored algorithm for one activation and dtype, and `addresses` of what it calls."""
+def stored_step(real):
+    """The step of the stored algorithm in one dtype, for every activation."""
     lanes = VECTOR_BYTES // real().itemsize
 
-    @njit(fastmath=REASSOCIATE)
+    @njit(fastmath=REASSOCIATE, plain=True)
     def step(table, group_rows, ddof, eps):
         """One step on the arrays of the table; the loss."""
+        small()
         X, G1, dG1 = matrix(table, At.X, real), matrix(table, At.G1, real), matrix(table, At.dG1, real)
         theta, dtheta = matrix(table, At.theta, real), matrix(table, At.dtheta, real)
         vectors, sums = matrix(table, At.vectors, real), cube(table, At.sums, np.float64)
@@ -178,7 +192,7 @@ def stored(code, real):
         if not call_all(table, At.products, group_rows):
             return BROKEN
         if number(table, At.G, 0) != number(table, At.dG1, 0):
-            if not call_all(table, At.total_row, group_rows):
+            if not total_rows(table, real, group_rows):
                 return BROKEN
             total = matrix(table, At.total, np.float64)
             for k in range(p1):
@@ -186,10 +200,4 @@ def stored(code, real):
                     dG1[k, j] = total[k, j]
         return sums[0, OTHERS, 0] / N
 
-    functions = {
-        At.statistics: statistics(real),
-        At.passes: passes(code, real),
-        At.products: products(code, real),
-        At.total_row: total_row(real),
-    }
-    return step, addresses(functions)
+    return step

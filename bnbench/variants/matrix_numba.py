@@ -51,7 +51,7 @@ class MatrixNumba(Variant):
         return Gradients(*self.answer)
 
 
-@njit(fastmath=REASSOCIATE, inner=True)
+@njit(fastmath=REASSOCIATE)
 def column_sums(M):
     """1ᵀ M, row by row, in float64."""
     total = np.zeros(M.shape[1])
@@ -60,7 +60,7 @@ def column_sums(M):
     return total
 
 
-@njit(fastmath=REASSOCIATE, inner=True)
+@njit(fastmath=REASSOCIATE)
 def column_products(M, other):
     """1ᵀ (M ⊙ other), row by row, in float64."""
     total = np.zeros(M.shape[1])
@@ -70,7 +70,7 @@ def column_products(M, other):
     return total
 
 
-@njit(fastmath=REASSOCIATE, inner=True)
+@njit(fastmath=REASSOCIATE)
 def weighted_rows(weights, M):
     """Mᵀ weights in float64."""
     total = np.zeros(M.shape[1])
@@ -93,18 +93,16 @@ def _rounded(row, M):
 
 @functools.cache
 def activation(code):
-    """a(B) and a'(B) for one activation."""
+    """What computes a(B) and a'(B) for one activation."""
     a, da = compiled(code)
 
-    @njit(inner=True)
-    def activate(B):
-        A = np.empty_like(B)
-        D = np.empty_like(B)
+    @njit(inner=True, plain=True)
+    def activate(B, A, D):
+        """a(B) into A and a'(B) into D."""
         for i in range(B.shape[0]):
             for j in range(B.shape[1]):
                 A[i, j] = a(B[i, j])
                 D[i, j] = da(B[i, j], A[i, j])
-        return A, D
 
     return activate
 
@@ -122,7 +120,8 @@ def normalized(code, fixed):
         s = rounded(np.sqrt(column_products(Zc, Zc) * over_Nd + eps), Z)
         Xhat = Zc / s
         B = gamma * Xhat + beta
-        A, D = activate(B)
+        A, D = np.empty_like(B), np.empty_like(B)
+        activate(B, A, D)
         e = y - np.dot(A, G2)
 
         S = np.outer(e, -(over_N + over_N) * G2) * D
@@ -143,7 +142,9 @@ def plain(code):
 
     @njit(fastmath=REASSOCIATE)
     def step(X, xbar, y, G1, gamma, beta, G2, over_N, over_Nd, eps):
-        A, D = activate(np.dot(X, G1))
+        Z = np.dot(X, G1)
+        A, D = np.empty_like(Z), np.empty_like(Z)
+        activate(Z, A, D)
         e = y - np.dot(A, G2)
         S = np.outer(e, -(over_N + over_N) * G2) * D
         dG2 = -(over_N + over_N) * np.dot(A.T, e)
