@@ -46,9 +46,10 @@ def derivative(activation: str, B: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def compiled(code):
-    """a(b) and a'(b) of one number in its own dtype, for compiled code; code is the activation's place in `ACTIVATIONS`.
+    """a(b) and a'(b) of one number in its own dtype, to be called in compiled code.
 
-    The derivative is derivative(b, v), from v = a(b), and from b for the Gaussian alone.
+    code is the activation's place in `ACTIVATIONS`. The second is da(b, v) with v = a(b); it uses b for the Gaussian
+    alone.
     """
     if code == RELU:
 

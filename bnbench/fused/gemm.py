@@ -130,6 +130,16 @@ def tile(*, transposed: bool, height: int, vectors: int):
 
 
 @intrinsic
+def lesser(typing, one, other):
+    """The lesser of two whole numbers: Numba's `min` is a function of its own, which takes long to compile."""
+
+    def build(context, builder, signature, arguments):
+        return builder.select(builder.icmp_signed("<", *arguments), *arguments)
+
+    return types.intp(types.intp, types.intp), build
+
+
+@intrinsic
 def shifted_four(typing, X, x0, shift, k, P, p0):
     """P[p0 : p0+4] = X[x0 : x0+4] - shift[k : k+4]."""
     index = types.intp
@@ -178,19 +188,19 @@ def pack(X, first, rows, shift, P, R):
     P is of R rows. Rows up to the next multiple of 12 become 0; the columns beyond p1 are left as they are.
     """
     p1 = X.shape[1]
-    whole = p1 // FOUR
+    whole, rest = p1 // FOUR, p1 & (FOUR - 1)
     for i in range(rows):
         x = (first + i) * p1
         for t in range(whole):
             shifted_four(X, x + FOUR * t, shift, FOUR * t, P, FOUR * (t * R + i))
-        for k in range(FOUR * whole, p1):
-            P[FOUR * (whole * R + i) + k - FOUR * whole] = X[first + i, k] - shift[k]
+        for k in range(rest):
+            P[FOUR * (whole * R + i) + k] = X[first + i, FOUR * whole + k] - shift[FOUR * whole + k]
     for i in range(rows, (rows + ROWS - 1) // ROWS * ROWS):
         for t in range(whole):
             for k in range(FOUR):
                 P[FOUR * (t * R + i) + k] = 0
-        for k in range(FOUR * whole, p1):
-            P[FOUR * (whole * R + i) + k - FOUR * whole] = 0
+        for k in range(rest):
+            P[FOUR * (whole * R + i) + k] = 0
 
 
 @njit(inner=True, plain=True)
@@ -242,7 +252,7 @@ def transposed_product(P, R, rows, p1, T, ld, vectors, lanes, G, panel, upper, a
     """
     j = 0
     while vectors >= PANEL:
-        last = min(p1, j + PANEL * lanes) if upper else p1
+        last = lesser(p1, j + PANEL * lanes) if upper else p1
         if last >= COPY_PANEL and rows > COPY_ROWS:
             for i in range(rows):
                 copy3(T, i * ld + j, panel, i * PANEL * lanes)

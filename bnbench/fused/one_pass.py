@@ -7,7 +7,7 @@ import numpy as np
 
 from bnbench.activations import GAUSSIAN
 from bnbench.fused import gemm
-from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES
+from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
 from bnbench.fused.passes import (
     backward_centred,
     flush_now,
@@ -67,16 +67,18 @@ def sweep(code, real):
         P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
         panel = vector_of(table, At.panel, real, g)
         T, e = matrix_of(table, At.T, real, g), vector_of(table, At.e, real, g)
-        D = matrix_of(table, At.D if code == GAUSSIAN else At.T, real, g)  # T is not touched as D: see `backward_centred`
+        D = matrix_of(
+            table, At.D if code == GAUSSIAN else At.T, real, g
+        )  # T is not touched as D: see `backward_centred`
         W, shift, vectors = vector(table, At.W, real), vector(table, At.shift, real), matrix(table, At.vectors, real)
         block, sums = matrix_of(table, At.block, real, g), matrix_of(table, At.sums, np.float64, g)
         (N, p1), (R, ld), cols = X.shape, T.shape, up(number(table, At.G1, 3), lanes)
         clear(sums, 0)
         clear(block, 0)
-        first, last = g * group_rows, min(N, (g + 1) * group_rows)
+        first, last = g * group_rows, lesser(N, (g + 1) * group_rows)
         begun = first
         for start in range(first, last, R):
-            count = min(R, last - start)
+            count = lesser(R, last - start)
             whole = up(count, ROWS)
             gemm.pack(X, start, count, shift, P, R)
             gemm.product(P, 0, R, whole, up(p1, FOUR), W, 0, cols // lanes, lanes, T, 0, ld)
@@ -85,9 +87,7 @@ def sweep(code, real):
                 e[i] = 0
             backward(T, D, whole, cols, e, block)
             take(block, 2, cols, sums)
-            gemm.transposed_product(
-                P, R, whole, p1, T, ld, cols // lanes, lanes, G, panel, False, start > begun
-            )
+            gemm.transposed_product(P, R, whole, p1, T, ld, cols // lanes, lanes, G, panel, False, start > begun)
             if flush_now(start, first, R, G, sums):
                 begun = start + R
         return DONE
@@ -213,18 +213,22 @@ def gram_sweep(real):
 
     @group_function
     def compute(table, g, group_rows):
-        X, T, sums = matrix(table, At.X, real), matrix_of(table, At.T, real, g), matrix_of(table, At.sums, np.float64, g)
+        X, T, sums = (
+            matrix(table, At.X, real),
+            matrix_of(table, At.T, real, g),
+            matrix_of(table, At.sums, np.float64, g),
+        )
         P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
         panel = vector_of(table, At.panel, real, g)
         near, column_sums = vector_of(table, At.near, real, g), vector_of(table, At.means, np.float64, g)
         (N, p1), (R, ld) = X.shape, T.shape
-        first, last = g * group_rows, min(N, (g + 1) * group_rows)
+        first, last = g * group_rows, lesser(N, (g + 1) * group_rows)
         begun = first
         clear(sums, SUMS * ld)
         clear(column_sums, 0)
         leading_mean(X, first, last, near)
         for start in range(first, last, R):
-            count = min(R, last - start)
+            count = lesser(R, last - start)
             whole = up(count, ROWS)
             gemm.pack(X, start, count, near, P, R)
             for i in range(count):
@@ -272,7 +276,7 @@ def gram_step(real):
         for k in range(p1):
             rest[k] = 0
         for g in range(groups):
-            count = min(N, (g + 1) * group_rows) - g * group_rows
+            count = lesser(N, (g + 1) * group_rows) - g * group_rows
             for k in range(p1):
                 means[g, k] /= count
                 rest[k] += (near[g, k] + means[g, k]) * count / N
@@ -280,15 +284,16 @@ def gram_step(real):
             return False
         for k in range(p1):
             for g in range(groups):
-                count = min(N, (g + 1) * group_rows) - g * group_rows
+                count = lesser(N, (g + 1) * group_rows) - g * group_rows
                 within, between = count * means[g, k], count * (near[g, k] + means[g, k] - rest[k])
                 for m in range(k, p1):
                     products[k, m] += between * (near[g, m] + means[g, m] - rest[m]) - within * means[g, m]
         stride = FOUR * up(p1, ROWS)
         for k in range(p1):
             diagonal[k] = products[k, k]
-            for m in range(p1):
-                C[stride * (k // FOUR) + FOUR * m + k % FOUR] = products[min(k, m), max(k, m)]
+            for m in range(k, p1):
+                C[stride * (k // FOUR) + FOUR * m + k % FOUR] = products[k, m]
+                C[stride * (m // FOUR) + FOUR * k + m % FOUR] = products[k, m]
         for k in range(p1):
             shift[k] = rest[k] if rest[k] * rest[k] * N > FAR * FAR * diagonal[k] else 0
             rest[k] -= shift[k]

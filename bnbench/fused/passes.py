@@ -10,7 +10,7 @@ import functools
 import numpy as np
 
 from bnbench.activations import GAUSSIAN, compiled
-from bnbench.fused.gemm import FOUR
+from bnbench.fused.gemm import FOUR, lesser
 from bnbench.fused.layout import FLUSH_BLOCKS
 from bnbench.fused.scratch import (
     C_,
@@ -34,6 +34,7 @@ from bnbench.fused.scratch import (
     group_function,
     matrix,
     number,
+    small,
     vector,
 )
 from bnbench.jit import REASSOCIATE, njit
@@ -194,7 +195,7 @@ def add_statistics(Z, first, rows, cols, block, sums):
     sums[OTHERS, 1] = count
 
 
-@njit(fastmath=REASSOCIATE, inner=True, plain=True)
+@njit(inner=True, plain=True)
 def take(block, count, cols, sums):
     """Add the first rows of a block's sums to those of its group, and make them 0."""
     for row in range(count):
@@ -203,9 +204,10 @@ def take(block, count, cols, sums):
             block[row, j] = 0
 
 
-@njit(fastmath=REASSOCIATE, inner=True, plain=True)
+@njit(inner=True, plain=True)
 def flush_now(start, first, R, G, sums):
     """Where it is time, add a group's G to its float64 one; whether it was, and G begins anew."""
+    small()
     ld = sums.shape[1]
     if sums.shape[0] == SUMS or (start - first) // R % FLUSH_BLOCKS != FLUSH_BLOCKS - 1:
         return False
@@ -256,9 +258,10 @@ def total_rows(table, dtype, group_rows):
     return True
 
 
-@njit(fastmath=REASSOCIATE, inner=True, plain=True)
+@njit(inner=True, plain=True)
 def total_sums(sums, cols):
     """Add the groups' sums, in their order, to those of the first."""
+    small()
     for g in range(1, sums.shape[0]):
         sums[0, OTHERS, 0] += sums[g, OTHERS, 0]
         for row in range(CENTRE):
@@ -273,7 +276,8 @@ def leading_mean(X, first, last, shift):
     0 for a column that is not far from it beside its spread: X - shift would lose digits that X has. It loses none
     where x lies between shift/2 and 2 shift (Sterbenz 1974).
     """
-    rows = min(last - first, FOUR)
+    small()
+    rows = lesser(last - first, FOUR)
     for k in range(X.shape[1]):
         shift[k] = 0
     for i in range(rows):

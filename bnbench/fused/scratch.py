@@ -2,7 +2,8 @@
 
 A kernel gets one table in place of some twenty arrays, which would take Numba a microsecond to hand over: row `At.T`
 says where T lies and its shape, with ones in front up to three axes. The first axis of what each group has its own is
-the group's. A row of a function says where it lies and how often it is called. What kernels get is the table's address. X, y, G1, dG1 are as everywhere (all but X and y lie in the scratch), and beside them lie
+the group's. A row of a function says where it lies and how often it is called. Kernels get the table's address.
+X, y, G1, dG1 are as everywhere (all but X and y lie in the scratch), and beside them lie
 
     P (groups, inputs * rows)    a block of X in tiles (see `gemm`)
     T (groups, rows, ld)         A of a block, then T or dZ; D is like it, a' of the Gaussian
@@ -87,11 +88,11 @@ def load(builder, table, row, column):
 
 
 def view(axes, grouped=False):
-    """The intrinsic `array(table, row, dtype)`, the array in a row with its last so many axes; with grouped `array(table,
-    row, dtype, g)`, that of a group, whose axis is the one before.
+    """The intrinsic `array(table, row, dtype)`: the array in a row, with the last so many of its axes.
 
-    It does what `carray` does, whose compilation takes long; to count references to memory from outside would be in vain.
-    """  # noqa: D205
+    With grouped it is `array(table, row, dtype, g)`, a group's part, whose axis is the one before these. It does what
+    Numba's `carray` does, which takes ten times as long to compile.
+    """
 
     def prepared(table, row, dtype, *group):
         kind = types.Array(dtype.dtype, axes, "C")
@@ -149,10 +150,11 @@ def clear(typing, array, first):
 
 @intrinsic
 def small(typing):
-    """Have the function that calls this compiled to little code, in little time: its loops are not worth vectorising."""
+    """Have the function that calls this compiled to little code in little time: its loops are seldom run."""
 
     def build(context, builder, signature, arguments):
-        builder.function.attributes.add("optsize")
+        for attribute in ("optsize", "noinline"):
+            builder.function.attributes.add(attribute)
         return context.get_dummy_value()
 
     return types.void(), build

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from bnbench.fused import gemm
-from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES
+from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
 from bnbench.fused.passes import (
     add_statistics,
     backward_stored,
@@ -48,11 +48,11 @@ from bnbench.fused.scratch import (
     matrix,
     matrix_of,
     number,
-    small,
     vector,
     vector_of,
 )
 from bnbench.jit import REASSOCIATE, njit
+
 
 @functools.cache
 def statistics(real):
@@ -67,9 +67,9 @@ def statistics(real):
         (N, p1), ld, R, ldw = X.shape, Z.shape[1], number(table, At.T, 2), number(table, At.W, 2)
         cols = up(number(table, At.G1, 3), lanes)
         clear(sums, 0)
-        last = min(N, (g + 1) * group_rows)
+        last = lesser(N, (g + 1) * group_rows)
         for start in range(g * group_rows, last, R):
-            count = min(R, last - start)
+            count = lesser(R, last - start)
             gemm.pack(X, start, count, shift, P, R)
             gemm.product(P, 0, R, up(count, ROWS), up(p1, FOUR), W, ldw, cols // lanes, lanes, Z, start * ld, ld)
             add_statistics(Z, start, count, cols, block, sums)
@@ -90,9 +90,9 @@ def passes(code, real):
         block, sums = matrix_of(table, At.block, real, g), matrix_of(table, At.sums, np.float64, g)
         cols, R = up(number(table, At.G1, 3), lanes), T.shape[0]
         clear(block, 0)
-        last = min(y.size, (g + 1) * group_rows)
+        last = lesser(y.size, (g + 1) * group_rows)
         for start in range(g * group_rows, last, R):
-            count = min(R, last - start)
+            count = lesser(R, last - start)
             sums[OTHERS, 0] += forward(Z, start, count, cols, y, vectors, T, e)
             backward(Z, T, start, up(count, ROWS), cols, e, vectors, block)
             take(block, 3, cols, sums)
@@ -114,10 +114,10 @@ def products(code, real):
         e, shift = vector(table, At.all_e, real), vector(table, At.shift, real)
         vectors, sums = matrix(table, At.vectors, real), matrix_of(table, At.sums, np.float64, g)
         (N, p1), (R, ld), cols = X.shape, T.shape, up(number(table, At.G1, 3), lanes)
-        first, last = g * group_rows, min(N, (g + 1) * group_rows)
+        first, last = g * group_rows, lesser(N, (g + 1) * group_rows)
         begun = first
         for start in range(first, last, R):
-            count = min(R, last - start)
+            count = lesser(R, last - start)
             if N > R:  # or else P holds them already
                 gemm.pack(X, start, count, shift, P, R)
             gradient(Z, start, count, cols, e, vectors, T)
@@ -150,7 +150,6 @@ def stored_step(real):
     @njit(fastmath=REASSOCIATE, plain=True)
     def step(table, group_rows, ddof, eps):
         """One step on the arrays of the table; the loss."""
-        small()
         X, G1, dG1 = matrix(table, At.X, real), matrix(table, At.G1, real), matrix(table, At.dG1, real)
         theta, dtheta = matrix(table, At.theta, real), matrix(table, At.dtheta, real)
         vectors, sums = matrix(table, At.vectors, real), cube(table, At.sums, np.float64)
