@@ -91,5 +91,5 @@ def compiled(code):
         def da(b, v):
             return type(v)(1)
 
-    inlined = njit(forceinline=True, inner=True, plain=True)
+    inlined = njit(forceinline=True, inner=True)
     return inlined(a), inlined(da)

@@ -95,7 +95,7 @@ def functions(of):
 
     Fused multiply-adds are allowed, no other rearrangement: the order of the operations is the accuracy.
     """
-    compiled = njit(fastmath={"contract"}, forceinline=True, inner=True, plain=True)
+    compiled = njit(fastmath={"contract"}, forceinline=True, inner=True)
     zero, half, one, two = (of.number(value) for value in (0, 0.5, 1, 2))
     log2_e, rounding = of.number(LOG2_E), of.number(of.round)
     highest, lowest, flat, widest = (of.number(value) for value in (of.highest, of.lowest, of.flat, of.widest))
@@ -125,7 +125,7 @@ def functions(of):
 
     split = of.number(2.0 ** (27 if of is FLOAT64 else 12) + 1)
 
-    @njit(forceinline=True, inner=True, plain=True)
+    @njit(forceinline=True, inner=True)
     def rounded_off(w, square):
         """w² - square, exactly (Dekker 1971)."""
         c = split * w

@@ -181,7 +181,7 @@ G3, G2, G1 = (tile(transposed=True, height=HEIGHTS_G[vectors], vectors=vectors) 
 copy3 = panel_copy(3)
 
 
-@njit(inner=True, plain=True)
+@njit(inner=True)
 def pack(X, first, rows, shift, P, R):
     """Rows first to first + rows of X (N, p1), less shift (p1,), into tiles of four columns in P.
 
@@ -203,7 +203,7 @@ def pack(X, first, rows, shift, P, R):
             P[FOUR * (whole * R + i) + k] = 0
 
 
-@njit(inner=True, plain=True)
+@njit(inner=True)
 def panels(G, W, lanes):
     """A matrix G (p1, p2) as panels of three vectors (the last fewer), one after the other in W.
 
@@ -223,7 +223,7 @@ def panels(G, W, lanes):
             W[start + k * wide + c] = G[k, j + c]
 
 
-@njit(inner=True, plain=True)
+@njit(inner=True)
 def product(P, p0, R, rows, depth, W, ldw, vectors, lanes, Z, z0, ld):
     """Z = X_b W: rows (a multiple of 12) of Z from z0 on, ld apart, from the tiles P, with depth a multiple of 4.
 
@@ -244,7 +244,7 @@ def product(P, p0, R, rows, depth, W, ldw, vectors, lanes, Z, z0, ld):
             Z1(P, p0 + FOUR * i, FOUR * R, W, w, ldw or lanes, Z, z0 + i * ld + j, ld, depth, False)
 
 
-@njit(inner=True, plain=True)
+@njit(inner=True)
 def transposed_product(P, R, rows, p1, T, ld, vectors, lanes, G, panel, upper, add):
     """G = X_bᵀ T, or G += that with add, over rows (a multiple of 12), the rows of T and of G ld apart.
 

@@ -197,7 +197,7 @@ def one_pass_step(normalize, real):
     return step
 
 
-@njit(inner=True, plain=True)
+@njit(inner=True)
 def is_constant(X, k):
     """Whether a column of X is one number throughout."""
     i = 0

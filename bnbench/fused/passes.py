@@ -45,7 +45,7 @@ def forward_stored(code):
     """The forward pass from stored Z for one activation."""
     a, _ = compiled(code)
 
-    @njit(fastmath=REASSOCIATE, inner=True, plain=True)
+    @njit(fastmath=REASSOCIATE, inner=True)
     def forward(Z, first, rows, cols, y, vectors, T, e):
         """A into T and ε̂ into e. Returns Σ ε̂²."""
         beta, G2, mu, weight = vectors[SHIFT], vectors[G2_], vectors[MU], vectors[WEIGHT]
@@ -68,7 +68,7 @@ def forward_centred(code):
     """The forward pass from X̂ γ for one activation."""
     a, _ = compiled(code)
 
-    @njit(fastmath=REASSOCIATE, inner=True, plain=True)
+    @njit(fastmath=REASSOCIATE, inner=True)
     def forward(T, D, rows, cols, y, first, vectors, e):
         """A in place of X̂ γ in T, a' into D for the Gaussian, ε̂ into e. Returns Σ ε̂²."""
         beta, G2 = vectors[SHIFT], vectors[G2_]
@@ -94,7 +94,7 @@ def backward_centred(code):
     """T and the sums over a block for one activation."""
     _, da = compiled(code)
 
-    @njit(fastmath=REASSOCIATE, inner=True, plain=True)
+    @njit(fastmath=REASSOCIATE, inner=True)
     def backward(T, D, rows, cols, e, block):
         """T = ε̂ ⊙ a' in place of A, for a multiple of four rows; adds 1ᵀT and Aᵀε̂ to the block's sums."""
         d_beta, d_G2 = block[D_BETA], block[D_G2]
@@ -119,7 +119,7 @@ def backward_stored(code):
     """The sums over a block, from stored Z and A in T, for one activation."""
     _, da = compiled(code)
 
-    @njit(fastmath=REASSOCIATE, inner=True, plain=True)
+    @njit(fastmath=REASSOCIATE, inner=True)
     def backward(Z, T, first, rows, cols, e, vectors, block):
         """Adds 1ᵀT, Aᵀε̂ and 1ᵀ(T ⊙ (Z - μ)) to the block's sums, for a multiple of four rows; ε̂ is 0 in the padding."""
         beta, mu, weight = vectors[SHIFT], vectors[MU], vectors[WEIGHT]
@@ -145,7 +145,7 @@ def pre_activation_gradient(code):
     """dZ of a block from stored Z, for one activation."""
     a, da = compiled(code)
 
-    @njit(fastmath=REASSOCIATE, inner=True, plain=True)
+    @njit(fastmath=REASSOCIATE, inner=True)
     def compute(Z, first, rows, cols, e, vectors, T):
         """dZ into T."""
         beta, mu, weight = vectors[SHIFT], vectors[MU], vectors[WEIGHT]
@@ -160,7 +160,7 @@ def pre_activation_gradient(code):
     return compute
 
 
-@njit(fastmath=REASSOCIATE, inner=True, plain=True)
+@njit(fastmath=REASSOCIATE, inner=True)
 def add_statistics(Z, first, rows, cols, block, sums):
     """Merge a block's column means and squared deviations, in two passes, into its group's (Chan's rule)."""
     mean, spread, rest = block[0], block[1], block[2]
@@ -195,7 +195,7 @@ def add_statistics(Z, first, rows, cols, block, sums):
     sums[OTHERS, 1] = count
 
 
-@njit(inner=True, plain=True)
+@njit(inner=True)
 def take(block, count, cols, sums):
     """Add the first rows of a block's sums to those of its group, and make them 0."""
     for row in range(count):
@@ -204,7 +204,7 @@ def take(block, count, cols, sums):
             block[row, j] = 0
 
 
-@njit(inner=True, plain=True)
+@njit(inner=True)
 def flush_now(start, first, R, G, sums):
     """Where it is time, add a group's G to its float64 one; whether it was, and G begins anew."""
     small()
@@ -242,7 +242,7 @@ def total_row(real):
     return compute
 
 
-@njit(inner=True, plain=True)
+@njit(inner=True)
 def total_rows(table, dtype, group_rows):
     """The sum of G over groups; whether every call came to its end.
 
@@ -258,7 +258,7 @@ def total_rows(table, dtype, group_rows):
     return True
 
 
-@njit(inner=True, plain=True)
+@njit(inner=True)
 def total_sums(sums, cols):
     """Add the groups' sums, in their order, to those of the first."""
     small()
@@ -269,7 +269,7 @@ def total_sums(sums, cols):
                 sums[0, row, j] += sums[g, row, j]
 
 
-@njit(fastmath=REASSOCIATE, inner=True, plain=True)
+@njit(fastmath=REASSOCIATE, inner=True)
 def leading_mean(X, first, last, shift):
     """The mean of a few rows of X from `first` on, before `last`: a value near which sums do not cancel.
 
@@ -291,7 +291,7 @@ def leading_mean(X, first, last, shift):
             shift[k] = middle if abs(X[first + i, k] - middle) <= abs(middle) / 2 else 0
 
 
-@njit(inner=True, plain=True)
+@njit(inner=True)
 def up(number, multiple):
     """The next multiple at or above a number."""
     return (number + multiple - 1) // multiple * multiple

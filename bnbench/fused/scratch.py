@@ -216,7 +216,7 @@ def turns() -> CFunc:
     return call_in_turn
 
 
-@njit(inner=True, plain=True)
+@njit(inner=True)
 def call_all(table, row, group_rows):
     """Call the function in a row of the table as often as it must be, by threads where there are groups.
 

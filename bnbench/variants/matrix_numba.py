@@ -96,7 +96,7 @@ def activation(code):
     """What computes a(B) and a'(B) for one activation."""
     a, da = compiled(code)
 
-    @njit(inner=True, plain=True)
+    @njit(inner=True)
     def activate(B, A, D):
         """a(B) into A and a'(B) into D."""
         for i in range(B.shape[0]):
