@@ -9,9 +9,9 @@ The scheme is the usual one: x = n ln 2 + r with |r| <= ln 2/2, exp(r) = 1 + r +
 P is the Chebyshev fit to (exp(r) - 1 - r)/r², whose error is below a fifth of an ulp; a test computes it anew.
 """
 
+import functools
 from types import SimpleNamespace
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -68,55 +68,53 @@ def power_of_two(typing, n):
     return n(n), build
 
 
+@intrinsic
+def reduced(typing, x, n):
+    """exp(r) - 1 = r + r² P(r), where r = x - n ln 2."""
+    of = FLOAT64 if x == types.float64 else FLOAT32
+
+    def build(context, builder, signature, arguments):
+        x, n = arguments
+
+        def add(a, b):
+            return builder.fadd(a, b, flags=("contract",))
+
+        def times(a, b):
+            return builder.fmul(a, b, flags=("contract",))
+
+        for part in (of.high, of.low):
+            x = builder.fsub(x, times(n, x.type(part)), flags=("contract",))
+        total = x.type(float(of.number(of.P[-1])))
+        for coefficient in of.P[-2::-1]:
+            total = add(x.type(float(of.number(coefficient))), times(x, total))
+        return add(x, times(times(x, x), total))
+
+    return x(x, n), build
+
+
 def functions(of):
     """The four functions in one type.
 
     Fused multiply-adds are allowed, no other rearrangement: the order of the operations is the accuracy.
     """
-    options = {"error_model": "numpy", "nogil": True, "forceinline": True}
-    compiled = numba.njit(fastmath={"contract"}, **options)
+    compiled = njit(fastmath={"contract"}, forceinline=True, inner=True)
     zero, half, one, two = (of.number(value) for value in (0, 0.5, 1, 2))
-    log2_e, rounding, high, low = (of.number(value) for value in (LOG2_E, of.round, of.high, of.low))
+    log2_e, rounding = of.number(LOG2_E), of.number(of.round)
     highest, lowest, flat, widest = (of.number(value) for value in (of.highest, of.lowest, of.flat, of.widest))
-    P = tuple(of.number(value) for value in of.P)
-
-    if of is FLOAT64:
-        P0, P1, P2, P3, P4, P5, P6, P7, P8, P9 = P
-
-        @compiled
-        def polynomial(r):
-            upper = P5 + r * (P6 + r * (P7 + r * (P8 + r * P9)))
-            return P0 + r * (P1 + r * (P2 + r * (P3 + r * (P4 + r * upper))))
-    else:
-        P0, P1, P2, P3, P4 = P
-
-        @compiled
-        def polynomial(r):
-            return P0 + r * (P1 + r * (P2 + r * (P3 + r * P4)))
-
-    @compiled
-    def nearest(x):
-        return (x + rounding) - rounding
-
-    @compiled
-    def reduced(x, n):
-        """exp(r) - 1."""
-        r = (x - n * high) - n * low
-        return r + r * r * polynomial(r)
 
     @compiled
     def exp(x):
         x = highest if x > highest else x
         x = lowest if x < lowest else x
-        n = nearest(x * log2_e)
-        m = nearest(n * half)  # 2ⁿ in two steps: 2¹⁰²⁴ is no number, and subnormal results need it
+        n = (x * log2_e + rounding) - rounding
+        m = (n * half + rounding) - rounding  # 2ⁿ in two steps: 2¹⁰²⁴ is no number, and subnormal results need it
         return (one + reduced(x, n)) * power_of_two(m) * power_of_two(n - m)
 
     @compiled
     def tanh(x):
         u = two * abs(x)
         u = flat if u > flat else u
-        n = nearest(u * log2_e)
+        n = (u * log2_e + rounding) - rounding
         scale = power_of_two(n)
         t = (scale - one) + scale * reduced(u, n)  # exp(u) - 1
         t = t / (t + two)
@@ -129,7 +127,7 @@ def functions(of):
 
     split = of.number(2.0 ** (27 if of is FLOAT64 else 12) + 1)
 
-    @numba.njit(**options)
+    @njit(forceinline=True, inner=True)
     def rounded_off(w, square):
         """w² - square, exactly (Dekker 1971)."""
         c = split * w
@@ -189,30 +187,52 @@ def gaussian(x):
     return np.exp(-w * w / 2)
 
 
-@njit(forceinline=True)
-def a(code, b):
-    """a(b) of one number in its own dtype; code is the activation's place in `ACTIVATIONS`."""
-    if code == RELU:
-        return b if not b <= 0 else type(b)(0)
-    if code == SIGMOID:
-        return sigmoid(b)
-    if code == TANH:
-        return tanh(b)
-    if code == GAUSSIAN:
-        return gaussian(b)
-    return b
+@functools.cache
+def compiled(code):
+    """a(b) and a'(b) of one number in its own dtype, to be called in compiled code.
 
-
-@njit(forceinline=True)
-def da(code, b, v):
-    """a'(b) of one number in its own dtype, from v = a(b), and from b for the Gaussian alone."""
-    one = type(v)(1)
+    code is the activation's place in `ACTIVATIONS`. The second is da(b, v) with v = a(b); it uses b for the Gaussian
+    alone.
+    """
     if code == RELU:
-        return one if v > 0 else type(v)(0)
-    if code == SIGMOID:
-        return v * (one - v)
-    if code == TANH:
-        return one - v * v
-    if code == GAUSSIAN:
-        return -b * v
-    return one
+
+        def a(b):
+            return b if not b <= 0 else type(b)(0)
+
+        def da(b, v):
+            return type(v)(1) if v > 0 else type(v)(0)
+
+    elif code == SIGMOID:
+
+        def a(b):
+            return sigmoid(b)
+
+        def da(b, v):
+            return v * (type(v)(1) - v)
+
+    elif code == TANH:
+
+        def a(b):
+            return tanh(b)
+
+        def da(b, v):
+            return type(v)(1) - v * v
+
+    elif code == GAUSSIAN:
+
+        def a(b):
+            return gaussian(b)
+
+        def da(b, v):
+            return -b * v
+
+    else:
+
+        def a(b):
+            return b
+
+        def da(b, v):
+            return type(v)(1)
+
+    inlined = njit(forceinline=True, inner=True)
+    return inlined(a), inlined(da)

@@ -126,6 +126,16 @@ def tile(*, transposed: bool, height: int, vectors: int):
 
 
 @intrinsic
+def lesser(typing, one, other):
+    """The lesser of two whole numbers: Numba's `min` is a function of its own, which takes long to compile."""
+
+    def build(context, builder, signature, arguments):
+        return builder.select(builder.icmp_signed("<", *arguments), *arguments)
+
+    return types.intp(types.intp, types.intp), build
+
+
+@intrinsic
 def shifted_four(typing, X, x0, shift, k, P, p0):
     """P[p0 : p0+4] = X[x0 : x0+4] - shift[k : k+4]."""
     index = types.intp
@@ -168,43 +178,45 @@ copy3 = panel_copy(3)
 
 
 @njit(inner=True)
-def pack(X, p1, first, rows, shift, P, R):
-    """Rows first to first + rows of X (flat, of p1 columns), less shift (p1,), into tiles of four columns in P.
+def pack(X, first, rows, shift, P, R):
+    """Rows first to first + rows of X (N, p1), less shift (p1,), into tiles of four columns in P.
 
     P is of R rows. Rows up to the next multiple of 12 become 0; the columns beyond p1 are left as they are.
     """
-    whole = p1 // FOUR
+    p1 = X.shape[1]
+    whole, rest = p1 // FOUR, p1 & (FOUR - 1)
     for i in range(rows):
         x = (first + i) * p1
         for t in range(whole):
             shifted_four(X, x + FOUR * t, shift, FOUR * t, P, FOUR * (t * R + i))
-        for k in range(FOUR * whole, p1):
-            P[FOUR * (whole * R + i) + k - FOUR * whole] = X[x + k] - shift[k]
+        for k in range(rest):
+            P[FOUR * (whole * R + i) + k] = X[first + i, FOUR * whole + k] - shift[FOUR * whole + k]
     for i in range(rows, (rows + ROWS - 1) // ROWS * ROWS):
         for t in range(whole):
             for k in range(FOUR):
                 P[FOUR * (t * R + i) + k] = 0
-        for k in range(FOUR * whole, p1):
-            P[FOUR * (whole * R + i) + k - FOUR * whole] = 0
+        for k in range(rest):
+            P[FOUR * (whole * R + i) + k] = 0
 
 
 @njit(inner=True)
-def panels(G, g0, p1, p2, W, lanes):
-    """The (p1, p2) matrix that begins at g0 of G as panels of three vectors (the last fewer), one after the other in W.
+def panels(G, W, lanes):
+    """A matrix G (p1, p2) as panels of three vectors (the last fewer), one after the other in W.
 
     Each panel has its rows in turn, as many as p1 rounded up to 4; what is padding is left as it is.
     """
+    p1, p2 = G.shape
     depth = (p1 + FOUR - 1) // FOUR * FOUR
     start = j = 0
     while j + PANEL * lanes <= p2:
         for k in range(p1):
-            copy3(G, g0 + k * p2 + j, W, start + k * PANEL * lanes)
+            copy3(G, k * p2 + j, W, start + k * PANEL * lanes)
         start += depth * PANEL * lanes
         j += PANEL * lanes
     wide = (p2 - j + lanes - 1) // lanes * lanes
     for k in range(p1):
         for c in range(p2 - j):
-            W[start + k * wide + c] = G[g0 + k * p2 + j + c]
+            W[start + k * wide + c] = G[k, j + c]
 
 
 @njit(inner=True)
@@ -236,7 +248,7 @@ def transposed_product(P, R, rows, p1, T, ld, vectors, lanes, G, panel, upper, a
     """
     j = 0
     while vectors >= PANEL:
-        last = min(p1, j + PANEL * lanes) if upper else p1
+        last = lesser(p1, j + PANEL * lanes) if upper else p1
         if last >= COPY_PANEL and rows > COPY_ROWS:
             for i in range(rows):
                 copy3(T, i * ld + j, panel, i * PANEL * lanes)

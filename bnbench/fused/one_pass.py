@@ -4,11 +4,10 @@ import functools
 import math
 
 import numpy as np
-from numba import carray
 
 from bnbench.activations import GAUSSIAN
 from bnbench.fused import gemm
-from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES
+from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
 from bnbench.fused.passes import (
     backward_centred,
     flush_now,
@@ -16,6 +15,7 @@ from bnbench.fused.passes import (
     leading_mean,
     take,
     total_row,
+    total_rows,
     total_sums,
     up,
 )
@@ -32,17 +32,20 @@ from bnbench.fused.scratch import (
     GAMMA,
     GAMMA2,
     OTHERS,
-    SHAPE,
     SHIFT,
     SPREAD,
     SUMS,
     At,
     addresses,
     call_all,
+    clear,
     cube,
     group_function,
     matrix,
+    matrix_of,
+    number,
     vector,
+    vector_of,
 )
 from bnbench.jit import REASSOCIATE, njit
 
@@ -59,31 +62,32 @@ def sweep(code, real):
     forward, backward, lanes = forward_centred(code), backward_centred(code), VECTOR_BYTES // real().itemsize
 
     @group_function
-    def compute(rows, g, group_rows):
-        table = carray(rows, SHAPE)
+    def compute(table, g, group_rows):
         X, y = matrix(table, At.X, real), vector(table, At.y, real)
-        P, G, panel = matrix(table, At.P, real)[g], matrix(table, At.G, real)[g], matrix(table, At.panel, real)[g]
-        T, e = cube(table, At.T, real)[g], matrix(table, At.e, real)[g]
-        D = cube(table, At.D if code == GAUSSIAN else At.T, real)[g]  # T is not touched as D: see `backward_centred`
+        P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
+        panel = vector_of(table, At.panel, real, g)
+        T, e = matrix_of(table, At.T, real, g), vector_of(table, At.e, real, g)
+        D = matrix_of(
+            table, At.D if code == GAUSSIAN else At.T, real, g
+        )  # T is not touched as D: see `backward_centred`
         W, shift, vectors = vector(table, At.W, real), vector(table, At.shift, real), matrix(table, At.vectors, real)
-        block, sums = cube(table, At.block, real)[g], cube(table, At.sums, np.float64)[g]
-        (N, p1), (R, ld), cols = X.shape, T.shape, up(table[At.G1, 3], lanes)
-        sums[:] = 0
-        block[:] = 0
-        first, last = g * group_rows, min(N, (g + 1) * group_rows)
+        block, sums = matrix_of(table, At.block, real, g), matrix_of(table, At.sums, np.float64, g)
+        (N, p1), (R, ld), cols = X.shape, T.shape, up(number(table, At.G1, 3), lanes)
+        clear(sums, 0)
+        clear(block, 0)
+        first, last = g * group_rows, lesser(N, (g + 1) * group_rows)
         begun = first
         for start in range(first, last, R):
-            count = min(R, last - start)
+            count = lesser(R, last - start)
             whole = up(count, ROWS)
-            gemm.pack(X.reshape(-1), p1, start, count, shift, P, R)
-            gemm.product(P, 0, R, whole, up(p1, FOUR), W, 0, cols // lanes, lanes, T.reshape(-1), 0, ld)
+            gemm.pack(X, start, count, shift, P, R)
+            gemm.product(P, 0, R, whole, up(p1, FOUR), W, 0, cols // lanes, lanes, T, 0, ld)
             sums[OTHERS, 0] += forward(T, D, count, cols, y, start, vectors, e)
-            e[count:whole] = 0
+            for i in range(count, whole):
+                e[i] = 0
             backward(T, D, whole, cols, e, block)
             take(block, 2, cols, sums)
-            gemm.transposed_product(
-                P, R, whole, p1, T.reshape(-1), ld, cols // lanes, lanes, G, panel, False, start > begun
-            )
+            gemm.transposed_product(P, R, whole, p1, T, ld, cols // lanes, lanes, G, panel, False, start > begun)
             if flush_now(start, first, R, G, sums):
                 begun = start + R
         return DONE
@@ -91,15 +95,24 @@ def sweep(code, real):
     return compute
 
 
-@functools.cache
-def one_pass(code, normalize, real):
+def one_pass(code, normalize, real, several):
     """The step of the one-pass algorithm for one activation, with batch normalisation or without, and dtype.
 
-    And `addresses` of the group functions that it calls.
+    And `addresses` of the group functions that it calls. several says whether there are several groups, or one whose G
+    is flushed.
     """
+    functions = {At.sweep: sweep(code, real)}
+    if several:
+        functions[At.total_row] = total_row(real)
+    return one_pass_step(normalize, real), addresses(functions)
+
+
+@functools.cache
+def one_pass_step(normalize, real):
+    """The step of the one-pass algorithm in one dtype, for every activation."""
     lanes = VECTOR_BYTES // real().itemsize
 
-    @njit(fastmath=REASSOCIATE)
+    @njit(fastmath=REASSOCIATE, plain=True)
     def step(table, group_rows, ddof, eps):
         """One step on the arrays of the table; the loss, or FELL_BACK where a variance cancels."""
         double = np.float64
@@ -110,7 +123,7 @@ def one_pass(code, normalize, real):
         wide, V = matrix(table, At.wide, double), matrix(table, At.V, double)
         C, diagonal = vector(table, At.C, double), vector(table, At.diagonal, double)
         rest, panels = vector(table, At.rest, double), vector(table, At.wide_panels, double)
-        N, (p1, p2) = table[At.X, 2], G1.shape
+        N, (p1, p2) = number(table, At.X, 2), G1.shape
         cols = up(p2, lanes)
         gamma, beta, G2 = theta[GAMMA], theta[BETA_], theta[GAMMA2]
         dgamma, dbeta, dG2 = dtheta[GAMMA], dtheta[BETA_], dtheta[GAMMA2]
@@ -120,10 +133,10 @@ def one_pass(code, normalize, real):
             for k in range(p1):
                 for j in range(p2):
                     wide[k, j] = G1[k, j]
-            gemm.panels(wide.reshape(-1), 0, p1, p2, panels, 4)
+            gemm.panels(wide, panels, 4)
             c_rows, ld64 = V.shape
             depth = up(p1, FOUR)
-            gemm.product(C, 0, c_rows, c_rows, depth, panels, 0, ld64 // 4, 4, V.reshape(-1), 0, ld64)
+            gemm.product(C, 0, c_rows, c_rows, depth, panels, 0, ld64 // 4, 4, V, 0, ld64)
             variance, parts = sums[0, D_BETA], sums[0, D_GAMMA]
             for j in range(p2):
                 variance[j] = parts[j] = 0
@@ -142,18 +155,18 @@ def one_pass(code, normalize, real):
                 for j in range(p2):
                     dG1[k, j] = wide[k, j] * weight[j]
                     parts[j] += rest[k] * dG1[k, j]
-            gemm.panels(dG1.reshape(-1), 0, p1, p2, W, lanes)
+            gemm.panels(dG1, W, lanes)
             for j in range(p2):
                 vectors[SHIFT, j], vectors[G2_, j] = beta[j] - parts[j], G2[j]
         else:
-            gemm.panels(G1.reshape(-1), 0, p1, p2, W, lanes)
+            gemm.panels(G1, W, lanes)
             for j in range(p2):
                 vectors[G2_, j] = G2[j]
 
         if not call_all(table, At.sweep, group_rows):
             return BROKEN
         total_sums(sums, cols)
-        if not call_all(table, At.total_row, group_rows):
+        if not total_rows(table, real, group_rows):
             return BROKEN
         for j in range(p2):
             dG2[j] = -2.0 / N * sums[0, D_G2, j]
@@ -181,7 +194,7 @@ def one_pass(code, normalize, real):
                     dG1[k, j] = -2.0 / N * G2[j] * total[k, j]
         return sums[0, OTHERS, 0] / N
 
-    return step, addresses({At.sweep: sweep(code, real), At.total_row: total_row(real)})
+    return step
 
 
 @njit(inner=True)
@@ -199,27 +212,31 @@ def gram_sweep(real):
     lanes = VECTOR_BYTES // real().itemsize
 
     @group_function
-    def compute(rows, g, group_rows):
-        table = carray(rows, SHAPE)
-        X, T, sums = matrix(table, At.X, real), cube(table, At.T, real)[g], cube(table, At.sums, np.float64)[g]
-        P, G, panel = matrix(table, At.P, real)[g], matrix(table, At.G, real)[g], matrix(table, At.panel, real)[g]
-        near, column_sums = matrix(table, At.near, real)[g], matrix(table, At.means, np.float64)[g]
+    def compute(table, g, group_rows):
+        X, T, sums = (
+            matrix(table, At.X, real),
+            matrix_of(table, At.T, real, g),
+            matrix_of(table, At.sums, np.float64, g),
+        )
+        P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
+        panel = vector_of(table, At.panel, real, g)
+        near, column_sums = vector_of(table, At.near, real, g), vector_of(table, At.means, np.float64, g)
         (N, p1), (R, ld) = X.shape, T.shape
-        first, last = g * group_rows, min(N, (g + 1) * group_rows)
+        first, last = g * group_rows, lesser(N, (g + 1) * group_rows)
         begun = first
-        sums[SUMS:] = 0
-        column_sums[:] = 0
-        leading_mean(X[:last], first, near)
+        clear(sums, SUMS * ld)
+        clear(column_sums, 0)
+        leading_mean(X, first, last, near)
         for start in range(first, last, R):
-            count = min(R, last - start)
+            count = lesser(R, last - start)
             whole = up(count, ROWS)
-            gemm.pack(X.reshape(-1), p1, start, count, near, P, R)
+            gemm.pack(X, start, count, near, P, R)
             for i in range(count):
                 for k in range(p1):
                     T[i, k] = X[start + i, k] - near[k]
                     column_sums[k] += T[i, k]
             gemm.transposed_product(
-                P, R, whole, p1, T.reshape(-1), ld, up(p1, lanes) // lanes, lanes, G, panel, True, start > begun
+                P, R, whole, p1, T, ld, up(p1, lanes) // lanes, lanes, G, panel, True, start > begun
             )
             if flush_now(start, first, R, G, sums):
                 begun = start + R
@@ -228,13 +245,20 @@ def gram_sweep(real):
     return compute
 
 
-@functools.cache
-def gram(real):
+def gram(real, several):
     """What computes the means of X and C = (X - 1x̄ᵀ)ᵀ(X - 1x̄ᵀ) in one dtype, and `addresses` of what it calls."""
+    functions = {At.gram_sweep: gram_sweep(real)}
+    if several:
+        functions[At.total_row] = total_row(real)
+    return gram_step(real), addresses(functions)
 
+
+@functools.cache
+def gram_step(real):
+    """What computes the means of X and C in one dtype."""
     least, most = float(np.finfo(real).tiny), LARGEST * float(np.finfo(real).max)
 
-    @njit(fastmath=REASSOCIATE)
+    @njit(fastmath=REASSOCIATE, plain=True)
     def compute(table, group_rows):
         """C in tiles of four columns, its diagonal, and x̄ = shift + rest, shift in X's dtype; False if it broke off.
 
@@ -246,29 +270,30 @@ def gram(real):
         products, rest = matrix(table, At.total, double), vector(table, At.rest, double)
         C, diagonal = vector(table, At.C, double), vector(table, At.diagonal, double)
         shift = vector(table, At.shift, real)
-        N, (groups, p1) = table[At.X, 2], near.shape
+        N, (groups, p1) = number(table, At.X, 2), near.shape
         if not call_all(table, At.gram_sweep, group_rows):
             return False
         for k in range(p1):
             rest[k] = 0
         for g in range(groups):
-            count = min(N, (g + 1) * group_rows) - g * group_rows
+            count = lesser(N, (g + 1) * group_rows) - g * group_rows
             for k in range(p1):
                 means[g, k] /= count
                 rest[k] += (near[g, k] + means[g, k]) * count / N
-        if not call_all(table, At.total_row, group_rows):
+        if not total_rows(table, real, group_rows):
             return False
         for k in range(p1):
             for g in range(groups):
-                count = min(N, (g + 1) * group_rows) - g * group_rows
+                count = lesser(N, (g + 1) * group_rows) - g * group_rows
                 within, between = count * means[g, k], count * (near[g, k] + means[g, k] - rest[k])
                 for m in range(k, p1):
                     products[k, m] += between * (near[g, m] + means[g, m] - rest[m]) - within * means[g, m]
         stride = FOUR * up(p1, ROWS)
         for k in range(p1):
             diagonal[k] = products[k, k]
-            for m in range(p1):
-                C[stride * (k // FOUR) + FOUR * m + k % FOUR] = products[min(k, m), max(k, m)]
+            for m in range(k, p1):
+                C[stride * (k // FOUR) + FOUR * m + k % FOUR] = products[k, m]
+                C[stride * (m // FOUR) + FOUR * k + m % FOUR] = products[k, m]
         for k in range(p1):
             shift[k] = rest[k] if rest[k] * rest[k] * N > FAR * FAR * diagonal[k] else 0
             rest[k] -= shift[k]
@@ -276,4 +301,4 @@ def gram(real):
                 diagonal[k] = np.inf
         return True
 
-    return compute, addresses({At.gram_sweep: gram_sweep(real), At.total_row: total_row(real)})
+    return compute

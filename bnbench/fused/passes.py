@@ -8,11 +8,10 @@ to sums. Sums over a block are in the arrays' dtype, those over blocks in float6
 import functools
 
 import numpy as np
-from numba import carray
 
 from bnbench.activations import GAUSSIAN
-from bnbench.elementary import a, da
-from bnbench.fused.gemm import FOUR
+from bnbench.elementary import compiled
+from bnbench.fused.gemm import FOUR, lesser
 from bnbench.fused.layout import FLUSH_BLOCKS
 from bnbench.fused.scratch import (
     C_,
@@ -25,16 +24,19 @@ from bnbench.fused.scratch import (
     MEAN,
     MU,
     OTHERS,
-    SHAPE,
     SHIFT,
     SLOPE,
     SPREAD,
     SUMS,
     WEIGHT,
     At,
+    call_all,
     cube,
     group_function,
     matrix,
+    number,
+    small,
+    vector,
 )
 from bnbench.jit import REASSOCIATE, njit
 
@@ -42,6 +44,7 @@ from bnbench.jit import REASSOCIATE, njit
 @functools.cache
 def forward_stored(code):
     """The forward pass from stored Z for one activation."""
+    a, _ = compiled(code)
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def forward(Z, first, rows, cols, y, vectors, T, e):
@@ -51,7 +54,7 @@ def forward_stored(code):
         for i in range(rows):
             total = Z.dtype.type(0)
             for j in range(cols):
-                v = a(code, (Z[first + i, j] - mu[j]) * weight[j] + beta[j])
+                v = a((Z[first + i, j] - mu[j]) * weight[j] + beta[j])
                 T[i, j] = v
                 total += v * G2[j]
             e[first + i] = y[first + i] - total
@@ -64,6 +67,7 @@ def forward_stored(code):
 @functools.cache
 def forward_centred(code):
     """The forward pass from X̂ γ for one activation."""
+    a, _ = compiled(code)
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def forward(T, D, rows, cols, y, first, vectors, e):
@@ -74,7 +78,7 @@ def forward_centred(code):
             total = T.dtype.type(0)
             for j in range(cols):
                 b = T[i, j] + beta[j]
-                v = a(code, b)
+                v = a(b)
                 T[i, j] = v
                 if code == GAUSSIAN:
                     D[i, j] = -b * v
@@ -89,6 +93,7 @@ def forward_centred(code):
 @functools.cache
 def backward_centred(code):
     """T and the sums over a block for one activation."""
+    _, da = compiled(code)
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def backward(T, D, rows, cols, e, block):
@@ -102,8 +107,8 @@ def backward_centred(code):
                 if code == GAUSSIAN:
                     t0, t1, t2, t3 = D[i, j] * e0, D[i + 1, j] * e1, D[i + 2, j] * e2, D[i + 3, j] * e3
                 else:
-                    t0, t1 = da(code, v0, v0) * e0, da(code, v1, v1) * e1
-                    t2, t3 = da(code, v2, v2) * e2, da(code, v3, v3) * e3
+                    t0, t1 = da(v0, v0) * e0, da(v1, v1) * e1
+                    t2, t3 = da(v2, v2) * e2, da(v3, v3) * e3
                 T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j] = t0, t1, t2, t3
                 d_beta[j] += (t0 + t1) + (t2 + t3)
 
@@ -113,6 +118,7 @@ def backward_centred(code):
 @functools.cache
 def backward_stored(code):
     """The sums over a block, from stored Z and A in T, for one activation."""
+    _, da = compiled(code)
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def backward(Z, T, first, rows, cols, e, vectors, block):
@@ -126,8 +132,8 @@ def backward_stored(code):
                 v0, v1, v2, v3 = T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j]
                 z0, z1, z2, z3 = Z[row, j] - mu[j], Z[row + 1, j] - mu[j], Z[row + 2, j] - mu[j], Z[row + 3, j] - mu[j]
                 w, c = weight[j], beta[j]
-                t0, t1 = da(code, z0 * w + c, v0) * e0, da(code, z1 * w + c, v1) * e1
-                t2, t3 = da(code, z2 * w + c, v2) * e2, da(code, z3 * w + c, v3) * e3
+                t0, t1 = da(z0 * w + c, v0) * e0, da(z1 * w + c, v1) * e1
+                t2, t3 = da(z2 * w + c, v2) * e2, da(z3 * w + c, v3) * e3
                 d_beta[j] += (t0 + t1) + (t2 + t3)
                 d_G2[j] += (v0 * e0 + v1 * e1) + (v2 * e2 + v3 * e3)
                 d_gamma[j] += (t0 * z0 + t1 * z1) + (t2 * z2 + t3 * z3)
@@ -138,6 +144,7 @@ def backward_stored(code):
 @functools.cache
 def pre_activation_gradient(code):
     """dZ of a block from stored Z, for one activation."""
+    a, da = compiled(code)
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def compute(Z, first, rows, cols, e, vectors, T):
@@ -149,7 +156,7 @@ def pre_activation_gradient(code):
             for j in range(cols):
                 z = Z[first + i, j] - mu[j]
                 b = z * weight[j] + beta[j]
-                T[i, j] = (c[j] * ei) * da(code, b, a(code, b)) - mean[j] - z * slopes[j]
+                T[i, j] = (c[j] * ei) * da(b, a(b)) - mean[j] - z * slopes[j]
 
     return compute
 
@@ -189,7 +196,7 @@ def add_statistics(Z, first, rows, cols, block, sums):
     sums[OTHERS, 1] = count
 
 
-@njit(fastmath=REASSOCIATE, inner=True)
+@njit(inner=True)
 def take(block, count, cols, sums):
     """Add the first rows of a block's sums to those of its group, and make them 0."""
     for row in range(count):
@@ -198,9 +205,10 @@ def take(block, count, cols, sums):
             block[row, j] = 0
 
 
-@njit(fastmath=REASSOCIATE, inner=True)
+@njit(inner=True)
 def flush_now(start, first, R, G, sums):
     """Where it is time, add a group's G to its float64 one; whether it was, and G begins anew."""
+    small()
     ld = sums.shape[1]
     if sums.shape[0] == SUMS or (start - first) // R % FLUSH_BLOCKS != FLUSH_BLOCKS - 1:
         return False
@@ -216,14 +224,10 @@ def total_row(real):
     """The sum over groups of a row of G."""
 
     @group_function
-    def compute(rows, k, group_rows):
+    def compute(table, k, group_rows):
         """Row k of G, the groups added up in their order."""
-        table = carray(rows, SHAPE)
-        G, sums, total = (
-            matrix(table, At.G, real),
-            cube(table, At.sums, np.float64),
-            matrix(table, At.total, np.float64),
-        )
+        G, total = matrix(table, At.G, real), matrix(table, At.total, np.float64)
+        sums = cube(table, At.sums, np.float64)
         groups, ld = G.shape[0], sums.shape[2]
         for j in range(ld):
             total[k, j] = G[0, k * ld + j]
@@ -239,9 +243,26 @@ def total_row(real):
     return compute
 
 
-@njit(fastmath=REASSOCIATE, inner=True)
+@njit(inner=True)
+def total_rows(table, dtype, group_rows):
+    """The sum of G over groups; whether every call came to its end.
+
+    One group's that is not flushed is copied here: `total_row` need not be compiled for it.
+    """
+    if number(table, At.total_row, 0) != 0:
+        return call_all(table, At.total_row, group_rows)
+    G, total = vector(table, At.G, dtype), matrix(table, At.total, np.float64)
+    ld = total.shape[1]
+    for k in range(number(table, At.X, 3)):
+        for j in range(ld):
+            total[k, j] = G[k * ld + j]
+    return True
+
+
+@njit(inner=True)
 def total_sums(sums, cols):
     """Add the groups' sums, in their order, to those of the first."""
+    small()
     for g in range(1, sums.shape[0]):
         sums[0, OTHERS, 0] += sums[g, OTHERS, 0]
         for row in range(CENTRE):
@@ -250,13 +271,14 @@ def total_sums(sums, cols):
 
 
 @njit(fastmath=REASSOCIATE, inner=True)
-def leading_mean(X, first, shift):
-    """The mean of a few rows of X from `first` on: a value near which sums do not cancel.
+def leading_mean(X, first, last, shift):
+    """The mean of a few rows of X from `first` on, before `last`: a value near which sums do not cancel.
 
     0 for a column that is not far from it beside its spread: X - shift would lose digits that X has. It loses none
     where x lies between shift/2 and 2 shift (Sterbenz 1974).
     """
-    rows = min(X.shape[0] - first, FOUR)
+    small()
+    rows = lesser(last - first, FOUR)
     for k in range(X.shape[1]):
         shift[k] = 0
     for i in range(rows):

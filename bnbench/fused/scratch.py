@@ -2,7 +2,8 @@
 
 A kernel gets one table in place of some twenty arrays, which would take Numba a microsecond to hand over: row `At.T`
 says where T lies and its shape, with ones in front up to three axes. The first axis of what each group has its own is
-the group's. X, y, G1, dG1 are as everywhere (all but X and y lie in the scratch), and beside them lie
+the group's. A row of a function says where it lies and how often it is called. Kernels get the table's address.
+X, y, G1, dG1 are as everywhere (all but X and y lie in the scratch), and beside them lie
 
     P (groups, inputs * rows)    a block of X in tiles (see `gemm`)
     T (groups, rows, ld)         A of a block, then T or dZ; D is like it, a' of the Gaussian
@@ -24,12 +25,14 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, prange, types
+from numba import prange, types
+from numba.core import cgutils
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 from bnbench.compiling import called
-from bnbench.fused.gemm import PANEL, ROWS, VECTOR_BYTES
+from bnbench.fused.gemm import INDEX, PANEL, ROWS, VECTOR_BYTES
 from bnbench.fused.layout import LINE_BYTES, ONE_PASS, up
 from bnbench.jit import REASSOCIATE, cfunc, njit
 from bnbench.threads import alone
@@ -44,7 +47,6 @@ GAMMA, BETA_, GAMMA2 = range(3)  # rows of theta and dtheta
 
 FLOAT64 = np.dtype(np.float64)
 
-
 # The row of each array, and of each function of a group, in the table. Plain integers: Numba before 0.68 indexes with
 # no members of an enumeration.
 ARRAYS = "X y G1 theta dG1 dtheta P T D G panel block sums e W vectors shift total Z all_e"
@@ -52,8 +54,9 @@ ARRAYS += " C diagonal rest wide wide_panels V near means"
 Rows = collections.namedtuple("Rows", f"{ARRAYS} statistics passes products sweep gram_sweep total_row threads")
 At = Rows(*range(len(Rows._fields)))
 
-SHAPE = len(At), 4  # of the table
+COLUMNS = 4  # of the table
 FUNCTIONS = At.statistics  # the row from which on there are functions
+UNPACKED_ROWS = 24  # up to which Γ1 is not worth copying into panels
 PARAMETERS = ("G1", "theta", "dG1", "dtheta")
 
 
@@ -69,6 +72,8 @@ def table(rows: np.ndarray, functions: np.ndarray, X: np.ndarray, y: np.ndarray 
     """A copy of a table that `allocate` began with X, y and the addresses of functions in it; all must stay alive."""
     rows = rows.copy()
     rows[FUNCTIONS:, 0] = functions
+    rows[FUNCTIONS:, 1] = rows[At.sums, 1]
+    rows[At.total_row, 1] = X.shape[1]
     if rows[At.sums, 1] > 1:
         rows[At.threads, 0] = (turns() if alone() else threads()).address
     called(rows[FUNCTIONS:, 0])
@@ -78,44 +83,95 @@ def table(rows: np.ndarray, functions: np.ndarray, X: np.ndarray, y: np.ndarray 
     return rows
 
 
+def load(builder, table, row, column):
+    """A number of the table at an address."""
+    place = builder.add(table, builder.mul(row, INDEX(8 * COLUMNS)))
+    return builder.load(builder.gep(builder.inttoptr(place, INDEX.as_pointer()), [INDEX(column)]))
+
+
+def view(axes, grouped=False):
+    """The intrinsic `array(table, row, dtype)`: the array in a row, with the last so many of its axes.
+
+    With grouped it is `array(table, row, dtype, g)`, a group's part, whose axis is the one before these. It does what
+    Numba's `carray` does, which takes ten times as long to compile.
+    """
+
+    def prepared(table, row, dtype, *group):
+        kind = types.Array(dtype.dtype, axes, "C")
+
+        def build(context, builder, signature, arguments):
+            table, row, _, *group = arguments
+            number = context.get_value_type(kind.dtype)
+            size = context.get_abi_sizeof(number)
+            shape = [load(builder, table, row, COLUMNS - axes + axis) for axis in range(axes)]
+            strides = [INDEX(size)]
+            for length in shape[:0:-1]:
+                strides.insert(0, builder.mul(strides[0], length))
+            address = load(builder, table, row, 0)
+            for g in group:
+                address = builder.add(address, builder.mul(g, builder.mul(strides[0], shape[0])))
+            array = context.make_array(kind)(context, builder)
+            data = builder.inttoptr(address, number.as_pointer())
+            populate_array(array, data, shape, strides, size, None)
+            return array._getvalue()
+
+        return kind(table, row, dtype, *group), build
+
+    if grouped:
+        return intrinsic(lambda typing, table, row, dtype, g: prepared(table, row, dtype, g))
+    return intrinsic(lambda typing, table, row, dtype: prepared(table, row, dtype))
+
+
+cube, matrix, vector = (view(axes) for axes in (3, 2, 1))
+matrix_of, vector_of = (view(axes, grouped=True) for axes in (2, 1))
+
+
 @intrinsic
-def pointer(typing, address):
-    """An address as a pointer."""
+def number(typing, table, row, column):
+    """A number of the table; the column is known when this is compiled."""
 
     def build(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+        return load(builder, *arguments[:2], column.literal_value)
 
-    return types.voidptr(types.intp), build
-
-
-@njit(inner=True)
-def cube(table, row, dtype):
-    """The array of a dtype in a row of the table, with three axes."""
-    return carray(pointer(table[row, 0]), (table[row, 1], table[row, 2], table[row, 3]), dtype)
+    return (types.intp(table, row, column), build) if isinstance(column, types.Literal) else None
 
 
-@njit(inner=True)
-def matrix(table, row, dtype):
-    """The array of a dtype in a row of the table, with two axes."""
-    return carray(pointer(table[row, 0]), (table[row, 2], table[row, 3]), dtype)
+@intrinsic
+def clear(typing, array, first):
+    """Make an array 0, from its element `first` on, all its axes taken as one."""
+
+    def build(context, builder, signature, arguments):
+        held = context.make_array(array)(context, builder, value=arguments[0])
+        count = functools.reduce(builder.mul, cgutils.unpack_tuple(builder, held.shape))
+        size = builder.mul(builder.sub(count, arguments[1]), held.itemsize)
+        cgutils.memset(builder, builder.gep(held.data, [arguments[1]]), size, 0)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), build
 
 
-@njit(inner=True)
-def vector(table, row, dtype):
-    """The array of a dtype in a row of the table, with one axis."""
-    return carray(pointer(table[row, 0]), (table[row, 3],), dtype)
+@intrinsic
+def small(typing):
+    """Have the function that calls this compiled to little code in little time: its loops are seldom run."""
+
+    def build(context, builder, signature, arguments):
+        for attribute in ("optsize", "noinline"):
+            builder.function.attributes.add(attribute)
+        return context.get_dummy_value()
+
+    return types.void(), build
 
 
-GROUP_FUNCTION = types.int64(types.CPointer(types.int64), types.intp, types.intp)
+GROUP_FUNCTION = types.int64(types.intp, types.intp, types.intp)
 DONE = 1  # what a group function answers; where it was left before its end the answer is 0
 FELL_BACK, BROKEN = -1.0, -2.0  # what a step answers in place of the loss: a variance cancels; a call was left so
 
 
 def group_function(function) -> CFunc:
-    """Compile function(rows, i, group_rows) for one group, or one row of G, to be called by its address.
+    """Compile function(table, i, group_rows) for one group, or one row of G, to be called by its address.
 
-    So what calls it is compiled without it, once for all, and it but once for one thread and for many. rows is the
-    table's first number: `carray(rows, SHAPE)` is the table. The function ends with DONE, which its callers count:
+    So what calls it is compiled without it, once for all, and it but once for one thread and for many. `table` is the
+    table's address. The function ends with DONE, which its callers count:
     Numba prints an exception in such a function and goes on.
     """
     return cfunc(GROUP_FUNCTION, fastmath=REASSOCIATE)(function)
@@ -124,14 +180,12 @@ def group_function(function) -> CFunc:
 @intrinsic
 def call(typing, table, row, i, group_rows):
     """Call the function in a row of the table; its answer, `DONE` or 0."""
-    signature = types.int64(table, types.intp, types.intp, types.intp)
+    signature = types.int64(*[types.intp] * 4)
 
     def build(context, builder, signature, arguments):
-        array, row, i, group_rows = arguments
-        rows = context.make_array(table)(context, builder, value=array).data
-        address = builder.load(builder.gep(rows, [builder.mul(row, row.type(SHAPE[1]))]))
-        kind = ir.FunctionType(ir.IntType(64), [rows.type, i.type, group_rows.type])
-        return builder.call(builder.inttoptr(address, kind.as_pointer()), [rows, i, group_rows])
+        table, row, *rest = arguments
+        kind = ir.FunctionType(INDEX, [INDEX] * 3)
+        return builder.call(builder.inttoptr(load(builder, table, row, 0), kind.as_pointer()), [table, *rest])
 
     return signature, build
 
@@ -141,11 +195,9 @@ def threads() -> CFunc:
     """The function that calls another in the table by threads, for every group or row of G; how often it ended."""
 
     @cfunc(GROUP_FUNCTION, parallel=True)
-    def call_by_threads(rows, row, group_rows):
-        table = carray(rows, SHAPE)
-        count = call_count(table, row)
+    def call_by_threads(table, row, group_rows):
         done = 0
-        for i in prange(count):
+        for i in prange(number(table, row, 1)):
             done += call(table, row, np.int64(i), group_rows)
         return done
 
@@ -157,20 +209,13 @@ def turns() -> CFunc:
     """As `threads`, one after the other."""
 
     @cfunc(GROUP_FUNCTION)
-    def call_in_turn(rows, row, group_rows):
-        table = carray(rows, SHAPE)
+    def call_in_turn(table, row, group_rows):
         done = 0
-        for i in range(call_count(table, row)):
+        for i in range(number(table, row, 1)):
             done += call(table, row, i, group_rows)
         return done
 
     return call_in_turn
-
-
-@njit(inner=True)
-def call_count(table, row):
-    """How often the function in a row of the table is called: for every row of G, or every group."""
-    return table[At.X, 3] if row == At.total_row else table[At.sums, 1]
 
 
 @njit(inner=True)
@@ -179,9 +224,9 @@ def call_all(table, row, group_rows):
 
     Whether every call came to its end.
     """
-    count = call_count(table, row)
+    count = number(table, row, 1)
     done = 0
-    if table[At.sums, 1] > 1:
+    if number(table, At.sums, 1) > 1:
         done = call(table, At.threads, row, group_rows)
     else:
         for i in range(count):
@@ -207,14 +252,22 @@ def parameters(problem, plan, regime, room) -> list[np.ndarray]:
     return [np.ndarray(shape, kind, room, offset) for _, shape, kind, offset in places[: len(PARAMETERS)]]
 
 
+def unpacked(problem, plan) -> bool:
+    """Whether Γ1 is read as it is: it needs no padding, and is not worth the copy."""
+    return plan.in_place and problem.N <= UNPACKED_ROWS
+
+
 @functools.lru_cache(maxsize=256)
 def template(problem, plan, regime):
     """A table with offsets in place of addresses, 1 for each row that is in it and else 0, and the bytes of all."""
     places, size = scratch_places(problem, plan, regime)
-    rows, present = np.zeros(SHAPE, np.int64), np.zeros(len(At), np.int64)
+    rows, present = np.zeros((len(At), COLUMNS), np.int64), np.zeros(len(At), np.int64)
     for name, shape, _, offset in places:
         rows[getattr(At, name)] = offset, *(1,) * (3 - len(shape)), *shape
         present[getattr(At, name)] = 1
+    rows[At.W, 2] = 0  # the numbers from one row of W to the next, where it is no panels
+    if unpacked(problem, plan):
+        rows[At.W] = rows[At.G1, 0], 1, problem.p2, problem.p1 * problem.p2
     if plan.in_place:
         rows[At.G] = rows[At.dG1, 0], 1, 1, problem.p1 * problem.p2
         present[At.G] = 1

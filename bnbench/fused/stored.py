@@ -4,10 +4,9 @@ import functools
 import math
 
 import numpy as np
-from numba import carray
 
 from bnbench.fused import gemm
-from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES
+from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
 from bnbench.fused.passes import (
     add_statistics,
     backward_stored,
@@ -17,6 +16,7 @@ from bnbench.fused.passes import (
     pre_activation_gradient,
     take,
     total_row,
+    total_rows,
     total_sums,
     up,
 )
@@ -35,7 +35,6 @@ from bnbench.fused.scratch import (
     MEAN,
     MU,
     OTHERS,
-    SHAPE,
     SHIFT,
     SLOPE,
     SPREAD,
@@ -43,26 +42,16 @@ from bnbench.fused.scratch import (
     At,
     addresses,
     call_all,
+    clear,
     cube,
     group_function,
     matrix,
+    matrix_of,
+    number,
     vector,
+    vector_of,
 )
 from bnbench.jit import REASSOCIATE, njit
-
-UNPACKED_ROWS = 24  # up to which Γ1 is not worth copying into panels
-
-
-@njit(inner=True)
-def in_place(table):
-    """Whether G is dΓ1 itself."""
-    return table[At.G, 0] == table[At.dG1, 0]
-
-
-@njit(inner=True)
-def unpacked(table):
-    """Whether Γ1 is read as it is: it needs no padding, and is not worth the copy."""
-    return in_place(table) and table[At.X, 2] <= UNPACKED_ROWS
 
 
 @functools.cache
@@ -71,23 +60,18 @@ def statistics(real):
     lanes = VECTOR_BYTES // real().itemsize
 
     @group_function
-    def compute(rows, g, group_rows):
-        table = carray(rows, SHAPE)
-        X, Z, P = matrix(table, At.X, real), matrix(table, At.Z, real), matrix(table, At.P, real)[g]
+    def compute(table, g, group_rows):
+        X, Z, P = matrix(table, At.X, real), matrix(table, At.Z, real), vector_of(table, At.P, real, g)
         W, shift = vector(table, At.W, real), vector(table, At.shift, real)
-        block, sums = cube(table, At.block, real)[g], cube(table, At.sums, np.float64)[g]
-        (N, p1), ld, p2, R = X.shape, Z.shape[1], table[At.G1, 3], table[At.T, 2]
-        cols, ldw = up(p2, lanes), 0
-        if unpacked(table):
-            W, ldw = vector(table, At.G1, real), p2
-        sums[:] = 0
-        last = min(N, (g + 1) * group_rows)
+        block, sums = matrix_of(table, At.block, real, g), matrix_of(table, At.sums, np.float64, g)
+        (N, p1), ld, R, ldw = X.shape, Z.shape[1], number(table, At.T, 2), number(table, At.W, 2)
+        cols = up(number(table, At.G1, 3), lanes)
+        clear(sums, 0)
+        last = lesser(N, (g + 1) * group_rows)
         for start in range(g * group_rows, last, R):
-            count = min(R, last - start)
-            gemm.pack(X.reshape(-1), p1, start, count, shift, P, R)
-            gemm.product(
-                P, 0, R, up(count, ROWS), up(p1, FOUR), W, ldw, cols // lanes, lanes, Z.reshape(-1), start * ld, ld
-            )
+            count = lesser(R, last - start)
+            gemm.pack(X, start, count, shift, P, R)
+            gemm.product(P, 0, R, up(count, ROWS), up(p1, FOUR), W, ldw, cols // lanes, lanes, Z, start * ld, ld)
             add_statistics(Z, start, count, cols, block, sums)
         return DONE
 
@@ -100,16 +84,15 @@ def passes(code, real):
     forward, backward, lanes = forward_stored(code), backward_stored(code), VECTOR_BYTES // real().itemsize
 
     @group_function
-    def compute(rows, g, group_rows):
-        table = carray(rows, SHAPE)
-        T, Z = cube(table, At.T, real)[g], matrix(table, At.Z, real)
+    def compute(table, g, group_rows):
+        T, Z = matrix_of(table, At.T, real, g), matrix(table, At.Z, real)
         y, e, vectors = vector(table, At.y, real), vector(table, At.all_e, real), matrix(table, At.vectors, real)
-        block, sums = cube(table, At.block, real)[g], cube(table, At.sums, np.float64)[g]
-        cols, R = up(table[At.G1, 3], lanes), T.shape[0]
-        block[:] = 0
-        last = min(y.size, (g + 1) * group_rows)
+        block, sums = matrix_of(table, At.block, real, g), matrix_of(table, At.sums, np.float64, g)
+        cols, R = up(number(table, At.G1, 3), lanes), T.shape[0]
+        clear(block, 0)
+        last = lesser(y.size, (g + 1) * group_rows)
         for start in range(g * group_rows, last, R):
-            count = min(R, last - start)
+            count = lesser(R, last - start)
             sums[OTHERS, 0] += forward(Z, start, count, cols, y, vectors, T, e)
             backward(Z, T, start, up(count, ROWS), cols, e, vectors, block)
             take(block, 3, cols, sums)
@@ -124,22 +107,22 @@ def products(code, real):
     gradient, lanes = pre_activation_gradient(code), VECTOR_BYTES // real().itemsize
 
     @group_function
-    def compute(rows, g, group_rows):
-        table = carray(rows, SHAPE)
-        X, Z, T = matrix(table, At.X, real), matrix(table, At.Z, real), cube(table, At.T, real)[g]
-        P, G, panel = matrix(table, At.P, real)[g], matrix(table, At.G, real)[g], matrix(table, At.panel, real)[g]
+    def compute(table, g, group_rows):
+        X, Z, T = matrix(table, At.X, real), matrix(table, At.Z, real), matrix_of(table, At.T, real, g)
+        P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
+        panel = vector_of(table, At.panel, real, g)
         e, shift = vector(table, At.all_e, real), vector(table, At.shift, real)
-        vectors, sums = matrix(table, At.vectors, real), cube(table, At.sums, np.float64)[g]
-        (N, p1), (R, ld), cols = X.shape, T.shape, up(table[At.G1, 3], lanes)
-        first, last = g * group_rows, min(N, (g + 1) * group_rows)
+        vectors, sums = matrix(table, At.vectors, real), matrix_of(table, At.sums, np.float64, g)
+        (N, p1), (R, ld), cols = X.shape, T.shape, up(number(table, At.G1, 3), lanes)
+        first, last = g * group_rows, lesser(N, (g + 1) * group_rows)
         begun = first
         for start in range(first, last, R):
-            count = min(R, last - start)
+            count = lesser(R, last - start)
             if N > R:  # or else P holds them already
-                gemm.pack(X.reshape(-1), p1, start, count, shift, P, R)
+                gemm.pack(X, start, count, shift, P, R)
             gradient(Z, start, count, cols, e, vectors, T)
             gemm.transposed_product(
-                P, R, up(count, ROWS), p1, T.reshape(-1), ld, cols // lanes, lanes, G, panel, False, start > begun
+                P, R, up(count, ROWS), p1, T, ld, cols // lanes, lanes, G, panel, False, start > begun
             )
             if flush_now(start, first, R, G, sums):
                 begun = start + R
@@ -148,12 +131,23 @@ def products(code, real):
     return compute
 
 
+def stored(code, real, several):
+    """The step of the stored algorithm for one activation and dtype, and `addresses` of what it calls.
+
+    several says whether there are several groups, or one whose G is flushed.
+    """
+    functions = {At.statistics: statistics(real), At.passes: passes(code, real), At.products: products(code, real)}
+    if several:
+        functions[At.total_row] = total_row(real)
+    return stored_step(real), addresses(functions)
+
+
 @functools.cache
-def stored(code, real):
-    """The step of the stored algorithm for one activation and dtype, and `addresses` of what it calls."""
+def stored_step(real):
+    """The step of the stored algorithm in one dtype, for every activation."""
     lanes = VECTOR_BYTES // real().itemsize
 
-    @njit(fastmath=REASSOCIATE)
+    @njit(fastmath=REASSOCIATE, plain=True)
     def step(table, group_rows, ddof, eps):
         """One step on the arrays of the table; the loss."""
         X, G1, dG1 = matrix(table, At.X, real), matrix(table, At.G1, real), matrix(table, At.dG1, real)
@@ -163,9 +157,9 @@ def stored(code, real):
         cols = up(p2, lanes)
         gamma, beta, G2 = theta[GAMMA], theta[BETA_], theta[GAMMA2]
         dgamma, dbeta, dG2 = dtheta[GAMMA], dtheta[BETA_], dtheta[GAMMA2]
-        leading_mean(X, 0, vector(table, At.shift, real))
-        if not unpacked(table):
-            gemm.panels(G1.reshape(-1), 0, p1, p2, vector(table, At.W, real), lanes)
+        leading_mean(X, 0, N, vector(table, At.shift, real))
+        if number(table, At.W, 2) == 0:
+            gemm.panels(G1, vector(table, At.W, real), lanes)
         if not call_all(table, At.statistics, group_rows):
             return BROKEN
 
@@ -196,8 +190,8 @@ def stored(code, real):
 
         if not call_all(table, At.products, group_rows):
             return BROKEN
-        if not in_place(table):
-            if not call_all(table, At.total_row, group_rows):
+        if number(table, At.G, 0) != number(table, At.dG1, 0):
+            if not total_rows(table, real, group_rows):
                 return BROKEN
             total = matrix(table, At.total, np.float64)
             for k in range(p1):
@@ -205,10 +199,4 @@ def stored(code, real):
                     dG1[k, j] = total[k, j]
         return sums[0, OTHERS, 0] / N
 
-    functions = {
-        At.statistics: statistics(real),
-        At.passes: passes(code, real),
-        At.products: products(code, real),
-        At.total_row: total_row(real),
-    }
-    return step, addresses(functions)
+    return step

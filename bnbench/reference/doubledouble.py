@@ -111,7 +111,7 @@ if numba.config.DISABLE_JIT:  # the same three for the interpreter
         return np.int64(bits).view(np.float64)
 
 
-@njit()
+@njit(inner=True)
 def two_sum(a, b):
     """a + b = s + e exactly (Knuth)."""
     s = a + b
@@ -119,21 +119,21 @@ def two_sum(a, b):
     return s, (a - (s - v)) + (b - v)
 
 
-@njit()
+@njit(inner=True)
 def quick_two_sum(a, b):
     """a + b = s + e exactly, where |a| >= |b| or a = 0 (Dekker)."""
     s = a + b
     return s, b - (s - a)
 
 
-@njit()
+@njit(inner=True)
 def two_prod(a, b):
     """a·b = p + e exactly, where a·b is 0 or above 2⁻⁹⁶⁹."""
     p = a * b
     return p, fma(a, b, -p)
 
 
-@njit()
+@njit(inner=True)
 def add(ah, al, bh, bl):
     """a + b within 3u²/(1 - 4u), cancellation included (JMP, AccurateDWPlusDW)."""
     sh, sl = two_sum(ah, bh)
@@ -142,20 +142,20 @@ def add(ah, al, bh, bl):
     return quick_two_sum(vh, tl + vl)
 
 
-@njit()
+@njit(inner=True)
 def sub(ah, al, bh, bl):
     """a - b, as `add`."""
     return add(ah, al, -bh, -bl)
 
 
-@njit()
+@njit(inner=True)
 def mul(ah, al, bh, bl):
     """a·b within 4u² (JMP, DWTimesDW3; the bound from Muller, Rideau)."""
     ph, pl = two_prod(ah, bh)
     return quick_two_sum(ph, pl + fma(al, bh, fma(ah, bl, al * bl)))
 
 
-@njit()
+@njit(inner=True)
 def div(ah, al, bh, bl):
     """a/b within 12u².
 
@@ -166,7 +166,7 @@ def div(ah, al, bh, bl):
     return quick_two_sum(q, (fma(-q, bh, ah) + fma(-q, bl, al)) / bh)
 
 
-@njit()
+@njit(inner=True)
 def sqrt(h, l):
     """√a within 5u²; √0 = 0, NaN below (Lefèvre et al., "Accurate calculation of Euclidean norms", 2022).
 
@@ -179,7 +179,7 @@ def sqrt(h, l):
     return quick_two_sum(s, (fma(-s, s, h) + l) / (2.0 * s))
 
 
-@njit()
+@njit(inner=True)
 def _expm1_reduced(h, l, t):
     """(k, ph, pl) with exp(h + l + t) = 2ᵏ(1 + p), |p| < 0.42, |h| <= EXP_CLAMP; p within 10u² if k = 0."""
     shifted = h * INVERSE_LN2 + ROUND_TO_INTEGER
@@ -200,13 +200,13 @@ def _expm1_reduced(h, l, t):
     return _bits_of(shifted) - ROUND_BITS, ph, pl
 
 
-@njit()
+@njit(inner=True)
 def _power_of_two(k):
     """2ᵏ for -1022 <= k <= 1023."""
     return _float_of((k + 1023) << 52)
 
 
-@njit()
+@njit(inner=True)
 def _exp(h, l, t):
     """exp(h + l + t), t below l's last digit."""
     if abs(h) > EXP_CLAMP:
@@ -219,7 +219,7 @@ def _exp(h, l, t):
     return h, l if abs(h) < np.inf else 0.0
 
 
-@njit()
+@njit(inner=True)
 def exp(h, l):
     """exp(x) within `ACTIVATION_BOUND`; inf past 709.78, 0 below -745.13, NaN for NaN.
 
@@ -228,7 +228,7 @@ def exp(h, l):
     return _exp(h, l, 0.0)
 
 
-@njit()
+@njit(inner=True)
 def sigmoid(h, l):
     """σ(x) = 1/(1 + e^-x), within `ACTIVATION_BOUND` at both ends: e^-|x| over or under 1 + e^-|x|."""
     eh, el = exp(h, l) if h < 0.0 else exp(-h, -l)
@@ -236,7 +236,7 @@ def sigmoid(h, l):
     return div(eh, el, dh, dl) if h < 0.0 else div(1.0, 0.0, dh, dl)
 
 
-@njit()
+@njit(inner=True)
 def tanh(h, l):
     """tanh(x) = -t/(2 + t) with t = expm1(-2|x|), within `ACTIVATION_BOUND` near 0 too."""
     sign = math.copysign(1.0, h)
@@ -251,7 +251,7 @@ def tanh(h, l):
     return sign * qh, sign * ql
 
 
-@njit()
+@njit(inner=True)
 def gaussian(h, l):
     """exp(-x²/2) within `ACTIVATION_BOUND`; x² keeps three words, for exp makes absolute errors relative."""
     if abs(h) > GAUSSIAN_CLAMP:
@@ -263,7 +263,7 @@ def gaussian(h, l):
     return _exp(-0.5 * sh, -0.5 * sl, -0.5 * (ml + (cl + l * l)))
 
 
-@njit()
+@njit(inner=True)
 def activation(code, h, l):
     """a(x) for the activation's code; exact for relu and identity, else within `ACTIVATION_BOUND`."""
     if code == RELU:
@@ -279,7 +279,7 @@ def activation(code, h, l):
     return np.nan, np.nan
 
 
-@njit()
+@njit(inner=True)
 def derivative(code, h, l):
     """a'(x) within `ACTIVATION_BOUND`; relu' is 1 for x > 0, else 0 (0 at 0).
 
@@ -303,7 +303,7 @@ def derivative(code, h, l):
     return np.nan, np.nan
 
 
-@njit()
+@njit(inner=True)
 def _dot_step(h, l, a, bh, bl):
     """(h, l) + a(bh + bl): h takes the rounded sum, l the errors of sum and product.
 

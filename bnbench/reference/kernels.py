@@ -16,19 +16,19 @@ from bnbench.reference import doubledouble as dd
 FUNCTION_UNITS = 8  # units of rounding granted to exp and tanh: 4 ulp
 
 
-@njit()
+@njit(plain=True)
 def quotient(a, b):
     """a/b of two float64 as a double-double."""
     return dd.div(a, 0.0, b, 0.0)
 
 
-@njit(forceinline=True)
+@njit(forceinline=True, inner=True)
 def times(error, size):
     """An error's bound times a size, or another bound: 0 where either is 0, however large the other is."""
     return error * size if error != 0.0 and size != 0.0 else 0.0
 
 
-@njit()
+@njit(inner=True)
 def plus(h, l, th, tl):
     """A running sum h + l plus a term; h is exact to l, which takes up the errors (Sum2)."""
     s, r = dd.two_sum(h, th)
@@ -119,7 +119,7 @@ def move(Xc, flips, Xhat, slope, moved):
                     moved[0 if v > 0 else 1, k, j] += abs(v)
 
 
-@njit()
+@njit(inner=True)
 def activation_error(code, b, error, A, D, u):
     """Error bounds of A = a(b) and D = a'(b), kinks apart, where b is off by at most `error`.
 
@@ -146,7 +146,7 @@ def activation_error(code, b, error, A, D, u):
     return times(error, abs(D)) + error_A, times(error, bend) + error_D
 
 
-@njit()
+@njit(inner=True)
 def element(code, normalize, zh, zl, M, mh, ml, oh, ol, gamma, beta, error_mu, rho, u, phi_p1):
     """X̂, B, A, D = a'(B) of one element and the errors of X̂, B, A, D; M is its (|X||Γ1|)_ij."""
     xh, xl, error_x = zh, zl, u * phi_p1 * M
@@ -166,7 +166,7 @@ def element(code, normalize, zh, zl, M, mh, ml, oh, ol, gamma, beta, error_mu, r
     return xh, xl, bh, Ah, Al, Dh, Dl, error_x, error_b, error_A, error_D
 
 
-@njit()
+@njit(inner=True)
 def stub(code, th, tl, scale, e, error_e, b, Dh, Dl, error_b, error_D, u):
     """S = t D of one element, its error, and its move where a'(b) is ambiguous; t = -(2/N) ε̂_i Γ2_j.
 

@@ -74,23 +74,27 @@ class FusedNumba(Variant):
         self.rows = tuple(self.theta)
         real = self.X.dtype.type
         one = plan.algorithm == ONE_PASS
-        kernel, functions = one_pass(code, normalize, real) if one else stored(code, real)
+        several = plan.groups > 1 or plan.flush
+        kernel, functions = one_pass(code, normalize, real, several) if one else stored(code, real, several)
         self.shared_out = plan.groups > 1
         self.table = table(rows, functions, self.X, self.y)
-        self.kernel = functools.partial(kernel, self.table, plan.group_rows, problem.ddof, problem.eps)
+        self.kernel = functools.partial(kernel, self.table.ctypes.data, plan.group_rows, problem.ddof, problem.eps)
         self.compute = self.kernel
         if one and normalize:
-            compute, functions = gram(real)
             if self.regime == "fresh":
-                self.gram = functools.partial(compute, table(rows, functions, self.X), plan.group_rows)
+                compute, functions = gram(real, several)
+                self.gram_table = table(rows, functions, self.X)
+                self.gram = functools.partial(compute, self.gram_table.ctypes.data, plan.group_rows)
                 self.compute = self.gram_and_kernel
             else:  # once, in working arrays of its own
                 square, plan = of_gram(problem)
+                compute, functions = gram(real, plan.groups > 1 or plan.flush)
                 _room, working = allocate(square, plan, "fresh")
                 for kept in (At.C, At.diagonal, At.rest, At.shift):
                     working[kept] = rows[kept]
                 with guard():
-                    unbroken(compute(table(working, functions, self.X), plan.group_rows))
+                    working = table(working, functions, self.X)
+                    unbroken(compute(working.ctypes.data, plan.group_rows))
 
     def load(self, G1, gamma, beta, G2):
         """Copy the parameters to where the kernels read them."""

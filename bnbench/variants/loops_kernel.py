@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import prange
 
-from bnbench.elementary import a, da
+from bnbench.elementary import compiled
 from bnbench.jit import REASSOCIATE, njit
 
 ROWS = 1024  # rows of a block in the loop that adds up ŷ
@@ -19,6 +19,7 @@ ROWS = 1024  # rows of a block in the loop that adds up ŷ
 @functools.cache
 def kernel(code, normalize, parallel):
     """The step for one activation, with or without batch normalisation."""
+    a, da = compiled(code)
 
     @njit(fastmath=REASSOCIATE, parallel=parallel)
     def step(X, y, G1, gamma, beta, G2, ddof, eps, scale, Xhat, A, D, e, dG1, dgamma, dbeta, dG2):
@@ -48,8 +49,8 @@ def kernel(code, normalize, parallel):
                     A[j, i] = gamma[j] * Xhat[j, i] + beta[j]
             for i in range(N):
                 b = A[j, i]
-                A[j, i] = a(code, b)
-                D[j, i] = da(code, b, A[j, i])
+                A[j, i] = a(b)
+                D[j, i] = da(b, A[j, i])
 
         for block in prange((N + ROWS - 1) // ROWS):
             first, last = block * ROWS, min(N, (block + 1) * ROWS)

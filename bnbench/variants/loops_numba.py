@@ -29,7 +29,7 @@ class LoopsNumba(Variant):
         super().prepare(batch, problem, regime)
         N, p1, p2, dtype = problem.N, problem.p1, problem.p2, batch.X.dtype
         normalize = problem.normalization == "batch"
-        compiled = kernel(CODES[problem.activation], normalize, self.parallel and not alone())
+        step = kernel(CODES[problem.activation], normalize, self.parallel and not alone())
         number = dtype.type
         constants = (problem.ddof, problem.eps, number(-2 / N))
         rows = N if normalize else 0
@@ -39,7 +39,7 @@ class LoopsNumba(Variant):
         empty = np.zeros(0, dtype)
         X, y, G1, *affine, G2 = self.batch
         affine = affine if normalize else (empty, empty)
-        self.compute = functools.partial(compiled, X, y, G1, *affine, G2, *constants, *work, *self.gradients)
+        self.compute = functools.partial(step, X, y, G1, *affine, G2, *constants, *work, *self.gradients)
 
     def step(self):
         """One call of the compiled loops."""

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  - what np.dot calls here, loaded before a step is timed
 from numba.extending import overload
 
-from bnbench.elementary import a, da
+from bnbench.elementary import compiled
 from bnbench.jit import REASSOCIATE, njit
 
 
@@ -51,8 +51,25 @@ def _rounded(row, M):
 
 
 @functools.cache
+def activation(code):
+    """What computes a(B) and a'(B) for one activation."""
+    a, da = compiled(code)
+
+    @njit(inner=True)
+    def activate(B, A, D):
+        """a(B) into A and a'(B) into D."""
+        for i in range(B.shape[0]):
+            for j in range(B.shape[1]):
+                A[i, j] = a(B[i, j])
+                D[i, j] = da(B[i, j], A[i, j])
+
+    return activate
+
+
+@functools.cache
 def normalized(code, fixed):
     """The step with batch normalisation for one activation; fixed says that x̄ is given."""
+    activate = activation(code)
 
     @njit(fastmath=REASSOCIATE)
     def step(X, xbar, y, G1, gamma, beta, G2, over_N, over_Nd, eps):
@@ -62,7 +79,8 @@ def normalized(code, fixed):
         s = rounded(np.sqrt(column_products(Zc, Zc) * over_Nd + eps), Z)
         Xhat = Zc / s
         B = gamma * Xhat + beta
-        A, D = activate(code, B)
+        A, D = np.empty_like(B), np.empty_like(B)
+        activate(B, A, D)
         e = y - np.dot(A, G2)
 
         S = np.outer(e, -(over_N + over_N) * G2) * D
@@ -79,25 +97,16 @@ def normalized(code, fixed):
 @functools.cache
 def plain(code):
     """The step without normalisation for one activation."""
+    activate = activation(code)
 
     @njit(fastmath=REASSOCIATE)
     def step(X, xbar, y, G1, gamma, beta, G2, over_N, over_Nd, eps):
-        A, D = activate(code, np.dot(X, G1))
+        Z = np.dot(X, G1)
+        A, D = np.empty_like(Z), np.empty_like(Z)
+        activate(Z, A, D)
         e = y - np.dot(A, G2)
         S = np.outer(e, -(over_N + over_N) * G2) * D
         dG2 = -(over_N + over_N) * np.dot(A.T, e)
         return np.dot(e, e) * over_N, np.dot(X.T, S), None, None, dG2
 
     return step
-
-
-@njit()
-def activate(code, B):
-    """a(B) and a'(B)."""
-    A = np.empty_like(B)
-    D = np.empty_like(B)
-    for i in range(B.shape[0]):
-        for j in range(B.shape[1]):
-            A[i, j] = a(code, B[i, j])
-            D[i, j] = da(code, B[i, j], A[i, j])
-    return A, D
