@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-STORED = Path(__file__).parents[1] / "results" / "epyc-2-cores"
+STORED = Path(__file__).parents[2] / "results" / "epyc-2-cores"
 HEAVY = ("numba", "llvmlite", "pandas", "matplotlib", "scipy", "pyarrow", "torch", "jax", "flint")
 PROGRAM = """
 import contextlib, io, json, sys
