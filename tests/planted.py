@@ -1,0 +1,285 @@
+"""Bugs to plant over all rooms, one by one: does the default test run find each? `python tests/planted.py [NAME ...]`.
+
+Each is planted in a copy of the repository, in which the named tests run until the first fails, in two copies at once;
+the answer is a line a bug, and exit code 1 where one was not found. `tests/unit/test_planted.py` sees that they apply.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("bnbench", "tests", "pyproject.toml", "README.md", "results")
+
+
+class Bug(NamedTuple):
+    """A mistake: in a file of the package the text `was` becomes `is_`; `tests` are those that should find it."""
+
+    file: str
+    was: str
+    is_: str
+    tests: str
+
+
+BUGS = {
+    # problem, arrays, library
+    "ddof as large as N": Bug(
+        "problem.py", "if self.N <= self.ddof:", "if self.N < self.ddof:", "unit forms/test_library.py"
+    ),
+    "drawn data of one stream": Bug(
+        "problem.py", "G1 = normal(2, (", "G1 = normal(0, (", "unit cli/test_sweep.py forms"
+    ),
+    "masks dropped": Bug(
+        "arrays.py", "if np.ma.isMaskedArray(part) and", "if False and", "unit/test_arrays.py forms/test_library.py"
+    ),
+    "a y of another length": Bug(
+        "library.py", "if y.shape != X.shape[:1]:", "if y.ndim != 1:", "forms/test_library.py"
+    ),
+    "X not copied by prepare": Bug(
+        "library.py",
+        'np.array(array, dtype, order="C") if copy else',
+        "np.ascontiguousarray(array, dtype) if copy else",
+        "forms/test_library.py forms/test_calls.py",
+    ),
+    "no turns for threads": Bug(
+        "library.py", "threading.RLock()", '__import__("contextlib").nullcontext()', "forms/test_calls.py"
+    ),
+    "an underflowing variance let through": Bug(
+        "scale.py",
+        '((bits < least) & ~negligible, "less")',
+        '((bits < -9999) & ~negligible, "less")',
+        "forms/test_digits.py forms/test_library.py unit",
+    ),
+    # compiled code
+    "a key without what a closure holds": Bug(
+        "jit.py",
+        "for cell in function.__closure__ or ():",
+        "for cell in ():",
+        "forms/test_jit.py",
+    ),
+    "a damaged file of the cache taken": Bug(
+        "codecache.py",
+        "return stored if hashlib.sha256(stored).digest() == checksum else None",
+        "return stored",
+        "forms/test_jit.py",
+    ),
+    "settings of Numba left out of the key": Bug(
+        "codecache.py",
+        "codegen.magic_tuple(), VERSIONS, settings()",
+        "codegen.magic_tuple(), VERSIONS",
+        "forms/test_jit.py",
+    ),
+    "tanh of a half": Bug("elementary.py", "u = two * abs(x)", "u = abs(x)", "forms/test_elementary.py"),
+    "sigmoid without its slope's second factor": Bug(
+        "elementary.py", "return v * (type(v)(1) - v)", "return v", "forms/test_library.py forms/test_validation.py"
+    ),
+    # kernels
+    "loops: N for N - ddof through s": Bug(
+        "variants/loops_kernel.py",
+        "number(dg / (N - ddof))",
+        "number(dg / N)",
+        "forms/test_library.py forms/test_everyone.py",
+    ),
+    "loops: the last block of rows left out": Bug(
+        "variants/loops_kernel.py",
+        "prange((N + ROWS - 1) // ROWS)",
+        "prange(max(1, N // ROWS))",
+        "forms",
+    ),
+    "matrix: eps outside the root": Bug(
+        "variants/matrix_numpy.py",
+        "/ divisor + eps).astype",
+        "/ divisor).astype",
+        "forms/test_library.py forms/test_kronecker.py",
+    ),
+    "matrix: X without its offset taken off": Bug(
+        "variants/matrix_numpy.py",
+        "np.where(np.abs(xbar) > 2 * np.ptp(X, axis=0), xbar, 0)",
+        "np.where(np.abs(xbar) > np.inf, xbar, 0)",
+        "forms/test_digits.py",
+    ),
+    "kronecker: no term through the mean": Bug(
+        "variants/matrix_kronecker.py",
+        "identity(N, Xhat.dtype) - Xhat.dtype.type(1 / N)",
+        "identity(N, Xhat.dtype)",
+        "forms/test_kronecker.py",
+    ),
+    "fused: a group's last block of rows is taken whole": Bug(
+        "fused/stored.py",
+        "forward(Z, start, count, cols, y, vectors, T, e)",
+        "forward(Z, start, max(1, count - 1), cols, y, vectors, T, e)",
+        "forms/test_fused.py",
+    ),
+    "fused: groups merged without their distance": Bug(
+        "fused/stored.py",
+        "+ change * change * count * more / (count + more)",
+        "",
+        "forms/test_fused.py",
+    ),
+    "fused: one pass keeps what cancels": Bug(
+        "fused/one_pass.py", "CANCELLED = 2.0**-7", "CANCELLED = 0.0", "forms/test_fused.py forms/test_digits.py"
+    ),
+    "fused: groups hang on the number of threads": Bug(
+        "fused/layout.py",
+        "if groups <= max(1, most))",
+        "if groups <= max(1, most) * __import__('numba').get_num_threads() / 2)",
+        "forms/test_fused.py",
+    ),
+    "fused: scratch said to be half": Bug(
+        "variants/fused_numba.py",
+        "needs = scratch_places(problem, plan, regime)[1]",
+        "needs = scratch_places(problem, plan, regime)[1] // 2",
+        "forms/test_memory.py",
+    ),
+    "cuda: the offset of X kept": Bug(
+        "cuda/steps.py", "self.theta.copy_to_device(self.host_theta)", "None", "forms/test_cuda.py"
+    ),
+    "jax: parameters of before": Bug(
+        "variants/peer_jax.py",
+        "        self.load_in_place(G1, gamma, beta, G2)\n        self.put_parameters()",
+        "        self.load_in_place(G1, gamma, beta, G2)",
+        "peers",
+    ),
+    "r: the sample's variance": Bug(
+        "variants/r/peer.R",
+        "s <- sqrt(colSums(Zc^2) / (N - ddof) + eps)",
+        "s <- sqrt(colSums(Zc^2) / N + eps)",
+        "peers",
+    ),
+    # what judges
+    "the oracle without the low halves": Bug(
+        "reference/doubledouble.py",
+        "return quick_two_sum(ph, pl + fma(al, bh, fma(ah, bl, al * bl)))",
+        "return quick_two_sum(ph, pl + fma(al, bh, ah * 0))",
+        "unit/test_doubledouble.py",
+    ),
+    "a tolerance without the mean's error": Bug(
+        "reference/oracle.py",
+        "error_mu = u * ((phi(N) + phi_p1) * size / N + np.abs(mu[0]))",
+        "error_mu = 0 * mu[0]",
+        "forms unit",
+    ),
+    "invalid from twice the tolerance on": Bug(
+        "validation.py",
+        'if errors[worst]["ratio"] < 1:',
+        'if errors[worst]["ratio"] < 1e4:',
+        "forms/test_validation.py unit",
+    ),
+    "one derivation problem of seven": Bug(
+        "validation.py", "enumerate(DERIVATION_KINDS)", "enumerate(DERIVATION_KINDS[:1])", "forms/test_validation.py"
+    ),
+    "a formula that raised once is right": Bug(
+        "audit/diagnosis.py",
+        "all(case.correct for case in self.answered)",
+        "any(case.correct for case in self.answered)",
+        "forms/test_diagnosis.py unit",
+    ),
+    # what measures
+    "a median of the wrong rank": Bug(
+        "measure/statistics.py",
+        "return float(np.median(x[split:]) / np.median(x[:split]))",
+        "return float(np.median(x[split:]) / np.median(x))",
+        "unit/test_statistics.py",
+    ),
+    "others' time not less one's own": Bug("measure/interference.py", "- (later.own_s - self.own_s) if", "if", "unit"),
+    "a smaller cell that timed out forgotten": Bug(
+        "measure/forecast.py",
+        'elif record["status"] == "timeout":',
+        'elif record["status"] == "crashed":',
+        "cli/test_sweep.py",
+    ),
+    "warm-up taken for a sample": Bug(
+        "measure/worker.py",
+        "took = self.time(inner_loops) / inner_loops",
+        "took = self.time(inner_loops) / (inner_loops + 1)",
+        "cli/test_sweep.py",
+    ),
+    "what a variant writes to is not seen": Bug(
+        "measure/given.py", "if then != now)", "if then == '')", "cli/test_workers.py"
+    ),
+    # what keeps and says
+    "half a record left by a full disk": Bug(
+        "store.py", "os.truncate(self.path, self.size)  # no half of a line", "pass", "unit/test_store.py cli"
+    ),
+    "somebody's file overwritten": Bug(
+        "folder.py", "if not os.path.lexists(path) or self._is_as_written(name):", "if True:", "unit/test_folder.py cli"
+    ),
+    "a regression in memory passes": Bug(
+        "compare/verdicts.py",
+        "or WORSE in (self.validity, self.errors, self.memory)",
+        "or WORSE in (self.validity, self.errors)",
+        "cli/test_compare.py unit",
+    ),
+    "no correction for many cells": Bug(
+        "compare/verdicts.py",
+        "adjusted = iter(false_discovery_control([found.p for found in shifts if found]))",
+        "adjusted = iter([found.p for found in shifts if found])",
+        "cli/test_compare.py unit",
+    ),
+    "a crossover taken linearly": Bug(
+        "report/analysis.py",
+        "x, y = np.log(np.asarray(N, float)[order]), np.log(np.asarray(ratio, float)[order])",
+        "x, y = np.log(np.asarray(N, float)[order]), np.asarray(ratio, float)[order] - 1",
+        "unit",
+    ),
+    "a digit that the interval does not bear": Bug(
+        "report/units.py",
+        "place = math.floor(math.log10((high - low) / 2))",
+        "place = math.floor(math.log10((high - low) / 200))",
+        "unit",
+    ),
+    "an empty file name taken": Bug(
+        "cli.py", 'if "" in (given if isinstance(given, list) else [given]):', "if False:", "cli unit"
+    ),
+    "an invalid variant ends with 0": Bug(
+        "store.py", 'FAULTS = ("invalid", "failed", "crashed")', 'FAULTS = ("failed", "crashed")', "cli unit"
+    ),
+}
+
+
+def planted(bug: Bug, folder: Path):
+    """A copy of the repository with the bug in it."""
+    for name in COPIED:
+        source = ROOT / name
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, folder / name, ignore=ignored) if source.is_dir() else shutil.copy(source, folder)
+    path = folder / "bnbench" / bug.file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(bug.was) == 1, f"{bug.file} has {bug.was!r} {text.count(bug.was)} times"
+    path.write_text(text.replace(bug.was, bug.is_), encoding="utf-8")
+
+
+def hunt(name: str) -> tuple[str, float]:
+    """The first test that fails where the bug of that name is planted, or "", and the seconds until then."""
+    bug, start = BUGS[name], time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+        planted(bug, Path(folder))
+        tests = [f"tests/{each}" for each in bug.tests.split()]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        environment = os.environ | {"PYTHONPATH": folder, "XDG_CACHE_HOME": f"{folder}/cache"}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        if not failed and done.returncode:
+            failed = [f"pytest ended with {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}"]
+        return failed[0] if failed else "", time.monotonic() - start
+
+
+def main(names: list[str]) -> int:
+    """Hunt for the bugs of these names, or all."""
+    missed = []
+    with ThreadPoolExecutor(2) as pool:
+        for name, (test, seconds) in zip(names, pool.map(hunt, names), strict=True):
+            print(f"{name} ({seconds:.0f} s): {test or 'NOT FOUND'}", flush=True)
+            missed += [] if test else [name]
+    print(f"{len(names) - len(missed)} of {len(names)} found")
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:] or list(BUGS)))
