@@ -4,6 +4,17 @@ import itertools
 
 import pytest
 
+from bnbench.problem import ACTIVATIONS, DTYPES, NORMALIZATIONS
+
+# (activation, normalization, dtype), for each of which kernels are compiled: all there are, and the few that tests
+# share. The few hold every value and both normalizations in both dtypes; what is normalized and smooth is tanh in
+# float64 and the Gaussian, the one whose derivative takes B too, in float32. The first is for tests about none of them.
+SETTINGS = list(itertools.product(ACTIVATIONS, NORMALIZATIONS, DTYPES))
+FEW = [("relu", "batch", "float64"), ("relu", "batch", "float32"), ("tanh", "batch", "float64")]
+FEW += [("gaussian", "batch", "float32"), ("sigmoid", "none", "float64"), ("identity", "none", "float32")]
+PAIRS = list(itertools.product(ACTIVATIONS, NORMALIZATIONS))  # for each of which the reference is compiled
+FEW_PAIRS = list(dict.fromkeys(setting[:2] for setting in FEW))
+
 
 def covering(rows, few=None):
     """The `rows` of a parametrized test, tuples or single values, all but some marked `exhaustive`.
