@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from cases import FEW, covering
 from conftest import BUILT_IN, PLUGINS, bnbench
 
 import bnbench as package
@@ -99,8 +100,10 @@ def planted():
     return [frozenset(mistake.label for mistake in made) for made in combinations("batch")]
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
-@pytest.mark.parametrize("N", SIZES)
+@pytest.mark.parametrize(
+    ("N", "activation"),
+    covering([(N, one) for N in SIZES for one in ("relu", "tanh")], [(5, "relu"), (50, "tanh"), (500, "relu")]),
+)
 def test_every_mistake_and_every_pair_is_named(N, activation):
     """The named set is the planted one, or gives the same numbers with no more mistakes (then nothing can tell them).
 
@@ -141,9 +144,20 @@ def test_a_single_mistake_is_named_for_each_gradient():
         assert {name for name, finding in case.findings.items() if not finding.right} == wrong, label
 
 
+@pytest.mark.parametrize(("activation", "normalization", "dtype"), FEW)
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_what_is_right_is_said_to_be(name):
-    """Every built-in variant, on the hard problems and on a plain one of each dtype."""
+def test_what_is_right_is_said_to_be(name, activation, normalization, dtype):
+    """On a plain problem of each setting, and where it is of float64 on the hard ones."""
+    # catches: a tolerance that rounding exceeds
+    assert package.diagnose(name, Problem(300, 20, 10, activation, normalization, dtype=dtype)).correct
+    if dtype == "float64":
+        found = package.diagnose(name, activations=[activation], normalizations=[normalization])
+        assert found.correct, str(found)
+
+
+@pytest.mark.parametrize("name", covering(BUILT_IN, ["matrix-numpy"]))
+def test_what_is_right_is_said_to_be_in_every_setting(name):
+    # catches: a setting that a diagnosis leaves out
     found = package.diagnose(name)
     assert found.correct, str(found)
     assert len(found.cases) == 10
@@ -181,12 +195,14 @@ def test_an_unknown_mistake_is_never_given_a_name(change, N):
         assert "wrong: " in str(found)
 
 
-def test_random_changes_are_never_given_a_name():
-    """200 random factors on random gradients."""
+@pytest.mark.parametrize("count", covering([60, 200], [60]))
+def test_random_changes_are_never_given_a_name(count):
+    """Random factors on random gradients."""
+    # catches: a search that accepts what is near a mistake
     random = np.random.default_rng(0)
     right = node_by_node(frozenset())
     problem = Problem(30, 7, 4, "sigmoid", ddof=1, eps=0.1)
-    for _ in range(200):
+    for _ in range(count):
         factors = np.where(random.random(4) < 0.5, 1.0, random.normal(1, 0.3, 4))
         if (factors == 1).all():
             continue
@@ -336,9 +352,11 @@ def test_the_inputs_of_a_problem_survive_the_formula():
     assert package.diagnose("matrix-numpy", problem).correct
 
 
-def test_the_command_diagnoses_a_file():
+@pytest.mark.parametrize("few", [["--activation", "relu,sigmoid"], pytest.param([], marks=pytest.mark.exhaustive)])
+def test_the_command_diagnoses_a_file(few):
     """Every function of the file, exit code 1 for a wrong one, JSON as the contract has it."""
-    done = bnbench("audit", "--formula", PLUGINS / "wrong.py", "--json")
+    # catches: a function that is passed over, a name that is lost on the way
+    done = bnbench("audit", "--formula", PLUGINS / "wrong.py", "--json", *few)
     assert done.returncode == 1, done.stderr
     found = {row["id"]: row for row in json.loads(done.stdout)}
     assert all(row["ruling"] == "wrong" and row["reason"] for row in found.values())
