@@ -132,6 +132,7 @@ def test_every_mistake_and_every_pair_is_named(N, activation):
 
 def test_a_single_mistake_is_named_for_each_gradient():
     """A gradient that the mistake does not touch is right, and one that it does is not."""
+    # catches: a verdict on all gradients at once
     touched = {
         "no-mu-term": {"dG1"},
         "gamma-in-dgamma": {"dgamma"},
@@ -183,6 +184,7 @@ UNKNOWN = {
 @pytest.mark.parametrize("N", SIZES)
 def test_an_unknown_mistake_is_never_given_a_name(change, N):
     """It is wrong, none is named, and the first entry that differs is shown."""
+    # catches: the nearest known mistake given as the one that was made
     right = node_by_node(frozenset())
 
     def step(*batch, **conventions):
@@ -216,6 +218,7 @@ def test_random_changes_are_never_given_a_name(count):
 
 def test_a_formula_that_raises_is_a_finding():
     """What it raised is said; activations it takes are judged all the same."""
+    # catches: one activation that is refused, by which all others go unjudged
 
     def step(*batch, activation, **conventions):
         if activation != "relu":
@@ -254,6 +257,7 @@ def test_ctrl_c_is_the_users():
 
 def test_who_raises_on_some_problems_is_not_excused():
     """An activation that is refused is not taken; one that is answered now and then is wrong, and it is said where."""
+    # catches: a formula judged on the problems alone that it answers
 
     def step(X, *rest, **conventions):
         if len(X) == 2:
@@ -341,6 +345,7 @@ def test_a_formula_that_ends_its_process_does_not_pass(tmp_path):
 
 def test_the_inputs_of_a_problem_survive_the_formula():
     """A formula that writes into its inputs does not spoil the next one's, and is told so."""
+    # catches: problems kept for later that the first formula has written into
 
     def vandal(X, y, G1, gamma, beta, G2, **conventions):
         for array in (X, y, G1, gamma, beta, G2):
@@ -369,6 +374,7 @@ def test_the_command_diagnoses_a_file(few):
 
 def test_pairs_of_a_list_are_all_there():
     """Singles once, pairs of different names once."""
+    # catches: a pair that is never tried, or tried twice
     sets = combinations("batch")
     pairs = [pair for pair in itertools.combinations(MISTAKES, 2) if pair[0].name != pair[1].name]
     assert len(sets) == len(set(sets)) == 1 + len(NAMES) + len(pairs)

@@ -84,6 +84,7 @@ def test_within_four_ulp_everywhere(name, dtype, every):
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_edges(name, dtype):
     """NaN passes through, infinities and overflow give the limits, zeros the values there."""
+    # catches: a NaN that becomes a number, an overflow before the limit
     large = np.finfo(dtype).max
     x = np.array([np.nan, np.inf, -np.inf, large, -large, 0.0, -0.0], dtype)
     limits = {
@@ -98,6 +99,7 @@ def test_edges(name, dtype):
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_loops_are_vectorised(name, dtype):
     """The loop's machine code holds packed arithmetic and calls no mathematics library."""
+    # catches: a branch or a call that keeps LLVM from vectorising
     x = np.ones(8, dtype)
     computed(name, x)
     wanted = numba.from_dtype(x.dtype)
@@ -110,6 +112,7 @@ def test_loops_are_vectorised(name, dtype):
 @pytest.mark.parametrize(("of", "degree"), [(elementary.FLOAT64, 9), (elementary.FLOAT32, 4)])
 def test_the_polynomial_is_the_fit_it_is_said_to_be(of, degree):
     """Computed anew: the coefficients are the Chebyshev fit's, and its error is below a fifth of an ulp of 1."""
+    # catches: a coefficient typed wrong, a low part of ln 2 that is none
     reach = mpmath.log(2) / 2 * mpmath.mpf("1.0001")
 
     def rest(r):

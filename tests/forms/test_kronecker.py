@@ -54,6 +54,7 @@ def test_it_agrees_with_the_matrix_form_at_every_size_it_accepts(N, p1, p2, more
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_both_forms_give_the_same_numbers(activation, normalization):
     """The same arithmetic but for the order of sums."""
+    # catches: a factor in the wrong place that a tolerance hides
     problem = Problem(30, 4, 3, activation, normalization, ddof=1, eps=0.1)
     batch = problem.sample()
     options = {"activation": activation, "normalization": normalization, "ddof": 1, "eps": 0.1}
@@ -65,6 +66,7 @@ def test_both_forms_give_the_same_numbers(activation, normalization):
 
 def test_it_is_refused_with_what_it_needs():
     """As a library call too: one line, before anything is allocated."""
+    # catches: memory taken before the guard is asked
     batch = Problem(10_000, 2, 2).sample()
     with pytest.raises(ValueError, match=r"needs 5\.2 GiB, allowed is 1 GiB"):
         package.gradients(*batch, variant="matrix-kronecker")
@@ -72,6 +74,7 @@ def test_it_is_refused_with_what_it_needs():
 
 def test_selection_and_commutation():
     """By their definitions: K diag-vec and vec of a transpose."""
+    # catches: a commutation that is its own transpose where p1 = p2
     v, M = np.array([2.0, 3.0, 5.0]), np.arange(6.0).reshape(2, 3)
     assert (selection(3, "float64") @ v == np.diag(v).ravel(order="F")).all()
     assert (M.ravel(order="F") @ commutation(2, 3, "float64") == M.T.ravel(order="F")).all()

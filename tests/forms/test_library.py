@@ -51,6 +51,7 @@ def test_gradients_are_the_slopes_of_the_loss(name, activation, normalization, s
 @settings(max_examples=40, deadline=None)
 def test_identities_hold(seed, name, eps):
     """The gradient's identities, none of which the validation uses: shifts, permutations, scale (in)variance."""
+    # catches: a gradient that is wrong by what a comparison with the reference allows
     batch = Problem(15, 4, 3, "tanh", eps=eps, seed=seed).sample()
     options = {"variant": name, "activation": "tanh", "eps": eps}
     found = bnbench.gradients(*batch, **options)
@@ -78,6 +79,7 @@ def test_identities_hold(seed, name, eps):
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_prepared_gradients_follow_the_parameters(name, regime):
     """A training loop: new parameters in each call, earlier answers left alone, X neither copied back nor changed."""
+    # catches: parameters kept from the set-up, answers that later calls write into
     problem = Problem(40, 3, 4, ddof=1, eps=0.2, seed=1)
     batch = problem.sample()._replace(X=problem.sample().X + 100)
     X = batch.X.copy()
@@ -116,6 +118,7 @@ def test_corner_sizes(name, activation, normalization):
 
 
 def test_integers_and_lists_are_taken_as_numbers():
+    # catches: whole numbers that are computed with as such
     batch = Problem(6, 2, 2).sample()
     X = np.round(4 * batch.X)
     whole = bnbench.gradients(X.astype(int), *batch[1:])
@@ -125,6 +128,7 @@ def test_integers_and_lists_are_taken_as_numbers():
 
 
 def test_errors_name_the_array():
+    # catches: bad input that is computed with, or an error that does not say which array
     batch = Problem(6, 3, 2).sample()
     nan = batch.X.copy()
     nan[2, 1] = np.nan
@@ -189,12 +193,14 @@ def test_whole_numbers_take_the_parameters_dtype():
 
 
 def test_more_than_fits_is_refused_before_it_is_taken():
+    # catches: a machine that swaps until it is killed
     batch = Problem(6, 3, 2).sample()
     with pytest.raises(ValueError, match=r"p2 is 1000000000000, with N 6 and p1 3: .* GiB are free"):
         bnbench.prepare(batch.X, batch.y, 10**12)
 
 
 def test_problem_errors_name_the_field():
+    # catches: a field that is not checked
     for fields, message in [
         ({"N": -1}, "N is -1"),
         ({"p1": 0}, "p1 is 0"),
@@ -213,6 +219,7 @@ def test_problem_errors_name_the_field():
 
 def test_sample_is_seeded_and_leads():
     """The same seed gives the same numbers, and a smaller N the leading rows of a larger one."""
+    # catches: data that differ with N, or from run to run
     small, large = Problem(5, 3, 2, seed=4).sample(), Problem(50, 3, 2, seed=4).sample()
     assert np.array_equal(small.X, large.X[:5])
     assert np.array_equal(small.y, large.y[:5])

@@ -78,6 +78,7 @@ def distances(found, known):
 
 @pytest.mark.parametrize(("activation", "normalization"), covering(PAIRS, FEW_PAIRS))
 def test_reference_encloses_the_exact_gradient(activation, normalization):
+    # catches: a wrong formula in the oracle, a bound on its own error that does not hold
     with mpmath.workdps(DIGITS):
         for seed, (N, p1, p2, ddof, eps, offset) in enumerate(
             [(2, 1, 1, 0, 1e-5, 0), (7, 3, 4, 1, 0.0, 0), (12, 2, 3, 2, 0.5, 1e4), (5, 7, 2, 0, 1e-3, -30)]
@@ -124,6 +125,7 @@ def test_the_sweeps_reference_lies_inside(activation, normalization, ddof, eps):
 
 
 def test_blocks_and_threads_change_no_bit(monkeypatch):
+    # catches: sums in the order in which threads end, a Z that is computed anew in another way
     problem = Problem(5000, 5, 3, activation="tanh", dtype="float32", seed=3)
     batch = problem.sample()
     whole = reference(batch, problem)
@@ -200,6 +202,7 @@ def kinked(flip):
 
 def test_kink_allowance_is_what_a_flip_moves():
     """Both sides of a kink are right for each other's data, by the kink allowance and by nothing wider."""
+    # catches: a kink's allowance of the wrong element, sign or size
     (above, problem), (below, _) = kinked(1e-16), kinked(-1e-16)
     one, other = reference(above, problem), reference(below, problem)
     assert one.ambiguous == other.ambiguous == 1
@@ -217,6 +220,7 @@ def test_kink_allowance_is_what_a_flip_moves():
 
 def test_float32_allowance_is_five_hundred_million_times_wider():
     """The tolerance scales with the dtype's rounding unit and with nothing else."""
+    # catches: an allowance that holds a constant of float64's
     wide = Problem(50, 4, 3, activation="tanh", dtype="float32", seed=1)
     narrow = Problem(50, 4, 3, activation="tanh", dtype="float64", seed=1)
     batch = wide.sample()

@@ -103,6 +103,7 @@ def test_numerical_check_calls_all_but_the_small_mistakes(wrong, N, dtype):
 
     X is moved: what is drawn has column means near 0, and the μ-term, x̄ times ∂R/∂β, is then within rounding by luck.
     """
+    # catches: a tolerance as wide as a mistake at some size or dtype
     problem = Problem(N, 16, 8, dtype=dtype, eps=1e-5)
     batch = problem.sample()
     batch = batch._replace(X=batch.X + np.linspace(-1, 1, 16, dtype=dtype))
@@ -114,6 +115,7 @@ def test_numerical_check_calls_all_but_the_small_mistakes(wrong, N, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_malformed_answers_have_reasons_of_their_own(dtype):
+    # catches: a form that is compared by number, broadcast or cast until it fits
     problem = Problem(20, 3, 2, dtype=dtype)
     batch = problem.sample()
     known = reference(batch, problem)
@@ -177,6 +179,7 @@ def test_sizes_at_the_ends_of_the_range_are_compared(size):
 
 
 def test_gradients_of_absent_parameters_must_be_none():
+    # catches: zeros in place of a gradient that does not exist
     problem = Problem(20, 3, 2, normalization="none")
     batch = problem.sample()
     right = bnbench.gradients(*batch, normalization="none")

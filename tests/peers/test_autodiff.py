@@ -55,6 +55,7 @@ def test_autodiff_agrees_to_its_rounding(framework, activation, normalization, d
 
     Sizes are the same in all settings, for JAX compiles each anew.
     """
+    # catches: power series and formulas that are wrong alike
     for problem in problems(activation, normalization, ddof, eps, drawn=0):
         batch = problem.sample()
         found = framework(batch, problem)

@@ -12,6 +12,7 @@ from bnbench.reference.certified import balls, certify
 
 def test_a_gradient_known_in_fractions():
     """Identity without normalization is linear algebra: every ball holds the exact fraction."""
+    # catches: balls that are too small for what they stand for
     random = np.random.default_rng(0)
     for seed in range(20):
         N, p1, p2 = (int(n) for n in random.integers(1, 7, 3))
@@ -28,6 +29,7 @@ def test_a_gradient_known_in_fractions():
 
 def test_a_kink_is_said():
     """B exactly 0: a'(0) = 0, and the place is named."""
+    # catches: a slope at 0 that is another than the network's, and a kink passed over
     problem = Problem(2, 1, 1, "relu", "none")
     batch = Batch(np.array([[0.0], [2.0]]), np.ones(2), np.array([[3.0]]), None, None, np.array([1.0]))
     enclosure = certify(batch, problem)
@@ -37,6 +39,7 @@ def test_a_kink_is_said():
 
 def test_a_kink_that_cannot_be_told_holds_both_sides():
     """B is 0 within the width of β: the ball holds the gradient with the element on and with it off."""
+    # catches: one side taken where the ball holds 0
     problem = Problem(3, 1, 1, "relu", ddof=0, eps=0.0)
     X, y, G2 = balls([[0], [1], [5]]), balls([1, 2, 3]), balls([1])
     both = []
@@ -59,6 +62,7 @@ def test_a_kink_that_cannot_be_told_holds_both_sides():
 
 def test_no_variance_is_one_line():
     """eps = 0 and a constant column of Z: nothing to differentiate."""
+    # catches: precision that is doubled for ever
     batch = Problem(4, 2, 1, eps=0.0).sample()
     with pytest.raises(ValueError, match="no variance and eps is 0"):
         certify(batch._replace(X=np.ones((4, 2))), Problem(4, 2, 1, eps=0.0))
