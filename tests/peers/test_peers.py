@@ -25,7 +25,7 @@ HARD = [("relu", "batch", 0, "float64"), ("tanh", "none", 0, "float32"), ("gauss
 OTHERS = [(activation, "batch", 1, "float64") for activation in ACTIVATIONS]
 COMPILED = ("torch-compile", "jax-jit", "tensorflow-xla")  # for seconds, each problem anew
 COUNTS = {  # of problems drawn at random, where each is compiled for or R's loop is slow
-    "few": {"torch-compile": 2, "tensorflow-xla": 2, "jax-jit": 4, "r-loop": 12},
+    "few": {"torch-compile": 1, "tensorflow-xla": 2, "jax-jit": 4, "r-loop": 12},
     "all": {"torch-compile": 2, "tensorflow-xla": 6, "jax-jit": 8, "r-loop": 12},
 }
 
