@@ -41,7 +41,7 @@ print(json.dumps(found))
 
 
 FEW = [(name, 4, 3e8) for name in ("fused-numba", "matrix-numpy", "matrix-numba", "loops-numba")]  # all dtypes, regimes
-FEW += [("loops-python", 1, 1e6)]
+FEW += [("loops-python", 1, 3e6)]
 MANY = [("fused-numba", 8, 2e9), ("matrix-numpy", 6, 2e9), ("matrix-numba", 6, 2e9), ("loops-numba", 6, 2e9)]
 MANY += [("loops-python", 3, 3e6)]
 
