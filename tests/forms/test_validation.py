@@ -180,9 +180,9 @@ def test_sizes_at_the_ends_of_the_range_are_compared(size):
 
 def test_gradients_of_absent_parameters_must_be_none():
     # catches: zeros in place of a gradient that does not exist
-    problem = Problem(20, 3, 2, normalization="none")
+    problem = Problem(20, 3, 2, "sigmoid", "none")
     batch = problem.sample()
-    right = bnbench.gradients(*batch, normalization="none")
+    right = bnbench.gradients(*batch, activation="sigmoid", normalization="none")
     known = reference(batch, problem)
     assert judge(plain(right), known, problem).valid
     assert judge(plain(right._replace(dbeta=np.zeros(2))), known, problem).reason.startswith("dbeta is an array")
