@@ -1,17 +1,20 @@
-"""Fixtures: the command line as a user calls it, and plug-ins loaded once."""
+"""What a folder means for its tests, and fixtures: the command line as a user calls it, plug-ins loaded once."""
 
+import contextlib
 import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 # What one test compiled the next one loads, in the workers of a sweep too: a test that is about that says so itself.
 os.environ.setdefault("BNBENCH_JIT_CACHE", "always")
 
-PLUGINS = Path(__file__).parent / "plugins"
+TESTS = Path(__file__).parent
+PLUGINS = TESTS / "plugins"
 BUILT_IN = ("loops-python", "loops-numba", "loops-numba-parallel", "matrix-numpy", "matrix-numba", "matrix-kronecker")
 BUILT_IN += ("fused-numba",)
 PEERS = ("autograd", "torch-eager", "torch-compile", "jax-jit", "tensorflow-xla", "r-matrix", "r-loop", "rcpp-loop")
@@ -40,20 +43,51 @@ def wrong():
     return sys.modules[variants()[first].__module__]
 
 
+def folder(item):
+    """The name of the folder in tests/ that a test is in."""
+    return item.path.relative_to(TESTS).parts[0]
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Benchmarks run only when asked for: `--benchmark-only`."""
-    if config.getoption("benchmark_only"):
-        return
-    unwanted = [item for item in items if "benchmarks" in item.path.parts]
+    """Benchmarks run only where `--benchmark-only` asks for them, exhaustive tests where `-m` or a path does."""
+    for item in items:
+        if folder(item) == "exhaustive":
+            item.add_marker("exhaustive")
+    asked = " ".join([config.option.markexpr, *config.args])
+    unwanted = [
+        item
+        for item in items
+        if (folder(item) == "benchmarks" and not config.getoption("benchmark_only"))
+        or (item.get_closest_marker("exhaustive") and "exhaustive" not in asked)
+    ]
     config.hook.pytest_deselected(items=unwanted)
-    items[:] = [item for item in items if item not in unwanted]
+    items[:] = [item for item in items if item not in set(unwanted)]
+
+
+def compiles_nothing():
+    """Within this context a function of Numba's that is compiled, or loaded from the cache, fails the test."""
+    from numba.core.dispatcher import Dispatcher
+
+    def compile(dispatcher, signature):
+        pytest.fail(f"{dispatcher.py_func.__qualname__} is compiled: a test that needs it is none of tests/unit")
+
+    return mock.patch.object(Dispatcher, "compile", compile)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Where tests run side by side (`-n 2`), let one that is marked `timed` run while no other does."""
-    if not hasattr(item.config, "workerinput"):  # no worker of xdist's, as a pytest that a test runs is none
+    """Hold tests of tests/unit to compile nothing, and let one that is marked `timed` run while no other does."""
+    with compiles_nothing() if folder(item) == "unit" else contextlib.nullcontext(), turn(item):
         return (yield)
+
+
+@contextlib.contextmanager
+def turn(item):
+    """Where tests run side by side (`-n 2`), wait for who is alone, or for being so."""
+    if not hasattr(item.config, "workerinput"):  # no worker of xdist's, as a pytest that a test runs is none
+        yield
+        return
     shared = Path(item.config.option.basetemp).parent
     kind = fcntl.LOCK_EX if item.get_closest_marker("timed") else fcntl.LOCK_SH
     with open(shared / "turn", "w") as turn, open(shared / "running", "w") as running:
@@ -61,6 +95,6 @@ def pytest_runtest_protocol(item):
         fcntl.flock(running, kind)
         fcntl.flock(turn, fcntl.LOCK_UN)
         try:
-            return (yield)
+            yield
         finally:
             fcntl.flock(running, fcntl.LOCK_UN)  # a forked child may still hold the file open

@@ -33,27 +33,32 @@ def same(one, other):
     return all(np.allclose(a, b, rtol=1e-11, atol=1e-13) for a, b in zip(one, other))
 
 
-def in_child(how, function, *arguments):
-    context = multiprocessing.get_context(how)
-    with context.Pool(1) as pool:
-        return pool.apply_async(function, arguments).get(timeout=100)
-
-
-def at(prepared, parameters):
+def at(how, name, prepared, parameters, true):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         prepared.gradients(*parameters)
         answer = prepared.gradients(*parameters)
-    return answer, [str(warning.message) for warning in said]
+    assert same(answer, true), (name, how)
+    if name == "fused-numba":
+        assert len([one for one in said if "spawn" in str(one.message)]) == (how == "fork"), said
+
+
+def afresh(how, name, batch, true):
+    assert same(fresh(batch, name), true), (name, how)
 
 
 def fresh(batch, name):
     return bnbench.gradients(*batch, variant=name)
 
 
+def tasks(name, prepared, batch, truth):
+    return (at, name, prepared, SETS[4], truth[4]), (afresh, name, batch, truth[5])
+
+
 def main():
+    kept = []
     for name in NAMES:
-        N = 20_000 if name in ("fused-numba", "loops-numba-parallel", "loops-numba", "matrix-numpy") else 60
+        N = 5000 if name in ("fused-numba", "loops-numba-parallel", "loops-numba", "matrix-numpy") else 60
         batch = bnbench.Problem(N, 8, 8).sample()
         batches = [batch._replace(**dict(zip(("G1", "gamma", "beta", "G2"), values))) for values in SETS]
         prepared = bnbench.prepare(batch.X, batch.y, 8, variant=name)
@@ -71,12 +76,13 @@ def main():
         for copied in (copy.copy(prepared), copy.deepcopy(prepared), pickle.loads(pickle.dumps(prepared))):
             assert same(copied.gradients(*SETS[2]), truth[2]), (name, "copies")
         assert same(prepared.gradients(*SETS[3]), truth[3])
-        for how in ("fork", "spawn"):
-            answer, said = in_child(how, at, prepared, SETS[4])
-            assert same(answer, truth[4]), (name, how)
-            if name == "fused-numba":
-                assert len([words for words in said if "spawn" in words]) == (how == "fork"), said
-            assert same(in_child(how, fresh, batches[5], name), truth[5]), (name, how)
+        for task, *arguments in tasks(name, prepared, batches[5], truth):
+            with multiprocessing.get_context("fork").Pool(1) as pool:
+                pool.apply_async(task, ("fork", *arguments)).get(timeout=100)
+        kept += tasks(name, prepared, batches[5], truth)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        for task, *arguments in kept:
+            pool.apply_async(task, ("spawn", *arguments)).get(timeout=100)
     if "fused-numba" in NAMES:
         assert numba.threading_layer() == sys.argv[1]
 
@@ -92,8 +98,10 @@ if __name__ == "__main__":
         ("omp", "fused-numba,loops-numba-parallel,loops-numba,matrix-numpy,matrix-numba,matrix-kronecker,autograd"),
         ("workqueue", "fused-numba,loops-numba-parallel"),
     ],
+    ids=["omp", "workqueue"],
 )
 def test_right_from_threads_in_copies_and_in_children(layer, names, tmp_path):
+    # In a spawned process all of them, one after the other: it takes seconds to start.
     # catches: scratch shared by threads, addresses that are copied, OpenMP in a forked child, two threads in workqueue
     script = tmp_path / "everywhere.py"  # a spawned child imports it
     script.write_text(EVERYWHERE, encoding="utf-8")

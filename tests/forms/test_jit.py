@@ -13,6 +13,7 @@ from pathlib import Path
 import numba
 import platformdirs
 import pytest
+from cases import covering
 
 import bnbench
 from bnbench import cli, codecache, jit
@@ -318,13 +319,15 @@ for activation in bnbench.problem.ACTIVATIONS:
 """
 
 
-def test_kernels_can_be_stepped_through():
+SMALL = ["--N", "10", "--p1", "3", "--p2", "2", "--variants", "loops-numba,matrix-numba"]
+
+
+@pytest.mark.parametrize("activation", covering(["identity", "tanh"], ["identity"]))  # the reference is slow there
+def test_kernels_can_be_stepped_through(activation):
     # catches: an AttributeError on import with NUMBA_DISABLE_JIT, and an activation that only compiled code can call
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
-    for words in (["-W", "error::RuntimeWarning", "-c", INTERPRETED], ["-m", "bnbench", "verify", *SMALL]):
+    verify = ["-m", "bnbench", "verify", *SMALL, "--activation", activation]
+    for words in (["-W", "error::RuntimeWarning", "-c", INTERPRETED], verify):
         command = [sys.executable, *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
-
-
-SMALL = ["--N", "10", "--p1", "3", "--p2", "2", "--variants", "loops-numba,matrix-numba", "--activation", "tanh"]

@@ -2,24 +2,20 @@
 
 import dataclasses
 import functools
-import itertools
 import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cases import FEW, FEW_PAIRS, PAIRS, SETTINGS, covering
 from conftest import BUILT_IN
 
 import bnbench
-from bnbench.problem import ACTIVATIONS, DTYPES, Gradients, Problem
+from bnbench.problem import DTYPES, Gradients, Problem
 from bnbench.reference import reference
 from bnbench.validation import derivation_problems, judge, plain
 
-RANDOM_PROBLEMS = int(os.environ.get("BNBENCH_RANDOM_PROBLEMS", "1000"))
-SETTINGS = [("relu", "batch", "float64"), ("relu", "batch", "float32"), ("tanh", "batch", "float64")]
-SETTINGS += [("gaussian", "batch", "float32"), ("sigmoid", "none", "float64")]  # each takes seconds to compile
-if RANDOM_PROBLEMS > 1000:
-    SETTINGS = list(itertools.product(ACTIVATIONS, ("batch", "batch", "batch", "none"), DTYPES))
+RANDOM_PROBLEMS, FEW_PROBLEMS = int(os.environ.get("BNBENCH_RANDOM_PROBLEMS", "1000")), 100
 FAR = 1e6  # times the tolerance: how far off every mistake is on some derivation problem
 
 
@@ -27,9 +23,9 @@ def conventions(problem):
     return {name: getattr(problem, name) for name in ("activation", "normalization", "ddof", "eps")}
 
 
-@pytest.mark.parametrize("normalization", ["batch", "none"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("activation", "normalization"), covering(PAIRS, FEW_PAIRS))
 def test_derivation_check_calls_every_mistake(wrong, activation, normalization):
+    # catches: derivation problems on which a mistake is within rounding
     known = [(b, p, reference(b, p)) for b, p in derivation_problems(activation, normalization)]
 
     def worst(mistake):
@@ -95,13 +91,19 @@ def test_what_is_drawn_is_of_both_signs(normalization):
         assert 0.2 < np.mean(part < 0) < 0.8
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("N", [10, 1000, 100_000])
+@pytest.mark.parametrize(
+    ("N", "dtype"),
+    covering(
+        [(N, dtype) for N in (10, 1000, 100_000) for dtype in DTYPES],
+        [(10, "float64"), (10, "float32"), (1000, "float64"), (100_000, "float32")],
+    ),
+)
 def test_numerical_check_calls_all_but_the_small_mistakes(wrong, N, dtype):
     """What the cell itself must see: every mistake that is not a matter of ddof, at ReLU and any size.
 
     X is moved: what is drawn has column means near 0, and the μ-term, x̄ times ∂R/∂β, is then within rounding by luck.
     """
+    # catches: a tolerance as wide as a mistake at some size or dtype
     problem = Problem(N, 16, 8, dtype=dtype, eps=1e-5)
     batch = problem.sample()
     batch = batch._replace(X=batch.X + np.linspace(-1, 1, 16, dtype=dtype))
@@ -113,6 +115,7 @@ def test_numerical_check_calls_all_but_the_small_mistakes(wrong, N, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_malformed_answers_have_reasons_of_their_own(dtype):
+    # catches: a form that is compared by number, broadcast or cast until it fits
     problem = Problem(20, 3, 2, dtype=dtype)
     batch = problem.sample()
     known = reference(batch, problem)
@@ -176,17 +179,18 @@ def test_sizes_at_the_ends_of_the_range_are_compared(size):
 
 
 def test_gradients_of_absent_parameters_must_be_none():
-    problem = Problem(20, 3, 2, normalization="none")
+    # catches: zeros in place of a gradient that does not exist
+    problem = Problem(20, 3, 2, "sigmoid", "none")
     batch = problem.sample()
-    right = bnbench.gradients(*batch, normalization="none")
+    right = bnbench.gradients(*batch, activation="sigmoid", normalization="none")
     known = reference(batch, problem)
     assert judge(plain(right), known, problem).valid
     assert judge(plain(right._replace(dbeta=np.zeros(2))), known, problem).reason.startswith("dbeta is an array")
 
 
-def random_problem(rng):
+def random_problem(rng, settings):
     """A problem of any size and kind with its arrays: offsets to what the dtype bears, and any layout."""
-    activation, normalization, dtype = SETTINGS[rng.integers(len(SETTINGS))]
+    activation, normalization, dtype = settings[rng.integers(len(settings))]
     N = int(2 * 2 ** rng.uniform(0, 10.5)) if rng.random() < 0.995 else int(rng.integers(10_000, 50_000))
     p1, p2 = (int(2 ** rng.uniform(0, 5.5)) for _ in range(2))
     problem = Problem(
@@ -237,12 +241,20 @@ def layout(rng, array):
     return array
 
 
-def test_no_correct_variant_is_called_wrong():
+@pytest.mark.parametrize(
+    ("count", "settings"),
+    [
+        pytest.param(FEW_PROBLEMS, FEW, id="few"),
+        pytest.param(RANDOM_PROBLEMS, SETTINGS, id="many", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_no_correct_variant_is_called_wrong(count, settings):
     """Seeded random problems of all kinds, each by every variant it is not too large for."""
+    # catches: a tolerance that rounding exceeds, a layout or an offset that a variant does not bear
     rng = np.random.default_rng(20260101)
     judged, largest = 0, 0.0
-    for _ in range(RANDOM_PROBLEMS):
-        problem, arrays = random_problem(rng)
+    for _ in range(count):
+        problem, arrays = random_problem(rng, settings)
         known = reference(bnbench.Batch(*arrays), problem)
         before = [None if a is None else a.copy() for a in arrays]
         for name in BUILT_IN:
@@ -260,5 +272,5 @@ def test_no_correct_variant_is_called_wrong():
             judged += 1
             largest = max(largest, verdict.max_error_ratio)
         assert all(a is b is None or np.array_equal(a, b) for a, b in zip(arrays, before, strict=True))
-    print(f"{judged} answers to {RANDOM_PROBLEMS} problems, largest error {largest:.2g} of its tolerance")
-    assert judged > 3 * RANDOM_PROBLEMS
+    print(f"{judged} answers to {count} problems, largest error {largest:.2g} of its tolerance")
+    assert judged > 3 * count

@@ -259,6 +259,7 @@ CHECKS = {
 
 def test_every_numbered_equality_has_a_check():
     """A new equality cannot stand unchecked, nor a check outlive its equality."""
+    # catches: an equality added, or numbered anew, without a check
     assert sorted(LABELS) == sorted(CHECKS)
     assert len(LABELS) == len(set(LABELS))
 
@@ -266,6 +267,7 @@ def test_every_numbered_equality_has_a_check():
 @pytest.mark.parametrize("label", CHECKS)
 def test_in_balls(label):
     """Both sides overlap to 1e-25 at five draws: every activation, ddof 0 and 1, eps 0 and not."""
+    # catches: an equality that does not hold
     with ctx.workprec(256):
         for seed in range(5):
             left, right = CHECKS[label](*setting(seed))
@@ -307,6 +309,7 @@ def zero(expression):
 
 def test_sums_of_a_normalised_column_in_symbols(symbols):
     """(1.1) and (1.2)."""
+    # catches: (1.1) or (1.2) wrong for a ddof that no draw has
     m = symbols
     assert zero(sum(m.xhat))
     assert zero(sum(x**2 for x in m.xhat) - m.n * (m.s**2 - m.eps) / m.s**2)
@@ -314,6 +317,7 @@ def test_sums_of_a_normalised_column_in_symbols(symbols):
 
 def test_the_stub_in_symbols(symbols):
     """(2.2), and (3.1) to (3.3) by the chain rule through b = γ x + β."""
+    # catches: a chain rule that holds for the five activations alone
     m = symbols
     assert all(zero(m.R.diff(b) - S) for b, S in zip(m.b, m.S, strict=True))
     x = sympy.symbols(f"x1:{ROWS + 1}", real=True)
@@ -326,6 +330,7 @@ def test_the_stub_in_symbols(symbols):
 
 def test_mean_deviation_and_normalised_column_in_symbols(symbols):
     """(4.1), (4.2) and every entry of (4.3)."""
+    # catches: a Jacobian that holds at the drawn numbers alone
     m = symbols
     for i in range(ROWS):
         assert zero(m.mu.diff(m.z[i]) - sympy.Rational(1, ROWS))
@@ -337,6 +342,7 @@ def test_mean_deviation_and_normalised_column_in_symbols(symbols):
 
 def test_the_gradient_of_Z_in_symbols(symbols):
     """(4.4), and with it (8.1) and (8.3), from (4.3) for any stub."""
+    # catches: a closed dZ that needs a property of S
     m = symbols
     S = sympy.symbols(f"S1:{ROWS + 1}", real=True)
     through = [sum(m.gamma * S[row] * m.xhat[row].diff(z) for row in range(ROWS)) for z in m.z]
@@ -350,6 +356,7 @@ def test_the_gradient_of_Z_in_symbols(symbols):
 
 def test_the_product_in_symbols():
     """(4.6), (4.7) and (5.6): entries of Z = XΓ1 by entries of Γ1 and of X."""
+    # catches: a transposed factor where p1 is p2
     X = sympy.Matrix(ROWS, INPUTS, sympy.symbols(f"x1:{ROWS * INPUTS + 1}"))
     G1 = sympy.Matrix(INPUTS, 1, sympy.symbols(f"g1:{INPUTS + 1}"))
     dZ = sympy.Matrix(ROWS, 1, sympy.symbols(f"d1:{ROWS + 1}"))
@@ -360,12 +367,14 @@ def test_the_product_in_symbols():
 
 def test_the_rule_for_the_kronecker_product():
     """7.5: the question's rule gives (5.2)'s Jacobian."""
+    # catches: the question's rule read wrong
     rule = kronecker_rule(np.array([[2, 3, 5]]), np.ones((4, 1), int))
     assert (rule == np.kron(np.eye(3, dtype=int), np.ones((4, 1), int))).all()
 
 
 def test_the_formulas_are_well_formed():
     """Fences close, and braces and \\left-like pairs balance, in every display and inline formula."""
+    # catches: a formula that a page does not draw
     displays = re.findall(r"^```math\n(.*?)^```$", TEXT, re.M | re.S)
     assert len(displays) == TEXT.count("```math")
     assert len(displays) == len(LABELS) + 2, "each numbered equality has one display, the definitions have two"

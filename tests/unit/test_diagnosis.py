@@ -1,15 +1,12 @@
-"""The diagnosis: every known mistake and every pair is named, nothing unknown is, and what is right is said to be."""
+"""The diagnosis: what it names, never anything unknown, and what it says of formulas that raise or cannot run."""
 
 import itertools
-import json
 
 import numpy as np
 import pytest
-from conftest import BUILT_IN, PLUGINS, bnbench
 
 import bnbench as package
 from bnbench import activations
-from bnbench.audit.diagnosis import tolerance
 from bnbench.audit.mistakes import MISTAKES, combinations
 from bnbench.problem import Problem
 
@@ -79,56 +76,9 @@ def deviation(v, eps, made, where):
     return 1 / s if made & {"times-s (everywhere)", f"times-s ({where})"} else s
 
 
-def answer(step, problem):
-    """The parts that a step returns."""
-    batch = problem.sample()
-    conventions = {name: getattr(problem, name) for name in ("activation", "normalization", "ddof", "eps")}
-    return [part for part in step(*batch, **conventions)[1:] if part is not None]
-
-
-def same(one, other, problem):
-    """Whether two answers are the same to rounding, with room to spare."""
-    return all(
-        a.shape == b.shape and np.linalg.norm(a - b) <= 4 * tolerance(problem) * np.linalg.norm(b)
-        for a, b in zip(one, other, strict=True)
-    )
-
-
-def planted():
-    """Every mistake and every pair of different ones."""
-    return [frozenset(mistake.label for mistake in made) for made in combinations("batch")]
-
-
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
-@pytest.mark.parametrize("N", SIZES)
-def test_every_mistake_and_every_pair_is_named(N, activation):
-    """The named set is the planted one, or gives the same numbers with no more mistakes (then nothing can tell them).
-
-    Catches a formula of a mistake that is not that mistake, a tolerance that is too wide or too narrow, and a
-    search that stops at the wrong set.
-    """
-    problem = Problem(N, 7, 4, activation, ddof=1, eps=0.1)
-    exact = 0
-    for made in planted():
-        step = node_by_node(made)
-        found = package.diagnose(step, problem)
-        (case,) = found.cases
-        named = frozenset(mistake.label for mistake in case.mistakes)
-        if not made:
-            assert found.correct
-            assert not found.mistakes
-            continue
-        sets = [named, *(frozenset(mistake.label for mistake in other) for other in case.alternatives)]
-        if made in sets:
-            exact += len(sets) == 1
-            continue
-        assert len(named) < len(made), (made, str(found))
-        assert same(answer(step, problem), answer(node_by_node(named), problem), problem), (made, named)
-    assert exact > 0.9 * len(planted()), "nearly all pairs are distinguishable"
-
-
 def test_a_single_mistake_is_named_for_each_gradient():
     """A gradient that the mistake does not touch is right, and one that it does is not."""
+    # catches: a verdict on all gradients at once
     touched = {
         "no-mu-term": {"dG1"},
         "gamma-in-dgamma": {"dgamma"},
@@ -139,16 +89,6 @@ def test_a_single_mistake_is_named_for_each_gradient():
     for label, wrong in touched.items():
         (case,) = package.diagnose(node_by_node(frozenset([label])), Problem(20, 7, 4, ddof=1, eps=0.1)).cases
         assert {name for name, finding in case.findings.items() if not finding.right} == wrong, label
-
-
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_what_is_right_is_said_to_be(name):
-    """Every built-in variant, on the hard problems and on a plain one of each dtype."""
-    found = package.diagnose(name)
-    assert found.correct, str(found)
-    assert len(found.cases) == 10
-    for dtype in ("float64", "float32"):
-        assert package.diagnose(name, Problem(300, 20, 10, "tanh", dtype=dtype)).correct
 
 
 UNKNOWN = {
@@ -169,6 +109,7 @@ UNKNOWN = {
 @pytest.mark.parametrize("N", SIZES)
 def test_an_unknown_mistake_is_never_given_a_name(change, N):
     """It is wrong, none is named, and the first entry that differs is shown."""
+    # catches: the nearest known mistake given as the one that was made
     right = node_by_node(frozenset())
 
     def step(*batch, **conventions):
@@ -181,34 +122,18 @@ def test_an_unknown_mistake_is_never_given_a_name(change, N):
         assert "wrong: " in str(found)
 
 
-def test_random_changes_are_never_given_a_name():
-    """200 random factors on random gradients."""
-    random = np.random.default_rng(0)
-    right = node_by_node(frozenset())
-    problem = Problem(30, 7, 4, "sigmoid", ddof=1, eps=0.1)
-    for _ in range(200):
-        factors = np.where(random.random(4) < 0.5, 1.0, random.normal(1, 0.3, 4))
-        if (factors == 1).all():
-            continue
-
-        def step(*batch, factors=factors, **conventions):
-            loss, *parts = right(*batch, **conventions)
-            return loss, *(part * factor for part, factor in zip(parts, factors, strict=True))
-
-        assert package.diagnose(step, problem).mistakes == ()
-
-
 def test_a_formula_that_raises_is_a_finding():
     """What it raised is said; activations it takes are judged all the same."""
+    # catches: one activation that is refused, by which all others go unjudged
 
     def step(*batch, activation, **conventions):
         if activation != "relu":
             raise ValueError(f"no {activation}")
         return node_by_node(frozenset())(*batch, activation=activation, **conventions)
 
-    found = package.diagnose(step)
+    found = package.diagnose(step, activations=["relu", "tanh"])
     assert found.correct
-    assert sum(bool(case.raised) for case in found.cases) == 8
+    assert sum(bool(case.raised) for case in found.cases) == 2
     assert "no tanh" in str(found)
     with pytest.raises(ValueError, match="allowed is a function"):
         package.diagnose(3)
@@ -238,6 +163,7 @@ def test_ctrl_c_is_the_users():
 
 def test_who_raises_on_some_problems_is_not_excused():
     """An activation that is refused is not taken; one that is answered now and then is wrong, and it is said where."""
+    # catches: a formula judged on the problems alone that it answers
 
     def step(X, *rest, **conventions):
         if len(X) == 2:
@@ -311,20 +237,9 @@ def test_who_cannot_run_is_not_ruled_on():
     assert {problem.ddof for problem in partly.cases[0].problems} == {0}
 
 
-def test_a_formula_that_ends_its_process_does_not_pass(tmp_path):
-    """Catches an exit code 0 with nothing printed and nothing judged."""
-    source = tmp_path / "quits.py"
-    source.write_text(
-        "import os, bnbench\n\n@bnbench.variant('quits', family='matrix')\n"
-        "def step(*batch, **conventions):\n    os._exit(0)\n"
-    )
-    done = bnbench("audit", "--formula", source, "--activation", "relu")
-    assert done.returncode == 1
-    assert done.stderr.strip().endswith("quits.py ended the process (exit status 0) before it was judged")
-
-
 def test_the_inputs_of_a_problem_survive_the_formula():
     """A formula that writes into its inputs does not spoil the next one's, and is told so."""
+    # catches: problems kept for later that the first formula has written into
 
     def vandal(X, y, G1, gamma, beta, G2, **conventions):
         for array in (X, y, G1, gamma, beta, G2):
@@ -336,21 +251,9 @@ def test_the_inputs_of_a_problem_survive_the_formula():
     assert package.diagnose("matrix-numpy", problem).correct
 
 
-def test_the_command_diagnoses_a_file():
-    """Every function of the file, exit code 1 for a wrong one, JSON as the contract has it."""
-    done = bnbench("audit", "--formula", PLUGINS / "wrong.py", "--json")
-    assert done.returncode == 1, done.stderr
-    found = {row["id"]: row for row in json.loads(done.stdout)}
-    assert all(row["ruling"] == "wrong" and row["reason"] for row in found.values())
-    named = {name: row["mistakes"] for name, row in found.items()}
-    assert named.pop("wrong-reversed-dG2") == []
-    assert named["wrong-no-mu-term"] == ["no-mu-term"]
-    assert named["wrong-N-for-N-ddof-in-s-term"] == ["N-for-N-ddof"]
-    assert all(len(names) == 1 for names in named.values())
-
-
 def test_pairs_of_a_list_are_all_there():
     """Singles once, pairs of different names once."""
+    # catches: a pair that is never tried, or tried twice
     sets = combinations("batch")
     pairs = [pair for pair in itertools.combinations(MISTAKES, 2) if pair[0].name != pair[1].name]
     assert len(sets) == len(set(sets)) == 1 + len(NAMES) + len(pairs)

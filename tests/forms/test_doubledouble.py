@@ -107,6 +107,7 @@ def operands(rng, spread=200, n=1500):
 
 
 def test_transforms_are_exact(rng):
+    # catches: fast-math, which takes the error terms for 0
     ah, _, bh, _ = operands(rng)
     ah[:5], bh[:5] = [0.0, -0.0, 1.0, 1.0, 2.0**53], [-0.0, 0.0, 2.0**-1074, -1.0, 1.0]
     out = np.empty((6, len(ah)))
@@ -131,6 +132,7 @@ def test_transforms_are_exact(rng):
     ids=["add", "sub", "mul", "div"],
 )
 def test_binary_operation_keeps_its_bound(rng, operation, exact, bound, spread):
+    # catches: a sloppy variant of an operation
     ah, al, bh, bl = operands(rng, spread)
     if operation == SUB:
         bh, bl = -bh, -bl
@@ -140,6 +142,7 @@ def test_binary_operation_keeps_its_bound(rng, operation, exact, bound, spread):
 
 def test_bound_of_add_is_nearly_reached():
     """JMP's example for AccurateDWPlusDW: 2.25u², so ADD_BOUND cannot be an accident of slack."""
+    # catches: a bound so wide that it holds for anything
     u = dd.UNIT
     x = np.array([1.0]), np.array([u - u**2])
     y = np.array([-0.5 + u / 2]), np.array([-(u**2) / 2 + u**3])
@@ -149,6 +152,7 @@ def test_bound_of_add_is_nearly_reached():
 
 
 def test_sums_and_products_with_zero():
+    # catches: a 0 with a low word, or the sign of one that is lost
     zeros = np.array([0.0, -0.0, 0.0, -0.0]), np.zeros(4)
     others = np.array([0.0, -0.0, 3.0, -3.0]), np.array([0.0, 0.0, 2.0**-53, 2.0**-60])
     for h, l, want in [
@@ -163,6 +167,7 @@ def test_sums_and_products_with_zero():
 
 @pytest.mark.parametrize("spread", [2, 300])
 def test_sqrt_keeps_its_bound(rng, spread):
+    # catches: a Newton step too few
     h, l = random_pairs(rng, 1500, spread)
     sign = np.sign(h)
     h, l = h * sign, l * sign
@@ -176,6 +181,7 @@ def test_sqrt_keeps_its_bound(rng, spread):
 
 
 def test_constants_are_exact():
+    # catches: a digit that was typed wrong
     with mp.workprec(400):
         words = [mp.mpf(word) for word in dd.LN2]
         assert abs(sum(words) - mp.log(2)) < mp.mpf(2) ** -140
@@ -259,6 +265,7 @@ def function_arguments(rng):
 
 @pytest.mark.parametrize("operation", EXACT, ids=NAMES.get)
 def test_function_keeps_its_bound(rng, operation):
+    # catches: a series that is cut off too early, an argument that is reduced in double alone
     h, l = function_arguments(rng)
     gh, gl = evaluate(unary, operation, h, l)
     assert not np.isnan(gh).any()
@@ -292,6 +299,7 @@ def test_function_keeps_its_bound(rng, operation):
     ids=NAMES.get,
 )
 def test_function_at_infinity_and_nan(operation, at_minus_infinity, at_infinity):
+    # catches: a NaN where there is a limit, or a limit where there is a NaN
     h, l = evaluate(unary, operation, np.array([-np.inf, np.inf, np.nan]), np.zeros(3))
     assert h[:2].tolist() == [at_minus_infinity, at_infinity]
     assert l[:2].tolist() == [0.0, 0.0]
@@ -300,6 +308,7 @@ def test_function_at_infinity_and_nan(operation, at_minus_infinity, at_infinity)
 
 
 def test_symmetries_are_exact(rng):
+    # catches: two branches that do not meet
     h, l = function_arguments(rng)
     for operation, sign in [(VALUE + 2, -1), (VALUE + 3, 1), (SLOPE + 1, 1), (SLOPE + 2, 1), (SLOPE + 3, -1)]:
         np.testing.assert_array_equal(
@@ -309,6 +318,7 @@ def test_symmetries_are_exact(rng):
 
 
 def test_relu_decides_on_both_words():
+    # catches: a sign taken from the high word where that is 0
     h, l = np.array([0.0, -0.0, 0.0, 0.0, 1.0, -1.0]), np.array([0.0, 0.0, 5e-324, -5e-324, -1e-17, 1e-17])
     assert evaluate(unary, SLOPE, h, l)[0].tolist() == [0, 0, 1, 0, 1, 0]
     value = evaluate(unary, VALUE, h, l)
@@ -317,6 +327,7 @@ def test_relu_decides_on_both_words():
 
 
 def test_unknown_code_is_nan():
+    # catches: a wrong code that is computed with
     ones = np.ones(1), np.zeros(1)
     assert np.isnan(evaluate(unary, VALUE - 3, *ones)[0])
     assert np.isnan(evaluate(unary, SLOPE + 5, *ones)[0])
@@ -352,6 +363,7 @@ SHAPES = [(1, 1, 1), (37, 70, 19), (70, 17, 261), (2, 300, 3), (129, 1, 5), (3, 
 
 @pytest.mark.parametrize(("n", "p", "q"), SHAPES)
 def test_matmul_keeps_its_bound(rng, n, p, q):
+    # catches: slices of A that are too few, or do not add up exactly
     A, B = hard_matrices(rng, n, p, q)
     exact, magnitude = assert_product(dd.matmul(A, B), A, B, np.zeros_like(B))
     if p > 1 and q > 1:
@@ -360,6 +372,7 @@ def test_matmul_keeps_its_bound(rng, n, p, q):
 
 @pytest.mark.parametrize(("n", "p", "q"), SHAPES)
 def test_tmatmul_keeps_its_bound(rng, n, p, q):
+    # catches: the same of the transposed product
     X, D = hard_matrices(rng, p, n, q)
     X = np.ascontiguousarray(X.T)
     D, Dl = normalised(D, rng.uniform(-0.5, 0.5, D.shape) * np.spacing(D))
@@ -369,6 +382,7 @@ def test_tmatmul_keeps_its_bound(rng, n, p, q):
 
 
 def test_products_find_what_cancellation_hides():
+    # catches: a product in double precision
     A = np.array([[1e16, 1.0, -1e16, 2.0**-60]])
     H, L = dd.matmul(A, np.array([[1e16], [3.0], [1e16], [1.0]]))
     assert (H[0, 0], L[0, 0]) == (3.0, 2.0**-60)
@@ -377,6 +391,7 @@ def test_products_find_what_cancellation_hides():
 
 
 def test_products_of_nothing():
+    # catches: an error, or memory as it was, where a side is 0
     H, L = dd.matmul(np.ones((3, 0)), np.ones((0, 2)))
     assert H.shape == L.shape == (3, 2)
     assert not H.any()
@@ -386,6 +401,7 @@ def test_products_of_nothing():
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread")
 @pytest.mark.parametrize(("n", "p", "q"), [(3, 50, 2), (67, 40, 300), (500, 8, 16)])
 def test_products_are_the_same_bits_for_every_thread_count(rng, n, p, q):
+    # catches: blocks that depend on the number of threads
     A, B = hard_matrices(rng, n, p, q)
     D = rng.standard_normal((n, q))
     before = numba.get_num_threads()
@@ -401,6 +417,7 @@ def test_products_are_the_same_bits_for_every_thread_count(rng, n, p, q):
 
 
 def test_products_take_any_layout_and_leave_inputs_alone(rng):
+    # catches: strides that are taken for those of C, inputs that are scaled in place
     A, B = rng.standard_normal((9, 7)), rng.standard_normal((7, 5))
     before = A.copy(), B.copy()
     want = dd.matmul(A, B)
