@@ -157,7 +157,7 @@ BUGS = {
         "reference/doubledouble.py",
         "return quick_two_sum(ph, pl + fma(al, bh, fma(ah, bl, al * bl)))",
         "return quick_two_sum(ph, pl + fma(al, bh, ah * 0))",
-        "unit/test_doubledouble.py",
+        "forms/test_doubledouble.py",
     ),
     "a tolerance without the mean's error": Bug(
         "reference/oracle.py",
@@ -178,7 +178,7 @@ BUGS = {
         "audit/diagnosis.py",
         "all(case.correct for case in self.answered)",
         "any(case.correct for case in self.answered)",
-        "forms/test_diagnosis.py unit",
+        "forms/test_mistakes.py unit",
     ),
     # what measures
     "a median of the wrong rank": Bug(
