@@ -193,17 +193,14 @@ def test_timing_is_true(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = pandas.read_csv(out / "summary.csv").set_index("variant")
-    records = {record["variant"]: record for record in store.read_journal(out)[0]}
-    samples = {name: record["samples_s"] for name, record in records.items()}
+    samples = {record["variant"]: record["samples_s"] for record in store.read_journal(out)[0]}
     # the fastest sample: a spin is never too short, and too long where something else had the processor
     assert min(samples["spin-2ms"]) == pytest.approx(2e-3, rel=0.02)
     assert min(samples["spin-50us"]) == pytest.approx(50e-6, rel=0.05)
     assert min(samples["slow-first"]) == pytest.approx(2e-3, rel=0.02)
     for name, values in samples.items():
         assert rows.median_s[name] == pytest.approx(pandas.Series(values).median())
-    first_s = float(records["slow-first"]["details"]["first step"])
-    assert first_s >= 3
-    assert rows.compile_s["slow-first"] == pytest.approx(first_s, rel=0.02)
+    assert rows.compile_s["slow-first"] == pytest.approx(3, rel=0.02)
 
 
 SMALL = (
