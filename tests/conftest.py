@@ -34,6 +34,21 @@ def bnbench(*arguments, timeout=300, cwd=None):
     )
 
 
+@pytest.fixture
+def command(capsys):
+    """The command line in this process: what `bnbench` gives, without the second that a process takes to start."""
+
+    def run(*arguments):
+        from bnbench.cli import main
+
+        capsys.readouterr()
+        code = main([*map(str, arguments)])
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def wrong():
     """The module of wrong derivations."""
@@ -41,6 +56,21 @@ def wrong():
 
     first, *_ = load_plugin(PLUGINS / "wrong.py")
     return sys.modules[variants()[first].__module__]
+
+
+@pytest.fixture(scope="session")
+def described():
+    """An environment.json that fits this machine and `records.SETTINGS`, so that nothing but damage is refused."""
+    from records import SETTINGS
+
+    from bnbench.cli import parser
+    from bnbench.commands.common import saved_plan
+    from bnbench.commands.plans import make_plan
+    from bnbench.measure import environment
+    from bnbench.store import new_environment
+
+    plan, table = make_plan(parser().parse_args(["sweep", *SETTINGS]), {})
+    return new_environment(environment.describe(), saved_plan(plan, table), "python -m bnbench sweep")
 
 
 def folder(item):

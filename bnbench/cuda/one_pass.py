@@ -179,7 +179,7 @@ def sweep(code, real, sizes):
             cuda.syncthreads()
             i, lane = own // LANES, own % LANES
             total = zero
-            if i < R:
+            if i < count:  # rows beyond hold whatever lay there
                 for j in range(lane, p2, LANES):
                     total += a(B[i, j]) * gamma2[j]
             found[0, own] = total

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
-from test_report import FOUR, HOSTILE, synthetic, timed
+from records import FOUR, HOSTILE, synthetic, timed
 
 from bnbench.folder import Folder
 from bnbench.report import html, records, tables

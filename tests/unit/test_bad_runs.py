@@ -4,37 +4,10 @@ import json
 import re
 
 import pytest
-from test_report import timed
+from records import RECORD, SETTINGS, content, write
 
 from bnbench import store
-from bnbench.cli import main, parser
-from bnbench.commands.common import saved_plan
-from bnbench.commands.plans import make_plan
-from bnbench.measure import environment
-
-SETTINGS = ["--sizes", "10x4x8", "--variants", "matrix-numpy", "--threads", "1"]
-RECORD = timed("matrix-numpy", "matrix", 10, [1e-3 + 1e-5 * i for i in range(9)], threads=1, seed=0)
-FINISHED = [RECORD, RECORD | {"N": 20}]
-
-
-@pytest.fixture(scope="module")
-def described():
-    """An environment.json that fits this machine and `SETTINGS`, so that nothing but the damage is refused."""
-    plan, table = make_plan(parser().parse_args(["sweep", *SETTINGS]), {})
-    return store.new_environment(environment.describe(), saved_plan(plan, table), "python -m bnbench sweep")
-
-
-def write(folder, described, records=FINISHED):
-    folder.mkdir()
-    (folder / store.ENVIRONMENT).write_text(json.dumps(described))
-    kept = [record | {"machine": described["machine_id"]} for record in records]
-    (folder / store.JOURNAL).write_text("".join(json.dumps(record) + "\n" for record in kept))
-    return folder
-
-
-def content(path):
-    """Every file below, with its bytes."""
-    return {str(found.relative_to(path)): found.is_file() and found.read_bytes() for found in path.rglob("*")}
+from bnbench.cli import main
 
 
 def environment_is(text):
@@ -220,30 +193,6 @@ def test_a_run_of_another_machine_is_not_resumed(tmp_path, described, capsys):
     assert main(["sweep", *SETTINGS, "--resume", "--out", str(folder)]) == 2
     assert "records of another machine" in capsys.readouterr().err
     assert content(tmp_path) == before
-
-
-def test_a_torn_last_line_is_a_remark(tmp_path, monkeypatch, capsys, described):
-    # catches: a run that a kill cut short refused, or its loss not said; and the good run refused, so that all is
-    monkeypatch.chdir(tmp_path)
-    write(tmp_path / "good", described)
-    torn = write(tmp_path / "torn", described) / store.JOURNAL
-    torn.write_bytes(torn.read_bytes()[:-9])
-    for arguments in (["compare", "good", "torn"], ["history", "good", "torn", "--out", "new"], ["report", "torn"]):
-        code = main(arguments)
-        said = capsys.readouterr()
-        assert code == 0, said
-        assert "is torn" in said.out + said.err, arguments
-
-
-def test_half_a_character_is_no_reason_to_lose_a_report(tmp_path, capsys, described):
-    # catches: a plug-in's error with the name of a file in another encoding, at which no page could be written
-    bad = RECORD | {"status": "failed", "reason": "no \udcff\ud800", "details": {"\udcff": "\udcff"}, "N": 30}
-    folder = write(tmp_path / "run", described, [*FINISHED, bad])
-    assert main(["report", str(folder)]) == 0
-    assert "no ??" in (folder / "summary.csv").read_text("utf-8")
-    other = write(tmp_path / "\udcff\udce9", described)
-    assert main(["history", str(folder), str(other), "--force", "--out", str(tmp_path / "history")]) == 0
-    assert "??" in (tmp_path / "history" / "history.html").read_text("utf-8")
 
 
 def test_limits_of_every_device_are_read(tmp_path, described):

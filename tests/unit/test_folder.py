@@ -2,12 +2,10 @@
 
 import json
 import os
-import re
-import resource
 import shutil
 
 import pytest
-from test_bad_runs import FINISHED, SETTINGS, content, described, write  # noqa: F401  - a fixture
+from records import FINISHED, SETTINGS, content, little_room, write
 
 from bnbench import folder as module
 from bnbench import store
@@ -82,7 +80,7 @@ CASES = [  # what is asked, whether the folder is a run before, what is done to 
 
 @pytest.mark.parametrize(("arguments", "is_run", "change", "word"), CASES)
 def test_what_is_not_bnbenchs_is_refused_before_anything_is_written(
-    tmp_path, monkeypatch, capsys, described, arguments, is_run, change, word  # noqa: F811
+    tmp_path, monkeypatch, capsys, described, arguments, is_run, change, word
 ):  # fmt: skip
     # catches: pictures deleted, by way of a link too; a table of somebody's overwritten; a part written before the line
     monkeypatch.chdir(tmp_path)
@@ -99,52 +97,7 @@ def test_what_is_not_bnbenchs_is_refused_before_anything_is_written(
     assert content(tmp_path) == before
 
 
-def test_a_run_of_an_older_version_is_reported_on_and_again(tmp_path, monkeypatch, capsys, described):  # noqa: F811
-    # catches: own folders refused (no list yet, a hidden file, an export or a history in it), stale plots that stay
-    monkeypatch.chdir(tmp_path)
-    folder = write(tmp_path / "own", described)
-    (folder / "plots").mkdir()
-    for name in ("summary.csv", "plots/winner-of-another-setting.svg"):
-        (folder / name).write_text("of an older version")
-    (folder / ".directory").write_text("of a file manager")
-    assert main([*REPORT, "--pyperf", "own/samples.json"]) == 0
-    assert (folder / "summary.csv").read_text().startswith("variant,")
-    assert not (folder / "plots" / "winner-of-another-setting.svg").exists()
-    drawn = content(folder)
-    shutil.copytree(folder, tmp_path / "two")
-    assert main(["history", "own", "two", "--force", "--out", "own"]) == 0
-    assert main(["history", "own", "two", "--force", "--out", "own"]) == 0
-    assert main(REPORT) == 0
-    now = content(folder)
-    assert {name: now[name] for name in drawn if name != module.MANIFEST} == {
-        name: found for name, found in drawn.items() if name != module.MANIFEST
-    }
-    assert "history.html" in now
-
-    (folder / "summary.csv").write_text("edited,by,hand\n")
-    before = content(folder)
-    capsys.readouterr()
-    assert main(REPORT) == 2
-    assert "summary.csv was changed since bnbench wrote it" in capsys.readouterr().err
-    assert content(folder) == before
-
-
-def test_a_journal_goes_on_in_its_own_folder_and_leaves_the_rest(tmp_path, described):  # noqa: F811
-    # catches: a resumed run refused for what its report wrote; what was begun in vain taken away with more than itself
-    folder = write(tmp_path / "own", described)
-    assert main(["report", str(folder)]) == 0
-    with store.Journal(folder, described, resume=True) as journal:
-        assert len(journal.records) == len(FINISHED)
-    begun = tmp_path / "begun"
-    begun.mkdir()
-    (begun / ".hidden").write_text("mine")
-    store.Journal(begun, described, resume=False).discard()
-    assert content(begun) == {".hidden": b"mine"}
-    store.Journal(tmp_path / "new", described, resume=False).discard()
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_list_leads_to_no_file_outside(tmp_path, capsys, described):  # noqa: F811
+def test_a_list_leads_to_no_file_outside(tmp_path, capsys, described):
     # catches: a run from elsewhere whose list has a file of the reader's, with the digest that it has everywhere
     victim = tmp_path / "victim.png"
     victim.write_bytes(PICTURE)
@@ -182,49 +135,23 @@ def test_a_kill_at_any_moment_leaves_a_folder_that_is_known(tmp_path, monkeypatc
     assert (tmp_path / "own" / "summary.csv").read_text() == "at last"
 
 
-@pytest.fixture
-def little_room():
-    """Has files end at so many bytes, as a disk does that is full; Python ignores the signal."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk_costs_no_record_and_leaves_no_half(tmp_path, little_room, described):  # noqa: F811
+def test_a_full_disk_costs_no_record_and_leaves_no_half(tmp_path, described):
     # catches: half a line in the journal, a traceback, a summary that is cut off, temporary files left behind
     folder = tmp_path / "own"
     with store.Journal(folder, described, resume=False) as journal:
         journal.append(FINISHED[0])
         whole = content(folder)
-        little_room(len(whole[store.JOURNAL]) + 100)
-        with pytest.raises(store.StoreError, match=r"^[^\n]*1 records are kept. To go on: --resume[^\n]*$"):
-            journal.append(FINISHED[1])
-        with pytest.raises(FolderError, match=r"environment.json cannot be written: File too large"):
-            store.add_rooflines(folder, [{"dtype": "float64", "threads": 1, "pad": "x" * 4096}])
+        with little_room(len(whole[store.JOURNAL]) + 100):
+            with pytest.raises(store.StoreError, match=r"^[^\n]*1 records are kept. To go on: --resume[^\n]*$"):
+                journal.append(FINISHED[1])
+            with pytest.raises(FolderError, match=r"environment.json cannot be written: File too large"):
+                store.add_rooflines(folder, [{"dtype": "float64", "threads": 1, "pad": "x" * 4096}])
         assert content(folder) == whole
-
-
-@pytest.mark.parametrize("room", [100, 3000, 20_000, 60_000])
-def test_a_report_on_a_full_disk_is_one_line_and_what_was_there_stays(
-    tmp_path, capsys, little_room, described, room  # noqa: F811
-):  # fmt: skip
-    folder = write(tmp_path / "own", described)
-    little_room(room)
-    code = main(["report", str(folder), "--pyperf", str(tmp_path / "new.json")])
-    said = capsys.readouterr()
-    assert (code, said.out, said.err.count("\n")) == (2, "", 1), said
-    assert re.search(r"cannot be written: (File too large|No space)", said.err)
-    for name in (found for found in content(tmp_path) if found.endswith((".svg", ".json", ".html"))):
-        text = (tmp_path / name).read_text()
-        assert text.rstrip().endswith(("</svg>", "}", "</html>")), name
-        if name.endswith(".json"):
-            json.loads(text)
-    assert not [name for name in content(tmp_path) if ".bnbench-" in name]
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000 + "y", "a\0b"])
 @pytest.mark.parametrize("arguments", [AUDIT, HISTORY, SWEEP])
-def test_a_name_that_no_file_can_have_is_one_line(tmp_path, monkeypatch, capsys, described, arguments, name):  # noqa: F811
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path, monkeypatch, capsys, described, arguments, name):
     # catches: a traceback for an --out that is too long
     monkeypatch.chdir(tmp_path)
     if arguments is HISTORY:

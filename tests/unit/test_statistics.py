@@ -4,6 +4,7 @@ from math import comb
 
 import numpy as np
 import pytest
+from cases import covering
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,9 +40,14 @@ DRAWS = {
 }
 
 
-@pytest.mark.parametrize("draw", DRAWS)
-@pytest.mark.parametrize("n", [10, 11, 12, 25, 60, 200])
-def test_intervals_cover_the_median_as_often_as_they_say(draw, n, capsys):
+@pytest.mark.parametrize(
+    ("n", "draw"),
+    covering(
+        [(n, draw) for n in (10, 11, 12, 25, 60, 200) for draw in DRAWS],
+        [(10, "normal"), (11, "outliers"), (12, "bimodal"), (25, "log-normal"), (60, "outliers"), (200, "bimodal")],
+    ),
+)
+def test_intervals_cover_the_median_as_often_as_they_say(n, draw, capsys):
     # catches: a wrong rank, a wrong weight between two ranks, ends that are swapped
     sample, median = DRAWS[draw]
     x = sample(np.random.default_rng(n), (TRIALS, n))
@@ -53,10 +59,11 @@ def test_intervals_cover_the_median_as_often_as_they_say(draw, n, capsys):
     np.testing.assert_array_equal(intervals[:, 0], np.median(x, axis=1))
 
 
-def test_intervals_cover_where_a_sweep_stops():
+@pytest.mark.parametrize("trials", covering([500, 2000], [500]))
+def test_intervals_cover_where_a_sweep_stops(trials):
     # catches: a sweep that looks at the interval until it likes it: then 0.90 of these hold the median
     rng = np.random.default_rng(5)
-    hits, trials = 0, 2000
+    hits = 0
     for _ in range(trials):
         run = Run("variant", Cell(bnbench.Problem(10, 1, 1)))
         while not run.done:
@@ -133,10 +140,10 @@ def test_outliers_are_those_beyond_the_fences_on_both_sides():
     assert not outliers([2.0, 2.0, 2.0]).any()
 
 
-def test_shifts_cover_and_reject_as_often_as_they_say():
+@pytest.mark.parametrize("draws", covering([500, 2000], [500]))
+def test_shifts_cover_and_reject_as_often_as_they_say(draws):
     # catches: a one-sided p, ranks of the wrong variance, a sign, samples that are taken for pairs
     rng = np.random.default_rng(3)
-    draws = 2000
     covered, rejected = np.zeros(2), np.zeros(2)
     for _ in range(draws):
         x, y = rng.lognormal(size=12), rng.lognormal(size=17) + 0.5
@@ -151,14 +158,15 @@ def test_shifts_cover_and_reject_as_often_as_they_say():
     assert mean_shift([0.1, 0.1]).p == 0
 
 
-def test_trend_and_modes_are_found_and_not_invented():
+@pytest.mark.parametrize("draws", covering([400, 1000], [400]))
+def test_trend_and_modes_are_found_and_not_invented(draws):
     # catches: a trend over sorted samples, a split that calls outliers a mode
     rng = np.random.default_rng(4)
     false = np.zeros(2)
-    for _ in range(1000):
+    for _ in range(draws):
         x = rng.lognormal(0, 0.03, 40)
         false += trend(x)[1] < 1e-3, modes(x)[2] < 1e-3
-    assert np.all(false <= 5)
+    assert np.all(false <= draws / 200)
     x = rng.normal(1, 0.01, 60)
     change, p = trend(x + np.linspace(0, 0.1, 60))
     assert change == pytest.approx(0.1, abs=0.02)

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from test_report import FOUR, timed
+from records import FOUR, timed
 
 from bnbench import store
 from bnbench.cli import main

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_report import Page, timed
+from records import Page, timed
 
 from bnbench import store
 from bnbench.cli import main
