@@ -42,4 +42,4 @@ class Spin50us(Spinning):
 @bnbench.variant("slow-first", family="clock")
 class SlowFirst(Spinning):
     length_s = 2e-3
-    first_s = 3.0
+    first_s = 0.5
