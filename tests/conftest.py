@@ -92,7 +92,9 @@ def pytest_collection_modifyitems(config, items):
         or (item.get_closest_marker("exhaustive") and "exhaustive" not in asked)
     ]
     config.hook.pytest_deselected(items=unwanted)
-    items[:] = [item for item in items if item not in set(unwanted)]
+    # Those that run alone come first: each waits for what the other process has begun.
+    kept = [item for item in items if item not in set(unwanted)]
+    items[:] = sorted(kept, key=lambda item: item.get_closest_marker("timed") is None)
 
 
 def compiles_nothing():

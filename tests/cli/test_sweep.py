@@ -443,7 +443,6 @@ def test_a_table_reaches_the_variant(tmp_path):
     assert store.read_journal(out)[0][0]["reason"] == "LookupError: seen"
 
 
-@pytest.mark.timed
 def test_time_budget_prunes_what_does_not_fit(tmp_path):
     out = tmp_path / "run"
     started = time.monotonic()
@@ -461,7 +460,6 @@ def test_time_budget_prunes_what_does_not_fit(tmp_path):
     assert took < 4 + 20, "the budget, and the start and the report beside it"
 
 
-@pytest.mark.timed
 def test_a_timed_out_variant_is_not_tried_at_larger_cells(tmp_path):
     (tmp_path / "slow.py").write_text(
         "import time, bnbench\n"
