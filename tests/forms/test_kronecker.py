@@ -17,7 +17,7 @@ KRONECKER = package.variants()["matrix-kronecker"]
 @pytest.mark.parametrize(
     ("N", "p1", "p2", "more_than"),
     [
-        pytest.param("130,1000", "32", "1,32", 5, id="few"),
+        pytest.param("130,1000", "8", "1,16", 3, id="few"),
         pytest.param("2,33,130,1000", "1,32", "1,3,32", 15, id="all", marks=pytest.mark.exhaustive),
     ],
 )
