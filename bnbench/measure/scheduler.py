@@ -166,9 +166,8 @@ class Sweep:
                 self.sampling_s = min(self.plan.sampling_s, BUDGET_FOR_SAMPLES * self.forecast.left() / runs)
                 with self.forecast.watching(cell, missing[cell]):
                     self.measure(cell, missing[cell], unusable)
-        if self.timing and self.measures_limit:
-            if clock.now() - measured > DRIFT_S:
-                self.measure_roofs(settings, "end")
+        if self.timing and self.measures_limit and clock.now() - measured > DRIFT_S:
+            self.measure_roofs(settings, "end")
         return [self.records[name, cell] for cell in cells for name in self.names]
 
     def measure_roofs(self, settings, when):
