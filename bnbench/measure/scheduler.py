@@ -44,7 +44,6 @@ MAX_SAMPLES = 100
 TIGHT = 0.01  # half an interval over its median that is asked for
 SLOWER = 3  # how much slower than calibrated a step may become before that is a time-out
 BUDGET_FOR_SAMPLES = 0.5  # share of what is left of a time budget that goes into samples
-DRIFT_S = 10.0  # of a sweep, from which on the machine is measured again at its end
 MEMORY_SHARE = 0.6  # of the memory available at the start, which no child may exceed
 WORKER_BYTES = 2**29  # of it, what a worker holds without a cell
 MEMORY_BASE = 3 * 2**30  # what a worker may take at any cell, for its libraries and compilers
@@ -157,7 +156,6 @@ class Sweep:
             settings |= dict.fromkeys((dtype, "cuda") for dtype, _ in list(settings))
         if self.timing and self.measures_limit:
             self.roofs = self.measure_roofs(settings, "start")
-        measured = clock.now()
         for place, cell in enumerate(cells):
             to_do = [(later, missing[later]) for later in cells[place:] if missing[later]]
             self.events.cell(place, self.forecast.remaining(to_do) if self.timing else None)
@@ -166,7 +164,7 @@ class Sweep:
                 self.sampling_s = min(self.plan.sampling_s, BUDGET_FOR_SAMPLES * self.forecast.left() / runs)
                 with self.forecast.watching(cell, missing[cell]):
                     self.measure(cell, missing[cell], unusable)
-        if self.timing and self.measures_limit and clock.now() - measured > DRIFT_S:
+        if self.timing and self.measures_limit:
             self.measure_roofs(settings, "end")
         return [self.records[name, cell] for cell in cells for name in self.names]
 

@@ -17,7 +17,7 @@ KRONECKER = package.variants()["matrix-kronecker"]
 @pytest.mark.parametrize(
     ("N", "p1", "p2", "more_than"),
     [
-        pytest.param("130,1000", "8", "1,16", 3, id="few"),
+        pytest.param("130,1000", "8", "1,16", 1, id="few"),
         pytest.param("2,33,130,1000", "1,32", "1,3,32", 15, id="all", marks=pytest.mark.exhaustive),
     ],
 )
@@ -41,7 +41,7 @@ def test_it_agrees_with_the_matrix_form_at_every_size_it_accepts(N, p1, p2, more
         assert (record["status"] == "unsupported") == (needs > GUARD_BYTES)
         if record["status"] == "ok":
             assert record["max_error_ratio"] < 1
-            if needs > 2**24:  # below, pages and the allocator's rounding count
+            if needs > 2**25:  # below, what arrays are rounded up to counts: pages have 2 MiB
                 took = record["peak_bytes"] - record["baseline_bytes"]
                 assert 0.8 < took / needs < 1.2, (problem, record["regime"], took, needs)
                 memory += 1
