@@ -71,10 +71,10 @@ def test_compile_times_are_those_of_a_process_that_does_nothing_else(benchmark, 
 
     def measure():
         for repeat in range(REPEATS):
-            for name, seconds in in_a_sweep(tmp_path / f"sweep {repeat}", names, regime).items():
+            for name, seconds in in_a_sweep(tmp_path / f"sweep-{repeat}", names, regime).items():
                 said[name].append(seconds)
             for name in names:
-                one, other = alone(tmp_path / f"{name} {repeat}", name, regime)
+                one, other = alone(tmp_path / f"{name}-{repeat}", name, regime)
                 wall[name].append(one)
                 processor[name].append(other)
 
