@@ -667,7 +667,8 @@ Section Network.
       (fun _ => dγ N p1 p2 ddof eps a a' X y Γ1 γ β Γ2).
   Proof.
     apply (jacobian_ext _ _ _ _ (fun _ => vec N S ▹[p2 * N] ((I ⊗[N, p2] Xh) ·[p2 * p2] selection p2))).
-    { intros _ j _ Hj. rewrite (vec_product_for_γ N p2 ddof eps Z) by exact Hj. apply sum_ext. intros. apply Rmult_comm. }
+    { intros _ j _ Hj. rewrite (vec_product_for_γ N p2 ddof eps Z) by exact Hj.
+      apply sum_ext. intros. apply Rmult_comm. }
     apply (jacobian_ext_fun _ _ (fun γ _ => R_of (fun i j => a (unvec N (vec N (affine Xh γ β)) i j)))).
     { intros x r _. apply risk_ext. intros i j Hi Hj. exact (f_equal a (unvec_vec (affine Xh x β) i j Hi)). }
     apply (jacobian_chain 1 (p2 * N) p2 (fun γ => vec N (affine Xh γ β))

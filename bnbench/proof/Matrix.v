@@ -1,8 +1,7 @@
-(* Matrices, and what is done with them: products, transposes, entry by entry, columns stacked (vec), Kronecker products,
-   and Jacobians.
+(* Matrices, and what is done with them: products, transposes, outer products, what goes entry by entry.
 
-   A matrix is a function of two indices, both from 0, and a vector a function of one.  Neither knows its size: what adds
-   up over an index is told how far, and what is said of entries is said of those in range.
+   A matrix is a function of two indices, both from 0, and a vector a function of one.  Neither knows its size: what
+   adds up over an index is told how far, and what is said of entries is said of those in range.
 
      M ·[n] P     the product, n the size between them          M ᵀ      the transpose
      M ⊙ P        entry by entry                                u ⊗ᵥ v   u vᵀ, the outer product
