@@ -182,6 +182,29 @@ def ruling_table(rulings, reproduction, summary, folder):
     print(f"{summary}\nPages: {folder / 'audit.html'}, {folder / 'audit.md'}")
 
 
+def proof_tables(proof, rulings):
+    """Print what Coq has proven, on which axioms it rests, and which theorems back which ruling."""
+    from bnbench.proof import ALLOWED
+
+    table = _table("Proven", "file", "theorems", "lines", "coqc")
+    for file in proof.files:
+        table.add_row(f"{file.name}.v", str(len(file.theorems)), str(file.lines), f"{file.coqc_s:.1f} s")
+    _print(table)
+    table = _table("The claims", "id", "ruling", "theorems")
+    table.columns[0].no_wrap = True
+    for name, theorems in proof.claims.items():
+        table.add_row(name, rulings[name].ruling, "\n".join(theorems))
+    _print(table)
+    resting = sorted({axiom for found in proof.axioms.values() for axiom in found})
+    print(
+        f"{len(proof.axioms)} theorems, checked by coqc {proof.version} and by coqchk ({proof.coqchk_s:.0f} s"
+        f"{', libraries too' if proof.whole else ''}). They rest on nothing but:"
+    )
+    for axiom in resting:
+        print(f"  {axiom} ({ALLOWED[axiom]})")
+    print("They speak of real numbers: rounding and compilers are not their subject.")
+
+
 def environment_table(found):
     """Print what doctor found."""
     from bnbench.report.units import bytes_

@@ -1,0 +1,60 @@
+"""What the .v files say, read without Coq: their order, their theorems, and which of them back which ruling."""
+
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+KINDS = ("Theorem", "Corollary")  # the results; lemmas are tools
+
+# What a theorem may rest on: the axioms of Coq's real numbers, and of classical logic.
+ALLOWED = {
+    "ClassicalDedekindReals.sig_not_dec": "of a proposition that is not not true, or is not: which",
+    "ClassicalDedekindReals.sig_forall_dec": "of a decidable property of numbers: all have it, or one has not",
+    "FunctionalExtensionality.functional_extensionality_dep": "functions with the same values are the same",
+    "Classical_Prop.classic": "a proposition is true or it is not",
+}
+
+
+def sources(folder: Path = FOLDER) -> dict[str, str]:
+    """Names of the .v files of a folder to their texts, each after those it requires."""
+    texts = {path.stem: path.read_text() for path in sorted(folder.glob("*.v"))}
+    ordered: dict[str, str] = {}
+
+    def add(name):
+        if name not in ordered:
+            for other in required(texts[name]):
+                add(other)
+            ordered[name] = texts[name]
+
+    for name in texts:
+        add(name)
+    return ordered
+
+
+def required(text: str) -> list[str]:
+    """The names of the files of this folder that a file requires."""
+    found = re.findall(r"^From bnbench Require (?:Import |Export )?([^.]*)\.", text, re.MULTILINE)
+    return [name for names in found for name in names.split()]
+
+
+def theorems(text: str, kinds=KINDS) -> list[str]:
+    """The names of a file's results, in their order."""
+    return re.findall(rf"^\s*(?:{'|'.join(kinds)}) ([^\s:({{]+)", text, re.MULTILINE)
+
+
+def statement(text: str, name: str) -> str:
+    """The statement of a theorem as its file has it."""
+    found = re.search(
+        rf"^\s*(?:Theorem|Corollary|Lemma) {re.escape(name)}\b.*?(?=\n\s*Proof\b)", text, re.DOTALL | re.MULTILINE
+    )
+    if found is None:
+        raise KeyError(name)
+    return found.group()
+
+
+def claims(folder: Path = FOLDER) -> dict[str, tuple[str, ...]]:
+    """The ids of the claims under audit to the theorems that back the rulings on them, as `Claims.v` ends with."""
+    rows = re.findall(
+        r"^\s*([a-z0-9-]+): ([\w, .']+)$", (folder / "Claims.v").read_text().rpartition("(*")[2], re.MULTILINE
+    )
+    return {name: tuple(f"{'' if '.' in one else 'Claims.'}{one}" for one in row.split(", ")) for name, row in rows}
