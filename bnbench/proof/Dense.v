@@ -3,12 +3,21 @@
    A layer is one primitive: of its inputs M and its parameters Γ, γ, β it makes Z = M Γ, X̂, B and A = a(B); of a loss'
    slope dA = ∂R/∂A it makes ∂R/∂Γ, ∂R/∂γ, ∂R/∂β and ∂R/∂M.  M is X for the first layer, and for the others what the
    layer before puts out: layer_backward has inputs that move.  It is normalised with the batch's statistics, with
-   frozen ones, or not at all.  The head is ŷ = A Γ2 with R = (1/N) Σ (y - ŷ)². *)
+   frozen ones, or not at all.  The head is ŷ = A Γ2 with R = (1/N) Σ (y - ŷ)².
 
-(* Notations with t are of parameters at t: they move along curves, and ' marks a derivative at t0, as in Layer.
+     product_backward        a loss whose slope in Z is dZ moves by Σ Σ dZ Z' = Σ Σ ∂Γ Γ' + Σ Σ ∂M M'
+     layer_backward          a loss whose slope in A is dA moves by
+                             Σ Σ dA A' = Σ Σ ∂Γ Γ' + Σ ∂γ γ' + Σ ∂β β' + Σ Σ ∂M M'
+     frozen_layer_backward   the same with frozen statistics
+     plain_layer_backward    the same without normalisation
+     head_backward           R moves by Σ Σ ∂A A' + Σ ∂Γ2 Γ2'
+
+   Layers are composed by these and by derive_A: the A' of a layer is the M' of the next, its ∂M the dA of the one
+   before.
 
    The layer has N rows i, p inputs k and q nodes j.  Matrices are functions of two indices, and only those in range
-   matter. *)
+   matter.  What is written with t is of parameters at t: they move along curves, and ' marks a derivative at t0, as in
+   Layer; M_, Γ_, γ_ and β_ are those at t0. *)
 From Coq Require Import Reals Lra Lia.
 From Coquelicot Require Import Coquelicot.
 From bnbench Require Import Sums Layer.
@@ -133,19 +142,23 @@ Section BatchLayer.
     intros Hi Hj. apply (derive_through (fun t => B i j t) (B' i j) t0); [now apply derive_B|now apply Ha].
   Qed.
 
+  Notation dZ_ := (dZ N p ddof eps a' M_ Γ_ γ_ β_).
+  Notation dγ_ := (dγ N p ddof eps a' M_ Γ_ γ_ β_).
+  Notation dβ_ := (dβ N p ddof eps a' M_ Γ_ γ_ β_).
+
   (* The layer backward: a loss whose slope in A is dA moves by Σ Σ dA A', and that is
      Σ ∂Γ Γ' + Σ ∂γ γ' + Σ ∂β β' + Σ ∂M M'. *)
   Theorem layer_backward (dA : nat -> nat -> R) :
     Σ (i < N) Σ (j < q) dA i j * A' i j
-    = (Σ (k < p) Σ (j < q) dΓ N M_ (dZ N p ddof eps a' M_ Γ_ γ_ β_ dA) k j * Γ' k j)
-      + (Σ (j < q) dγ N p ddof eps a' M_ Γ_ γ_ β_ dA j * γ' j)
-      + (Σ (j < q) dβ N p ddof eps a' M_ Γ_ γ_ β_ dA j * β' j)
-      + Σ (i < N) Σ (k < p) dM q Γ_ (dZ N p ddof eps a' M_ Γ_ γ_ β_ dA) i k * M' i k.
+    = (Σ (k < p) Σ (j < q) dΓ N M_ (dZ_ dA) k j * Γ' k j)
+      + (Σ (j < q) dγ_ dA j * γ' j)
+      + (Σ (j < q) dβ_ dA j * β' j)
+      + Σ (i < N) Σ (k < p) dM q Γ_ (dZ_ dA) i k * M' i k.
   Proof.
     set (S := stub N p ddof eps a' M_ Γ_ γ_ β_ dA).
-    set (D := dZ N p ddof eps a' M_ Γ_ γ_ β_ dA).
+    set (D := dZ_ dA).
     rewrite (sum_columns N q _ (fun i j => D i j * Z' i j)
-      (fun j => dγ N p ddof eps a' M_ Γ_ γ_ β_ dA j * γ' j + dβ N p ddof eps a' M_ Γ_ γ_ β_ dA j * β' j)).
+      (fun j => dγ_ dA j * γ' j + dβ_ dA j * β' j)).
     - rewrite product_backward, sum_plus. ring.
     - intros j Hj.
       rewrite (sum_ext N (fun i => dA i j * A' i j) (fun i => S i j * B' i j))
@@ -215,17 +228,21 @@ Section FrozenLayer.
       [now apply (derive_Z N p q)|]. apply (is_derive_const (K := R_AbsRing) (V := R_NormedModule)).
   Qed.
 
+  Notation dZ_ := (frozen_dZ p eps μ σ2 a' M_ Γ_ γ_ β_).
+  Notation dγ_ := (frozen_dγ N p eps μ σ2 a' M_ Γ_ γ_ β_).
+  Notation dβ_ := (frozen_dβ N p eps μ σ2 a' M_ Γ_ γ_ β_).
+
   Theorem frozen_layer_backward (dA : nat -> nat -> R) :
     Σ (i < N) Σ (j < q) dA i j * frozen_A' i j
-    = (Σ (k < p) Σ (j < q) dΓ N M_ (frozen_dZ p eps μ σ2 a' M_ Γ_ γ_ β_ dA) k j * Γ' k j)
-      + (Σ (j < q) frozen_dγ N p eps μ σ2 a' M_ Γ_ γ_ β_ dA j * γ' j)
-      + (Σ (j < q) frozen_dβ N p eps μ σ2 a' M_ Γ_ γ_ β_ dA j * β' j)
-      + Σ (i < N) Σ (k < p) dM q Γ_ (frozen_dZ p eps μ σ2 a' M_ Γ_ γ_ β_ dA) i k * M' i k.
+    = (Σ (k < p) Σ (j < q) dΓ N M_ (dZ_ dA) k j * Γ' k j)
+      + (Σ (j < q) dγ_ dA j * γ' j)
+      + (Σ (j < q) dβ_ dA j * β' j)
+      + Σ (i < N) Σ (k < p) dM q Γ_ (dZ_ dA) i k * M' i k.
   Proof.
-    set (D := frozen_dZ p eps μ σ2 a' M_ Γ_ γ_ β_ dA).
+    set (D := dZ_ dA).
     rewrite (sum_columns N q _ (fun i j => D i j * Z' i j)
-      (fun j => frozen_dγ N p eps μ σ2 a' M_ Γ_ γ_ β_ dA j * γ' j
-                + frozen_dβ N p eps μ σ2 a' M_ Γ_ γ_ β_ dA j * β' j)).
+      (fun j => dγ_ dA j * γ' j
+                + dβ_ dA j * β' j)).
     - rewrite product_backward, sum_plus. ring.
     - intros j Hj. assert (0 < s j) by (apply sqrt_lt_R0; auto).
       unfold frozen_dγ, frozen_dβ. rewrite <- !sum_scal_r, <- !sum_plus. apply sum_ext. intros i _.
