@@ -3,6 +3,7 @@
 Only what formulas are made of is read: sums, fun, if on a comparison, products, powers, applications.
 """
 
+import functools
 import re
 from collections.abc import Callable
 
@@ -139,7 +140,9 @@ def compute(found: dict[str, tuple[list[str], str]], given: dict[str, object]) -
     for name, (taken, text) in found.items():
         body = Reader(text).whole()
         if taken:
-            names[name] = lambda *values, body=body, taken=taken: body(names | dict(zip(taken, values, strict=True)))
+            names[name] = functools.cache(
+                lambda *values, body=body, taken=taken: body(names | dict(zip(taken, values, strict=True)))
+            )
         else:
             names[name] = body(names)
     return names
