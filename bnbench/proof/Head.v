@@ -510,7 +510,7 @@ Section BestEffect.
     rewrite !sum_plus, Z. unfold Rdiv. ring.
   Qed.
 
-  (* Logistic: there is an α̂ where the y of a unit, numbers in [0, 1], are not all 0 and not all 1; no formula has it. *)
+  (* Logistic: there is an α̂ where the y of a unit, from [0, 1], are not all 0 and not all 1; no formula has it. *)
   Lemma σ_below z : σ z <= exp z.
   Proof.
     pose proof (exp_pos z). unfold σ. rewrite exp_Ropp.
