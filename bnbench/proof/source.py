@@ -54,7 +54,9 @@ def statement(text: str, name: str) -> str:
 
 def claims(folder: Path = FOLDER) -> dict[str, tuple[str, ...]]:
     """The ids of the claims under audit to the theorems that back the rulings on them, as `Claims.v` ends with."""
-    rows = re.findall(
-        r"^\s*([a-z0-9-]+): ([\w, .']+)$", (folder / "Claims.v").read_text().rpartition("(*")[2], re.MULTILINE
-    )
-    return {name: tuple(f"{'' if '.' in one else 'Claims.'}{one}" for one in row.split(", ")) for name, row in rows}
+    table = (folder / "Claims.v").read_text().rpartition("(*")[2]
+    found: dict[str, tuple[str, ...]] = {}
+    for name, row in re.findall(r"^\s*([a-z0-9-]+): ([\w, .']+)$", table, re.MULTILINE):
+        theorems = (one if "." in one else f"Claims.{one}" for one in row.split(", "))
+        found[name] = (*found.get(name, ()), *theorems)
+    return found
