@@ -6,6 +6,8 @@ from decimal import Decimal
 import numpy as np
 from flint import arb, ctx, fmpq
 
+from bnbench.proof.source import claims
+
 HOLDS, WRONG, VACUOUS = "holds", "wrong", "vacuous"
 DIGITS = 12  # of the numbers shown
 BITS = 512
@@ -80,7 +82,13 @@ class Ruling:
     def plain(self) -> dict:
         """The ruling as JSON has it."""
         keep = ("id", "claim", "ruling", "reason", "trials", "derivation")
-        return {name: getattr(self, name) for name in keep} | {"evidence": [plain(e) for e in self.evidence]}
+        found = {name: getattr(self, name) for name in keep} | {"theorems": list(self.theorems)}
+        return found | {"evidence": [plain(e) for e in self.evidence]}
+
+    @property
+    def theorems(self) -> tuple[str, ...]:
+        """The theorems of `bnbench/proof` that back the ruling, as `File.theorem`."""
+        return claims()[self.id]
 
 
 def plain(evidence: Evidence) -> dict:

@@ -1,5 +1,6 @@
 """What the .v files say, read without Coq: their order, their theorems, and which of them back which ruling."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def statement(text: str, name: str) -> str:
     return found.group()
 
 
+@functools.cache
 def claims(folder: Path = FOLDER) -> dict[str, tuple[str, ...]]:
     """The ids of the claims under audit to the theorems that back the rulings on them, as `Claims.v` ends with."""
     table = (folder / "Claims.v").read_text().rpartition("(*")[2]
