@@ -6,11 +6,12 @@
    head_gradient_profiled    where r adds up to 0 in every unit, what moves α moves R by nothing
    first_order_condition     r adds up to 0 in every unit where α minimises R; and
    first_order_condition_suffices   α minimises R there, for a loss above its tangents: all three are
-   squared_effect_minimises, poisson_effect_minimises, logistic_effect_exists   the best α of the three losses;
+   squared_effect_minimises, poisson_effect_minimises, logistic_effect_minimises   the best α of the three losses;
    poisson_effect_none, logistic_effect_none   and where there is none
    envelope_theorem   R at the best α has the head's gradient with r taken there, for any loss above its tangents
    squared_profiled_gradient   for the squared loss that is ‖M (y - W δ - A Γ_out)‖²/N, and r = -(2/N) ε̃, ε̃ = M ε̂
    poisson_profiled_gradient, logistic_profiled_gradient   and so for the other two
+   effects_are_linear_terms    α is a δ, with the dummies for its W
    demeaning_is_projection     M = I - D (DᵀD)⁻¹ Dᵀ takes each unit's mean off
 
    There are N rows, p nodes in the layer below, q linear terms and U units; row i belongs to unit unit_of i.  A, Γ_out,
@@ -510,7 +511,8 @@ Section BestEffect.
     rewrite !sum_plus, Z. unfold Rdiv. ring.
   Qed.
 
-  (* Logistic: there is an α̂ where the y of a unit, from [0, 1], are not all 0 and not all 1; no formula has it. *)
+  (* Logistic: α̂ solves Σ σ(x + α) = Σ y over the unit.  There is a solution where the y of the unit, from [0, 1], are
+     not all 0 and not all 1; no formula has it. *)
   Lemma σ_below z : σ z <= exp z.
   Proof.
     pose proof (exp_pos z). unfold σ. rewrite exp_Ropp.
@@ -559,22 +561,28 @@ Section BestEffect.
     - now exists α.
   Qed.
 
-  Theorem logistic_effect_exists :
-    (forall v, (v < U)%nat -> 0 < unit_sum v y < unit_sum v (fun _ => 1)) -> exists α, minimises logistic α.
+  (* α̂ is that solution; 0 stands where there is none. *)
+  Definition αhat_logistic (v : nat) : R :=
+    match Rlt_dec 0 (unit_sum v y), Rlt_dec (unit_sum v y) (unit_sum v (fun _ => 1)) with
+    | left H0, left H1 => proj1_sig (logistic_first_order_solved v (conj H0 H1))
+    | _, _ => 0
+    end.
+
+  Lemma αhat_logistic_solves v : 0 < unit_sum v y < unit_sum v (fun _ => 1) ->
+    unit_sum v (fun i => σ (x i + αhat_logistic v)) = unit_sum v y.
   Proof.
-    intros Hy.
-    exists (fun v => match lt_dec v U with
-      | left Hv => proj1_sig (logistic_first_order_solved v (Hy v Hv))
-      | right _ => 0 end).
-    apply (first_order_condition_suffices logistic logistic'); [exact logistic_above_tangents|].
-    intros v Hv. destruct (lt_dec v U) as [Hv'|]; [|contradiction].
-    set (α := proj1_sig (logistic_first_order_solved v (Hy v Hv'))).
-    rewrite (unit_sum_ext N unit_of v _ (fun i => / INR N * (σ (x i + α) - y i))).
-    - rewrite unit_sum_scal, unit_sum_minus.
-      replace (unit_sum v (fun i => σ (x i + α))) with (unit_sum v y); [ring|].
-      symmetry. exact (proj2_sig (logistic_first_order_solved v (Hy v Hv'))).
-    - intros i _ E. unfold r, logistic', Rdiv. rewrite E. destruct (lt_dec v U) as [Hv''|]; [|contradiction].
-      replace Hv'' with Hv' by apply Peano_dec.le_unique. fold α. ring.
+    intros [H0 H1]. unfold αhat_logistic. destruct (Rlt_dec 0 (unit_sum v y)) as [K0|]; [|contradiction].
+    destruct (Rlt_dec (unit_sum v y) (unit_sum v (fun _ => 1))) as [K1|]; [|contradiction].
+    apply (proj2_sig (logistic_first_order_solved v (conj K0 K1))).
+  Qed.
+
+  Theorem logistic_effect_minimises :
+    (forall v, (v < U)%nat -> 0 < unit_sum v y < unit_sum v (fun _ => 1)) -> minimises logistic αhat_logistic.
+  Proof.
+    intros Hy. apply (first_order_condition_suffices logistic logistic'); [exact logistic_above_tangents|].
+    intros v Hv. rewrite (unit_sum_ext N unit_of v _ (fun i => / INR N * (σ (x i + αhat_logistic v) - y i)))
+      by (intros i _ E; unfold r, logistic', Rdiv; rewrite E; ring).
+    rewrite unit_sum_scal, unit_sum_minus, αhat_logistic_solves by now apply Hy. ring.
   Qed.
 
   (* Where all y of a unit are 0, or all are 1, no α minimises. *)
@@ -637,11 +645,44 @@ Section Demeaning.
   Lemma sum_D v w : Σ (i < N) D i v * w i = unit_sum v w.
   Proof. apply sum_ext. intros i _. unfold D. destruct (Nat.eqb (unit_of i) v); ring. Qed.
 
-  (* An effect a unit is a linear term a dummy: α_unit = D α. *)
-  Lemma effects_are_dummies (α : nat -> R) i : (i < N)%nat -> α (unit_of i) = Σ (v < U) D i v * α v.
+  Lemma effects_by_D (α : nat -> R) i : (i < N)%nat -> α (unit_of i) = Σ (v < U) D i v * α v.
   Proof.
     intros Hi. symmetry. rewrite <- (sum_δ U α (unit_of i)) by now apply units. apply sum_ext. intros v _.
     unfold D, δ. now rewrite Nat.eqb_sym.
+  Qed.
+
+  (* Effects are linear terms: with the dummies among W and α among δ, η is the same, and so is what is found for α. *)
+  Definition beside (q : nat) (u v : nat -> R) (k : nat) : R := if Nat.ltb k q then u k else v (k - q)%nat.
+
+  Lemma beside_l q u v k : (k < q)%nat -> beside q u v k = u k.
+  Proof. intros H. unfold beside. now rewrite (proj2 (Nat.ltb_lt k q) H). Qed.
+
+  Lemma beside_r q u v k : beside q u v (q + k) = v k.
+  Proof.
+    unfold beside. rewrite (proj2 (Nat.ltb_ge (q + k) q)) by lia. f_equal. lia.
+  Qed.
+
+  Lemma sum_beside q u v : sum (q + U) (beside q u v) = sum q u + sum U v.
+  Proof.
+    clear units. induction U as [|m IH].
+    - rewrite Nat.add_0_r. simpl. rewrite Rplus_0_r. apply sum_ext. intros k Hk. now apply beside_l.
+    - rewrite Nat.add_succ_r. simpl. rewrite IH, beside_r. ring.
+  Qed.
+
+  Theorem effects_are_linear_terms p q A W Γout (δ α : nat -> R) (r : nat -> R) :
+    let WD := fun i => beside q (W i) (D i) in
+    (forall i, (i < N)%nat ->
+      η p (q + U) A WD Γout (beside q δ α) unit_of (fun _ => 0) i = η p q A W Γout δ unit_of α i) /\
+    (forall k, (k < q)%nat -> dδ N WD r k = dδ N W r k) /\
+    (forall v, dδ N WD r (q + v) = dα N unit_of r v).
+  Proof.
+    intros WD. unfold WD, dδ. repeat split.
+    - intros i Hi. unfold η. rewrite (effects_by_D α i Hi).
+      rewrite (sum_ext (q + U) _ (beside q (fun k => W i k * δ k) (fun v => D i v * α v))).
+      + rewrite sum_beside. ring.
+      + intros k _. unfold beside. destruct (Nat.ltb k q); reflexivity.
+    - intros k Hk. apply sum_ext. intros i _. now rewrite beside_l.
+    - intros v. unfold dα. rewrite <- sum_D. apply sum_ext. intros i _. now rewrite beside_r.
   Qed.
 
   (* DᵀD is diagonal, with the units' numbers of rows. *)
@@ -853,7 +894,7 @@ Section Envelope.
     intros t. now apply (poisson_effect_minimises N U).
   Qed.
 
-  (* Logistic: for any α̂ that minimises (logistic_effect_exists says when there is one). *)
+  (* Logistic: for any α̂ that minimises (by logistic_effect_minimises αhat_logistic does). *)
   Theorem logistic_profiled_gradient (αhat : R -> nat -> R) :
     (forall t, minimises N unit_of y (x t) logistic (αhat t)) ->
     let η_ t := η p q (A_ t) W (Γout_ t) (δ_ t) unit_of (αhat t) in
