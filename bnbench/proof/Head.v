@@ -585,6 +585,10 @@ Section BestEffect.
     rewrite unit_sum_scal, unit_sum_minus, αhat_logistic_solves by now apply Hy. ring.
   Qed.
 
+  Corollary logistic_effect_exists :
+    (forall v, (v < U)%nat -> 0 < unit_sum v y < unit_sum v (fun _ => 1)) -> exists α, minimises logistic α.
+  Proof. intros Hy. exists αhat_logistic. now apply logistic_effect_minimises. Qed.
+
   (* Where all y of a unit are 0, or all are 1, no α minimises. *)
   Theorem logistic_effect_none i c : (i < N)%nat -> c = 0 \/ c = 1 ->
     (forall l, (l < N)%nat -> unit_of l = unit_of i -> y l = c) -> forall α, ~ minimises logistic α.
