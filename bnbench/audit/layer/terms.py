@@ -3,6 +3,7 @@
 dx = (γ/s) ( a S - b 1 mean(S) - c X̂ mean(S ⊙ X̂) )   (MATH.md, "A layer on its own"; S is what flows in behind the affine map).
 """
 
+import copy
 import itertools
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +12,7 @@ import numpy as np
 
 ZERO = 1e-7  # a term below this, of the right ones' size, is none
 MOST_LETTERS = 4  # that a factor is named in
+FEWEST = 6  # numbers that name a factor
 SHOWN = 6  # digits of a number that is no fraction
 
 
@@ -47,8 +49,8 @@ class Batch:
         """dx (M,D) of the right factors."""
         return np.einsum("kd,kmd->md", self.right, self.vectors())
 
-    def fit(self, dx):
-        """(a, b, c) as (3,D), and how much of each column of dx they leave, relative, (D,)."""
+    def fit(self, dx, hidden=ZERO):
+        """(a, b, c) as (3,D), NaN where rounding hides them, and how much of each column of dx they leave, relative."""
         vectors = self.vectors()
         factors, left = np.empty((3, dx.shape[1])), np.empty(dx.shape[1])
         for j in range(dx.shape[1]):
@@ -57,6 +59,7 @@ class Batch:
             factors[:, j] = np.linalg.lstsq(A / size, dx[:, j], rcond=None)[0] / size
             scale = max(np.linalg.norm(dx[:, j]), 1e-9 * np.linalg.norm(A[:, 0]))
             left[j] = np.linalg.norm(dx[:, j] - A @ factors[:, j]) / scale
+            factors[np.abs(factors[:, j]) * size < hidden * scale, j] = np.nan
         return factors, left
 
 
@@ -135,19 +138,28 @@ class Letters:
         self.other = None  # the s of another forward, once it is found: its formula
 
     def explain(self, values) -> Factor | None:
-        """The simplest factor that gives these numbers (T,), or None."""
-        if np.abs(values).max() <= max(ZERO, self.tolerance):
+        """The simplest factor that gives these numbers (T,), or None; NaN stands for one that rounding hides."""
+        seen = np.isfinite(values)
+        if np.abs(values[seen]).max(initial=0) <= max(ZERO, self.tolerance):
             return Factor(0.0)
-        if not np.isfinite(values).all():
+        if seen.sum() < min(FEWEST, len(values)):
             return None
+        if not seen.all():
+            return self.only(seen).explain(values[seen])
         for plus in (0, 1, -1):
             found = self._product(values - plus)
             if found is not None:
                 return Factor(*found, plus)
         return None
 
+    def only(self, seen):
+        """The same letters, of some of the entries."""
+        other = copy.copy(self)
+        other.values = {name: value[seen] for name, value in self.values.items()}
+        return other
+
     def _product(self, values):
-        if np.abs(values).min() <= 1e-12 * np.abs(values).max():
+        if np.abs(values).min() == 0:
             return None
         logs = np.log(np.abs(values))
         letters = [name for name in self.values if np.ptp(np.abs(self.values[name])) > 0 or (self.values[name] < 0).any()]
@@ -192,13 +204,14 @@ class Letters:
         best = None
         for values in candidates:
             values = np.asarray(values, float)
-            if not np.isfinite(values).all() or np.abs(values).min() == 0:
+            seen = np.isfinite(values) & (values != 0)
+            if seen.sum() < min(FEWEST, len(values)):
                 continue
             for extra, power in itertools.product(self._extras(), (1, 3, 2, -1, -2)):
                 ratio = np.abs(values if extra is None else values / extra)
                 other = self.s / ratio ** (1 / power)
-                for effort, text, array in self._models(other, SS, M):
-                    off = np.abs(other / array - 1).max()
+                for effort, text, array in self._models(np.where(seen, other, np.nan), SS, M):
+                    off = np.abs(other / array - 1)[seen].max()
                     if off <= 100 * self.tolerance and np.abs(array / self.s - 1).max() > 10 * self.tolerance:
                         key = (effort + 3 * (extra is not None) + abs(power), off)
                         if best is None or key < best[0]:
@@ -236,7 +249,7 @@ class Letters:
     def _offsets(self, values, base, effort, text, power):
         """The same for one kind: values = base + eps, with no eps, a constant one, or the one that forward is given."""
         gap = values - base
-        smallest = int(np.argmin(np.where(base > 0, base, np.inf)))
+        smallest = int(np.argmin(np.where((base > 0) & np.isfinite(values), base, np.inf)))
         e = float(gap[smallest])
         if abs(e) <= 1e-5 * base[smallest]:
             yield effort, text.format(""), base**power

@@ -412,7 +412,7 @@ class _Judge:
         otherwise = ""
         loose = 1e-4 if self.layer.single else 1e-7
         for batches in self._bases():
-            fits = [batch.fit(answer["dx"]) for batch, answer in zip(batches, self.answers, strict=True)]
+            fits = [batch.fit(answer["dx"], loose) for batch, answer in zip(batches, self.answers, strict=True)]
             if max((left[batch.keep].max(initial=0) for (_, left), batch in zip(fits, batches, strict=True))) > 10 * loose:
                 continue
             factors = [factor for factor, _ in fits]
@@ -422,7 +422,7 @@ class _Judge:
                 rows = letters.gather_list
                 a, b, c = (rows([f[k] for f in factors]) for k in range(3))
                 right = rows([batch.right[2] for batch in batches])
-                candidates = [v for v in (a, b, c / right if (right != 0).all() else c, c) if np.abs(v).min() > 1e-6]
+                candidates = (a, b, c / right if (right != 0).all() else c, c)
                 if letters.find_other_scale(*candidates):
                     terms, values = self._named(letters, factors)
             if len(terms) == 3:
@@ -456,7 +456,7 @@ class _Judge:
         wrong = {}
         for k, name in enumerate("abc"):
             true = letters.gather_list([batch.right[k] for batch in self.batches])
-            if np.abs(values[name] - true).max() > (1e-3 if self.layer.single else 1e-6) * max(1, np.abs(true).max()):
+            if np.nanmax(np.abs(values[name] - true), initial=np.abs(true[np.isnan(values[name])]).max(initial=0)) > (1e-3 if self.layer.single else 1e-6) * max(1, np.abs(true).max()):
                 wrong[name] = (terms[name], right.get(name, Factor(1.0)))
         said = grouped(wrong)
         if letters.other:

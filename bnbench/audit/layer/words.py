@@ -20,7 +20,7 @@ def causes(wrong, terms, conventions, other) -> str:
     """A sentence on what usually causes it, or ""."""
     texts = {name: str(factor) for name, (factor, _) in wrong.items()}
     batch = conventions.statistics == "batch"
-    if other:
+    if other and batch:
         return _of_scale(other, conventions)
     if not batch and {"b", "c"} & set(wrong):
         return "the forward uses statistics that are given, the backward is the one for the batch's own"
