@@ -646,7 +646,7 @@ def six_forward(x, gamma, beta):
     return course_forward(x, gamma, beta, 1e-6)
 
 
-@wrong("eps is 1e-08 in the backward and 1e-06 in the forward")
+@wrong("eps is 1e-8 in the backward and 1e-6 in the forward")
 @against(six_forward)
 def another_eps(dout, cache):
     x, xh, mu, var, s, gamma, eps = cache
@@ -661,7 +661,7 @@ def eps_forgotten(dout, cache):
     return gamma / np.sqrt(var) * (dout - dout.mean(0) - xh * (dout * xh).mean(0)), (dout * xh).sum(0), dout.sum(0)
 
 
-@wrong("eps=1e-05 is built into the backward")
+@wrong("eps=1e-5 is built into the backward")
 @against(course_forward)
 def eps_built_into_the_backward(dout, cache):
     x, xh, mu, var, s, gamma, eps = cache

@@ -10,10 +10,10 @@ from bnbench.audit.layer.calls import Raised, Trial
 SPREADS = 10.0 ** np.array([-12, -10, -8, -7, -6, -5, -4, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 2, 3, 4])
 ROWS = (7, 12)  # at which s is read: a constant in the place of N shows
 PIXELS = (2, 3)  # H and W of the batches
-KNOWN = {  # (ddof, eps, place) of what people know by name
-    (0, 1e-5, "variance"): "PyTorch, Flax and scikit-learn-like code have it",
-    (0, 1e-3, "variance"): "Keras has it",
-    (1, 0.0, ""): "R's scale has it",
+KNOWN = {  # (ddof, eps, place)
+    (0, 1e-5, "variance"): "as PyTorch",
+    (0, 1e-3, "variance"): "as Keras",
+    (1, 0.0, ""): "as R's scale",
 }
 INVERSES = {  # of what follows the affine map, and its slope at the output
     "": (lambda out: out, lambda out: np.ones_like(out)),
@@ -22,6 +22,11 @@ INVERSES = {  # of what follows the affine map, and its slope at the output
     "relu": (lambda out: np.where(out > 0, out, np.nan), lambda out: (out > 0) * 1.0),
 }
 LIFT = 60.0  # β that keeps every entry above relu's kink
+
+
+def number(value) -> str:
+    """A number as people write it: 1e-5."""
+    return f"{value:.6g}".replace("e-0", "e-")
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Conventions:
         """s as a formula."""
         n = "N" if not self.ddof else f"(N-{self.ddof})"
         var = f"Σ(x-μ)²/{n}"
-        e = "eps" if self.eps_argument else f"{self.eps:.6g}" if self.eps is not None else "eps"
+        e = "eps" if self.eps_argument else number(self.eps) if self.eps is not None else "eps"
         if self.power == 2:
             return f"{var} + {e}" if self.eps_place else var
         return {"sd": f"sqrt({var}) + {e}", "floor": f"sqrt(max({var}, {e}))", "": f"sqrt({var})"}.get(
@@ -83,10 +88,9 @@ class Conventions:
         if self.unread:
             return f"its conventions could not be read: {self.unread}"
         places = {"variance": "inside the root", "sd": "outside the root", "floor": "as the least variance"}
-        e = "" if self.eps is None else f"eps={self.eps:.6g}"
+        e = "" if self.eps is None else f"eps={number(self.eps)}"
         if self.eps_argument:
-            e += " (an argument)"
-        parts = []
+            places = {key: f"{words} (an argument)" for key, words in places.items()}
         if self.statistics == "frozen":
             parts = ["statistics given, not of the batch", *([f"{e} {places[self.eps_place]}"] if self.eps_place else [])]
         else:
@@ -100,7 +104,7 @@ class Conventions:
         if self.activation:
             parts.append(f"followed by {self.activation}")
         known = KNOWN.get((self.ddof, self.eps, self.eps_place)) if self.power == 1 else None
-        return ", ".join(parts) + (f" ({known})" if known and self.statistics == "batch" else "")
+        return ", ".join([*parts, *([known] if known and self.statistics == "batch" else [])])
 
     def plain(self) -> dict:
         """As JSON has it."""
@@ -158,7 +162,9 @@ class Reader:
         if self.activation == "relu":  # of γ = 1 and of γ = -1 the halves that it keeps make the whole
             if self.gamma:
                 return self._out(x, 1.0, 0.0, eps) - self._out(x, -1.0, 0.0, eps)
-            return self._out(x, 1.0, LIFT, eps) - LIFT
+            if self.beta:
+                return self._out(x, 1.0, LIFT, eps) - LIFT
+            return self._out(x, eps=eps) - self._out(-x, eps=eps)  # X̂ of the batch is odd in x
         inverse = INVERSES[self.activation][0]
         if not self.activation or not self.gamma:
             return inverse(self._out(x, 1.0, 0.0, eps))
@@ -180,7 +186,7 @@ class Reader:
         g, b = g if self.gamma else 1.0, b if self.beta else 0.0
         out = self._out(x, g, b)
         for name in INVERSES:
-            if name == "relu" and (not (self.gamma or self.beta) or (plain < 0).any()):
+            if name == "relu" and (plain < 0).any():
                 continue
             self.activation = name
             with np.errstate(all="ignore"):
@@ -310,7 +316,7 @@ class Reader:
     def _frozen(self, x, hat):
         """Statistics that do not depend on the batch: X̂ = (x - μ)/s for the same μ and s everywhere."""
         mu, s = self._line(x, hat)
-        far = self.draw(11, 7.0, offset=2.0)
+        far = self.draw(11, 1.5 if self.activation else 7.0, offset=2.0)  # where nothing saturates
         if np.abs(self.xhat(far) - (far - mu) / s).max() > self.tolerance * max(1, np.abs(far).max()):
             return Conventions(unread="each row's output depends on it alone, and not along a line")
         eps, place, argument = None, "", False

@@ -37,6 +37,7 @@ class Batch:
     M: int
     pixels: int
     eps: float
+    SS: np.ndarray
 
     def vectors(self):
         """The three vectors with their factor γ/s, (3,M,D)."""
@@ -56,6 +57,9 @@ class Batch:
         for j in range(dx.shape[1]):
             A = vectors[:, :, j].T
             size = np.linalg.norm(A, axis=0)
+            if (self.S[:, j] != 0).sum() < 4:  # behind a relu that is off
+                factors[:, j], left[j] = np.nan, 0.0
+                continue
             factors[:, j] = np.linalg.lstsq(A / size, dx[:, j], rcond=None)[0] / size
             scale = max(np.linalg.norm(dx[:, j]), 1e-9 * np.linalg.norm(A[:, 0]))
             left[j] = np.linalg.norm(dx[:, j] - A @ factors[:, j]) / scale
@@ -75,6 +79,13 @@ class Factor:
     def zero(self) -> bool:
         """Whether the term is missing."""
         return self.constant == 0 and self.plus == 0
+
+    def times(self, other) -> "Factor":
+        """The product of two factors without a sum."""
+        powers = dict(self.powers)
+        for letter, n in other.powers:
+            powers[letter] = powers.get(letter, Fraction(0)) + n
+        return Factor(self.constant * other.constant, tuple((letter, n) for letter, n in powers.items() if n))
 
     def __str__(self):
         powers = dict(self.powers)
@@ -200,7 +211,7 @@ class Letters:
 
     def find_other_scale(self, *candidates) -> bool:
         """Look for the s of another forward, s' = sqrt(var + e) and the like, in factors that are powers of s/s'."""
-        M, SS = self.gather(lambda b: b.M), self.gather(lambda b: b.sd**2 * b.M)
+        M, SS = self.gather(lambda b: b.M), self.gather(lambda b: b.SS)
         best = None
         for values in candidates:
             values = np.asarray(values, float)
@@ -255,6 +266,6 @@ class Letters:
             yield effort, text.format(""), base**power
             return
         if e > 0:
-            yield effort, text.format(f" + {e:.{SHOWN}g}"), (base + e) ** power
+            yield effort, text.format(f" + {e:.{SHOWN}g}".replace("e-0", "e-")), (base + e) ** power
         if np.ptp(self.eps) > 0 or self.eps[0] > 0:
             yield effort, text.format(" + eps"), (base + self.eps) ** power

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from bnbench.audit.layer.conventions import number
+
 
 def grouped(wrong) -> str:
     """"a = 1/N where 1 belongs; b = c = 0 where 1 belongs": terms with one factor stand together."""
@@ -99,7 +101,7 @@ def _of_scale(other, conventions):
         return f"eps is {where[conventions.eps_place]} the root in the forward, and {where[place]} in the backward"
     if mine == "eps":
         return "s is taken with another divisor or of another batch in the backward"
-    return f"eps is {mine} in the backward and {0 if e is None else e:.6g} in the forward"
+    return f"eps is {mine} in the backward and {number(e or 0.0)} in the forward"
 
 
 def first_difference(name, mine, truth, tolerance, trials) -> str:
@@ -112,13 +114,15 @@ def first_difference(name, mine, truth, tolerance, trials) -> str:
         if not far.any():
             far = ~(np.abs(answer - right) <= tolerance * np.abs(right))
         if far.any():
-            index = tuple(int(i) for i in np.argwhere(far)[0])
-            value, true = float(answer[index]), float(right[index])
-            digits = 6
-            while f"{value:.{digits}g}" == f"{true:.{digits}g}" and digits < 17:
-                digits += 1
-            if digits > 6:
-                digits = min(digits + 1, 17)
-            place = ", ".join(map(str, index))
-            return f"first differing entry {name}[{place}] is {value:.{digits}g}, true {true:.{digits}g} (N={len(trial.x)})"
+            return first_entry(name, answer, right, tuple(int(i) for i in np.argwhere(far)[0]), len(trial.x))
     return f"{name} differs"
+
+
+def first_entry(name, answer, right, index, rows) -> str:
+    """One entry that differs, with as many digits as show it."""
+    value, true, digits = float(answer[index]), float(right[index]), 6
+    while f"{value:.{digits}g}" == f"{true:.{digits}g}" and digits < 17:
+        digits += 1
+    digits = min(digits + (digits > 6), 17)
+    place = ", ".join(map(str, index))
+    return f"first differing entry {name}[{place}] is {value:.{digits}g}, true {true:.{digits}g} (N={rows})"
