@@ -38,7 +38,7 @@ def add(commands):
         "backward, or classes with both",
     )
     audit.add_argument(
-        "--layout", metavar="LAYOUT", help="of a layer's x: NC (default), CN, NHWC, NCHW; with --layer"
+        "--layout", choices=("NC", "CN", "NHWC", "NCHW"), help="of a layer's x (default: NC, rows are samples); with --layer"
     )
     audit.add_argument(
         "--out", metavar="DIR", help=f"folder of the pages (default: {RESULTS}/<date>-<host>-<short id>)"

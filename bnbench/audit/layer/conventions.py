@@ -218,14 +218,7 @@ class Reader:
         xc = x - x.mean(0)
         ratio = np.linalg.norm(before, axis=0) / np.linalg.norm(xc, axis=0)
         if np.abs(before - ratio * xc).max() > self.tolerance * size:
-            across = x - x.mean(1, keepdims=True)
-            along = np.linalg.norm(before, axis=1) / np.maximum(np.linalg.norm(across, axis=1), 1e-300)
-            rows = np.abs(before - along[:, None] * across).max() <= self.tolerance * size
-            return Conventions(
-                unread="it normalises each row over its columns, as layer normalisation does (or its layout is another)"
-                if rows
-                else "X̂ is not (x - μ)/s of each node's own mean"
-            )
+            return Conventions(unread=self._across(x, before) or "X̂ is not (x - μ)/s of each node's own mean")
         scales = [self._scales(M, self.eps) for M in ROWS]
         found = self._fit(scales)
         if found is None:
@@ -239,6 +232,17 @@ class Reader:
         if argument and np.isclose(found.eps, self.eps, rtol=1e-5):
             found = dataclasses.replace(found, eps=float(self.eps))
         return dataclasses.replace(found, statistics="batch", eps_argument=bool(argument))
+
+    def _across(self, x, hat):
+        """What is said of a forward that normalises the other axis; "" of others."""
+        across = x - x.mean(1, keepdims=True)
+        along = np.linalg.norm(hat, axis=1) / np.maximum(np.linalg.norm(across, axis=1), 1e-300)
+        if np.abs(hat - along[:, None] * across).max() > self.tolerance * np.abs(hat).max():
+            return ""
+        other = {"NC": "CN", "CN": "NC"}.get(self.layer.layout)
+        return "it normalises each row over its columns, as layer normalisation does" + (
+            f", or its layout is {other}" if other else ""
+        )
 
     def _scales(self, M, eps):
         """(SS, s, M): over many spreads, the sums of squares about the mean and s = ‖x - μ‖/‖X̂‖."""
@@ -318,7 +322,9 @@ class Reader:
         mu, s = self._line(x, hat)
         far = self.draw(11, 1.5 if self.activation else 7.0, offset=2.0)  # where nothing saturates
         if np.abs(self.xhat(far) - (far - mu) / s).max() > self.tolerance * max(1, np.abs(far).max()):
-            return Conventions(unread="each row's output depends on it alone, and not along a line")
+            return Conventions(
+                unread=self._across(x, hat) or "each row's output depends on it alone, and not along a line"
+            )
         eps, place, argument = None, "", False
         for other in self.others or ((2 * self.eps + 0.1,) if "eps" in self.layer.takes else ()):
             s2 = self._line(x, self.xhat(x, other))[1]

@@ -54,6 +54,7 @@ def _pairs(functions):
 
 
 def _load(path):
+    path = path.resolve()
     if not path.is_file():
         raise FileError(f"{path}: there is no such file")
     spec = importlib.util.spec_from_file_location(f"layer_{path.stem}", path)

@@ -429,7 +429,7 @@ class _Judge:
 
     def _explained(self):
         """The sentence on dx where the three terms explain it, the terms, and what is said if nothing is mixed."""
-        otherwise = ""
+        otherwise = unnamed = ""
         loose = 1e-4 if self.layer.single else 1e-7
         for batches in self._bases():
             fits = [batch.fit(answer["dx"], loose) for batch, answer in zip(batches, self.answers, strict=True)]
