@@ -38,7 +38,9 @@ def add(commands):
         "backward, or classes with both",
     )
     audit.add_argument(
-        "--layout", choices=("NC", "CN", "NHWC", "NCHW"), help="of a layer's x (default: NC, rows are samples); with --layer"
+        "--layout",
+        choices=("NC", "CN", "NHWC", "NCHW"),
+        help="of a layer's x (default: NC, rows are samples); with --layer",
     )
     audit.add_argument(
         "--out", metavar="DIR", help=f"folder of the pages (default: {RESULTS}/<date>-<host>-<short id>)"
@@ -71,8 +73,10 @@ def run_audit(options) -> int:
     if options.formula:
         if options.out:
             raise UsageError("--out is given with --formula; allowed is one: a diagnosis is printed, not written")
-        return JUDGED + diagnose_formula(options) if options.judge_here else apart(
-            options, options.formula, "formula", *(name for name, *_ in AUDIT_FLAGS)
+        return (
+            JUDGED + diagnose_formula(options)
+            if options.judge_here
+            else apart(options, options.formula, "formula", *(name for name, *_ in AUDIT_FLAGS))
         )
     for name, *_ in AUDIT_FLAGS:
         if getattr(options, name) is not None:

@@ -85,7 +85,9 @@ class Drawn:
             axes = self.axes
             N = x.shape[1] if self.layout == "CN" else x.shape[0]
             M = np.prod([x.shape[axis] for axis in axes])
-            S = {"": lambda: dout, "tanh": lambda: dout * (1 - out**2), "relu": lambda: dout * (B > 0)}[self.activation]()
+            S = {"": lambda: dout, "tanh": lambda: dout * (1 - out**2), "relu": lambda: dout * (B > 0)}[
+                self.activation
+            ]()
             batch = self.statistics == "batch"
             right_c = M / (M - self.ddof)
             if self.place == "sd":
@@ -137,13 +139,15 @@ def draw(seed) -> Drawn:
     if statistics == "frozen":
         eps = 0.0
     gamma, beta = pick((True, True), (True, True), (True, True), (False, False), (True, False))
-    drawn = Drawn(layout, statistics, int(rng.integers(2)), place, eps, gamma, beta, pick("", "", "", "", "tanh", "relu"), [])
+    drawn = Drawn(
+        layout, statistics, int(rng.integers(2)), place, eps, gamma, beta, pick("", "", "", "", "tanh", "relu"), []
+    )
     both = gamma and beta
     for _ in range(pick(0, 0, 1, 1, 1, 2, 2)):
         kind = pick("factor", "factor", "factor", "factor", "parameter", "axis", "eps", "order")
         if kind == "factor":
             what = pick(*FACTORS)
-            if not gamma and "γ" in what or layout in ("NC", "CN") and what == "M/N":
+            if (not gamma and "γ" in what) or (layout in ("NC", "CN") and what == "M/N"):
                 continue
             drawn.edits.append((pick("a", "b", "c"), what))
         elif kind == "parameter" and both:
@@ -160,7 +164,9 @@ def draw(seed) -> Drawn:
 
 def value(text, N, M, g, s, sd):
     """A factor as the verdict writes it, as a number."""
-    text = text.replace("(N·H·W-1)", str(M - 1)).replace("N·H·W", str(M)).replace("H·W", str(M // N)).replace("N", str(N))
+    text = (
+        text.replace("(N·H·W-1)", str(M - 1)).replace("N·H·W", str(M)).replace("H·W", str(M // N)).replace("N", str(N))
+    )
     text = re.sub("√(\\d+)", r"(\1**.5)", text.replace("·", "*").replace("^", "**"))
     text = re.sub(r"\bsd\b", repr(sd), re.sub(r"\bs\b", repr(s), text))
     return eval(text.replace("γ", f"({g})"), {})  # of our own words
@@ -176,7 +182,7 @@ def read_back(drawn, verdict) -> bool:
         what = [edit for edit in what if edit not in others]
     text = verdict.findings["dx"]
     c_gone, b_gone = ("c", "0") in what, ("b", "0") in what
-    mixed = ("b", "no axis") in drawn.edits and not b_gone or ("c", "no axis") in drawn.edits and not c_gone
+    mixed = (("b", "no axis") in drawn.edits and not b_gone) or (("c", "no axis") in drawn.edits and not c_gone)
     if mixed:
         return "nodes are mixed" in text
     if ("x", "reversed") in drawn.edits and not c_gone:
@@ -191,7 +197,9 @@ def read_back(drawn, verdict) -> bool:
         expected = np.prod(factors) if batch or part not in "bc" else factors[-1]
         if part == "c" and batch:
             expected = expected * M / (M - drawn.ddof) * s / sd
-        if "s'" in verdict.terms.get(part, "s'") or not np.isclose(value(verdict.terms[part], N, M, g, s, sd), expected, rtol=1e-9):
+        if "s'" in verdict.terms.get(part, "s'") or not np.isclose(
+            value(verdict.terms[part], N, M, g, s, sd), expected, rtol=1e-9
+        ):
             return False
     return True
 
@@ -199,7 +207,7 @@ def read_back(drawn, verdict) -> bool:
 def harmless(drawn) -> bool:
     """Whether the edits change no number, such as 2 and 1/2 of one term."""
     rng, batch = np.random.default_rng(3), drawn.statistics == "batch"
-    k = {p: 1.0 for p in ("a", "b", "c", "dgamma", "dbeta")}
+    k = dict.fromkeys(("a", "b", "c", "dgamma", "dbeta"), 1.0)
     if not batch:
         k |= {"b": 0.0, "c": 0.0}
     right = dict(k)
@@ -243,8 +251,10 @@ def test_layers_drawn_at_random_are_judged_and_their_edits_read_back():
             wrong_called_right.append((seed, drawn, str(verdict)))
         elif not read_back(drawn, verdict):
             unread.append((seed, drawn, str(verdict)))
-    print(f"{COUNT} layers, {edited} wrong: {len(right_called_wrong)} right called wrong, {len(wrong_called_right)} wrong "
-          f"called right, {len(unread)} of {edited} edits unread, {len(wrong_conventions)} conventions misread, {not_read} said to be unreadable")
+    print(
+        f"{COUNT} layers, {edited} wrong: {len(right_called_wrong)} right called wrong, {len(wrong_called_right)} wrong "
+        f"called right, {len(unread)} of {edited} edits unread, {len(wrong_conventions)} conventions misread, {not_read} said to be unreadable"
+    )
     for name, found in (("unread", unread), ("misread", wrong_conventions)):
         for seed, drawn, text in found[: int(os.environ.get("SHOW", "0"))]:
             print(name, seed, drawn, "\n   ", text.replace("\n", "\n    "))

@@ -4,7 +4,6 @@
 `about` is part of what the verdict's conventions are, `terms` what dx is read as, `says` what its sentences hold.
 """
 
-# ruff: noqa: D1, E731, N801
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,7 +50,7 @@ ONE = {"a": "1", "b": "1", "c": "1"}
 class staged_as_in_the_course:
     @staticmethod
     def forward(x, gamma, beta, eps):
-        N, D = x.shape
+        N, _D = x.shape
         mu = 1.0 / N * np.sum(x, axis=0)
         xmu = x - mu
         sq = xmu**2
@@ -381,7 +380,9 @@ class with_state_over_images:
         axes = (0, 2, 3)
         m = grad.size // grad.shape[1]
         dxh = grad * self.g
-        dx = (m * dxh - dxh.sum(axes, keepdims=True) - self.xh * (dxh * self.xh).sum(axes, keepdims=True)) / (m * self.std)
+        dx = (m * dxh - dxh.sum(axes, keepdims=True) - self.xh * (dxh * self.xh).sum(axes, keepdims=True)) / (
+            m * self.std
+        )
         return dx, (grad * self.xh).sum(axes), grad.sum(axes)
 
 
@@ -457,7 +458,10 @@ class scale_as_in_r:
         n = len(x)
         xh = (x - x.mean(0)) / s
         H = np.eye(n) - 1 / n
-        dx = np.stack([(gamma[j] / s[j]) * (H - np.outer(xh[:, j], xh[:, j]) / (n - 1)) @ dout[:, j] for j in range(x.shape[1])], 1)
+        dx = np.stack(
+            [(gamma[j] / s[j]) * (H - np.outer(xh[:, j], xh[:, j]) / (n - 1)) @ dout[:, j] for j in range(x.shape[1])],
+            1,
+        )
         return dx, np.diag(xh.T @ dout), np.ones(n) @ dout
 
 
@@ -548,21 +552,23 @@ def course_forward(x, gamma, beta, eps):
 def against(forward):
     """A class of that forward and of the decorated backward."""
     return lambda backward: type(
-        backward.__name__, (), {"forward": staticmethod(forward), "backward": staticmethod(backward), "__module__": __name__}
+        backward.__name__,
+        (),
+        {"forward": staticmethod(forward), "backward": staticmethod(backward), "__module__": __name__},
     )
 
 
 @wrong("b = c = 0", "held constant", terms={"a": "1", "b": "0", "c": "0"})
 @against(course_forward)
 def held_constant(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    _x, xh, _mu, _var, s, gamma, _eps = cache
     return dout * gamma / s, (dout * xh).sum(0), dout.sum(0)
 
 
 @wrong("γ is missing from dx", terms={"a": "1/γ", "b": "1/γ", "c": "1/γ"})
 @against(course_forward)
 def without_gamma(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, _mu, _var, s, _gamma, _eps = cache
     N = len(x)
     return (N * dout - dout.sum(0) - xh * (dout * xh).sum(0)) / (N * s), (dout * xh).sum(0), dout.sum(0)
 
@@ -570,7 +576,7 @@ def without_gamma(dout, cache):
 @wrong("a = 1/γ", "a lacks γ", "dgamma", terms={"a": "1/γ", "b": "1", "c": "1"})
 @against(course_forward)
 def without_gamma_in_the_first_term(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    _x, xh, _mu, _var, s, gamma, _eps = cache
     return dout / s - gamma / s * (dout.mean(0) + xh * (dout * xh).mean(0)), np.zeros_like(gamma), dout.sum(0)
 
 
@@ -591,7 +597,7 @@ def sign_of_the_s_term(dout, cache):
 @wrong("b = N", terms={"a": "1", "b": "N", "c": "1"})
 @against(eight_forward)
 def a_mean_forgotten(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, _mu, _var, s, gamma, _eps = cache
     N = len(x)
     return gamma / s * (dout - (dout.sum(0) + xh * (dout * xh).sum(0) / N)), (dout * xh).sum(0), dout.sum(0)
 
@@ -599,7 +605,7 @@ def a_mean_forgotten(dout, cache):
 @wrong("a = 1/N", terms={"a": "1/N", "b": "1", "c": "1"})
 @against(eight_forward)
 def all_divided_by_n(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, _mu, _var, s, gamma, _eps = cache
     N = len(x)
     return gamma / s / N * (dout - dout.sum(0) - xh * (dout * xh).sum(0)), (dout * xh).sum(0), dout.sum(0)
 
@@ -620,7 +626,7 @@ def n_for_n_minus_1(dout, cache):
 @wrong("c = N/(N-1)", terms={"a": "1", "b": "1", "c": "N/(N-1)"})
 @against(course_forward)
 def n_minus_1_for_n(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, _mu, _var, s, gamma, _eps = cache
     n = len(x) - 1
     return gamma / s * (dout - dout.mean(0) - xh * (dout * xh).sum(0) / n), (dout * xh).sum(0), dout.sum(0)
 
@@ -649,22 +655,26 @@ def six_forward(x, gamma, beta):
 @wrong("eps is 1e-8 in the backward and 1e-6 in the forward")
 @against(six_forward)
 def another_eps(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, mu, var, s, gamma, _eps = cache
     s = np.sqrt(var + 1e-8)
-    return gamma / s * (dout - dout.mean(0) - (x - mu) / s * (dout * (x - mu) / s).mean(0)), (dout * xh).sum(0), dout.sum(0)
+    return (
+        gamma / s * (dout - dout.mean(0) - (x - mu) / s * (dout * (x - mu) / s).mean(0)),
+        (dout * xh).sum(0),
+        dout.sum(0),
+    )
 
 
 @wrong("eps is forgotten")
 @against(six_forward)
 def eps_forgotten(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    _x, xh, _mu, var, _s, gamma, _eps = cache
     return gamma / np.sqrt(var) * (dout - dout.mean(0) - xh * (dout * xh).mean(0)), (dout * xh).sum(0), dout.sum(0)
 
 
 @wrong("eps=1e-5 is built into the backward")
 @against(course_forward)
 def eps_built_into_the_backward(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, mu, var, s, gamma, _eps = cache
     s = np.sqrt(var + 1e-5)
     xh = (x - mu) / s
     return gamma / s * (dout - dout.mean(0) - xh * (dout * xh).mean(0)), (dout * xh).sum(0), dout.sum(0)
@@ -673,15 +683,19 @@ def eps_built_into_the_backward(dout, cache):
 @wrong("a = 0", "b = 1-N", terms={"a": "0", "b": "1-N", "c": "1"})
 @against(course_forward)
 def sum_for_dout(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, _mu, _var, s, gamma, _eps = cache
     N = len(x)
-    return (1 / N) * gamma / s * (N * dout.sum(0) - dout.sum(0) - xh * (dout * xh).sum(0)), (dout * xh).sum(0), dout.sum(0)
+    return (
+        (1 / N) * gamma / s * (N * dout.sum(0) - dout.sum(0) - xh * (dout * xh).sum(0)),
+        (dout * xh).sum(0),
+        dout.sum(0),
+    )
 
 
 @wrong("the saved 1/s is taken for the variance")
 @against(lambda x, gamma, beta, eps: course_forward(x, gamma, beta, eps))
 def inverse_for_variance(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, mu, _var, s, gamma, eps = cache
     saved = 1 / s
     s = np.sqrt(saved + eps)
     xh = (x - mu) / s
@@ -691,7 +705,7 @@ def inverse_for_variance(dout, cache):
 @wrong("nodes are mixed", "without its axis")
 @against(course_forward)
 def sum_without_its_axis(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, _mu, _var, s, gamma, _eps = cache
     N = len(x)
     return gamma / s / N * (N * dout - np.sum(dout) - xh * (dout * xh).sum(0)), (dout * xh).sum(0), dout.sum(0)
 
@@ -699,7 +713,7 @@ def sum_without_its_axis(dout, cache):
 @wrong("nodes are mixed", "without its axis")
 @against(course_forward)
 def second_sum_without_its_axis(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, _mu, _var, s, gamma, _eps = cache
     N = len(x)
     return gamma / s / N * (N * dout - dout.sum(0) - xh * np.sum(dout * xh)), (dout * xh).sum(0), dout.sum(0)
 
@@ -707,7 +721,7 @@ def second_sum_without_its_axis(dout, cache):
 @wrong("nodes are mixed")
 @against(eight_forward)
 def product_of_matrices_with_gamma(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, _mu, _var, s, gamma, _eps = cache
     dxh = np.dot(dout, gamma.reshape(-1, 1)) * np.ones_like(x)
     return (dxh - dxh.mean(0) - xh * (dxh * xh).mean(0)) / s, (dout * xh).sum(0), dout.sum(0)
 
@@ -715,7 +729,7 @@ def product_of_matrices_with_gamma(dout, cache):
 @wrong("ValueError", "layer_zoo.py line", "np.dot(dout, xh)")
 @against(course_forward)
 def products_of_matrices(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    _x, xh, _mu, _var, s, gamma, _eps = cache
     dgamma = np.dot(dout, xh)
     return gamma / s * dout, dgamma, dout.sum(0)
 
@@ -723,7 +737,7 @@ def products_of_matrices(dout, cache):
 @wrong("rows are not coupled")
 @against(course_forward)
 def diagonal_of_the_jacobian(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, _mu, _var, s, gamma, _eps = cache
     N = len(x)
     return gamma / s * dout * (1 - 1 / N - xh**2 / N), (dout * xh).sum(0), dout.sum(0)
 
@@ -731,28 +745,30 @@ def diagonal_of_the_jacobian(dout, cache):
 @wrong("neither γ nor 1/s", "b = c = 0", terms={"a": "s/γ", "b": "0", "c": "0"})
 @against(course_forward)
 def dx_is_dout(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    _x, xh, _mu, _var, _s, _gamma, _eps = cache
     return dout, (dout * xh).sum(0), dout.sum(0)
 
 
 @wrong("dgamma and dbeta are swapped", terms=ONE)
 @against(course_forward)
 def swapped(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    _x, xh, _mu, _var, s, gamma, _eps = cache
     return gamma / s * (dout - dout.mean(0) - xh * (dout * xh).mean(0)), dout.sum(0), (dout * xh).sum(0)
 
 
 @wrong("b = c = 1/N", "dgamma: is 1/N times", "dbeta: is 1/N times", terms={"a": "1", "b": "1/N", "c": "1/N"})
 @against(course_forward)
 def means_for_sums(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    x, xh, _mu, _var, s, gamma, _eps = cache
     N = len(x)
     dgamma, dbeta = np.mean(dout * xh, axis=0), np.mean(dout, axis=0)
     return gamma / s / N * (N * dout - dbeta - xh * dgamma), dgamma, dbeta
 
 
 @wrong("statistics that are given", terms={})
-@against(lambda x, gamma, beta, mean, var, eps: (gamma * (x - mean) / np.sqrt(var + eps) + beta, (x, mean, var, gamma, eps)))
+@against(
+    lambda x, gamma, beta, mean, var, eps: (gamma * (x - mean) / np.sqrt(var + eps) + beta, (x, mean, var, gamma, eps))
+)
 def running_forward_batch_backward(dout, cache):
     x, mean, var, gamma, eps = cache
     s = np.sqrt(var + eps)
@@ -761,12 +777,18 @@ def running_forward_batch_backward(dout, cache):
 
 
 @wrong("statistics that are given", terms={})
-@against(lambda x, gamma, beta, mean, var, eps: (gamma * (x - mean) / np.sqrt(var + eps) + beta, (x, mean, var, gamma, eps)))
+@against(
+    lambda x, gamma, beta, mean, var, eps: (gamma * (x - mean) / np.sqrt(var + eps) + beta, (x, mean, var, gamma, eps))
+)
 def running_forward_batch_anew(dout, cache):
     x, mean, var, gamma, eps = cache
     s = np.sqrt(x.var(0) + eps)
     xh = (x - x.mean(0)) / s
-    return gamma / s * (dout - dout.mean(0) - xh * (dout * xh).mean(0)), (dout * (x - mean) / np.sqrt(var + eps)).sum(0), dout.sum(0)
+    return (
+        gamma / s * (dout - dout.mean(0) - xh * (dout * xh).mean(0)),
+        (dout * (x - mean) / np.sqrt(var + eps)).sum(0),
+        dout.sum(0),
+    )
 
 
 @wrong("variance stands where the mean belongs")
@@ -800,34 +822,38 @@ def nhwc_forward(x, gamma, beta, eps):
 def n_for_all_pixels(dout, cache):
     xh, s, gamma = cache
     N, axes = dout.shape[0], (0, 1, 2)
-    return gamma / (N * s) * (N * dout - dout.sum(axes) - xh * (dout * xh).sum(axes)), (dout * xh).sum(axes), dout.sum(axes)
+    return (
+        gamma / (N * s) * (N * dout - dout.sum(axes) - xh * (dout * xh).sum(axes)),
+        (dout * xh).sum(axes),
+        dout.sum(axes),
+    )
 
 
 @wrong("dgamma: is γ times", "a stray γ", terms=ONE)
 @against(course_forward)
 def stray_gamma(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    _x, xh, _mu, _var, s, gamma, _eps = cache
     return gamma / s * (dout - dout.mean(0) - xh * (dout * xh).mean(0)), (dout * gamma * xh).sum(0), dout.sum(0)
 
 
 @wrong("its sum over rows is missing", terms=ONE)
 @against(course_forward)
 def not_summed(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    _x, xh, _mu, _var, s, gamma, _eps = cache
     return gamma / s * (dout - dout.mean(0) - xh * (dout * xh).mean(0)), dout * xh, dout.sum(0)
 
 
 @wrong("s multiplies where it is to divide", terms={"a": "s^2", "b": "s^2", "c": "s^2"})
 @against(course_forward)
 def times_s(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    _x, xh, _mu, _var, s, gamma, _eps = cache
     return gamma * s * (dout - dout.mean(0) - xh * (dout * xh).mean(0)), (dout * xh).sum(0), dout.sum(0)
 
 
 @wrong("the term through s is missing", terms={"a": "1", "b": "1", "c": "0"})
 @against(course_forward)
 def no_s_term(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    _x, xh, _mu, _var, s, gamma, _eps = cache
     return gamma / s * (dout - dout.mean(0)), (dout * xh).sum(0), dout.sum(0)
 
 
@@ -843,12 +869,12 @@ def the_half_of_the_root_lost(dout, cache):
 @wrong("not linear in dout")
 @against(course_forward)
 def squared(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    _x, xh, _mu, _var, s, gamma, _eps = cache
     return gamma / s * (dout**2 - dout.mean(0) - xh * (dout * xh).mean(0)), (dout * xh).sum(0), dout.sum(0)
 
 
 @wrong("rows are mixed")
 @against(course_forward)
 def rows_reversed(dout, cache):
-    x, xh, mu, var, s, gamma, eps = cache
+    _x, xh, _mu, _var, s, gamma, _eps = cache
     return (gamma / s * (dout - dout.mean(0) - xh * (dout * xh).mean(0)))[::-1], (dout * xh).sum(0), dout.sum(0)

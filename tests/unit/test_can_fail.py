@@ -23,7 +23,7 @@ def _numeric(f, x, dout, h=1e-5):
 
 def _compared(x, gamma, beta, dout, *, parameters=True):
     def check(forward, backward):
-        out, cache = forward(x, gamma, beta)
+        _out, cache = forward(x, gamma, beta)
         dx, dgamma, dbeta = backward(dout, cache)
         assert np.allclose(dx, _numeric(lambda v: forward(v, gamma, beta)[0], x, dout), atol=1e-6)
         if parameters:
@@ -47,7 +47,7 @@ def data_of_variance_1(x, gamma, beta, dout):
 
 def a_reference_with_the_same_mistake(x, gamma, beta, dout):
     def check(forward, backward):
-        out, cache = forward(x, gamma, beta)
+        _out, cache = forward(x, gamma, beta)
         s = np.sqrt(x.var(0) + 1e-5)
         assert np.allclose(backward(dout, cache)[0], gamma / s * (dout - dout.mean(0)))
 
@@ -56,7 +56,7 @@ def a_reference_with_the_same_mistake(x, gamma, beta, dout):
 
 def only_the_shape(x, gamma, beta, dout):
     def check(forward, backward):
-        out, cache = forward(x, gamma, beta)
+        _out, cache = forward(x, gamma, beta)
         return backward(dout, cache)[0].shape == x.shape
 
     return check

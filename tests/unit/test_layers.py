@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from layer_zoo import ZOO, closed_form, course_forward, held_constant
+from layer_zoo import closed_form, course_forward, held_constant
+from layer_zoo_calls import ZOO  # both zoos
 
 import bnbench
 
@@ -133,7 +134,7 @@ def test_what_cannot_be_read_is_said_and_judged_by_differences():
 # catches: a layout that is not the one said, taken for a mistake without a word
 def test_another_layout_is_hinted_at():
     def forward(x, gamma, beta):
-        N, C, H, W = x.shape
+        _N, C, _H, _W = x.shape
         xc = x - x.mean((0, 2, 3), keepdims=True)
         s = np.sqrt((xc**2).mean((0, 2, 3), keepdims=True) + 1e-5)
         return gamma.reshape(1, C, 1, 1) * xc / s + beta.reshape(1, C, 1, 1), (xc / s, s, gamma)
@@ -167,7 +168,9 @@ def test_the_verdict_has_the_contracts_fields():
     assert {"correct", "conventions", "findings", "mistakes"} <= set(plain)
     assert {"statistics", "ddof", "eps", "eps_place"} <= set(plain["conventions"])
     assert {field.name for field in dataclasses.fields(found)} >= {"correct", "conventions", "findings", "mistakes"}
-    assert str(bnbench.check_layer(closed_form)).startswith("right; ddof=0, eps=1e-5 inside the root (an argument), as PyTorch")
+    assert str(bnbench.check_layer(closed_form)).startswith(
+        "right; ddof=0, eps=1e-5 inside the root (an argument), as PyTorch"
+    )
 
 
 # catches: a layer whose arrays are changed under it, or which is called with another's state

@@ -138,7 +138,8 @@ class Layer:
         if meaning in arrays:
             return arrays[meaning]
         if meaning == "settings":
-            return {"mode": "train", "eps": trial.eps, "epsilon": trial.eps, "momentum": 0.9, "training": True}
+            settings = {"mode": "train", "eps": trial.eps, "epsilon": trial.eps, "momentum": 0.9, "training": True}
+            return settings | {name: arrays[name] for name in ("gamma", "beta")}
         return {"eps": trial.eps, "training": True, "mode": "train", "momentum": 0.9, "rate": 0.0}[meaning]
 
     def statistics(self, width):
@@ -158,13 +159,13 @@ class Layer:
         before = {name: np.array(_numbers(array)) for name, array in arrays.items()}
         out, raw, cache = self._forward(trial, arrays, owner)
         dout = self._from_rows(trial.dout, trial)
-        given = self._library(dout)
+        given = self._library(dout, like=raw)
         arrays |= {"dout": given, "cache": cache, "out": raw}
         answer = self._call(self._bound(self.backward, owner), self._backward_arguments(arrays, trial, cache))
         for name in ("x", "gamma", "beta"):
             if name in before and not np.array_equal(before[name], _numbers(arrays[name])):
                 self.remark(f"it overwrites {name}, an array that it is given")
-        if not np.array_equal(_numbers(given), _numbers(self._library(dout))):
+        if not np.array_equal(_numbers(given), _numbers(self._library(dout, like=raw))):
             self.remark("backward overwrites dout, an array that it is given")
         return out, self._answers(answer, trial, owner)
 
@@ -176,14 +177,12 @@ class Layer:
         args = [self._given(meaning, trial, arrays) for meaning in self._wanted]
         named = {name: self._given(meaning, trial, arrays) for name, meaning in self._optional.items()}
         value = self._call(self._bound(self.forward, owner), (args, named))
-        raw, *rest = value if isinstance(value, tuple | list) and len(value) > 0 and np.ndim(value[0]) > 0 else (value,)
-        if len(rest) == 0:
-            cache = None
-        else:
-            cache = rest[0] if len(rest) == 1 else tuple(rest)
+        expected = self._shape(trial)
+        several = isinstance(value, tuple | list) and len(value) > 0 and _shape_of(value) != expected
+        raw, *rest = value if several else (value,)
+        cache = None if not rest else rest[0] if len(rest) == 1 else tuple(rest)
         self._rest = rest
         numbers = self._read(raw, "forward")
-        expected = self._shape(trial)
         if numbers.shape != expected:
             raise Raised(f"forward gives an output of shape {numbers.shape} for x of shape {expected}")
         return self._to_rows(numbers), raw, cache
@@ -234,14 +233,14 @@ class Layer:
         if isinstance(answer, dict):
             keys = {_plain(key).replace("_", ""): value for key, value in answer.items()}
             found = [next((keys[name] for name in names if name in keys), None) for names in _ANSWER_KEYS]
-        elif isinstance(answer, tuple | list) and not (isinstance(answer, list) and np.ndim(answer[0]) == 1):
+        elif isinstance(answer, tuple | list) and len(answer) > 0 and _shape_of(answer) != self._shape(trial):
             found = list(answer[:3])
         else:
             found = [answer]
         shape = self._shape(trial)
-        shapes = [getattr(value, "shape", np.shape(value)) if value is not None else None for value in found]
-        if len(found) > 1 and shapes[0] != shape and [tuple(s or ()) for s in shapes].count(shape) == 1:
-            place = [tuple(s or ()) for s in shapes].index(shape)
+        shapes = [_shape_of(value) for value in found]
+        if shapes[0] != shape and shapes.count(shape) == 1:
+            place = shapes.index(shape)
             found.insert(0, found.pop(place))
             self.remark(f"backward gives dx in place {place + 1}; (dx, dgamma, dbeta) is the usual order")
         answers = dict(zip(("dx", "dgamma", "dbeta"), found, strict=False))
@@ -337,11 +336,15 @@ class Layer:
             arrays["mean"], arrays["var"] = mean.reshape(shape), var.reshape(shape)
         return {name: self._library(array) for name, array in arrays.items()}
 
-    def _library(self, array):
-        array = np.array(array, self.manner.dtype, order="C")
-        if self.manner.library == "torch":
-            return sys.modules["torch"].from_numpy(array)
-        if self.manner.library == "jax":
+    def _library(self, array, like=None):
+        """The array in the layer's library, or in that of what its forward gave."""
+        array, library = np.array(array, self.manner.dtype, order="C"), self.manner.library
+        if library == "numpy":
+            library = {"torch": "torch", "jax": "jax", "jaxlib": "jax"}.get(type(like).__module__.partition(".")[0])
+        if library == "torch":
+            array = sys.modules["torch"].from_numpy(array)
+            return array if like is None else array.to(like.dtype)
+        if library == "jax":
             with self._precision():
                 return sys.modules["jax"].numpy.asarray(array)
         return array
@@ -353,8 +356,8 @@ class Layer:
         return (jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64)(True)
 
     def _read(self, value, who):
-        if self.manner.library == "numpy" and type(value).__module__.partition(".")[0] in ("torch", "jax", "jaxlib"):
-            self.remark(f"{who} gives tensors; they are read as NumPy arrays")
+        if not isinstance(value, np.ndarray | np.generic | list | float):
+            self.remark(f"{who} gives {type(value).__module__.partition('.')[0]} tensors, read here as NumPy arrays")
         try:
             array = np.asarray(_numbers(value))
             if array.dtype == np.float32 or array.dtype == np.float16:
@@ -387,10 +390,7 @@ class Layer:
     def _instance(self, trial):
         if self.make is None:
             return None
-        if not isinstance(self.make, type):
-            owner = copy.deepcopy(self.make)
-        else:
-            owner = self._construct(trial)
+        owner = copy.deepcopy(self.make) if not isinstance(self.make, type) else self._construct(trial)
         self._set_parameters(owner, trial)
         return owner
 
@@ -605,8 +605,8 @@ def _plain(name):
 def _meanings(names, by_place):
     """What each required parameter is: by its name, or by its place among x, gamma, beta, eps."""
     meanings = [MEANING.get(_plain(name)) for name in names]
-    if meanings and meanings[0] not in ("x",) and names[0] != "y":
-        meanings[0] = "x" if meanings[0] in (None, "width", "cache", "dout", "out") else meanings[0]
+    if meanings and meanings[0] in (None, "width", "cache", "dout", "out"):
+        meanings[0] = "x"
     free = iter([meaning for meaning in by_place if meaning not in meanings])
     forward = {"x", "gamma", "beta", "eps", "mean", "var", "training", "mode", "momentum", "settings"}
     return [meaning if meaning in forward else next(free, None) for meaning in meanings]
@@ -620,6 +620,15 @@ def _numbers(value):
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     return np.asarray(value)
+
+
+def _shape_of(value):
+    """The shape of what NumPy reads as one array; None of anything else."""
+    try:
+        shape = value.shape if hasattr(value, "shape") else None if value is None else np.shape(value)
+        return shape if shape is None else tuple(shape)
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 def _attribute_name(owner, names):

@@ -1,7 +1,7 @@
 """What a layer's forward computes, read off its outputs: statistics, ddof, eps and its place, γ and β, what follows them."""
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +21,10 @@ INVERSES = {  # of what follows the affine map, and its slope at the output
     "sigmoid": (lambda out: np.log(out / (1 - out)), lambda out: out * (1 - out)),
     "relu": (lambda out: np.where(out > 0, out, np.nan), lambda out: (out > 0) * 1.0),
 }
+CHANGES = (
+    "it gives other numbers when it is called again on the same batch (as a class it is made anew for each call; a "
+    "function must keep no state that its output depends on)"
+)
 LIFT = 60.0  # β that keeps every entry above relu's kink
 
 
@@ -43,6 +47,7 @@ class Conventions:
         activation: what follows: "" for nothing, "tanh", "sigmoid" or "relu".
         power: 1 where s divides; 2 where the variance stands in its place.
         unread: why they could not be read; "" where they were.
+        rows: what is averaged over, "N" or "N·H·W".
     """
 
     statistics: str = ""
@@ -55,7 +60,7 @@ class Conventions:
     activation: str = ""
     power: int = 1
     unread: str = ""
-    given: tuple = field(default=(), repr=False, compare=False)  # frozen: eps -> (μ, s), as pairs
+    rows: str = "N"
 
     def scale(self, SS, M, eps):
         """s (D,), of the sums of squares SS (D,) about the mean of M rows, and what multiplies the s-term: 2 M s ds/dSS."""
@@ -75,7 +80,7 @@ class Conventions:
     @property
     def formula(self) -> str:
         """s as a formula."""
-        n = "N" if not self.ddof else f"(N-{self.ddof})"
+        n = self.rows if not self.ddof else f"({self.rows}-{self.ddof})"
         var = f"Σ(x-μ)²/{n}"
         e = "eps" if self.eps_argument else number(self.eps) if self.eps is not None else "eps"
         if self.power == 2:
@@ -92,7 +97,10 @@ class Conventions:
         if self.eps_argument:
             places = {key: f"{words} (an argument)" for key, words in places.items()}
         if self.statistics == "frozen":
-            parts = ["statistics given, not of the batch", *([f"{e} {places[self.eps_place]}"] if self.eps_place else [])]
+            parts = [
+                "statistics given, not of the batch",
+                *([f"{e} {places[self.eps_place]}"] if self.eps_place else []),
+            ]
         else:
             parts = [f"ddof={self.ddof}", f"{e} {places[self.eps_place]}" if self.eps_place else "no eps"]
         if self.power == 2:
@@ -108,7 +116,7 @@ class Conventions:
 
     def plain(self) -> dict:
         """As JSON has it."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "given"}
+        return dataclasses.asdict(self)
 
 
 class Reader:
@@ -152,7 +160,8 @@ class Reader:
             found = self._statistics()
         except Raised as error:
             return Conventions(unread=f"forward raises {error}")
-        return dataclasses.replace(found, gamma=self.gamma, beta=self.beta, activation=self.activation)
+        rows = "N" if self.layer.layout in ("NC", "CN") else "N·H·W"
+        return dataclasses.replace(found, gamma=self.gamma, beta=self.beta, activation=self.activation, rows=rows)
 
     def _out(self, x, gamma=1.0, beta=0.0, eps=None):
         return self.layer.out(self.trial(x, gamma, beta, eps))
@@ -179,7 +188,7 @@ class Reader:
         g, b = np.linspace(0.5, -0.8, self.width), np.linspace(-0.4, 0.7, self.width)
         plain, again = self._out(x), self._out(x)
         if not np.array_equal(plain, again):
-            return "it gives other numbers when it is called again on the same batch"
+            return CHANGES
         tolerance = 2e-4 if self.layer.single else 1e-9
         self.gamma = not np.allclose(self._out(x, g), plain, rtol=1e-6)
         self.beta = not np.allclose(self._out(x, 1.0, b), plain, rtol=1e-6)

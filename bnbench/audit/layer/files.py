@@ -30,7 +30,9 @@ def layers(path: str | Path) -> dict[str, tuple]:
             functions[name] = value
     pairs = wholes | _pairs(functions)
     if not pairs:
-        there = ", ".join(name for name, value in functions.items() if getattr(value, "__module__", "") == module.__name__)
+        there = ", ".join(
+            name for name, value in functions.items() if getattr(value, "__module__", "") == module.__name__
+        )
         raise FileError(
             f"{Path(path).name} has no pair of functions whose names are, or end in, forward and backward, and no class "
             f"with both; it has {there or 'no functions'}. A formula for a whole step is judged by audit --formula"

@@ -75,8 +75,12 @@ def _nodes(blocks, batch, pair, tolerance):
         left, right = u[:, 0], v[0]
         x, y = batch.xhat[:, j], batch.xhat[:, l]
         flat = [np.abs(w - w.mean()).max() <= tolerance for w in (left, right)]
-        if abs(left @ x) >= (1 - tolerance) * np.linalg.norm(x) or abs(right @ y) >= (1 - tolerance) * np.linalg.norm(y):
-            what = "the sum of dout x̂ is taken over all entries where it is to be taken over rows: a sum without its axis"
+        if abs(left @ x) >= (1 - tolerance) * np.linalg.norm(x) or abs(right @ y) >= (1 - tolerance) * np.linalg.norm(
+            y
+        ):
+            what = (
+                "the sum of dout x̂ is taken over all entries where it is to be taken over rows: a sum without its axis"
+            )
         elif flat[0] or flat[1]:
             what = "a sum over rows is taken over all entries: a sum without its axis"
     else:

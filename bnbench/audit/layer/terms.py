@@ -43,7 +43,11 @@ class Batch:
         """The three vectors with their factor γ/s, (3,M,D)."""
         w = self.gamma / self.s
         return np.stack(
-            [self.S * w, np.broadcast_to(-self.S.mean(0) * w, self.S.shape), -self.xhat * (self.S * self.xhat).mean(0) * w]
+            [
+                self.S * w,
+                np.broadcast_to(-self.S.mean(0) * w, self.S.shape),
+                -self.xhat * (self.S * self.xhat).mean(0) * w,
+            ]
         )
 
     def truth(self):
@@ -89,9 +93,8 @@ class Factor:
 
     def __str__(self):
         powers = dict(self.powers)
-        if self.constant == -1 and not self.plus:
-            if powers == {"(N-1)": 1}:
-                return "1-N"
+        if self.constant == -1 and not self.plus and powers == {"(N-1)": 1}:
+            return "1-N"
         up = [_power(letter, n) for letter, n in self.powers if n > 0]
         down = [_power(letter, -n) for letter, n in self.powers if n < 0]
         sign, size = ("-" if self.constant < 0 else ""), abs(self.constant)
@@ -103,7 +106,14 @@ class Factor:
         else:
             up = [f"{size:.{SHOWN}g}", *up]
         text = "·".join(up)
-        if len(up) == 1 and text.startswith("(") and text.endswith(")") and not down and not sign and text.count("(") == 1:
+        if (
+            len(up) == 1
+            and text.startswith("(")
+            and text.endswith(")")
+            and not down
+            and not sign
+            and text.count("(") == 1
+        ):
             text = text[1:-1]
         if down:
             text += "/" + (down[0] if len(down) == 1 else f"({'·'.join(down)})")
@@ -130,13 +140,16 @@ class Letters:
             ).astype(float)
 
         self.gather = gather
-        self.gather_list = lambda rows: np.concatenate([np.asarray(r)[b.keep] for r, b in zip(rows, batches, strict=True)])
+        self.gather_list = lambda rows: np.concatenate(
+            [np.asarray(r)[b.keep] for r, b in zip(rows, batches, strict=True)]
+        )
         self.s, self.sd = gather(lambda b: b.s), gather(lambda b: b.sd)
         pixels = gather(lambda b: b.pixels)
         M = gather(lambda b: b.M)
         flat = np.all(pixels == 1)
+        self.rows = "N" if flat else "N·H·W"
         self.values = {"γ": gather(lambda b: b.gamma), "N": M / pixels}
-        self.values["(N-1)" if flat else "(N·H·W-1)"] = M - 1
+        self.values[f"({self.rows}-1)"] = M - 1
         if not flat:
             self.values |= {"N·H·W": M, "H·W": pixels}
             self.values["(N-1)"] = M / pixels - 1
@@ -173,7 +186,9 @@ class Letters:
         if np.abs(values).min() == 0:
             return None
         logs = np.log(np.abs(values))
-        letters = [name for name in self.values if np.ptp(np.abs(self.values[name])) > 0 or (self.values[name] < 0).any()]
+        letters = [
+            name for name in self.values if np.ptp(np.abs(self.values[name])) > 0 or (self.values[name] < 0).any()
+        ]
         for count in range(MOST_LETTERS + 1):
             best = None
             for names in itertools.combinations(letters, count):
@@ -196,7 +211,11 @@ class Letters:
         product = np.ones_like(values)
         for name, power in zip(names, powers, strict=True):
             v = self.values[name]
-            product = product * (np.sign(v) if power.numerator % 2 and power.denominator == 1 else 1) * np.abs(v) ** float(power)
+            product = (
+                product
+                * (np.sign(v) if power.numerator % 2 and power.denominator == 1 else 1)
+                * np.abs(v) ** float(power)
+            )
         ratios = values / product
         constant = float(np.median(ratios))
         nice = Fraction(constant).limit_denominator(12)
@@ -241,13 +260,12 @@ class Letters:
             if name in self.values:
                 yield self.values[name]
                 yield 1 / self.values[name]
-        one = next(name for name in self.values if name.endswith("-1)"))
-        yield self.values["N"] / self.values[one]
+        yield self.values[self.rows] / self.values[f"({self.rows}-1)"]
 
     def _models(self, other, SS, M):
         """(effort, formula, values) of each kind of s' with the eps that suits `other` best."""
         for ddof in (0, 1):
-            n = "N" if ddof == 0 else "(N-1)"
+            n = self.rows if ddof == 0 else f"({self.rows}-1)"
             var = SS / (M - ddof)
             root = f"sqrt(Σ(x-μ)²/{n})"
             yield from self._offsets(other**2, var, ddof, f"sqrt(Σ(x-μ)²/{n}{{}})", 0.5)
@@ -267,5 +285,5 @@ class Letters:
             return
         if e > 0:
             yield effort, text.format(f" + {e:.{SHOWN}g}".replace("e-0", "e-")), (base + e) ** power
-        if np.ptp(self.eps) > 0 or self.eps[0] > 0:
+        if np.ptp(self.eps) > 0:
             yield effort, text.format(" + eps"), (base + self.eps) ** power

@@ -7,7 +7,7 @@ import numpy as np
 
 from bnbench.audit.layer import places
 from bnbench.audit.layer.calls import EPS, LAYOUTS, Layer, Raised, Refused, Trial, replace, with_layout
-from bnbench.audit.layer.conventions import INVERSES, Conventions, Reader
+from bnbench.audit.layer.conventions import CHANGES, INVERSES, Conventions, Reader
 from bnbench.audit.layer.terms import Batch, Factor, Letters
 from bnbench.audit.layer.words import causes, first_difference, first_entry, grouped, scale_sentence
 
@@ -64,14 +64,20 @@ class LayerVerdict:
         }
 
     def __str__(self):
-        lines = [self.headline]
-        if not self.correct:
-            lines.append(f"  forward: {self.conventions}")
-            if {"a", "b", "c"} & set(self.terms):
-                lines.append("  dx is read as (γ/s) ( a dout - b mean(dout) - c x̂ mean(dout x̂) )")
-        if self.conventions.statistics == "batch":
-            lines.append(f"  s = {self.conventions.formula}")
+        if self.correct:
+            lines = [self.headline]
+        elif not self.findings:  # it did not even return
+            lines = [f"wrong: {self.mistakes[0]}"]
+        else:
+            wrong = " and ".join(name for name, text in self.findings.items() if text != "right")
+            lines = [f"wrong in {wrong}; its forward: {self.conventions}"]
         lines += [f"  {name}: {text}" for name, text in self.findings.items()]
+        reading = []
+        if self.conventions.statistics == "batch":
+            reading.append(f"s = {self.conventions.formula}")
+        if not self.correct and {"a", "b", "c"} & set(self.terms):
+            reading.append("dx = (γ/s) ( a dout - b mean(dout) - c x̂ mean(dout x̂) )")
+        lines += [f"  read with {', '.join(reading)}"] if reading else []
         lines += [f"  note: {remark}" for remark in self.remarks]
         return "\n".join(lines)
 
@@ -123,6 +129,9 @@ class _Judge:
         others = (OTHER_EPS,) if "eps" in layer.takes and self.chosen is None else ()
         self.conventions = Reader(layer, self.eps, others).read()
         self.activation = self.conventions.activation
+        if self.conventions.unread == CHANGES:
+            text = f"cannot be judged: {CHANGES}"
+            return LayerVerdict(False, self.conventions, {"dx": text}, (text,), {}, tuple(layer.remarks))
         if "eps" in layer.takes and not self.conventions.eps_argument and self.conventions.statistics == "batch":
             layer.remark("forward takes eps and does not use it")
         try:
@@ -180,7 +189,14 @@ class _Judge:
         tiny = 10.0 ** (-2 - 3 * j / max(D - 1, 1))
         spreads = [ordinary, 1.3 * ordinary[::-1], small, 12 * ordinary, 1.7 * small[::-1], tiny]
         if c.statistics == "frozen" and self.activation:  # which must not saturate
-            spreads = [0.3 * ordinary, 0.5 * ordinary[::-1], 0.4 * ordinary, 0.7 * ordinary, 0.2 * ordinary, 0.1 * ordinary]
+            spreads = [
+                0.3 * ordinary,
+                0.5 * ordinary[::-1],
+                0.4 * ordinary,
+                0.7 * ordinary,
+                0.2 * ordinary,
+                0.1 * ordinary,
+            ]
         trials = [self._trial(D, number, spread) for number, spread in enumerate(spreads)]
         if "eps" in self.layer.takes and self.chosen is None and c.eps_argument:
             trials += [self._trial(D, 6, ordinary, OTHER_EPS), self._trial(D, 7, 0.4 * ordinary, OTHER_EPS)]
@@ -236,7 +252,9 @@ class _Judge:
                 keep = var > 1.02 * e if c.eps_place == "floor" else np.ones(self.width, bool)
             gamma = trial.gamma if c.gamma else np.ones(self.width)
             B = gamma * xhat + (trial.beta if c.beta else 0.0)
-            expected = {"": B, "tanh": np.tanh(B), "sigmoid": 1 / (1 + np.exp(-B)), "relu": np.maximum(B, 0)}[c.activation]
+            expected = {"": B, "tanh": np.tanh(B), "sigmoid": 1 / (1 + np.exp(-B)), "relu": np.maximum(B, 0)}[
+                c.activation
+            ]
             off = np.abs(out - expected).max() / max(np.abs(expected).max(), 1e-300)
             if off > self.tolerance:
                 if off > IN_FLOAT32:
@@ -299,7 +317,9 @@ class _Judge:
         """dout · d out/dk along moved(trial, k), and by how much two steps disagree, as they do at a kink."""
         first, second = (
             sum(
-                w / h * (trial.dout * (self.layer.out(moved(trial, k * h)) - self.layer.out(moved(trial, -k * h)))).sum()
+                w
+                / h
+                * (trial.dout * (self.layer.out(moved(trial, k * h)) - self.layer.out(moved(trial, -k * h)))).sum()
                 for k, w in WEIGHTS
             )
             for h in STEPS[self.layer.single]
@@ -307,7 +327,7 @@ class _Judge:
         return second, abs(first - second)
 
     def _by_differences(self, name, mine, truths):
-        """"right", or what is wrong, where differences of the forward are all that is known."""
+        """ "right", or what is wrong, where differences of the forward are all that is known."""
         seen, entries, first = 0, 0, ""
         for answer, truth, doubt, trial in zip(mine, truths, self.doubts, self.trials, strict=True):
             right = truth[name]
@@ -433,7 +453,10 @@ class _Judge:
         loose = 1e-4 if self.layer.single else 1e-7
         for batches in self._bases():
             fits = [batch.fit(answer["dx"], loose) for batch, answer in zip(batches, self.answers, strict=True)]
-            if max((left[batch.keep].max(initial=0) for (_, left), batch in zip(fits, batches, strict=True))) > 10 * loose:
+            if (
+                max((left[batch.keep].max(initial=0) for (_, left), batch in zip(fits, batches, strict=True)))
+                > 10 * loose
+            ):
                 continue
             factors = [factor for factor, _ in fits]
             letters = self._letters(batches, loose)
@@ -491,7 +514,9 @@ class _Judge:
         wrong = {}
         for k, name in enumerate("abc"):
             true = letters.gather_list([batch.right[k] for batch in self.batches])
-            if np.nanmax(np.abs(values[name] - true), initial=np.abs(true[np.isnan(values[name])]).max(initial=0)) > (1e-3 if self.layer.single else 1e-6) * max(1, np.abs(true).max()):
+            if np.nanmax(np.abs(values[name] - true), initial=np.abs(true[np.isnan(values[name])]).max(initial=0)) > (
+                1e-3 if self.layer.single else 1e-6
+            ) * max(1, np.abs(true).max()):
                 wrong[name] = (terms[name], right.get(name, Factor(1.0)))
         said = grouped(wrong)
         if letters.other:
@@ -500,7 +525,9 @@ class _Judge:
         return said + (f": {cause}" if cause else "")
 
     def _first(self, name, truths):
-        return first_difference(name, [a[name] for a in self.answers], [t[name] for t in truths], self.tolerance, self.trials)
+        return first_difference(
+            name, [a[name] for a in self.answers], [t[name] for t in truths], self.tolerance, self.trials
+        )
 
     # --- dγ and dβ
 
@@ -532,16 +559,17 @@ class _Judge:
             return "right", {name: "1"}
         first = first_difference(name, mine, truth, self.tolerance, self.trials)
         if max(np.abs(m).max() for m in mine) == 0:
-            return f"is 0; the output depends on {name[1:]} (0 is right where it is fixed, and then not used)", {name: "0"}
+            return f"is 0; the output depends on {name[1:]} (0 is right where it is fixed, and then not used)", {
+                name: "0"
+            }
         values = letters.gather_list(mine)
         for words, candidate in self._candidates(name):
             base = letters.gather_list(candidate)
             if np.abs(base).min() < 1e-9 * np.abs(base).max():
                 continue
             factor = letters.explain(values / base)
-            if factor is None and words == self._own(name):
-                if letters.find_other_scale(values / base):
-                    factor = letters.explain(values / base)
+            if factor is None and words == self._own(name) and letters.find_other_scale(values / base):
+                factor = letters.explain(values / base)
             if factor is not None and not factor.zero:
                 text = "" if str(factor) == "1" else f"({factor}) "
                 if words == self._own(name):

@@ -6,7 +6,7 @@ from bnbench.audit.layer.conventions import number
 
 
 def grouped(wrong) -> str:
-    """"a = 1/N where 1 belongs; b = c = 0 where 1 belongs": terms with one factor stand together."""
+    """ "a = 1/N where 1 belongs; b = c = 0 where 1 belongs": terms with one factor stand together."""
     groups = {}
     for name, (mine, right) in wrong.items():
         groups.setdefault((str(mine), str(right)), []).append(name)
@@ -23,7 +23,12 @@ def causes(wrong, terms, conventions, other) -> str:
     texts = {name: str(factor) for name, (factor, _) in wrong.items()}
     batch = conventions.statistics == "batch"
     if other and batch:
-        return _of_scale(other, conventions)
+        parts = [_of_scale(other, conventions)]
+        one = f"({conventions.rows}-1)"
+        if "c" in wrong and not wrong["c"][0].zero and (one in dict(wrong["c"][0].powers)) != (conventions.ddof == 1):
+            where = ("the s-term", "the variance") if conventions.ddof == 0 else ("the variance", "the s-term")
+            parts.append(f"{where[0]} divides by {one[1:-1]}, and {where[1]} by {conventions.rows}")
+        return "; ".join(filter(None, parts))
     if not batch and {"b", "c"} & set(wrong):
         return "the forward uses statistics that are given, the backward is the one for the batch's own"
     if set(wrong) == {"b", "c"} and all(wrong[name][0].zero for name in wrong):
@@ -47,9 +52,18 @@ def causes(wrong, terms, conventions, other) -> str:
         parts.append("a stray γ: it is multiplied in twice")
     if any(p.get("s", 0) != 0 for p in powers.values()):
         n = max((p.get("s", 0) for p in powers.values()), key=abs)
-        if len(wrong) == 3 and all(f.constant == 1 and p == {"γ": -1, "s": 1} for (f, _), p in zip(wrong.values(), powers.values(), strict=True)):
+        if len(wrong) == 3 and all(
+            f.constant == 1 and p == {"γ": -1, "s": 1}
+            for (f, _), p in zip(wrong.values(), powers.values(), strict=True)
+        ):
             return "neither γ nor 1/s is there"
-        parts.append("a power of s too few: the division by s is missing" if n == 1 else "s multiplies where it is to divide" if n == 2 else "a power of s is off")
+        parts.append(
+            "a power of s too few: the division by s is missing"
+            if n == 1
+            else "s multiplies where it is to divide"
+            if n == 2
+            else "a power of s is off"
+        )
     if texts.get("a") == "0" and texts.get("b") in ("1-N",):
         return "N Σ dout stands where N dout belongs"
     if {name for name, text in texts.items() if text in ("1/N", "1/(N·H·W)", "1/N·H·W")} == {"b", "c"}:
@@ -64,7 +78,9 @@ def causes(wrong, terms, conventions, other) -> str:
         parts.append("N stands where N·H·W belongs: the mean runs over the pixels too")
     if "c" in wrong:
         factor, right = wrong["c"]
-        if not factor.powers and not right.powers and factor.constant == -right.constant or str(factor) == f"-{right}":
+        if (not factor.powers and not right.powers and factor.constant == -right.constant) or str(
+            factor
+        ) == f"-{right}":
             parts.append("the sign of the s-term is reversed, as +0.5 for -0.5 in d(var+eps)^(-1/2)")
         elif conventions.ddof == 1 and str(factor) == "1":
             parts.append("the forward's variance divides by N-1, and the backward's by N")
