@@ -565,11 +565,11 @@ class _Judge:
         values = letters.gather_list(mine)
         for words, candidate in self._candidates(name):
             base = letters.gather_list(candidate)
-            if np.abs(base).min() < 1e-9 * np.abs(base).max():
-                continue
-            factor = letters.explain(values / base)
-            if factor is None and words == self._own(name) and letters.find_other_scale(values / base):
-                factor = letters.explain(values / base)
+            seen = np.abs(base) > 1e-9 * np.abs(base).max()  # not behind a relu that is off
+            ratio = np.divide(values, base, out=np.full_like(base, np.nan), where=seen)
+            factor = letters.explain(ratio)
+            if factor is None and words == self._own(name) and letters.find_other_scale(ratio):
+                factor = letters.explain(ratio)
             if factor is not None and not factor.zero:
                 text = "" if str(factor) == "1" else f"({factor}) "
                 if words == self._own(name):
