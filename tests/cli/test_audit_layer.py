@@ -47,7 +47,7 @@ def test_what_cannot_be_judged_is_one_line_and_2(tmp_path):
     broken.write_text("import numpy\nnumpy.nothing\n")
     ends.write_text(LAYER.format(dx="__import__('os')._exit(0)"))
     for arguments, words in (
-        (("--layer", empty), "has no pair of functions"),
+        (("--layer", empty), "empty.py has no functions whose names are"),
         (("--layer", broken), "line 2: numpy.nothing"),
         (("--layer", tmp_path / "none.py"), "there is no such file"),
         (("--layer", empty, "--layout", "NWC"), "argument --layout: invalid choice: 'NWC'"),

@@ -252,8 +252,9 @@ def test_layers_drawn_at_random_are_judged_and_their_edits_read_back():
         elif not read_back(drawn, verdict):
             unread.append((seed, drawn, str(verdict)))
     print(
-        f"{COUNT} layers, {edited} wrong: {len(right_called_wrong)} right called wrong, {len(wrong_called_right)} wrong "
-        f"called right, {len(unread)} of {edited} edits unread, {len(wrong_conventions)} conventions misread, {not_read} said to be unreadable"
+        f"{COUNT} layers, {edited} wrong: {len(right_called_wrong)} right called wrong, {len(wrong_called_right)} "
+        f"wrong called right, {len(unread)} of {edited} edits unread, {len(wrong_conventions)} conventions misread, "
+        f"{not_read} said to be unreadable"
     )
     for name, found in (("unread", unread), ("misread", wrong_conventions)):
         for seed, drawn, text in found[: int(os.environ.get("SHOW", "0"))]:

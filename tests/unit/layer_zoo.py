@@ -1,7 +1,7 @@
-"""Layers as people write them, right and wrong, each in a style of its own; what is to be said of each stands beside it.
+"""Layers as people write them, right and wrong, each in a style of its own, with what is to be said of it.
 
-`@right(...)` and `@wrong(...)` take a class with static methods forward and backward (or with state, where `state=True`):
-`about` is part of what the verdict's conventions are, `terms` what dx is read as, `says` what its sentences hold.
+`@right(...)` and `@wrong(...)` take a class with methods forward and backward, static or with state: `about` is part of
+what its conventions are, `terms` what dx is read as, `says` what its sentences hold.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,6 @@ class Entry:
     layer: type
     correct: bool
     layout: str = "NC"
-    state: bool = False
     about: dict = field(default_factory=dict)
     terms: dict = field(default_factory=dict)
     says: tuple = ()
@@ -26,7 +25,7 @@ ZOO: list[Entry] = []
 
 def right(**about):
     def keep(layer):
-        options = {k: about.pop(k) for k in ("layout", "state", "remarks", "terms") if k in about}
+        options = {k: about.pop(k) for k in ("layout", "remarks", "terms") if k in about}
         ZOO.append(Entry(layer, True, about={"statistics": "batch", "ddof": 0} | about, **options))
         return layer
 
@@ -338,7 +337,7 @@ class statistics_of_a_module_that_has_six_nodes:
         return dout * gamma / s, (dout * xh).sum(0), dout.sum(0)
 
 
-@right(state=True, eps_place="variance", eps=1e-5, remarks=())
+@right(eps_place="variance", eps=1e-5, remarks=())
 class with_state:
     def __init__(self, num_features, momentum=0.9):
         self.gamma, self.beta = np.ones(num_features), np.zeros(num_features)
@@ -363,7 +362,7 @@ class with_state:
         return (dx - dx.mean(0) - self.xhat * (dx * self.xhat).mean(0)) / self.std
 
 
-@right(state=True, layout="NCHW", eps_place="variance", eps_argument=True)
+@right(layout="NCHW", eps_place="variance", eps_argument=True)
 class with_state_over_images:
     def __init__(self, channels, eps=1e-3):
         self.eps = eps

@@ -20,7 +20,7 @@ class Tensor:
         return np.array(self.data, dtype)
 
 
-@right(state=True, eps=1e-7, eps_place="variance")
+@right(eps=1e-7, eps_place="variance")
 class a_books_class:
     def __init__(self, gamma, beta, momentum=0.9, running_mean=None, running_var=None):
         self.gamma, self.beta, self.momentum = gamma, beta, momentum
@@ -258,7 +258,7 @@ class one_eps_outside_another_inside_and_n_for_n_minus_1:
         return delta / np.sqrt(variance + 0.00001) + variance_delta * 2.0 * (x - mean) / n + mean_delta / n, dg, db
 
 
-@wrong("γ is missing", state=True)
+@wrong("γ is missing")
 class a_class_that_forgets_gamma:
     def __init__(self, dim, eps=1e-5):
         self.W, self.b, self.epsilon = np.ones((1, dim)), np.zeros((1, dim)), eps
@@ -275,7 +275,7 @@ class a_class_that_forgets_gamma:
         return (dY - dY.mean(0) - self.xh * (dY * self.xh).mean(0)) / self.s
 
 
-@wrong("statistics that are given", state=True)
+@wrong("statistics that are given")
 class running_forward_in_a_class:
     def __init__(self, n):
         self.m, self.v = np.linspace(0.1, 0.5, n), np.linspace(0.8, 1.9, n)

@@ -1,6 +1,7 @@
 """Anybody's layer in its own conventions: right is right, wrong is never, and the term and factor are read."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -155,9 +156,8 @@ def test_another_layout_is_hinted_at():
     ],
 )
 def test_wrong_input_is_one_line(arguments, options, words):
-    with pytest.raises(ValueError, match=None) as error:
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
         bnbench.check_layer(*arguments, **options)
-    assert words in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -121,7 +121,7 @@ class Layer:
         if unknown or self._wanted[:1] != ["x"]:
             raise Refused(
                 f"forward takes ({', '.join(wanted)}); allowed is forward(x, gamma, beta) or (x, gamma, beta, eps). "
-                "Is it a whole step, (X, y, G1, gamma, beta, G2)? That is judged by bnbench.diagnose, or audit --formula"
+                "A whole step, (X, y, G1, gamma, beta, G2), is judged by bnbench.diagnose, or audit --formula"
             )
         self._optional = {}
         for name, default in optional.items():
@@ -471,7 +471,7 @@ def _as_pair(forward, backward):
         owner = _class_of(forward)
         if owner is None:
             raise Refused(
-                "forward is a method without its object; allowed is check_layer(layer.forward, layer.backward), or the class"
+                "forward is a method without its object; allowed are layer.forward and layer.backward, or the class"
             )
         return _Method(owner, forward.__name__), _Method(owner, backward.__name__), owner
     if names and names[0] == "ctx":

@@ -1,4 +1,4 @@
-"""What a layer's forward computes, read off its outputs: statistics, ddof, eps and its place, γ and β, what follows them."""
+"""What a layer's forward computes, read off its outputs: statistics, ddof, eps and its place, γ, β, what follows."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class Conventions:
     rows: str = "N"
 
     def scale(self, SS, M, eps):
-        """s (D,), of the sums of squares SS (D,) about the mean of M rows, and what multiplies the s-term: 2 M s ds/dSS."""
+        """s (D,) of the sums of squares SS (D,) about the mean of M rows, and the s-term's factor c = 2 M s ds/dSS."""
         var = SS / (M - self.ddof)
         e = eps if self.eps_argument else self.eps
         c = M / (M - self.ddof)

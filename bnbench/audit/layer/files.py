@@ -34,8 +34,8 @@ def layers(path: str | Path) -> dict[str, tuple]:
             name for name, value in functions.items() if getattr(value, "__module__", "") == module.__name__
         )
         raise FileError(
-            f"{Path(path).name} has no pair of functions whose names are, or end in, forward and backward, and no class "
-            f"with both; it has {there or 'no functions'}. A formula for a whole step is judged by audit --formula"
+            f"{Path(path).name} has no functions whose names are, or end in, forward and backward, and no class "
+            f"with both; it has {there or 'no functions'}. A formula of a whole step is judged by audit --formula"
         )
     own = {name: pair for name, pair in pairs.items() if any(word in name.lower() for word in OWN)}
     return own or pairs

@@ -1,4 +1,4 @@
-"""Where what the three terms do not explain lies: rows or nodes mixed, a term that is constant in its column, no linear map."""
+"""Where what the three terms do not explain lies: rows or nodes mixed, another constant in a column, no linear map."""
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def _nodes(blocks, batch, pair, tolerance):
     if constant:
         what = "the sum of dout is taken over all entries where it is to be taken over rows: a sum without its axis"
     elif identity:
-        what = "dout is multiplied by a matrix over the nodes (dout @ γ, np.dot) where an elementwise product, dout * γ, belongs"
+        what = "dout is multiplied by a matrix (dout @ γ, np.dot) where an elementwise product, dout * γ, belongs"
     elif size[1] <= tolerance * size[0]:
         left, right = u[:, 0], v[0]
         x, y = batch.xhat[:, j], batch.xhat[:, l]

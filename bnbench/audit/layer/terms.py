@@ -1,6 +1,7 @@
 """The three terms of a backward, fitted column by column, and their factors named in numbers, γ, s and N.
 
-dx = (γ/s) ( a S - b 1 mean(S) - c X̂ mean(S ⊙ X̂) )   (MATH.md, "A layer on its own"; S is what flows in behind the affine map).
+dx = (γ/s) ( a S - b 1 mean(S) - c X̂ mean(S ⊙ X̂) ), S being dout with the slope of what follows the affine map; right
+are a = b = 1, c = N/(N-ddof), times s/sd where eps stands outside the root.
 """
 
 import copy

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 
 import numpy as np
 
@@ -88,16 +89,15 @@ def check_layer(
     """Judge anybody's normalised layer in its own conventions: is its backward the gradient of its forward?
 
     Args:
-        forward: `forward(x, gamma, beta)`, or `(x, gamma, beta, eps)`, giving `(out, cache)` or `out`. gamma, beta may be
-            missing. Or, with no backward, a class or object with methods forward and backward, a torch.autograd.Function
-            or a jax.custom_vjp.
+        forward: `forward(x, gamma, beta)`, or `(x, gamma, beta, eps)`, giving `(out, cache)` or `out`. gamma, beta may
+            be missing. Or, with no backward, a class or object with methods forward and backward, a
+            torch.autograd.Function or a jax.custom_vjp.
         backward: `backward(dout, cache)`, giving `(dx, dgamma, dbeta)` or dx.
         layout: of x: "NC" (rows are samples), "CN", "NHWC" or "NCHW"; all axes but C are averaged over.
-        eps: the number to judge it at where eps is an argument; by default it is judged at the argument's default, or
-            1e-5, and at another.
+        eps: the number to judge it at where eps is an argument; by default the argument's own, or 1e-5, and another.
 
     Returns:
-        a `LayerVerdict`: `.correct`, `.conventions`, `.findings`, `.mistakes`. Whatever the author's code raises is a finding.
+        a `LayerVerdict`: `.correct`, `.conventions`, `.findings`, `.mistakes`; what the author's code raises is one.
 
     Raises:
         ValueError: the layout or eps is none, or the functions are of another kind; one line says what is allowed.
@@ -132,6 +132,8 @@ class _Judge:
         if self.conventions.unread == CHANGES:
             text = f"cannot be judged: {CHANGES}"
             return LayerVerdict(False, self.conventions, {"dx": text}, (text,), {}, tuple(layer.remarks))
+        if self.chosen is not None and "eps" not in layer.takes:
+            layer.remark(f"eps={self.chosen:g} is given, and forward takes none")
         if "eps" in layer.takes and not self.conventions.eps_argument and self.conventions.statistics == "batch":
             layer.remark("forward takes eps and does not use it")
         try:
@@ -416,7 +418,9 @@ class _Judge:
         if off <= max(self.tolerance, IN_FLOAT32):
             if off > self.tolerance:
                 self.layer.remark(f"dx is right to float32's precision ({off:.1g}) and no more")
-            self._below_floor()
+            below = self._below_floor()
+            if below:
+                return below, {}
             terms = self._named(self._letters(self.batches, 1e-7), self._right())[0]
             return "right", {name: str(factor) for name, factor in terms.items()}
         sentence, terms, otherwise = self._explained()
@@ -433,16 +437,23 @@ class _Judge:
         return self.batches[number]
 
     def _below_floor(self):
-        """Say it where the s-term goes on below the floor: s is constant there."""
+        """What is wrong where the variance is below its floor, where s is constant; an s-term there is a remark alone."""
         if self.conventions.eps_place != "floor":
-            return
+            return ""
+        c = self.conventions
         for batch, answer in zip(self.batches, self.answers, strict=True):
-            off = self._errors(answer["dx"], batch.truth(), ~batch.keep & (np.abs(batch.right[2]) == 0))
-            if off.max() > self.tolerance:
-                self.layer.remark(
-                    "where the variance is below its floor s is a constant, and so the s-term is 0; this dx has it there too"
-                )
-                return
+            below = batch.sd**2 < 0.98 * c.scale(batch.SS, batch.M, batch.eps)[0] ** 2
+            if self._errors(answer["dx"], batch.truth(), below).max() <= self.tolerance:
+                continue
+            going_on = batch.right.copy()
+            going_on[2] = batch.M / (batch.M - c.ddof)
+            other = changed(batch, right=going_on).truth()
+            if self._errors(answer["dx"], other, below).max() > self.tolerance:
+                return "is the gradient where the variance is above its floor, and not where it is below"
+            self.layer.remark(
+                "where the variance is below its floor s is constant, and the s-term is 0; this dx has it there too"
+            )
+        return ""
 
     def _right(self):
         return [batch.right for batch in self.batches]
@@ -491,8 +502,6 @@ class _Judge:
         """The batches as they are; for given statistics also with x̂ about the batch's own mean."""
         yield self.batches
         if self.conventions.statistics == "frozen":
-            from dataclasses import replace as changed
-
             yield [
                 changed(batch, xhat=(trial.x - batch.mu) / batch.s)
                 for batch, trial in zip(self.batches, self.trials, strict=True)
