@@ -390,7 +390,7 @@ class Layer:
     def _instance(self, trial):
         if self.make is None:
             return None
-        owner = copy.deepcopy(self.make) if not isinstance(self.make, type) else self._construct(trial)
+        owner = self._construct(trial) if isinstance(self.make, type) else _copied(self.make)
         self._set_parameters(owner, trial)
         return owner
 
@@ -650,6 +650,14 @@ def _attribute(owner, names):
                     return keys[name]
     name = _attribute_name(owner, names)
     return None if name is None else getattr(owner, name)
+
+
+def _copied(owner):
+    """A copy of an object, as deep as can be had: each call begins with the state that it was given in."""
+    for make in (copy.deepcopy, copy.copy):
+        with contextlib.suppress(Exception):
+            return make(owner)
+    return owner
 
 
 def _fixed_width(error):

@@ -421,23 +421,22 @@ class _Judge:
             below = self._below_floor()
             if below:
                 return below, {}
-            terms = self._named(self._letters(self.batches, 1e-7), self._right())[0]
+            terms = self._named(self._letters(self.batches, 1e-7), [batch.right for batch in self.batches])[0]
             return "right", {name: str(factor) for name, factor in terms.items()}
         sentence, terms, otherwise = self._explained()
         if sentence:
             return sentence, terms
         number = min(range(len(self.trials)), key=lambda i: self.trials[i].x.size)
-        where = places.place(
-            self.layer, self.trials[number], self._plain(number), self.answers[number]["dx"], self.tolerance
+        dx, batch = self.answers[number]["dx"], self.batches[number]
+        text = places.place(self.layer, self.trials[number], batch, dx, self.tolerance) or otherwise
+        text = (
+            text
+            or "outside the span: each node's dx is of its own dout, and no sum of dout, its mean and x̂ mean(dout x̂)"
         )
-        text = where or otherwise or "outside the span of dout, its mean and x̂ mean(dout x̂): rows or nodes are mixed"
         return f"{text}; {self._first('dx', truths)}", {}
 
-    def _plain(self, number):
-        return self.batches[number]
-
     def _below_floor(self):
-        """What is wrong where the variance is below its floor, where s is constant; an s-term there is a remark alone."""
+        """What is wrong where the variance is below its floor and s constant; an s-term there is a remark alone."""
         if self.conventions.eps_place != "floor":
             return ""
         c = self.conventions
@@ -454,9 +453,6 @@ class _Judge:
                 "where the variance is below its floor s is constant, and the s-term is 0; this dx has it there too"
             )
         return ""
-
-    def _right(self):
-        return [batch.right for batch in self.batches]
 
     def _explained(self):
         """The sentence on dx where the three terms explain it, the terms, and what is said if nothing is mixed."""

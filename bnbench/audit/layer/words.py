@@ -88,6 +88,9 @@ def causes(wrong, terms, conventions, other) -> str:
             parts.append("the backward's variance divides by N-1, and the forward's by N")
         elif not factor.powers and factor.constant in (2, 0.5, 4, 0.25):
             parts.append("the 2 of (x-μ)², or the 1/2 of the root, is lost or taken twice")
+    rows = [f for f, _ in wrong.values() if dict(f.powers).get("N") == 1 and 0 < f.constant < 1 and not f.plus]
+    if rows and abs(1 / rows[0].constant - round(1 / rows[0].constant)) < 1e-9:
+        parts.append(f"N = {round(1 / rows[0].constant)} is built in")
     if "b" in wrong and not wrong["b"][0].powers and wrong["b"][0].constant == -1:
         parts.append("the sign of the term through μ is reversed")
     if "a" in wrong and wrong["a"][0].zero and texts.get("b") != "1-N":
