@@ -157,7 +157,7 @@ class bessel_alone:
         return dx, (dout * (x - mu) / s).sum(0), dout.sum(0)
 
 
-@right(eps_place="sd", eps=1e-3, ddof=1)
+@right(eps_place="sd", eps=1e-3, ddof=1, remarks=("s = sqrt(Σ(x-μ)²/(N-1)) + 0.001",))
 class eps_added_to_the_sd:
     @staticmethod
     def forward(x, gamma, beta):

@@ -329,6 +329,8 @@ class Reader:
     def _frozen(self, x, hat):
         """Statistics that do not depend on the batch: X̂ = (x - μ)/s for the same μ and s everywhere."""
         mu, s = self._line(x, hat)
+        if not np.isfinite(mu).all() or not np.isfinite(s).all():
+            return Conventions(unread="its output does not depend on x in every node")
         far = self.draw(11, 1.5 if self.activation else 7.0, offset=2.0)  # where nothing saturates
         if np.abs(self.xhat(far) - (far - mu) / s).max() > self.tolerance * max(1, np.abs(far).max()):
             return Conventions(

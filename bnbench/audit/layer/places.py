@@ -113,7 +113,16 @@ def column_constants(answers, batches, tolerance):
     mean_S = letters.gather(lambda batch: batch.S.mean(0))
     m = letters.gather(lambda batch: (batch.S * batch.xhat).mean(0))
     mu, s, sd = letters.gather(lambda batch: batch.mu), letters.s, letters.sd
-    if letters.explain(a) is None or letters.explain(c) is None:
+    if letters.explain(a) is None:
+        return ""
+    if letters.explain(c) is None:
+        for value, words in (
+            (m + mu / s * mean_S, "x stands where x - μ belongs in Σ dout (x - μ), the sum of the s-term"),
+            (mean_S, "Σ dout stands where Σ dout x̂ belongs in the s-term"),
+        ):
+            found = letters.explain(c * m / value)
+            if found is not None and not found.zero:
+                return words
         return ""
     gap = (b - 1) * mean_S  # what is subtracted beyond the mean, in units of γ/s
     for value, words in (

@@ -42,7 +42,7 @@ MISTAKES = (
     Planted("another-eps", f"the backward adds {OTHER_EPS} more to the variance than the forward"),
     Planted("sum-without-axis", "a sum runs over all entries instead of over rows"),
     Planted("diagonal", "only the diagonal of the Jacobian is there"),
-    Planted("rows-shifted", "the rows of dx are shifted by one"),
+    Planted("wrong-axis", "the mean of dout is taken over the nodes"),
     Planted("dx-sign", "the sign of dx is reversed"),
     Planted("dx-is-dout", "dx is dout"),
     Planted("dx-zero", "dx is 0"),
@@ -209,8 +209,8 @@ def _backward(mistake):
             dx = dout / s - w * (mean + xhat * product)
         elif mistake == "diagonal":
             dx = w * dout * (1 - 1 / N - xhat**2 / N)
-        elif mistake == "rows-shifted":
-            dx = dx[[*range(1, N), 0]]
+        elif mistake == "wrong-axis":
+            dx = w * (dout - dout.mean(1)[:, None] - xhat * product)
         elif mistake == "dx-sign":
             dx = -dx
         elif mistake == "dx-is-dout":

@@ -486,10 +486,10 @@ class _Judge:
     def _unnamed(values, terms):
         """What is said of factors that are no product of known letters: their range."""
         parts = [
-            f"{name} = {terms[name]}" if name in terms else f"{name} between {np.nanmin(v):.3g} and {np.nanmax(v):.3g}"
+            f"{name} = {terms[name]}" if name in terms else f"{name} from {np.nanmin(v):.3g} to {np.nanmax(v):.3g}"
             for name, v in values.items()
         ]
-        return f"a sum of the three terms, with factors that have no name: {', '.join(parts)}"
+        return f"a sum of the three terms, with {', '.join(parts)}: no power of N, γ and s gives that"
 
     def _letters(self, batches, tolerance):
         return Letters(batches, tolerance, by_sd=self.conventions.eps_place == "sd")
