@@ -32,6 +32,17 @@ def add(commands):
     )
     audit.add_argument("--formula", metavar="FILE.py", help="a plug-in file whose functions are to be diagnosed")
     audit.add_argument(
+        "--layer",
+        metavar="FILE.py",
+        help="judge the layers of a file in their own conventions: functions whose names are, or end in, forward and "
+        "backward, or classes with both",
+    )
+    audit.add_argument(
+        "--layout",
+        choices=("NC", "CN", "NHWC", "NCHW"),
+        help="of a layer's x (default: NC, rows are samples); with --layer",
+    )
+    audit.add_argument(
         "--out", metavar="DIR", help=f"folder of the pages (default: {RESULTS}/<date>-<host>-<short id>)"
     )
     audit.add_argument("--json", action="store_true", help="print the rulings, or the diagnoses, as JSON")
@@ -48,10 +59,25 @@ def add(commands):
 
 def run_audit(options) -> int:
     """`audit`."""
+    if options.layer:
+        refused = [n for n, *_ in AUDIT_FLAGS if n != "eps" and getattr(options, n) is not None]
+        for name in [n for n in ("formula", "out") if getattr(options, n)] + refused:
+            raise UsageError(f"--{name} is given with --layer; allowed beside it are --layout, --eps and --json")
+        if options.judge_here:
+            from bnbench.commands.layer import judge_layers
+
+            return JUDGED + judge_layers(options)
+        return apart(options, options.layer, "layer", "layout", "eps")
+    if options.layout:
+        raise UsageError("--layout is given without --layer FILE.py")
     if options.formula:
         if options.out:
             raise UsageError("--out is given with --formula; allowed is one: a diagnosis is printed, not written")
-        return JUDGED + diagnose_formula(options) if options.judge_here else diagnose_apart(options)
+        return (
+            JUDGED + diagnose_formula(options)
+            if options.judge_here
+            else apart(options, options.formula, "formula", *(name for name, *_ in AUDIT_FLAGS))
+        )
     for name, *_ in AUDIT_FLAGS:
         if getattr(options, name) is not None:
             raise UsageError(f"--{name} is given without --formula FILE.py; the claims' problem is fixed")
@@ -70,12 +96,10 @@ def run_audit(options) -> int:
     return OK if all(row["reproduced"] for row in reproduction) else FAULT
 
 
-def diagnose_apart(options) -> int:
-    """`audit --formula`: in a process of its own, for a formula that ends its process must not end the audit with 0."""
-    words = ["audit", f"--formula={options.formula}", "--judge-here", *["--json"] * options.json]
-    for name, *_ in AUDIT_FLAGS:
-        if getattr(options, name) is not None:
-            words.append(f"--{name}={getattr(options, name)}")
+def apart(options, file, *flags) -> int:
+    """Judge a file in a process of its own: code that ends its process must not end the audit with 0."""
+    words = ["audit", "--judge-here", *["--json"] * options.json]
+    words += [f"--{name}={getattr(options, name)}" for name in flags if getattr(options, name) is not None]
     process = subprocess.Popen([sys.executable, "-m", "bnbench", *words])
     try:
         code = process.wait()
@@ -86,7 +110,7 @@ def diagnose_apart(options) -> int:
     if code in (USAGE, INTERRUPTED):
         return code
     how = f"exit status {code}" if code >= 0 else f"signal {-code}"
-    print(f"bnbench: {options.formula} ended the process ({how}) before it was judged", file=sys.stderr)
+    print(f"bnbench: {file} ended the process ({how}) before it was judged", file=sys.stderr)
     return FAULT
 
 

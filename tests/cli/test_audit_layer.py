@@ -1,0 +1,87 @@
+"""`audit --layer`, as a newcomer calls it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import bnbench
+
+LAYER = """
+import numpy as np
+
+def batchnorm_forward(x, gamma, beta, eps=1e-5):
+    mu, var = x.mean(axis=0), x.var(axis=0)
+    xhat = (x - mu) / np.sqrt(var + eps)
+    return gamma * xhat + beta, (x, xhat, mu, var, gamma, eps)
+
+def batchnorm_backward(dout, cache):
+    x, xhat, mu, var, gamma, eps = cache
+    dxhat = dout * gamma
+    return {dx}, np.sum(dout * xhat, axis=0), np.sum(dout, axis=0)
+"""
+RIGHT = "(dxhat - dxhat.mean(0) - xhat * (dxhat * xhat).mean(0)) / np.sqrt(var + eps)"
+
+
+# catches: an exit code that says fine of a wrong layer; fields of the contract that --json lacks
+def test_a_file_is_judged_in_its_own_conventions(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(LAYER.format(dx=RIGHT))
+    found = bnbench("audit", "--layer", file)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "batchnorm_backward: right; ddof=0, eps=1e-5 inside the root" in found.stdout
+    file.write_text(LAYER.format(dx=RIGHT.replace("- xhat", "+ xhat")))
+    found = bnbench("audit", "--layer", file, "--json")
+    assert found.returncode == 1
+    answer = json.loads(found.stdout)
+    assert answer["correct"] is False
+    assert answer["findings"]["dx"].startswith("c = -1 where 1 belongs")
+    assert answer["findings"]["dgamma"] == "right"
+
+
+# catches: a file without a layer, an error in it or a wrong flag that ends in a traceback, or with 0 or 1
+def test_what_cannot_be_judged_is_one_line_and_2(tmp_path):
+    empty, broken, ends = tmp_path / "empty.py", tmp_path / "broken.py", tmp_path / "ends.py"
+    empty.write_text("def forwards(x): return x\n")
+    broken.write_text("import numpy\nnumpy.nothing\n")
+    ends.write_text(LAYER.format(dx="__import__('os')._exit(0)"))
+    for arguments, words in (
+        (("--layer", empty), "empty.py has no functions whose names are"),
+        (("--layer", broken), "line 2: numpy.nothing"),
+        (("--layer", tmp_path / "none.py"), "there is no such file"),
+        (("--layer", empty, "--layout", "NWC"), "argument --layout: invalid choice: 'NWC'"),
+        (("--layer", empty, "--N", "7"), "--N is given with --layer"),
+        (("--layout", "NC"), "--layout is given without --layer"),
+    ):
+        found = bnbench("audit", *arguments)
+        assert found.returncode == 2, found
+        assert words in found.stderr
+        assert found.stderr.count("\n") == 1
+    found = bnbench("audit", "--layer", ends)
+    assert found.returncode == 1
+    assert "ended the process" in found.stderr
+
+
+# catches: an import that a layer of NumPy does not need, and that a newcomer waits for
+def test_a_layer_of_arrays_loads_no_compiler_and_no_framework(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(LAYER.format(dx=RIGHT))
+    code = (
+        "import sys, bnbench; before = set(sys.modules); from bnbench.audit.layer import check_layer, files; "
+        f"[check_layer(*pair) for pair in files.layers({str(file)!r}).values()]; "
+        "print(sorted({'torch', 'jax', 'scipy', 'pandas', 'matplotlib'} & (set(sys.modules) - before)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+# catches: a page that shows what is no longer printed
+def test_the_readmes_layer_is_told_what_the_readme_shows(tmp_path):
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    file = tmp_path / "layer.py"
+    file.write_text(re.search(r"```python\n(# layer\.py\n.*?)```", text, re.DOTALL).group(1))
+    shown = text.split("audit --layer layer.py\n")[1].split("\n\n")[0]
+    found = bnbench("audit", "--layer", file)
+    assert found.returncode == 1
+    assert found.stdout.splitlines() == [line.removeprefix("    ") for line in shown.splitlines()]
