@@ -9,7 +9,7 @@ import linecache
 import sys
 import traceback
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -93,7 +93,6 @@ class Layer:
             raise ValueError(f"layout is {layout!r}; allowed are {', '.join(LAYOUTS)}")
         self.layout, self.remarks, self.single, self.takes, self.default_eps = layout, {}, False, set(), None
         self.forward, self.backward, self.make = _as_pair(forward, backward)
-        self.of = None  # the class whose methods they are
         self.files = _files(forward, backward)
         self.manner = None
         self._sort_arguments()
@@ -681,6 +680,3 @@ def with_layout(layer, layout):
     other = copy.copy(layer)
     other.layout, other.manner, other.remarks = layout, None, {}
     return other
-
-
-__all__ = ["EPS", "LAYOUTS", "Layer", "Raised", "Refused", "Trial", "replace", "with_layout"]

@@ -1,8 +1,10 @@
 """Where what the three terms do not explain lies: rows or nodes mixed, another constant in a column, no linear map."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from bnbench.audit.layer.calls import Raised, replace
+from bnbench.audit.layer.calls import Raised
 from bnbench.audit.layer.terms import Letters
 
 TOLERANCE = 1e-6

@@ -1,13 +1,12 @@
 """The verdict on a layer: its backward held against the gradient of its own forward, in words for its author."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from dataclasses import replace as changed
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bnbench.audit.layer import places
-from bnbench.audit.layer.calls import EPS, LAYOUTS, Layer, Raised, Refused, Trial, replace, with_layout
+from bnbench.audit.layer.calls import EPS, LAYOUTS, Layer, Raised, Trial, with_layout
 from bnbench.audit.layer.conventions import CHANGES, INVERSES, Conventions, Reader
 from bnbench.audit.layer.terms import Batch, Factor, Letters
 from bnbench.audit.layer.words import causes, first_difference, first_entry, grouped, scale_sentence
@@ -446,7 +445,7 @@ class _Judge:
                 continue
             going_on = batch.right.copy()
             going_on[2] = batch.M / (batch.M - c.ddof)
-            other = changed(batch, right=going_on).truth()
+            other = replace(batch, right=going_on).truth()
             if self._errors(answer["dx"], other, below).max() > self.tolerance:
                 return "is the gradient where the variance is above its floor, and not where it is below"
             self.layer.remark(
@@ -499,7 +498,7 @@ class _Judge:
         yield self.batches
         if self.conventions.statistics == "frozen":
             yield [
-                changed(batch, xhat=(trial.x - batch.mu) / batch.s)
+                replace(batch, xhat=(trial.x - batch.mu) / batch.s)
                 for batch, trial in zip(self.batches, self.trials, strict=True)
             ]
 
@@ -652,6 +651,3 @@ class _Judge:
                 if np.abs(answer[mine].ravel() - truth[other]).max() > 10 * self.tolerance * np.abs(truth[other]).max():
                     return ""
         return "dgamma and dbeta are swapped"
-
-
-__all__ = ["LayerVerdict", "Refused", "check_layer"]
