@@ -1,5 +1,6 @@
 """A layer of any style, called one way: functions, classes with state, autograd Functions, custom VJPs, any layout."""
 
+import ast
 import contextlib
 import copy
 import inspect
@@ -7,6 +8,7 @@ import io
 import itertools
 import linecache
 import sys
+import textwrap
 import traceback
 import warnings
 from dataclasses import dataclass
@@ -29,14 +31,22 @@ NAMES = {
     "mode": "mode phase",
     "momentum": "momentum decay",
     "rate": "lr learning_rate eta alpha",
-    "settings": "bn_param bn_params param params config cfg layer_param opts",
+    "settings": "opts settings",
     "out": "out y output",
     "dout": "dout dy grad grad_output grad_out dl_dy upstream delta g_out dldy gout",
     "cache": "cache ctx saved residuals res context state tape",
     "width": "num_features n_features features dim dims d size channels num_channels n c in_features input_size "
     "n_hidden hidden n_out units shape input_dim",
 }
+SETTINGS = ("param", "params", "config", "cfg")  # what the name of a dictionary of settings ends with
 MEANING = {name: meaning for meaning, names in NAMES.items() for name in names.split()}
+METHODS = (  # what forward and backward are called in a class
+    ("forward", "backward"),
+    ("__call__", "backward"),
+    ("fprop", "bprop"),
+    ("forward_pass", "backward_pass"),
+    ("forward_propagation", "backward_propagation"),
+)
 GRADIENTS = {
     "gamma": "dgamma d_gamma grad_gamma gamma_grad dg dweight grad_weight weight_grad dw dscale",
     "beta": "dbeta d_beta grad_beta beta_grad db dbias grad_bias bias_grad dshift",
@@ -94,6 +104,7 @@ class Layer:
         self.layout, self.remarks, self.single, self.takes, self.default_eps = layout, {}, False, set(), None
         self.forward, self.backward, self.make = _as_pair(forward, backward)
         self.files = _files(forward, backward)
+        self._beta_first = _beta_before_gamma(self.backward)
         self.manner = None
         self._sort_arguments()
 
@@ -104,10 +115,10 @@ class Layer:
         if owner is not None:
             self._constructor = _required(owner) if isinstance(owner, type) else []
             optional = _optional(owner) if isinstance(owner, type) else {}
-            names = {MEANING.get(_plain(name)): name for name in optional}
+            names = {_meaning(name): name for name in optional}
             self._eps_of_constructor = names.get("eps")
             for name in self._constructor:
-                if MEANING.get(_plain(name)) == "eps":
+                if _meaning(name) == "eps":
                     self._eps_of_constructor = name
             if self._eps_of_constructor:
                 self.takes.add("eps")
@@ -124,7 +135,7 @@ class Layer:
             )
         self._optional = {}
         for name, default in optional.items():
-            meaning = MEANING.get(_plain(name))
+            meaning = _meaning(name)
             if meaning in ("gamma", "beta", "eps", "training") and meaning not in self._wanted:
                 self._optional[name] = meaning
             if meaning == "eps":
@@ -191,7 +202,7 @@ class Layer:
         rest = list(self._rest)
         if names is None:
             return ([arrays["dout"], cache][: 1 + bool(rest)]), {}
-        meanings = [MEANING.get(_plain(name)) for name in names]
+        meanings = [_meaning(name) for name in names]
         if "dout" not in meanings:  # the first whose name says nothing else
             known = ("cache", "x", "gamma", "beta", "eps", "mean", "var", "settings")
             first = next((i for i, meaning in enumerate(meanings) if meaning not in known), 0)
@@ -221,7 +232,7 @@ class Layer:
                     ) from None
         named = {}
         for name in optional:
-            meaning = MEANING.get(_plain(name))
+            meaning = _meaning(name)
             if meaning == "eps" and "eps" in self.takes:
                 named[name] = trial.eps
             elif meaning in ("gamma", "beta", "x") and meaning in arrays and optional[name] is None:
@@ -243,6 +254,9 @@ class Layer:
             found.insert(0, found.pop(place))
             self.remark(f"backward gives dx in place {place + 1}; (dx, dgamma, dbeta) is the usual order")
         answers = dict(zip(("dx", "dgamma", "dbeta"), found, strict=False))
+        if self._beta_first and len(found) == 3:
+            answers["dgamma"], answers["dbeta"] = answers["dbeta"], answers["dgamma"]
+            self.remark("backward gives dbeta before dgamma; (dx, dgamma, dbeta) is the usual order")
         if owner is not None:
             for key, names in (("dgamma", GRADIENTS["gamma"]), ("dbeta", GRADIENTS["beta"])):
                 if answers.get(key) is None:
@@ -397,7 +411,7 @@ class Layer:
         shape = self.manner.shape
         args = []
         for name in self._constructor:
-            meaning = MEANING.get(_plain(name))
+            meaning = _meaning(name)
             if meaning == "gamma" or meaning == "beta":
                 args.append(self._library(getattr(trial, meaning).reshape(shape)))
             elif meaning in ("eps", "momentum", "rate"):
@@ -412,15 +426,15 @@ class Layer:
     def _set_parameters(self, owner, trial):
         if {"gamma", "beta"} <= set(self._wanted):
             return
-        names = {m: _attribute_name(owner, NAMES[m].split()) for m in ("gamma", "beta")}
-        if None in names.values():  # perhaps they are made at the first call
+        slots = {m: _slot(owner, NAMES[m].split()) for m in ("gamma", "beta")}
+        if None in slots.values():  # perhaps they are made at the first call
             with contextlib.suppress(Raised):
                 self._forward(trial, self._arrays(trial), owner)
-            names = {m: names[m] or _attribute_name(owner, NAMES[m].split()) for m in names}
-        for meaning, name in names.items():
-            if name is None or meaning in self._wanted:
+            slots = {m: slots[m] or _slot(owner, NAMES[m].split()) for m in slots}
+        for meaning, slot in slots.items():
+            if slot is None or meaning in self._wanted:
                 continue
-            value, array = getattr(owner, name), getattr(trial, meaning)
+            value, array = _kept(*slot), getattr(trial, meaning)
             shape = np.shape(_numbers(value)) if value is not None else self.manner.shape
             if np.prod(shape) != array.size:
                 shape = self.manner.shape
@@ -428,8 +442,10 @@ class Layer:
             self.takes.add(meaning)
             if "torch" in sys.modules and isinstance(value, sys.modules["torch"].nn.Parameter):
                 value.data = array
+            elif isinstance(slot[0], dict):
+                slot[0][slot[1]] = array
             else:
-                setattr(owner, name, array)
+                setattr(*slot, array)
 
     def _bound(self, function, owner):
         if owner is None:
@@ -482,20 +498,32 @@ def _of_one(layer):
     """Forward and backward of a class, an object, an autograd Function or a custom VJP."""
     if hasattr(layer, "defvjp"):
         return _of_custom_vjp(layer)
-    if not (hasattr(layer, "forward") and hasattr(layer, "backward")):
-        raise Refused(
-            f"backward is missing, and {getattr(layer, '__name__', layer)!r} has none; allowed is check_layer(forward, "
-            "backward), a class with both methods, a torch.autograd.Function or a jax.custom_vjp"
-        )
+    forward, backward = method_names(layer)
     if isinstance(layer, type):
         torch = sys.modules.get("torch")
         if torch is not None and issubclass(layer, torch.autograd.Function):
             return _with_context(layer.forward, layer.backward, getattr(layer, "setup_context", None))
-        static = [isinstance(inspect.getattr_static(layer, name), staticmethod) for name in ("forward", "backward")]
-        if all(static):
-            return layer.forward, layer.backward
-        return _Method(layer, "forward"), _Method(layer, "backward")
-    return layer.forward, layer.backward
+        if all(isinstance(inspect.getattr_static(layer, name), staticmethod) for name in (forward, backward)):
+            return getattr(layer, forward), getattr(layer, backward)
+        return _Method(layer, forward), _Method(layer, backward)
+    return getattr(layer, forward), getattr(layer, backward)
+
+
+def method_names(layer) -> tuple[str, str]:
+    """Of a class or an object: what its forward and its backward are called.
+
+    Raises:
+        Refused: it has not both.
+    """
+    spaces = {name for cls in (layer if isinstance(layer, type) else type(layer)).__mro__ for name in vars(cls)}
+    for names in METHODS:
+        if spaces.issuperset(names) or all(name in getattr(layer, "__dict__", {}) for name in names):
+            return names
+    raise Refused(
+        f"backward is missing, and {getattr(layer, '__name__', layer)!r} has none; allowed is check_layer(forward, "
+        f"backward), a class with both methods ({' or '.join(' and '.join(names) for names in METHODS)}), a "
+        "torch.autograd.Function or a jax.custom_vjp"
+    )
 
 
 class _Method:
@@ -558,6 +586,21 @@ def _of_custom_vjp(function):
     return forward, backward
 
 
+def _beta_before_gamma(backward):
+    """Whether a backward's last return statement has three names, of which one of β stands before one of γ."""
+    function = inspect.unwrap(getattr(backward, "__func__", backward))
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    returned = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return)]
+    if not returned or not isinstance(returned[-1], ast.Tuple):
+        return False
+    names = [_plain(node.id) if isinstance(node, ast.Name) else "" for node in returned[-1].elts]
+    places = [{i for i, name in enumerate(names) if name in GRADIENTS[m].split()} for m in ("beta", "gamma")]
+    return len(names) == 3 and all(len(place) == 1 for place in places) and min(places[0]) < min(places[1])
+
+
 def _class_of(function):
     """The class that a plain function is a method of, looked up by its qualified name."""
     value = None
@@ -601,9 +644,15 @@ def _plain(name):
     return name.strip("_").lower()
 
 
+def _meaning(name):
+    """What a parameter of such a name is, or None."""
+    plain = _plain(name)
+    return MEANING.get(plain) or ("settings" if plain.endswith(SETTINGS) else None)
+
+
 def _meanings(names, by_place):
     """What each required parameter is: by its name, or by its place among x, gamma, beta, eps."""
-    meanings = [MEANING.get(_plain(name)) for name in names]
+    meanings = [_meaning(name) for name in names]
     if meanings and meanings[0] in (None, "width", "cache", "dout", "out"):
         meanings[0] = "x"
     free = iter([meaning for meaning in by_place if meaning not in meanings])
@@ -628,6 +677,25 @@ def _shape_of(value):
         return shape if shape is None else tuple(shape)
     except (TypeError, ValueError, RuntimeError):
         return None
+
+
+def _slot(owner, names):
+    """Where an object keeps what has such a name: itself or a dictionary of its, and the name there; or None."""
+    name = _attribute_name(owner, names)
+    if name is not None:
+        return owner, name
+    for space in ("params", "parameters", "param", "weights"):
+        kept = getattr(owner, space, None)
+        if isinstance(kept, dict):
+            keys = {_plain(key): key for key in kept if isinstance(key, str)}
+            found = next((keys[name.lower()] for name in names if name.lower() in keys), None)
+            if found is not None:
+                return kept, found
+    return None
+
+
+def _kept(space, name):
+    return space[name] if isinstance(space, dict) else getattr(space, name)
 
 
 def _attribute_name(owner, names):

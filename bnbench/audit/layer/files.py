@@ -1,10 +1,16 @@
-"""The layers of a file: functions whose names are, or end in, forward and backward; classes with both methods."""
+"""The layers of a file: functions whose names have forward and backward in them; classes with both methods."""
 
+import contextlib
 import importlib.util
 import inspect
+import itertools
+import re
 import sys
 from pathlib import Path
 
+from bnbench.audit.layer.calls import Refused, method_names
+
+FORWARD, BACKWARD = re.compile("forward|fwd|fprop"), re.compile("backward|bwd|bprop")
 OWN = ("norm", "bn")  # of a file with layers of many kinds, those whose names have one of these are judged
 
 
@@ -24,7 +30,8 @@ def layers(path: str | Path) -> dict[str, tuple]:
         if hasattr(value, "defvjp"):
             wholes[name] = (value, None)
         elif inspect.isclass(value) and value.__module__ == module.__name__:
-            if all(callable(getattr(value, method, None)) for method in ("forward", "backward")):
+            with contextlib.suppress(Refused):
+                method_names(value)
                 wholes[name] = (value, None)
         elif callable(value) and not inspect.isclass(value):
             functions[name] = value
@@ -34,7 +41,7 @@ def layers(path: str | Path) -> dict[str, tuple]:
             name for name, value in functions.items() if getattr(value, "__module__", "") == module.__name__
         )
         raise FileError(
-            f"{Path(path).name} has no functions whose names are, or end in, forward and backward, and no class "
+            f"{Path(path).name} has no functions with forward and backward in their names, and no class "
             f"with both; it has {there or 'no functions'}. A formula of a whole step is judged by audit --formula"
         )
     own = {name: pair for name, pair in pairs.items() if any(word in name.lower() for word in OWN)}
@@ -42,17 +49,27 @@ def layers(path: str | Path) -> dict[str, tuple]:
 
 
 def _pairs(functions):
-    """Forward and backward functions by what their names begin with; one forward serves every backward."""
-    found = {}
-    for kind in ("forward", "backward"):
-        found[kind] = {n.lower()[: -len(kind)].strip("_"): n for n in functions if n.lower().endswith(kind)}
-    forwards, backwards = found["forward"], found["backward"]
+    """Forward and backward functions by what else is in their names: of several forwards the one that shares most."""
+    forwards, backwards = (
+        {"".join(word.split(name.lower())).strip("_"): name for name in functions if word.search(name.lower())}
+        for word in (FORWARD, BACKWARD)
+    )
     pairs = {}
     for stem, name in backwards.items():
-        other = forwards.get(stem) or (next(iter(forwards.values())) if len(forwards) == 1 else None)
-        if other:
-            pairs[name] = (functions[other], functions[name])
+        near = [other for other in forwards if _shared(stem, other)]
+        if stem in forwards:
+            pairs[name] = functions[forwards[stem]], functions[name]
+        elif near or len(forwards) == 1:  # batchnorm_backward_alt is of batchnorm_forward
+            best = max(near or forwards, key=lambda other: (_shared(stem, other), -len(other)))
+            pairs[name] = functions[forwards[best]], functions[name]
     return pairs
+
+
+def _shared(one, other):
+    """How many letters two names begin with in common; 0 where they share no whole word."""
+    common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    whole = common == len(other) and one[common : common + 1] in ("", "_")
+    return common if whole else 0
 
 
 def _load(path):

@@ -71,8 +71,12 @@ def _nodes(blocks, batch, pair, tolerance):
     u, size, v = np.linalg.svd(block)
     if constant:
         what = "the sum of dout is taken over all entries where it is to be taken over rows: a sum without its axis"
+    elif identity and _over_nodes(blocks, batch, tolerance):
+        what = (
+            "a sum or mean of dout runs over the nodes, each row's own (axis=1), where it is to run over rows (axis=0)"
+        )
     elif identity:
-        what = "dout is multiplied by a matrix (dout @ γ, np.dot) where an elementwise product, dout * γ, belongs"
+        what = "each row of dout is multiplied by a matrix (dout @ γ, np.dot), where dout * γ belongs"
     elif size[1] <= tolerance * size[0]:
         left, right = u[:, 0], v[0]
         x, y = batch.xhat[:, j], batch.xhat[:, l]
@@ -90,6 +94,21 @@ def _nodes(blocks, batch, pair, tolerance):
     first = next((i, k) for i, k in np.argwhere(np.abs(block) > tolerance * np.abs(block).max()))
     where = f"dx[{first[0]}, {j}] depends on dout[{first[1]}, {l}]"
     return f"nodes are mixed: {where}, another node's" + (f"; {what}" if what else "")
+
+
+def _over_nodes(blocks, batch, tolerance):
+    """Whether in each row a node's dx has all other nodes' dout γ, or dout, in the same measure, times γ/s or 1/s."""
+    D = len(blocks)
+    if D < 3:
+        return False
+    off = ~np.eye(D, dtype=bool)
+    first = blocks[:, :, 0, 0]
+    for left in (1 / batch.s, batch.gamma / batch.s, np.ones(D)):
+        for right in (batch.gamma, np.ones(D)):
+            share = (first / np.outer(left, right))[off]
+            if np.abs(share - share.mean()).max() <= tolerance * np.abs(share).max():
+                return True
+    return False
 
 
 def _permutation(dx, truth, tolerance):

@@ -51,6 +51,10 @@ class LayerVerdict:
             return f"right; {self.conventions}"
         return f"wrong: {'; and '.join(self.mistakes)}"
 
+    def with_remark(self, text: str) -> "LayerVerdict":
+        """The same, with one remark more."""
+        return replace(self, remarks=(*self.remarks, text))
+
     def plain(self) -> dict:
         """As JSON has it."""
         return {
@@ -224,10 +228,10 @@ class _Judge:
         truths = [
             {"dx": batch.truth(), "dgamma": (batch.S * batch.xhat).sum(0), "dbeta": batch.S.sum(0)} for batch in batches
         ]
-        for truth in truths:
-            if not self.conventions.gamma:
+        for truth in truths:  # of what it is given and does not use
+            if not self.conventions.gamma and "gamma" in self.layer.takes:
                 truth["dgamma"] = np.zeros(self.width)
-            if not self.conventions.beta:
+            if not self.conventions.beta and "beta" in self.layer.takes:
                 truth["dbeta"] = np.zeros(self.width)
         return self._verdict(truths)
 
