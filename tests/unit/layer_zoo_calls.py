@@ -98,7 +98,7 @@ class with_running_statistics_and_a_training_flag:
         return rstd * (d - d.mean(0) - xh * (d * xh).mean(0)), (dout * xh).sum(0), dout.sum(0)
 
 
-@right(eps_place="variance", eps=1e-5, remarks=("tensors",))
+@right(eps_place="variance", eps=1e-5, remarks=("layer_zoo_calls.Tensor, read",))
 class of_tensors_that_numpy_can_read:
     @staticmethod
     def forward(x, gamma, beta):
@@ -319,3 +319,121 @@ class a_parameter_sum_without_its_axis:
     def backward(dout, cache):
         xh, s, gamma = cache
         return gamma / s * (dout - dout.mean(0) - xh * (dout * xh).mean(0)), np.sum(dout * xh), dout.sum(0)
+
+
+def _normal(x, gamma, beta, eps=1e-5):
+    s = np.sqrt(x.var(0) + eps)
+    xh = (x - x.mean(0)) / s
+    return gamma * xh + beta, (xh, s, gamma)
+
+
+def _gradients(dout, cache):
+    xh, s, gamma = cache
+    dx = gamma / s * (dout - dout.mean(0) - xh * (dout * xh).mean(0))
+    return dx, (dout * xh).sum(0), dout.sum(0)
+
+
+@right(ddof=0, gamma=True, beta=True)
+class parameters_in_a_dictionary:
+    def __init__(self, num_features, eps=1e-5):
+        self.params = {"W": np.ones(num_features), "b": np.zeros(num_features)}
+        self.grads, self.eps = {}, eps
+
+    def forward(self, x):
+        out, self.cache = _normal(x, self.params["W"], self.params["b"], self.eps)
+        return out
+
+    def backward(self, dout):
+        dx, self.grads["W"], self.grads["b"] = _gradients(dout, self.cache)
+        return dx
+
+
+@right(gamma=False, beta=False)
+class fixed_parameters_whose_gradients_are_given:
+    @staticmethod
+    def forward(x):
+        return _normal(x, 1.0, 0.0)
+
+    @staticmethod
+    def backward(dout, cache):
+        return _gradients(dout, cache)
+
+
+@right(eps_place="sd", eps=1e-3)
+class propagated_by_other_names:
+    def __init__(self, dim):
+        self.scale, self.shift = np.ones(dim), np.zeros(dim)
+
+    def fprop(self, inputs):
+        self.sd = inputs.std(0)
+        self.h = (inputs - inputs.mean(0)) / (self.sd + 1e-3)
+        return self.scale * self.h + self.shift
+
+    def bprop(self, grads):
+        d, s = grads * self.scale, self.sd + 1e-3
+        self.dscale, self.dshift = (grads * self.h).sum(0), grads.sum(0)
+        return (d - d.mean(0)) / s - self.h * (d * self.h).mean(0) / self.sd
+
+
+@right(eps=1e-5)
+class called_as_a_function:
+    def __init__(self, d):
+        self.W, self.b, self.dW, self.db = np.ones(d), np.zeros(d), np.zeros(d), np.zeros(d)
+
+    def __call__(self, x):
+        out, self.cache = _normal(x, self.W, self.b)
+        return out
+
+    def backward(self, dy):
+        dx, dW, db = _gradients(dy, self.cache)
+        self.dW += dW
+        self.db += db
+        return dx
+
+
+@right(remarks=("backward gives dbeta before dgamma",))
+class beta_first_by_its_names:
+    @staticmethod
+    def forward(x, gamma, beta):
+        return _normal(x, gamma, beta)
+
+    @staticmethod
+    def backward(dout, cache):
+        dx, dg, db = _gradients(dout, cache)
+        return dx, db, dg
+
+
+@wrong("dgamma and dbeta are swapped")
+class swapped_behind_the_right_names:
+    @staticmethod
+    def forward(x, gamma, beta):
+        return _normal(x, gamma, beta)
+
+    @staticmethod
+    def backward(dout, cache):
+        dx, dbeta, dgamma = _gradients(dout, cache)
+        return dx, dgamma, dbeta
+
+
+@right(remarks=("forward gives its output in place 2",))
+class the_cache_before_the_output:
+    @staticmethod
+    def forward(x, gamma, beta):
+        return _normal(x, gamma, beta)[::-1]
+
+    @staticmethod
+    def backward(dout, cache):
+        return _gradients(dout, cache)
+
+
+@wrong("runs over each row's nodes (axis=1)")
+class a_mean_over_the_other_axis:
+    @staticmethod
+    def forward(x, gamma, beta):
+        return _normal(x, gamma, beta)
+
+    @staticmethod
+    def backward(dout, cache):
+        xh, s, gamma = cache
+        d = dout * gamma
+        return (d - d.mean(1, keepdims=True) - xh * (d * xh).mean(0)) / s, (dout * xh).sum(0), dout.sum(0)

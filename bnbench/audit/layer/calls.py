@@ -190,6 +190,11 @@ class Layer:
         expected = self._shape(trial)
         several = isinstance(value, tuple | list) and len(value) > 0 and _shape_of(value) != expected
         raw, *rest = value if several else (value,)
+        shapes = [_shape_of(one) for one in rest]
+        if _shape_of(raw) != expected and shapes.count(expected) == 1:
+            place = shapes.index(expected)
+            raw, rest[place] = rest[place], raw
+            self.remark(f"forward gives its output in place {place + 2}; (out, cache) is the usual order")
         cache = None if not rest else rest[0] if len(rest) == 1 else tuple(rest)
         self._rest = rest
         numbers = self._read(raw, "forward")
@@ -261,6 +266,9 @@ class Layer:
             for key, names in (("dgamma", GRADIENTS["gamma"]), ("dbeta", GRADIENTS["beta"])):
                 if answers.get(key) is None:
                     answers[key] = _attribute(owner, names.split())
+                slot = _slot(owner, NAMES[key[1:]].split())
+                if answers[key] is None and slot is not None:  # a parameter's own
+                    answers[key] = getattr(_kept(*slot), "grad", None)
         if answers.get("dx") is None:
             raise Raised("backward gives None for dx")
         answers = {name: self._read(value, "backward") for name, value in answers.items() if value is not None}
@@ -295,40 +303,53 @@ class Layer:
     # --- arrays
 
     def settle(self, trial_of):
-        """Find how it wants its arrays: `trial_of(width)` gives a trial. Raises Raised where it takes none."""
-        first = None
+        """Find how it wants its arrays: `trial_of(width)` gives a trial. Raises Raised where forward takes none.
+
+        The first way in which neither forward nor backward raises; else the first in which forward does not.
+        """
+        first = forward_alone = None
         for library, dtype in self._libraries():
             for width in WIDTHS:
                 for shape in self._parameter_shapes(width):
-                    self.manner = Manner(library, dtype, shape, width)
+                    self.manner, self.remarks = Manner(library, dtype, shape, width), {}
                     try:
                         trial = trial_of(width)
                         out = self.out(trial)
                     except Raised as error:
                         first = first or error
                         continue
-                    if np.isfinite(out).all():
-                        return
-                    first = first or Raised("forward gives numbers that are not finite on ordinary data")
+                    if not np.isfinite(out).all():
+                        first = first or Raised("forward gives numbers that are not finite on ordinary data")
+                        continue
+                    try:
+                        self.gradients(trial)
+                    except Raised:
+                        forward_alone = forward_alone or self.manner
+                        continue
+                    self.remarks = {}
+                    return
                 if not _fixed_width(first):
                     break
-        self.manner = None
-        raise first
+        self.manner, self.remarks, self.single = forward_alone, {}, False
+        if forward_alone is None:
+            raise first
 
     def _libraries(self):
         known = [name for name in ("torch", "jax") if name in sys.modules]
-        own = {name for name in known if self._mentions(name)}
+        own = {name for name in known if self._uses(name)}
         order = sorted(known, key=lambda name: name not in own)
         tensors = [(name, dtype) for name in order for dtype in ("float64", "float32")]
         arrays = [("numpy", "float64"), ("numpy", "float32")]
-        return tensors + arrays if own else arrays[:1] + tensors + arrays[1:]
+        return tensors + arrays if own and not self._uses("numpy") else arrays[:1] + tensors + arrays[1:]
 
-    def _mentions(self, library):
+    def _uses(self, library):
+        """Whether the code of its functions names a module of the library: a file may import more than one."""
         for function in (self.forward, self.backward):
-            space = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__globals__", {})
-            for value in list(space.values()):
-                name = getattr(value, "__name__", None) if inspect.ismodule(value) else None
-                if name and name.split(".")[0] == library:
+            function = inspect.unwrap(getattr(function, "__func__", function))
+            space, code = getattr(function, "__globals__", {}), getattr(function, "__code__", None)
+            for name in _names(code):
+                value = space.get(name)
+                if inspect.ismodule(value) and value.__name__.split(".")[0] == library:
                     return True
         return False
 
@@ -356,7 +377,7 @@ class Layer:
             library = {"torch": "torch", "jax": "jax", "jaxlib": "jax"}.get(type(like).__module__.partition(".")[0])
         if library == "torch":
             array = sys.modules["torch"].from_numpy(array)
-            return array if like is None else array.to(like.dtype)
+            return array.to(like.dtype) if isinstance(like, sys.modules["torch"].Tensor) else array
         if library == "jax":
             with self._precision():
                 return sys.modules["jax"].numpy.asarray(array)
@@ -370,7 +391,8 @@ class Layer:
 
     def _read(self, value, who):
         if not isinstance(value, np.ndarray | np.generic | list | float):
-            self.remark(f"{who} gives {type(value).__module__.partition('.')[0]} tensors, read here as NumPy arrays")
+            library = type(value).__module__.partition(".")[0]
+            self.remark(f"{who} gives {library}.{type(value).__name__}, read here as NumPy arrays")
         try:
             array = np.asarray(_numbers(value))
             if array.dtype == np.float32 or array.dtype == np.float16:
@@ -441,7 +463,7 @@ class Layer:
             array = self._library(array.reshape(shape))
             self.takes.add(meaning)
             if "torch" in sys.modules and isinstance(value, sys.modules["torch"].nn.Parameter):
-                value.data = array
+                value.data = sys.modules["torch"].as_tensor(array)
             elif isinstance(slot[0], dict):
                 slot[0][slot[1]] = array
             else:
@@ -550,11 +572,11 @@ def _with_context(forward, backward, setup=None):
     whole = names[:1] == ["ctx"]
     names = names[whole:]
 
-    def as_forward(*arguments):
+    def as_forward(*arguments, **named):
         ctx = _Context()
-        out = forward(ctx, *arguments) if whole else forward(*arguments)
+        out = forward(ctx, *arguments, **named) if whole else forward(*arguments, **named)
         if not whole and setup is not None:
-            setup(ctx, arguments, out)
+            setup(ctx, (*arguments, *named.values()), out)
         return (out[0] if isinstance(out, tuple) else out), ctx
 
     def as_backward(dout, cache):
@@ -599,6 +621,16 @@ def _beta_before_gamma(backward):
     names = [_plain(node.id) if isinstance(node, ast.Name) else "" for node in returned[-1].elts]
     places = [{i for i, name in enumerate(names) if name in GRADIENTS[m].split()} for m in ("beta", "gamma")]
     return len(names) == 3 and all(len(place) == 1 for place in places) and min(places[0]) < min(places[1])
+
+
+def _names(code):
+    """The global names and attributes that a function's code has, those of functions within it too."""
+    if code is None:
+        return
+    yield from code.co_names
+    for constant in code.co_consts:
+        if inspect.iscode(constant):
+            yield from _names(constant)
 
 
 def _class_of(function):

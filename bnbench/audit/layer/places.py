@@ -72,9 +72,7 @@ def _nodes(blocks, batch, pair, tolerance):
     if constant:
         what = "the sum of dout is taken over all entries where it is to be taken over rows: a sum without its axis"
     elif identity and _over_nodes(blocks, batch, tolerance):
-        what = (
-            "a sum or mean of dout runs over the nodes, each row's own (axis=1), where it is to run over rows (axis=0)"
-        )
+        what = "a sum or mean of dout runs over each row's nodes (axis=1), where it is to run over rows (axis=0)"
     elif identity:
         what = "each row of dout is multiplied by a matrix (dout @ γ, np.dot), where dout * γ belongs"
     elif size[1] <= tolerance * size[0]:
