@@ -15,6 +15,8 @@ __all__ = [
     "Problem",
     "Variant",
     "__version__",
+    "can_fail",
+    "check_layer",
     "diagnose",
     "gradients",
     "prepare",
@@ -28,4 +30,8 @@ def __getattr__(name):
         from bnbench.audit.diagnosis import diagnose
 
         return diagnose
+    if name in ("check_layer", "can_fail"):
+        import bnbench.audit.layer as layer
+
+        return getattr(layer, name)
     raise AttributeError(f"module 'bnbench' has no attribute {name!r}")

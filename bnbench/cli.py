@@ -16,7 +16,7 @@ from bnbench.commands.common import INTERRUPTED, USAGE, UsageError
 from bnbench.folder import FolderError
 
 HINTS = dict.fromkeys((errno.EMFILE, errno.ENFILE), "; allowed are more of them, see ulimit -n")
-FILES = ("out", "folder", "folders", "pyperf", "formula", "config", "data", "plugin")
+FILES = ("out", "folder", "folders", "pyperf", "formula", "layer", "config", "data", "plugin")
 LONGEST_WORD = 256  # characters, of what was given, that a line repeats in full
 
 

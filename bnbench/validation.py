@@ -8,7 +8,12 @@ catches what the second cannot see, and a variant that fails it is invalid every
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
+import sysconfig
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +23,7 @@ from bnbench.problem import Batch, Gradients, Problem
 if TYPE_CHECKING:  # the oracle's kernels are compiled code
     from bnbench.reference import Reference
 
+PACKAGE, STANDARD_LIBRARY = Path(__file__).parent, sysconfig.get_path("stdlib")
 TF32_UNIT = 2.0**-11  # of rounding: TF32 keeps 10 bits behind the leading one
 MISSING = "missing"
 FLOAT32_OVER_FLOAT64 = 2.0**29  # their rounding units' ratio
@@ -25,6 +31,8 @@ FLOAT32_PRECISION = (
     "right to float32's precision alone; compute in the arrays' own dtype, constants, buffers and all between included"
 )
 UNSUPPORTED = "unsupported"  # in place of an answer to a derivation problem
+OWN_SIZES = "own sizes"  # in place of the conventions of one
+MOST_OWN_WORK = 10**8  # N p1 p2
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,23 @@ class Verdict:
     def max_error_ratio(self) -> float | None:
         """The largest error over its tolerance; None where nothing could be compared."""
         return max((entry["ratio"] for entry in self.errors.values()), default=None)
+
+
+def raised_text(error: BaseException, problem: Problem, where: str = "") -> str:
+    """What a user's code raised, where, and the line of it that did; of a γ that is None, what to do."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, TypeError | AttributeError) and problem.normalization == "none" and "None" in text:
+        kind = type(error).__name__
+        return f"{kind}{where}: γ is None here, since normalization='none' was asked too; add --normalization batch"
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not _of_a_library(frame.filename)]
+    line = own and own[-1].line and f" in line {own[-1].lineno} of {Path(own[-1].filename).name}: {own[-1].line}"
+    return text + where + (line or "")
+
+
+def _of_a_library(file: str) -> bool:
+    """Whether code is bnbench's, Python's own or an installed package's, so that its line tells its user nothing."""
+    parts = Path(file).parts
+    return file.startswith(("<", str(PACKAGE))) or "site-packages" in parts or file.startswith(STANDARD_LIBRARY)
 
 
 def plain(answer: Any) -> dict[str, Any] | str:
@@ -167,24 +192,71 @@ def _infinite(name, value, allowed):
     return f"{name} is not finite ({wrong} of {value.size} entries are NaN or infinite)" if wrong else ""
 
 
-def derivation_problems(activation: str, normalization: str) -> list[tuple[Batch, Problem]]:
+def derivation_problems(activation: str, normalization: str, **conventions) -> list[tuple[Batch, Problem]]:
     """Small float64 problems on which no known mistake can hide, nor one that happens to work on ordinary numbers.
 
     N - ddof differs from N by 9 to 50 %, s² from its parts and from s by far more, mean/sd reaches 50, and |γ| stays
     away from 1. Beyond that, what most data has and a formula may lean on is missing somewhere: see `DERIVATION_KINDS`.
+    Conventions may be given, as to `derivation_problem`.
     """
-    problems = []
-    for seed, (sizes, ddof, eps, offset, special) in enumerate(DERIVATION_KINDS):
-        problem = Problem(*sizes, activation, normalization, ddof, eps, seed=2000 + seed)
-        batch = problem.sample()
-        shift = np.linspace(-1, 1, problem.p1) * (offset if normalization == "batch" else 0.1)
-        batch = batch._replace(X=batch.X + shift, G2=batch.G2 + np.sign(batch.G2))
-        if normalization == "batch":
-            batch = batch._replace(gamma=batch.gamma * np.linspace(1.5, 3.0, problem.p2))
-        if special:
-            special(batch)
-        problems.append((batch, problem))
-    return problems
+    return [derivation_problem(place, activation, normalization, **conventions) for place in range(DERIVATIONS)]
+
+
+def derivation_problem(
+    place: int,
+    activation: str,
+    normalization: str,
+    ddof: int | None = None,
+    eps: float | None = None,
+    dtype: str = "float64",
+    rows: int = 1,
+) -> tuple[Batch, Problem]:
+    """One of the derivation problems, with the ddof and eps of its kind or with those that are given.
+
+    It has so many rows at least. With another eps Γ1 is scaled so that the variances keep their size beside it: no eps
+    is too small to be seen.
+    """
+    (N, p1, p2), own_ddof, own_eps, offset, special = DERIVATION_KINDS[place]
+    ddof, eps = own_ddof if ddof is None else ddof, own_eps if eps is None else eps
+    least = ddof + 1 if eps else ddof + 3  # of two rows with eps = 0 every gradient of Γ1 is 0
+    problem = Problem(max(N, least, rows), p1, p2, activation, normalization, ddof, eps, dtype, seed=2000 + place)
+    batch, real = problem.sample(), np.dtype(dtype).type
+    shift = np.linspace(-1, 1, p1) * (offset if normalization == "batch" else 0.1)
+    batch = batch._replace(X=batch.X + shift.astype(dtype), G2=batch.G2 + np.sign(batch.G2))
+    if normalization == "batch":
+        batch = batch._replace(gamma=batch.gamma * np.linspace(1.5, 3.0, p2).astype(dtype))
+        if own_eps and eps and own_eps != eps:
+            batch = batch._replace(G1=batch.G1 * real((eps / own_eps) ** 0.5))
+    if special:
+        special(batch)
+    return batch, problem
+
+
+def conventions_to_draw(problem: Problem, held: Sequence[str]) -> Iterator[dict]:
+    """The conventions for a derivation problem of a cell, the likeliest to be supported last.
+
+    Each of ddof and eps is that of the problem's kind, or the cell's; the cell's alone where it is held to it (asked by
+    name). In double precision, or, for who has none, in the cell's.
+    """
+    own = [
+        (None, getattr(problem, name)) if name not in held else (getattr(problem, name),) for name in ("ddof", "eps")
+    ]
+    for dtype in dict.fromkeys(("float64", problem.dtype)):
+        for ddof, eps in itertools.product(*own):
+            yield {"ddof": ddof, "eps": eps, "dtype": dtype, "rows": problem.ddof + 1}
+
+
+def own_sizes(problem: Problem) -> tuple[Batch, Problem] | None:
+    """A derivation problem of the cell's own sizes, for who takes no smaller one; None where it would take long."""
+    if problem.work > MOST_OWN_WORK:
+        return None
+    drawn = replace(problem, seed=problem.seed + 2)
+    batch, real = drawn.sample(), np.dtype(problem.dtype).type
+    shift = np.linspace(-1, 1, problem.p1).astype(problem.dtype)
+    batch = batch._replace(X=batch.X + shift)
+    if problem.normalization == "batch" and problem.eps:
+        batch = batch._replace(G1=batch.G1 * real(problem.eps**0.5))
+    return batch, drawn
 
 
 def _ties_and_zeros(batch):

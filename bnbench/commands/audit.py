@@ -7,17 +7,27 @@ from pathlib import Path
 
 from bnbench.commands.common import FAULT, INTERRUPTED, OK, RESULTS, USAGE, UsageError, default_folder, print_json
 
+PLAIN_SIZES = {"N": (50,), "p1": (7,), "p2": (4,)}  # of ordinary problems, but for those that are given
 JUDGED = 200  # added to the exit code of the process that judges a formula: it did not end in any other way
 
+WHAT_PEOPLE_HAVE = """\
+What do you have?
+  a layer     batchnorm_forward and batchnorm_backward, or a class with both, in a file as they are: --layer FILE.py
+              reads its conventions off the forward, and says whether the backward is its gradient, and if not, why not.
+  a formula   step(X, y, G1, gamma, beta, G2) in a file, decorated with @bnbench.variant("mine", family="matrix"):
+              --formula FILE.py says whether its gradients are right, in conventions of its own, and if not, why not.
+  a claim     about this gradient, published once: without a flag thirteen are ruled on, each with its evidence, and
+              DIR/audit.md, audit.html, audit.json and a figure are written.
+"""
 AUDIT_FLAGS = (
-    ("N", "N", "rows (default: 50)"),
-    ("p1", "P", "inputs (default: 7)"),
-    ("p2", "P", "hidden nodes (default: 4)"),
-    ("activation", None, "relu, sigmoid, tanh, gaussian, identity (default: all; with a size: relu)"),
-    ("normalization", None, "batch, none (default: both; with a size: batch)"),
-    ("ddof", None, "the variance divides by N - ddof (default: 1)"),
-    ("eps", None, "added to the variance under the root (default: 0.1)"),
-    ("dtype", None, "float64, float32 (default: float64)"),
+    ("N", "N", "rows, of ordinary problems (default with another size: 50)"),
+    ("p1", "P", "inputs (likewise: 7)"),
+    ("p2", "P", "hidden nodes (likewise: 4)"),
+    ("activation", None, "relu, sigmoid, tanh, gaussian, identity (default: all that it takes)"),
+    ("normalization", None, "batch, none (default: all that it takes)"),
+    ("ddof", None, "the variance divides by N - ddof (default: what it has built in, or several)"),
+    ("eps", None, "added to the variance under the root (default: what it has built in, or several)"),
+    ("dtype", None, "float64, float32, of ordinary problems (default: float64)"),
 )
 
 
@@ -25,21 +35,32 @@ def add(commands):
     """Add the command's parser."""
     audit = commands.add_parser(
         "audit",
-        help="rule on the claims about this gradient, or diagnose a formula of your own",
-        description="Rule on thirteen published claims about the gradient, each with its evidence, and write "
-        "DIR/audit.md, audit.html, audit.json and a figure. With --formula, say of every function of a plug-in file "
-        "whether its gradients are right, and if not, which known mistake reproduces them; nothing is written then.",
+        help="say what is wrong with a formula of your own, or rule on the claims about this gradient",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=WHAT_PEOPLE_HAVE,
     )
     audit.add_argument("--formula", metavar="FILE.py", help="a plug-in file whose functions are to be diagnosed")
+    audit.add_argument(
+        "--layer",
+        metavar="FILE.py",
+        help="judge the layers of a file in their own conventions: functions whose names are, or end in, forward and "
+        "backward, or classes with both",
+    )
+    audit.add_argument(
+        "--layout",
+        choices=("NC", "CN", "NHWC", "NCHW"),
+        help="of a layer's x (default: NC, rows are samples); with --layer",
+    )
     audit.add_argument(
         "--out", metavar="DIR", help=f"folder of the pages (default: {RESULTS}/<date>-<host>-<short id>)"
     )
     audit.add_argument("--json", action="store_true", help="print the rulings, or the diagnoses, as JSON")
     audit.add_argument("--judge-here", action="store_true", help=argparse.SUPPRESS)
     tried = audit.add_argument_group(
-        "what a formula is tried on",
-        "By default, and where only --activation or --normalization is given, small problems on which no mistake can "
-        "hide; where a size or a convention is given, one problem of that kind.",
+        "what a formula is held to",
+        "By default it is judged in its own conventions, which are found out and said, on small problems on\nwhich no "
+        "mistake can hide. A convention that is given binds it; where a size or a dtype is, ordinary\nproblems of that "
+        "kind take the small ones' place.",
     )
     for name, metavar, words in AUDIT_FLAGS:
         tried.add_argument(f"--{name}", metavar=metavar, help=words + "; several with commas")
@@ -48,10 +69,25 @@ def add(commands):
 
 def run_audit(options) -> int:
     """`audit`."""
+    if options.layer:
+        refused = [n for n, *_ in AUDIT_FLAGS if n != "eps" and getattr(options, n) is not None]
+        for name in [n for n in ("formula", "out") if getattr(options, n)] + refused:
+            raise UsageError(f"--{name} is given with --layer; allowed beside it are --layout, --eps and --json")
+        if options.judge_here:
+            from bnbench.commands.layer import judge_layers
+
+            return JUDGED + judge_layers(options)
+        return apart(options, options.layer, "layer", "layout", "eps")
+    if options.layout:
+        raise UsageError("--layout is given without --layer FILE.py")
     if options.formula:
         if options.out:
             raise UsageError("--out is given with --formula; allowed is one: a diagnosis is printed, not written")
-        return JUDGED + diagnose_formula(options) if options.judge_here else diagnose_apart(options)
+        return (
+            JUDGED + diagnose_formula(options)
+            if options.judge_here
+            else apart(options, options.formula, "formula", *(name for name, *_ in AUDIT_FLAGS))
+        )
     for name, *_ in AUDIT_FLAGS:
         if getattr(options, name) is not None:
             raise UsageError(f"--{name} is given without --formula FILE.py; the claims' problem is fixed")
@@ -70,12 +106,10 @@ def run_audit(options) -> int:
     return OK if all(row["reproduced"] for row in reproduction) else FAULT
 
 
-def diagnose_apart(options) -> int:
-    """`audit --formula`: in a process of its own, for a formula that ends its process must not end the audit with 0."""
-    words = ["audit", f"--formula={options.formula}", "--judge-here", *["--json"] * options.json]
-    for name, *_ in AUDIT_FLAGS:
-        if getattr(options, name) is not None:
-            words.append(f"--{name}={getattr(options, name)}")
+def apart(options, file, *flags) -> int:
+    """Judge a file in a process of its own: code that ends its process must not end the audit with 0."""
+    words = ["audit", "--judge-here", *["--json"] * options.json]
+    words += [f"--{name}={getattr(options, name)}" for name in flags if getattr(options, name) is not None]
     process = subprocess.Popen([sys.executable, "-m", "bnbench", *words])
     try:
         code = process.wait()
@@ -86,7 +120,7 @@ def diagnose_apart(options) -> int:
     if code in (USAGE, INTERRUPTED):
         return code
     how = f"exit status {code}" if code >= 0 else f"signal {-code}"
-    print(f"bnbench: {options.formula} ended the process ({how}) before it was judged", file=sys.stderr)
+    print(f"bnbench: {file} ended the process ({how}) before it was judged", file=sys.stderr)
     return FAULT
 
 
@@ -103,12 +137,14 @@ def diagnose_formula(options) -> int:
         names = load_plugin(options.formula)
         given = {name: getattr(options, name) for name, *_ in AUDIT_FLAGS if getattr(options, name) is not None}
         axes = {name: coerce(f"--{name}", name, value.split(",")) for name, value in given.items()}
-        if set(axes) <= {"activation", "normalization"}:
-            found = {name: diagnose(name, **{f"{axis}s": values for axis, values in axes.items()}) for name in names}
-        else:
-            axes = {"N": (50,), "p1": (7,), "p2": (4,), "ddof": (1,), "eps": (0.1,)} | axes
-            problems = [Problem(**dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
-            found = {name: diagnose(name, problems) for name in names}
+        held = {f"{name}s": axes.pop(name, None) for name in ("activation", "normalization")}
+        held |= {name: axes.pop(name, None) for name in ("ddof", "eps")}
+        if axes:
+            held["dtypes"] = axes.pop("dtype", ("float64",))
+            held["sizes"] = list(product(*(axes.get(name, default) for name, default in PLAIN_SIZES.items())))
+            for size, ddof, dtype in product(held["sizes"], held["ddof"] or (0,), held["dtypes"]):
+                Problem(*size, ddof=ddof, dtype=dtype)
+        found = {name: diagnose(name, **held) for name in names}
     except (PluginError, ValueError) as error:
         raise UsageError(error) from error
     if options.json:

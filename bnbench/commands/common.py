@@ -55,6 +55,8 @@ def saved_plan(plan, table) -> dict:
     saved = dataclasses.asdict(plan)
     saved["variants"] = plan.variants or tuple(variants())
     saved["plugins"] = tuple(Path(plugin).name for plugin in plan.plugins)
+    if not plan.held:
+        del saved["held"]  # as runs have it that know no other
     saved["data"] = table.name if table else ""
     saved["data_digest"] = table.digest if table else ""
     return json.loads(json.dumps(saved))

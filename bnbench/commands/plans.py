@@ -82,7 +82,7 @@ def make_plan(options, base):
             if too_many:
                 raise UsageError(f"N is {too_many[0]}; {table.name} has {rows} rows, allowed is up to that")
             chosen |= {"p1": (p1,), "N": tuple(axis)}
-        plan = make_plan(preset, base, chosen)
+        plan = make_plan(preset, base, chosen | {"held": tuple(name for name in ("ddof", "eps") if name in chosen)})
     except ValueError as error:
         raise UsageError(error) from error
     for name in plan.variants:

@@ -282,5 +282,7 @@ def plain_line(text: str) -> str:
 
 
 def _one_line(error):
+    if said := getattr(error, "told", ""):
+        return plain_line(said)[:REASON_LENGTH]
     text = plain_line(str(error))
     return (f"{type(error).__name__}: {text}" if text else type(error).__name__)[:REASON_LENGTH]

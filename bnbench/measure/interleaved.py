@@ -44,7 +44,7 @@ class Interleaved(Sweep):
 
     def derivation(self, run):
         """As ever, but once: what it compiles is in the caches when passes are timed, and stays out of their heaps."""
-        return "" if self.timing else super().derivation(run)
+        return ("", "") if self.timing else super().derivation(run)
 
     def calibrate(self, run):
         """As ever, but what calibration timed is no sample: it has no counterpart."""

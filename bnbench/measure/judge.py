@@ -21,7 +21,7 @@ class Judge:
 
     def __init__(self):
         self.problem, self.references = None, {}
-        self.derivations = {}
+        self.derivations = {}  # of each derivation problem, its references by conventions
 
     def refer(self, problem: Problem, table: Stored | None):
         """Compute the references of a problem, in advance."""
@@ -40,22 +40,49 @@ class Judge:
         """The verdict on an answer to a problem; tf32 where its products may round to TF32."""
         return verdict(answer, self.known(problem, table, tf32), problem, stage)
 
-    def derive(self, activation: str, normalization: str, answers: list):
-        """The reason why the answers to the derivation problems are wrong; "" where none is."""
-        key = activation, normalization
-        if key not in self.derivations:
-            problems = validation.derivation_problems(*key)
-            self.derivations[key] = [(problem, references(batch, problem)) for batch, problem in problems]
-        for (problem, known), both in zip(self.derivations[key], answers, strict=True):
-            if both == validation.UNSUPPORTED:
+    def derive(self, problem: Problem, held: tuple[str, ...], answers: list) -> tuple[str, str]:
+        """The reason why the answers to the derivation problems are wrong, "" where none is; and what was not tried.
+
+        Who ignores ddof or eps, and has the cell's own built in, is right here: all answers are then those at the
+        cell's. One that is so at some problems alone is not.
+        """
+        tried = [(place, *answer) for place, answer in enumerate(answers) if answer != validation.UNSUPPORTED]
+        left = sum(answer == validation.UNSUPPORTED for answer in answers[: validation.DERIVATIONS])
+        if not tried:
+            return "", "the derivation check was not made: it declines every problem of it, whatever the conventions"
+        declined = (
+            f"{left} of the {validation.DERIVATIONS} problems of the derivation check are declined" if left else ""
+        )
+        found = []
+        for built_in in ((), ("ddof",), ("eps",), ("ddof", "eps")):
+            if set(built_in) & set(held):
                 continue
-            for stage, answer in zip((PREPARED, LOADED), both, strict=True):
-                found = verdict(answer, known, problem, stage)
-                if not found.valid:
-                    return (
-                        f"derivation check (N={problem.N}, p1={problem.p1}, p2={problem.p2}, ddof={problem.ddof}, "
-                        f"eps={problem.eps:g}): {found.reason}"
-                    )
+            reasons = [self.derived(problem, place, conventions, built_in, both) for place, conventions, both in tried]
+            wrong = [reason for reason in reasons if reason]
+            if not wrong:
+                return "", declined
+            found.append(wrong)
+        return min(found, key=len)[0], ""
+
+    def derived(self, cell, place, conventions, built_in, both) -> str:
+        """What is wrong with the answers to a derivation problem, where the cell's own conventions are built in."""
+        setting = cell.activation, cell.normalization, cell.ddof, cell.eps
+        key = cell if conventions == validation.OWN_SIZES else setting, place, str(conventions), built_in
+        if key not in self.derivations:
+            if conventions == validation.OWN_SIZES:
+                batch, problem = validation.own_sizes(cell)
+            else:
+                batch, problem = validation.derivation_problem(place, *setting[:2], **conventions)
+            real = dataclasses.replace(problem, **{name: getattr(cell, name) for name in built_in})
+            self.derivations[key] = problem, real, references(batch, real)
+        problem, real, known = self.derivations[key]
+        for stage, answer in zip((PREPARED, LOADED), both, strict=True):
+            found = verdict(answer, known, real, stage)
+            if not found.valid:
+                return (
+                    f"derivation check (N={problem.N}, p1={problem.p1}, p2={problem.p2}, ddof={problem.ddof}, "
+                    f"eps={problem.eps:g}): {found.reason}"
+                )
         return ""
 
 

@@ -5,7 +5,7 @@ import math
 
 from bnbench.measure.interference import Interference
 
-PROTOCOL = 3  # another as soon as a request, an answer, the drawn data or the derivation problems are others
+PROTOCOL = 4  # another as soon as a request, an answer, the drawn data or the derivation problems are others
 
 
 def number(value) -> bool:

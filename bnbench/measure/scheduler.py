@@ -126,7 +126,7 @@ class Sweep:
         cached = not (timing and self.times_compilation)
         inherits = () if self.table is None else (self.table.file,)
         self.crew = Crew(plan, self.lanes, self.memory_limit, cached=cached, inherits=inherits)
-        self.derived: dict[tuple, str] = {}
+        self.derived: dict[tuple, tuple[str, str]] = {}
         self.random = random.Random(plan.seed)
         self.forecast = Forecast(plan)
         for (name, cell), record in self.records.items():
@@ -310,12 +310,13 @@ class Sweep:
         first, verdict = self.verdict(run, PREPARED, opened["answer"]), self.verdict(run, LOADED, reloaded["answer"])
         told = verdict if first.valid else first
         run.found |= {"errors": told.errors, "max_error_ratio": told.max_error_ratio}
-        reason = self.derivation(run) or told.reason
+        reason, not_tried = self.derivation(run)
+        reason = reason or told.reason
         if reason:
             self.finish(run, "invalid", reason)
             return False
-        if verdict.caution:
-            run.found["reason"] = verdict.caution
+        if caution := "; ".join(filter(None, (verdict.caution, not_tried))):
+            run.found["reason"] = caution
         return True
 
     def verdict(self, run, stage, answer):
@@ -328,21 +329,20 @@ class Sweep:
         return self.plan.tf32 and run.cell.problem.dtype == "float32" and self.crew.device.get(run.lane) == "cuda"
 
     def derivation(self, run):
-        """The reason why a variant fails the derivation check of its setting, or ""."""
+        """The reason why a variant fails the derivation check of its setting, or ""; and what of it was not tried."""
         problem = run.cell.problem
-        key = (run.lane, problem.activation, problem.normalization, run.cell.regime)
+        conventions = problem.activation, problem.normalization, problem.ddof, problem.eps
+        key = (run.lane, *conventions, run.cell.regime)
         if key not in self.derived:
             answers = self.crew.ask(
                 run.lane,
                 "derive",
                 timeout=DERIVATIONS * self.plan.timeout + self.crew.allowance_s[run.lane],
-                activation=problem.activation,
-                normalization=problem.normalization,
+                problem=problem,
                 regime=run.cell.regime,
+                held=self.plan.held,
             )
-            self.derived[key] = self.crew.judge(
-                "derive", activation=problem.activation, normalization=problem.normalization, answers=answers
-            )
+            self.derived[key] = self.crew.judge("derive", problem=problem, held=self.plan.held, answers=answers)
         return self.derived[key]
 
     def calibrate(self, run):

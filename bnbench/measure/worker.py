@@ -60,6 +60,16 @@ def environment(threads: int, tf32: bool = False, keep_memory: bool = False) -> 
     return os.environ | pools | precision | heap | {"OPENBLAS_THREAD_TIMEOUT": "22", "PYTHONUNBUFFERED": "1"}
 
 
+@contextlib.contextmanager
+def told(problem: Problem):
+    """Say of what a plug-in raises where its author finds it."""
+    try:
+        yield
+    except Exception as error:
+        error.told = validation.raised_text(error, problem)
+        raise
+
+
 class Worker:
     """The requests' handlers for one variant."""
 
@@ -116,7 +126,7 @@ class Worker:
             start_s = float(self.variant.start_compiler())
             self.start_s = start_s if self.start_s is None else self.start_s
         self.calls = compiling.Calls(self.account) if self.account else contextlib.nullcontext()
-        with self.calls:
+        with self.calls, told(problem):
             prepare_s = self.timed(lambda: self.variant.prepare(self.other, problem, regime))
             self.peak = peak_bytes()
             self.pin(threads)
@@ -171,26 +181,48 @@ class Worker:
         """What the variant says of its last step."""
         return {plain_line(str(name)): plain_line(str(value)) for name, value in self.variant.details().items()}
 
-    def derive(self, activation: str, normalization: str, regime: str) -> list:
-        """The answers to the derivation problems, each at other parameters and at its own, which are loaded later.
+    def derive(self, problem: Problem, regime: str, held: tuple[str, ...]) -> list:
+        """The answers to the derivation problems of a cell, each with the conventions that it was drawn with.
 
-        Those that the variant does not support are marked.
+        What the variant does not support, or says with NotImplementedError, is drawn with other conventions; where
+        none are left it is marked, and one of the cell's own sizes is drawn as well. It is held to the cell's
+        ddof or eps where that was asked for by name.
         """
-        answers = []
-        for batch, problem in validation.derivation_problems(activation, normalization):
-            if self.cls.unsupported(problem, regime):
-                answers.append(validation.UNSUPPORTED)
-                continue
-            own, variant, both = protected(batch), self.cls(), []
-            variant.prepare(protected(other_parameters(own, problem)), problem, regime)
-            variant.step()
-            both.append(validation.plain(variant.result()))
-            variant.load(*own[2:])
-            variant.step()
-            both.append(validation.plain(variant.result()))
-            answers.append(both)
+        answers = [
+            self.drawn(
+                (
+                    (
+                        conventions,
+                        validation.derivation_problem(place, problem.activation, problem.normalization, **conventions),
+                    )
+                    for conventions in validation.conventions_to_draw(problem, held)
+                ),
+                regime,
+            )
+            for place in range(validation.DERIVATIONS)
+        ]
+        if validation.UNSUPPORTED in answers and (own := validation.own_sizes(problem)):
+            answers.append(self.drawn([(validation.OWN_SIZES, own)], regime))
         reset_peak()
         return answers
+
+    def drawn(self, choices, regime: str):
+        """The conventions of the first choice that the variant takes; its answers at other and at own parameters."""
+        for conventions, (batch, problem) in choices:
+            if self.cls.unsupported(problem, regime):
+                continue
+            own, variant, both = protected(batch), self.cls(), []
+            try:
+                variant.prepare(protected(other_parameters(own, problem)), problem, regime)
+                variant.step()
+                both.append(validation.plain(variant.result()))
+                variant.load(*own[2:])
+                variant.step()
+                both.append(validation.plain(variant.result()))
+            except NotImplementedError:
+                continue
+            return conventions, both
+        return validation.UNSUPPORTED
 
     def calibrate(self, processors: list[int] | None = None) -> dict:
         """How many steps a sample must hold, found on warm steps only, and how long a step took.

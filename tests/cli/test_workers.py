@@ -164,7 +164,7 @@ def test_every_answer_is_what_the_protocol_says(serving):
         "survey": {"problem": problem, "regime": "fresh"},
         "load": {"problem": problem, "table": None, "memory_limit": 0},
         "open": {"problem": problem, "regime": "fresh", "threads": 1},
-        "derive": {"activation": "relu", "normalization": "batch", "regime": "fresh"},
+        "derive": {"problem": problem, "regime": "fresh", "held": ()},
         "sample": {"inner_loops": 2, "step_s": 1e-4},
     }
     for do, fits in ANSWERS.items():

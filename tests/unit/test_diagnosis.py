@@ -11,6 +11,7 @@ from bnbench.audit.mistakes import MISTAKES, combinations
 from bnbench.problem import Problem
 
 NAMES = tuple(mistake.label for mistake in MISTAKES)
+PLANTED = NAMES[: NAMES.index("transposed-dG1") + 1]  # the others are planted in tests/plugins/public.py
 SIZES = (5, 50, 500)
 
 
@@ -255,5 +256,6 @@ def test_pairs_of_a_list_are_all_there():
     """Singles once, pairs of different names once."""
     # catches: a pair that is never tried, or tried twice
     sets = combinations("batch")
-    pairs = [pair for pair in itertools.combinations(MISTAKES, 2) if pair[0].name != pair[1].name]
+    paired = [mistake for mistake in MISTAKES if not mistake.alone]
+    pairs = [pair for pair in itertools.combinations(paired, 2) if pair[0].name != pair[1].name]
     assert len(sets) == len(set(sets)) == 1 + len(NAMES) + len(pairs)

@@ -1,0 +1,212 @@
+"""What is wrong with a gradient that no known mistake gives: by which factor it, or a term of it, is off."""
+
+import itertools
+
+import numpy as np
+
+from bnbench import activations
+from bnbench.audit.mistakes import BUILT_IN_EPS, PLACES, derived, s_of
+from bnbench.problem import Batch, Problem
+
+FACTORS = (1.0, -1.0, 2.0, 0.5, -2.0, -0.5, 4.0, 0.25, 3.0, 1 / 3, -4.0, -0.25, -3.0, -1 / 3)
+NEAR = 1e-7  # relative: a factor that is read off
+SMALL = 1e-6  # of the largest entry: entries below it say nothing of a factor
+POWERS = sorted(
+    itertools.product((0, 1, -1, 2, -2), (0, 1, -1, 2, -2), (0, 1, -1, 2, -2, 3, -3)),
+    key=lambda powers: sum(abs(power) for power in powers),
+)  # of N, γ and s: the simplest first
+TERMS = "the first term", "the μ-term", "the s-term"
+SIZES = (11, 7, 4), (17, 8, 3)
+
+
+def word(factor, powers) -> str:
+    """The factor k Nᵃ γᵇ sᶜ as one writes it."""
+    above, below = [], []
+    for letter, power in zip(("N", "γ", "s"), powers, strict=True):
+        if power:
+            (above if power > 0 else below).append(letter + {2: "²", 3: "³"}.get(abs(power), ""))
+    number = f"{factor:g}" if abs(factor) >= 1 else f"{'-' if factor < 0 else ''}1/{round(1 / abs(factor))}"
+    if number == "1" and above:
+        number = ""
+    text = " ".join([number, *above] if number != "-1" or not above else ["-" + above[0], *above[1:]]).strip()
+    return text + (f"/{below[0]}" if len(below) == 1 else f"/({' '.join(below)})" if below else "")
+
+
+def monomial(ratios) -> str:
+    """The one factor k Nᵃ γᵇ sᶜ that all ratios follow, as a word; "" where none does, and for 1.
+
+    Args:
+        ratios: of each problem (values, N, γ, s): arrays of one length and N.
+    """
+    if not ratios or not sum(len(values) for values, *_ in ratios):
+        return ""
+    if all(np.all(np.abs(values) < NEAR) for values, *_ in ratios):
+        return "0"
+    for a, b, c in POWERS:
+        with np.errstate(all="ignore"):
+            left = np.concatenate([values / (N**a * gamma**b * s**c) for values, N, gamma, s in ratios])
+        for factor in FACTORS:
+            if np.all(np.abs(left / factor - 1) < NEAR):
+                return word(factor, (a, b, c)) if (factor, a, b, c) != (1, 0, 0, 0) else ""
+    return ""
+
+
+def of_vector(triples) -> str:
+    """By which factor a gradient of (p2,) or the loss is off.
+
+    Args:
+        triples: of each problem (answer, truth, letters), letters as `letters` gives them.
+    """
+    ratios = []
+    for answer, truth, known in triples:
+        answer, truth = np.atleast_1d(answer), np.atleast_1d(truth)
+        if answer.shape != truth.shape or not np.isfinite(answer).all():
+            return ""
+        says = (np.abs(truth) > SMALL * np.abs(truth).max(initial=0)) & (
+            known["gamma"] != 0 if truth.size > 1 else True
+        )
+        gamma, s = (np.broadcast_to(known[name], says.shape) if truth.size > 1 or known[name].size == 1
+                    else np.full(1, np.nan) for name in ("gamma", "s"))  # fmt: skip
+        ratios.append((answer[says] / truth[says], float(known["N"]), gamma[says], s[says]))
+    return monomial(ratios)
+
+
+def letters(batch: Batch, problem: Problem, place: str) -> dict:
+    """N, γ, s (p2,), and the three terms of ∂R/∂Γ1, each (p1,p2): right is the first less the two others."""
+    Z = batch.X @ batch.G1
+    if problem.normalization != "batch":
+        ones = np.ones(problem.p2)
+        return {"N": problem.N, "gamma": ones, "s": ones}
+    N, free, eps = problem.N, problem.N - problem.ddof, problem.eps
+    centred = Z - Z.mean(axis=0)
+    variance = (centred * centred).sum(axis=0) / free
+    s = s_of(variance, eps, place)
+    Xhat = centred / s
+    B = batch.gamma * Xhat + batch.beta
+    e = batch.y - activations.value(problem.activation, B) @ batch.G2
+    S = -2 / N * np.outer(e, batch.G2) * activations.derivative(problem.activation, B)
+    weight = batch.gamma / s
+    first = batch.X.T @ (weight * S)
+    mu_term = np.outer(batch.X.mean(axis=0), weight * S.sum(axis=0))
+    s_term = batch.X.T @ (weight * Xhat * ((S * Xhat).sum(axis=0) / free * derived(variance, s, eps, place)))
+    return {
+        "N": N,
+        "gamma": batch.gamma,
+        "s": s,
+        "terms": (first, mu_term, s_term),
+        "variance": variance,
+        "eps": eps,
+        "place": place,
+        "X": batch.X,
+        "S": S,
+        "centred": centred,
+        "free": free,
+    }
+
+
+def fit_problems(activation: str, ddof: int, eps: float) -> list[tuple[Batch, Problem]]:
+    """Two problems with more inputs than terms, on which each term can be told from the others."""
+    made = []
+    for seed, (N, p1, p2) in enumerate(SIZES):
+        problem = Problem(N + ddof, p1, p2, activation, "batch", ddof, eps, seed=3000 + seed)
+        batch = problem.sample()
+        shift = np.linspace(-1, 2, p1)
+        scale = eps**0.5 if 0 < eps < 0.01 else 1.0
+        gamma = batch.gamma * np.linspace(1.5, 3.0, p2)
+        made.append((batch._replace(X=batch.X + shift, G1=batch.G1 * scale, gamma=gamma), problem))
+    return made
+
+
+def of_eps(triples) -> str:
+    """The other eps that ∂R/∂Γ1 is divided by, where that alone is wrong with it; or ""."""
+    found, own = [], set()
+    for answer, known in triples:
+        truth = known["terms"][0] - known["terms"][1] - known["terms"][2]
+        if not isinstance(answer, np.ndarray) or answer.shape != truth.shape or not np.isfinite(answer).all():
+            return ""
+        ratio = (answer * truth).sum(axis=0) / (truth * truth).sum(axis=0)
+        if np.linalg.norm(answer - ratio * truth) > NEAR * np.linalg.norm(answer) or not (ratio > 0).all():
+            return ""
+        found += list((known["s"] / ratio) ** 2 - known["variance"])
+        own.add(known["eps"])
+    eps, size = float(np.median(found)), max(np.max(known["variance"]) for _, known in triples)
+    if eps < 0 or np.ptp(found) > 1e-9 * size + 1e-6 * eps or own == {eps}:
+        return ""
+    there = f"eps={eps:.4g}" if eps > 1e-9 * size else "no eps"
+    return f"∂R/∂Γ1 is divided by a root with {there}, and the forward pass has eps={own.pop():g}"
+
+
+def of_other_s(triples) -> str:
+    """The other s of which ∂R/∂Γ1 is the gradient throughout, X̂ too: another eps, or added elsewhere; or ""."""
+    for place, eps in itertools.product(PLACES, BUILT_IN_EPS):
+        if all(np.linalg.norm(_backward(known, place, eps) - answer) <= NEAR * np.linalg.norm(answer)
+               for answer, known in triples if isinstance(answer, np.ndarray)):  # fmt: skip
+            own = triples[0][1]
+            return (
+                f"∂R/∂Γ1 is that of another s, {_root(place, eps)}, where the forward pass has "
+                f"{_root(own['place'], own['eps'])}"
+            )
+    return ""
+
+
+def _root(place, eps) -> str:
+    """S as one writes it, v the variance."""
+    number = f"{eps:.4g}"
+    return (
+        {"variance": f"√(v + {number})", "sd": f"√v + {number}", "floor": f"√max(v, {number})"}[place] if eps else "√v"
+    )
+
+
+def _backward(known, place, eps):
+    """∂R/∂Γ1 as a backward pass has it that takes another s throughout."""
+    variance, S = known["variance"], known["S"]
+    s = s_of(variance, eps, place)
+    Xhat = known["centred"] / s
+    along = (S * Xhat).sum(axis=0) / known["free"] * derived(variance, s, eps, place)
+    return known["X"].T @ (known["gamma"] / s * (S - S.mean(axis=0) - Xhat * along))
+
+
+def of_terms(triples) -> str:
+    """Which terms of ∂R/∂Γ1 are off, and by which factors; "" where the three do not explain it.
+
+    Args:
+        triples: of each problem (answer (p1,p2), letters).
+    """
+    found = [[], [], []]
+    for answer, known in triples:
+        if not isinstance(answer, np.ndarray) or answer.shape != known["terms"][0].shape:
+            return ""
+        if not np.isfinite(answer).all():
+            return ""
+        first, mu_term, s_term = known["terms"]
+        for j in range(answer.shape[1]):
+            matrix = np.stack([first[:, j], -mu_term[:, j], -s_term[:, j]], axis=1)
+            sizes = np.linalg.norm(matrix, axis=0)
+            if not sizes.all():
+                continue
+            fitted, _, rank, _ = np.linalg.lstsq(matrix / sizes, answer[:, j], rcond=1e-10)
+            if rank < len(TERMS):
+                continue
+            left = np.linalg.norm(matrix / sizes @ fitted - answer[:, j])
+            if left > NEAR * max(np.linalg.norm(answer[:, j]), 1e-300):
+                return ""
+            for values, value in zip(found, fitted / sizes, strict=True):
+                values.append((np.array([value]), float(known["N"]), known["gamma"][[j]], known["s"][[j]]))
+    if not found[0]:
+        return ""
+    words = []
+    for term, values in zip(TERMS, found, strict=True):
+        if all(abs(value[0] - 1) < NEAR for value, *_ in values):
+            continue
+        read = monomial(values)
+        if not read:
+            return ""
+        words.append((term, read))
+    if not words:
+        return ""
+    if len(words) == len(TERMS) and len({read for _, read in words}) == 1:
+        return f"∂R/∂Γ1 is {words[0][1]} times what it should be"
+    told = [
+        f"{term} is missing" if read == "0" else f"{term} is {read} times what it should be" for term, read in words
+    ]
+    return f"in ∂R/∂Γ1 {' and '.join(told)}"
