@@ -7,7 +7,7 @@
    data, and another that it is wrong for the three rows in Data below.
 
    The claims about figures are about what the code computes: theorems here say what that is, whatever the data.  That
-   the printed numbers are not the gradient at the question's own data is certified elsewhere, in ball arithmetic. *)
+   none of the printed numbers is the gradient at the question's own data is proven in Figures. *)
 From Coq Require Import Reals Lra Lia.
 From Coquelicot Require Import Coquelicot.
 From bnbench Require Import Sums Layer Dense OneLayer Activations Matrix Kronecker Forms.
@@ -724,19 +724,22 @@ Section PlainAtData.
   Qed.
 End PlainAtData.
 
-(* Claim: the theorems that rule on it, in this file; a claim may have two lines.
+(* Claim: the theorems that rule on it, in this file or in Figures; a claim may have several lines.
 
    beta-formula: beta_formula_is_the_gradient
    beta-figures: code_slope_is_one, beta_figures_are_without_slopes
    beta-figures: beta_figures_right_exactly_when, beta_figures_are_not_the_gradient
+   beta-figures: Figures.printed_β_are_not_the_gradient, Figures.printed_β_are_what_the_code_computes
    beta-loop: beta_loop_agrees_whatever_it_is_fed, beta_loop_is_not_node_by_node, beta_loop_is_not_the_gradient
    gamma1-formula: gamma1_formula_differs_by, gamma1_formula_right_exactly_when
    gamma1-formula: gamma1_formula_is_not_the_gradient, gamma1_formula_holds_for_frozen_statistics
    gamma1-figures: gamma1_figures_are_s2_times_the_formula, gamma1_figures_are_not_the_gradient
+   gamma1-figures: Figures.printed_Γ1_are_not_the_gradient, Figures.printed_Γ1_are_what_the_code_computes
    gamma1-loop: gamma1_loop_is_a_matrix_product
    gamma-formula: gamma_formula_is_gamma_times_the_gradient, gamma_formula_wrong_exactly_when
    gamma-formula: gamma_formula_is_not_the_gradient
    gamma-figures: gamma_figures_are_without_slopes, gamma_figures_are_not_the_gradient
+   gamma-figures: Figures.printed_γ_are_not_the_gradient, Figures.printed_γ_are_what_the_code_computes
    nobn-gradients: nobn_gradients_are_swapped, nobn_gradients_right_exactly_when, nobn_gradients_are_not_the_gradients
    answer-beta: answer_beta_is_the_gradient
    answer-gamma: answer_gamma_is_the_gradient
