@@ -17,7 +17,8 @@ What do you have?
   a formula   step(X, y, G1, gamma, beta, G2) in a file, decorated with @bnbench.variant("mine", family="matrix"):
               --formula FILE.py says whether its gradients are right, in conventions of its own, and if not, why not.
   a claim     about this gradient, published once: without a flag thirteen are ruled on, each with its evidence, and
-              DIR/audit.md, audit.html, audit.json and a figure are written.
+              DIR/audit.md, audit.html, audit.json and a figure are written. --proof has Coq check the theorems
+              behind them.
 """
 AUDIT_FLAGS = (
     ("N", "N", "rows, of ordinary problems (default with another size: 50)"),
@@ -47,6 +48,11 @@ def add(commands):
         "backward, or classes with both",
     )
     audit.add_argument(
+        "--proof",
+        action="store_true",
+        help="have Coq check the theorems about this gradient, and say which back which ruling (about two minutes)",
+    )
+    audit.add_argument(
         "--layout",
         choices=("NC", "CN", "NHWC", "NCHW"),
         help="of a layer's x (default: NC, rows are samples); with --layer",
@@ -69,6 +75,13 @@ def add(commands):
 
 def run_audit(options) -> int:
     """`audit`."""
+    if options.proof:
+        for name in ("formula", "layer", "layout", "out", *(name for name, *_ in AUDIT_FLAGS)):
+            if getattr(options, name) is not None:
+                raise UsageError(f"--{name} is given with --proof; allowed beside it is --json")
+        from bnbench.commands.proof import prove
+
+        return prove(options)
     if options.layer:
         refused = [n for n, *_ in AUDIT_FLAGS if n != "eps" and getattr(options, n) is not None]
         for name in [n for n in ("formula", "out") if getattr(options, n)] + refused:
