@@ -390,6 +390,14 @@ Section FrozenClaims.
   Qed.
 End FrozenClaims.
 
+(* Data that fulfil what is assumed of frozen statistics exist: μ = 0, σ² = 1, eps 0, and a the identity. *)
+Example frozen_data_exist (X Γ1 : matrix) (γ β : vector) :
+  INR 1 <> 0 /\ (forall j, (j < 1)%nat -> 0 < (fun _ : nat => 1) j + 0) /\
+  forall i j, (i < 1)%nat -> (j < 1)%nat -> is_derive identity (Frozen.B 1 0 (fun _ => 0) (fun _ => 1) X Γ1 γ β i j) 1.
+Proof.
+  split; [simpl; lra|split; [intros; lra|]]. intros. apply derive_identity.
+Qed.
+
 (* nobn-gradients, wrong: without normalisation, R = (1/N) Σ ε̂² and V = a(XΓ1). *)
 Section PlainClaims.
   Variables (N p1 p2 : nat) (a a' : R -> R) (X : matrix) (y : vector) (Γ1 : matrix) (Γ2 : vector).
