@@ -203,6 +203,23 @@ BUGS = {
     "what a variant writes to is not seen": Bug(
         "measure/given.py", "if then != now)", "if then == '')", "cli/test_workers.py"
     ),
+    # layers, formulas, the proof
+    "a small mistake in a layer passes": Bug(
+        "audit/layer/verdict.py", "DOUBLE, SINGLE = 1e-8, 1e-3", "DOUBLE, SINGLE = 1e-3, 1e-3", "unit/test_layers.py"
+    ),
+    "a layer tried at one eps alone": Bug(
+        "audit/layer/verdict.py",
+        "trials += [self._trial(D, 6, ordinary, OTHER_EPS), self._trial(D, 7, 0.4 * ordinary, OTHER_EPS)]",
+        "pass",
+        "unit/test_layers.py",
+    ),
+    "a derivation check deaf to ddof and eps": Bug(
+        "validation.py",
+        "ddof, eps = own_ddof if ddof is None else ddof, own_eps if eps is None else eps",
+        "ddof, eps = own_ddof, own_eps",
+        "forms/test_conventions.py",
+    ),
+    "an axiom let through": Bug("proof/check.py", "if axiom not in ALLOWED:", "if False:", "forms/test_proof.py"),
     # what keeps and says
     "half a record left by a full disk": Bug(
         "store.py", "os.truncate(self.path, self.size)  # no half of a line", "pass", "unit/test_store.py cli"
