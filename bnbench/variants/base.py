@@ -249,6 +249,13 @@ def _read(name, value):
     return value, remark
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to: to Numba that is a type of its own, for which it compiles anew."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def keywords(function) -> frozenset[str]:
     """Those of the conventions that a function can be given by name; all of them where that cannot be told."""
     every = frozenset(SUPPORTS.values())

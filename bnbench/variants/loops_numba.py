@@ -8,7 +8,7 @@ from bnbench.activations import CODES
 from bnbench.problem import Gradients
 from bnbench.threads import alone, guard
 from bnbench.variants import formulas
-from bnbench.variants.base import Variant
+from bnbench.variants.base import Variant, read_only
 
 
 class LoopsNumba(Variant):
@@ -38,8 +38,8 @@ class LoopsNumba(Variant):
         self.gradients = [np.zeros((p1, p2), dtype), *(np.zeros(p2, dtype) for _ in range(3))]
         empty = np.zeros(0, dtype)
         X, y, G1, *affine, G2 = self.batch
-        affine = affine if normalize else (empty, empty)
-        self.compute = functools.partial(step, X, y, G1, *affine, G2, *constants, *work, *self.gradients)
+        data = (read_only(X), read_only(y), G1, *(affine if normalize else (empty, empty)), G2)
+        self.compute = functools.partial(step, *data, *constants, *work, *self.gradients)
 
     def step(self):
         """One call of the compiled loops."""

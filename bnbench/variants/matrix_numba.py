@@ -5,7 +5,7 @@ import numpy as np
 from bnbench.activations import CODES
 from bnbench.problem import Gradients
 from bnbench.variants import formulas
-from bnbench.variants.base import Variant
+from bnbench.variants.base import Variant, read_only
 from bnbench.variants.matrix_numpy import near_zero
 
 
@@ -32,9 +32,8 @@ class MatrixNumba(Variant):
         number = batch.X.dtype.type
         N, ddof = problem.N, problem.ddof
         self.constants = (number(1 / N), number(1 / (N - ddof)), problem.eps)
-        X, xbar = near_zero(batch.X) if fixed else (batch.X.view(), np.zeros(0))
-        X.flags.writeable = False  # as where it is given by `bnbench.prepare`: to Numba that is another type
-        self.data = X, xbar, self.batch.y
+        X, xbar = near_zero(batch.X) if fixed else (batch.X, np.zeros(0))
+        self.data = read_only(X), xbar, read_only(batch.y)
         if problem.normalization == "batch":
             self.kernel = normalized(CODES[problem.activation], fixed)
         else:
