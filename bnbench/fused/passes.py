@@ -277,7 +277,6 @@ def leading_mean(X, first, last, shift):
     0 for a column that is not far from it beside its spread: X - shift would lose digits that X has. It loses none
     where x lies between shift/2 and 2 shift (Sterbenz 1974).
     """
-    small()
     rows = lesser(last - first, FOUR)
     for k in range(X.shape[1]):
         shift[k] = 0
