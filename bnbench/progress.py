@@ -195,12 +195,11 @@ def proof_tables(proof, rulings):
     for name, theorems in proof.claims.items():
         table.add_row(name, rulings[name].ruling, "\n".join(theorems))
     _print(table)
-    resting = sorted({axiom for found in proof.axioms.values() for axiom in found})
     print(
-        f"{len(proof.axioms)} theorems, checked by coqc {proof.version} and by coqchk ({proof.coqchk_s:.0f} s"
+        f"{len(proof.theorems)} theorems, checked by coqc {proof.version} and by coqchk ({proof.coqchk_s:.0f} s"
         f"{', libraries too' if proof.whole else ''}). They rest on nothing but:"
     )
-    for axiom in resting:
+    for axiom in proof.axioms:
         print(f"  {axiom} ({ALLOWED[axiom]})")
     print("They speak of real numbers: rounding and compilers are not their subject.")
 

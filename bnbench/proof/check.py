@@ -37,14 +37,16 @@ class Proof:
     Attributes:
         version: of Coq.
         files: in the order in which they build on each other.
-        axioms: each result, as `File.name`, to the axioms that it rests on.
+        theorems: the results, as `File.name`, each with the axioms that it rests on where all was checked one by one.
+        axioms: all that they rest on.
         coqchk_s: what the second check took; whole says whether it went through the libraries as well.
         claims: the ids of the claims under audit to the theorems that back the rulings on them.
     """
 
     version: str
     files: tuple[Checked, ...]
-    axioms: dict[str, tuple[str, ...]]
+    theorems: dict[str, tuple[str, ...] | None]
+    axioms: tuple[str, ...]
     coqchk_s: float
     whole: bool
     claims: dict[str, tuple[str, ...]]
@@ -56,7 +58,8 @@ class Proof:
             "files": [asdict(file) for file in self.files],
             "coqchk_s": self.coqchk_s,
             "libraries_checked": self.whole,
-            "theorems": {name: {"axioms": list(found)} for name, found in self.axioms.items()},
+            "axioms": list(self.axioms),
+            "theorems": {name: found and list(found) for name, found in self.theorems.items()},
             "claims": {name: list(found) for name, found in self.claims.items()},
         }
 
@@ -76,7 +79,8 @@ def check(folder: Path = FOLDER, *, whole: bool = True, say: Callable[[str], Non
 
     Args:
         folder: of the .v files.
-        whole: let coqchk go through the libraries too (a minute), in place of these files alone.
+        whole: ask for the axioms of each theorem, and let coqchk go through the libraries too (minutes); or else for
+            those of all together, and through these files alone.
         say: is told what is being done.
 
     Raises:
@@ -85,7 +89,11 @@ def check(folder: Path = FOLDER, *, whole: bool = True, say: Callable[[str], Non
     missing = installed()
     if missing:
         raise ProofError(missing)
-    texts, files = sources(folder), []
+    texts, backed, files = sources(folder), claims(folder), []
+    names = [f"{name}.{theorem}" for name, text in texts.items() for theorem in theorems(text)]
+    for claim, found in backed.items():
+        for name in set(found) - set(names):
+            raise ProofError(f"{name}, which is to back {claim}, is no theorem of these files")
     with tempfile.TemporaryDirectory(prefix="bnbench-proof-") as place:
         for name, text in texts.items():
             say(f"coqc {name}.v")
@@ -95,22 +103,18 @@ def check(folder: Path = FOLDER, *, whole: bool = True, say: Callable[[str], Non
             took = time.perf_counter() - begun
             files.append(Checked(name, tuple(theorems(text)), len(text.splitlines()), took))
         say("Print Assumptions")
-        axioms = _axioms(place, [f"{file.name}.{theorem}" for file in files for theorem in file.theorems])
+        axioms = _axioms(place, names)
+        each = _axioms_of_each(place, names) if whole else dict.fromkeys(names)
         say("coqchk")
         begun = time.perf_counter()
-        names = [f"bnbench.{name}" for name in texts]
-        run(place, "coqchk", "-silent", *(names if whole else [word for name in names for word in ("-norec", name)]))
+        for_all = [word for name in texts for word in (*(["-norec"] * (not whole)), f"bnbench.{name}")]
+        run(place, "coqchk", "-silent", *for_all)
         took = time.perf_counter() - begun
-    for theorem, found in axioms.items():
-        for axiom in found:
-            if axiom not in ALLOWED:
-                raise ProofError(f"{theorem} rests on {axiom}, which nothing proves")
+    for axiom in axioms:
+        if axiom not in ALLOWED:
+            raise ProofError(f"the theorems rest on {axiom}, which nothing proves")
     version = re.search(r"version ([\d.]+)", run(".", "coqc", "--version", paths=())).group(1)
-    backed = claims(folder)
-    for claim, names in backed.items():
-        for name in set(names) - set(axioms):
-            raise ProofError(f"{name}, which is to back {claim}, is no theorem of these files")
-    return Proof(version, tuple(files), axioms, took, whole, backed)
+    return Proof(version, tuple(files), each, axioms, took, whole, backed)
 
 
 def run(place, program, *words, paths=("-Q", ".", "bnbench")) -> str:
@@ -141,13 +145,27 @@ def _has_coquelicot():
 
 
 def _axioms(place, names):
+    """The axioms that theorems rest on, all together: each by itself would be sought from the ground up."""
+    lines = [_required(names), f"Definition all := ({', '.join(f'@bnbench.{name}' for name in names)})."]
+    return _printed(place, [*lines, 'Redirect "all" Print Assumptions all.'], ["all"])["all"]
+
+
+def _axioms_of_each(place, names):
     """Each theorem to the axioms that Coq says it rests on."""
-    lines = [f"From bnbench Require {' '.join(sorted({name.partition('.')[0] for name in names}))}."]
-    lines += [f'Redirect "{number}" Print Assumptions bnbench.{name}.' for number, name in enumerate(names)]
+    lines = [f'Redirect "{name}" Print Assumptions bnbench.{name}.' for name in names]
+    return _printed(place, [_required(names), *lines], names)
+
+
+def _required(names):
+    return f"From bnbench Require {' '.join(sorted({name.partition('.')[0] for name in names}))}."
+
+
+def _printed(place, lines, names):
+    """The axioms that a file of commands prints, by the name of what they are of."""
     (Path(place) / "assumptions.v").write_text("\n".join(lines))
     run(place, "coqc", "-q", *HUSH, "assumptions.v")
     found = {}
-    for number, name in enumerate(names):
-        printed = (Path(place) / f"{number}.out").read_text()
-        found[name] = tuple(re.findall(r"^([\w.']+)\s*:", printed.partition("Axioms:")[2], re.MULTILINE))
+    for name in names:
+        printed = (Path(place) / f"{name}.out").read_text().partition("Axioms:")[2]
+        found[name] = tuple(re.findall(r"^([\w.']+)\s*:", printed, re.MULTILINE))
     return found

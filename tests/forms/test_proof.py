@@ -19,7 +19,8 @@ MISSING = installed()
 MUTANTS = json.loads((Path(__file__).parents[1] / "proof_mutants.json").read_text())
 FIRST = list({(one["file"], one["theorem"]): one for one in reversed(MUTANTS)}.values())
 PLANTED = MUTANTS if os.environ.get("BNBENCH_ALL_MUTANTS") else FIRST
-ASSUMED = "Axiom sum_zero : forall N, Σ (i < N) 0 = 0.\nLemma unused : 0 = 0."
+PROVEN = "Lemma s_positive : 0 < s t0.\n  Proof. now apply sqrt_lt_R0. Qed."
+ASSUMED = "Axiom assumed : False.\n  Lemma s_positive : 0 < s t0.\n  Proof. destruct assumed. Qed."
 needs_coq = pytest.mark.skipif(bool(MISSING), reason=f"the proof is not checked here: {MISSING}")
 
 
@@ -38,7 +39,7 @@ def compiled(tmp_path_factory):
 def test_coq_checks_every_file_and_nothing_is_assumed():
     proof = check(whole=False)
     assert {file.name for file in proof.files} == {path.stem for path in FOLDER.glob("*.v")}
-    assert len(proof.axioms) == sum(len(theorems(text)) for text in sources().values()) > 100
+    assert len(proof.theorems) == sum(len(theorems(text)) for text in sources().values()) > 100
     assert len(proof.claims) == 13
 
 
@@ -47,14 +48,13 @@ def test_coq_checks_every_file_and_nothing_is_assumed():
 @pytest.mark.parametrize(
     ("name", "old", "new", "said"),
     [
-        ("Sums", "Lemma sum_zero N : Σ (i < N) 0 = 0.", ASSUMED, "sum_zero, which nothing proves"),
+        ("Layer", PROVEN, ASSUMED, "assumed, which nothing proves"),
         ("Layer", "(INR N - ddof) + eps", "INR N + eps", "Layer.v line"),
         ("Claims", "beta-formula: beta_formula_is", "beta-formula: beta_formula_was", "no theorem of these files"),
     ],
 )
 def test_what_is_not_proven_is_said(name, old, new, said, tmp_path):
-    for each in {name, "Layer"}:
-        add(each, tmp_path)
+    add(name, tmp_path)
     text = (tmp_path / f"{name}.v").read_text()
     assert text.count(old) == 1
     (tmp_path / f"{name}.v").write_text(text.replace(old, new))
