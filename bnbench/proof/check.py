@@ -37,7 +37,7 @@ class Proof:
     Attributes:
         version: of Coq.
         files: in the order in which they build on each other.
-        theorems: the results, as `File.name`, each with the axioms that it rests on where all was checked one by one.
+        theorems: the results, as `File.name`; those that back a ruling with the axioms that they rest on, if asked for.
         axioms: all that they rest on.
         coqchk_s: what the second check took; whole says whether it went through the libraries as well.
         claims: the ids of the claims under audit to the theorems that back the rulings on them.
@@ -79,8 +79,8 @@ def check(folder: Path = FOLDER, *, whole: bool = True, say: Callable[[str], Non
 
     Args:
         folder: of the .v files.
-        whole: ask for the axioms of each theorem, and let coqchk go through the libraries too (minutes); or else for
-            those of all together, and through these files alone.
+        whole: ask for the axioms of each theorem that backs a ruling, beside those of all together, and let coqchk go
+            through the libraries too, which takes a minute; or else through these files alone.
         say: is told what is being done.
 
     Raises:
@@ -104,7 +104,9 @@ def check(folder: Path = FOLDER, *, whole: bool = True, say: Callable[[str], Non
             files.append(Checked(name, tuple(theorems(text)), len(text.splitlines()), took))
         say("Print Assumptions")
         axioms = _axioms(place, names)
-        each = _axioms_of_each(place, names) if whole else dict.fromkeys(names)
+        each = dict.fromkeys(names)
+        if whole:
+            each |= _axioms_of_each(place, sorted({name for found in backed.values() for name in found}))
         say("coqchk")
         begun = time.perf_counter()
         for_all = [word for name in texts for word in (*(["-norec"] * (not whole)), f"bnbench.{name}")]
