@@ -175,3 +175,11 @@ def test_trend_and_modes_are_found_and_not_invented(draws):
     assert ratio == pytest.approx(1.3, abs=0.03)
     assert 0.1 < share < 0.5
     assert p < 1e-3
+
+
+def test_the_ratio_of_two_kinds_is_that_of_their_medians():
+    # catches: one kind held against all samples
+    ratio, share, p = modes([1.0 + 0.001 * i for i in range(30)] + [2.0 + 0.001 * i for i in range(20)])
+    assert ratio == pytest.approx(2.0095 / 1.0145, rel=1e-12)
+    assert share == 0.4
+    assert p < 0.01

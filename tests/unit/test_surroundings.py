@@ -70,6 +70,14 @@ def test_quotas_of_both_versions_are_found(groups, membership, files, found):
     assert environment.default_threads() == max(1, min(environment.processors(), int(found or 10**6)))
 
 
+def test_what_others_used_is_all_that_was_used_less_ones_own():
+    # catches: a process's own work taken for somebody's in its way
+    before = interference.Usage(10.0, 100.0, 3.0, 5.0, 7)
+    found = before.until(interference.Usage(12.0, 103.0, 3.5, 6.5, 9))
+    assert (found.others_s, found.stolen_s, found.switches) == (1.5, 0.5, 2)
+    assert before.until(interference.Usage(12.0, 0.0, 3.0, 6.5, 9)).others_s == 0  # where the system does not say
+
+
 def test_what_the_system_does_not_say_is_left_out(monkeypatch):
     # catches: a traceback where /proc or /sys are not mounted, or a function of POSIX is missing
     def nothing(*_, **__):
