@@ -223,7 +223,7 @@ BUGS = {
     "an axiom let through": Bug("proof/check.py", "if axiom not in ALLOWED:", "if False:", "forms/test_proof.py"),
     # what keeps and says
     "half a record left by a full disk": Bug(
-        "store.py", "os.truncate(self.path, self.size)  # no half of a line", "pass", "unit/test_store.py cli"
+        "store.py", "os.truncate(self.path, self.size)  # no half of a line", "pass", "unit/test_folder.py"
     ),
     "somebody's file overwritten": Bug(
         "folder.py", "if not os.path.lexists(path) or self._is_as_written(name):", "if True:", "unit/test_folder.py cli"
