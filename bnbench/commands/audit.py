@@ -44,8 +44,8 @@ def add(commands):
     audit.add_argument(
         "--layer",
         metavar="FILE.py",
-        help="judge the layers of a file in their own conventions: functions whose names are, or end in, forward and "
-        "backward, or classes with both",
+        help="judge the layers of a file in their own conventions: functions with forward and backward in their "
+        "names, or classes with both",
     )
     audit.add_argument(
         "--proof",

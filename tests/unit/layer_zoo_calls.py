@@ -6,8 +6,6 @@ A second zoo beside layer_zoo's, of the same entries.
 import numpy as np
 from layer_zoo import ZOO, right, wrong
 
-START = len(ZOO)
-
 
 class Tensor:
     """A tensor of nobody's library, which NumPy can read."""
