@@ -30,7 +30,7 @@ def gradients(
     ddof=0,
     eps=1e-5,
 ) -> Gradients:
-    """The loss and its gradients with respect to Γ1, γ, β and Γ2 (README, "The network").
+    """The loss and its gradients with respect to Γ1, γ, β and Γ2 (`bnbench docs gradient`).
 
     Args:
         X: (N,p1) inputs. Every array is float32 or every array float64, in any layout and byte order, a list or a

@@ -1,4 +1,4 @@
-"""The compiled passes of the oracle: the README's formulas in double-double, each value with its error bound.
+"""The compiled passes of the oracle: the formulas in double-double, each value with its error bound.
 
 A name ending in h or l is a half of a double-double; `error_v` bounds the error of v in an implementation that
 rounds to u; φ(n) u Σ|terms| is that of a sum (`oracle.phi`). The passes take a chunk of rows each and are

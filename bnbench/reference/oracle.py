@@ -2,8 +2,8 @@
 
 Two questions are answered in one pass over the data.
 
-*What is the gradient?* The README's formulas, two-pass statistics, every operation in double-double (about 31
-digits). The bound on its own error, `Reference.bound`, is the propagation below with `DOUBLE_DOUBLE` for the
+*What is the gradient?* The formulas (`bnbench docs gradient`), two-pass statistics, every operation in double-double
+(about 31 digits). The bound on its own error, `Reference.bound`, is the propagation below with `DOUBLE_DOUBLE` for the
 rounding unit and every sum at its worst case.
 
 *How far may a correct implementation in the problem's dtype be off?* A running error analysis, first order

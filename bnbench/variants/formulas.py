@@ -1,4 +1,4 @@
-"""What the families compute, in the letters of the README: the `formula` of the built-in variants."""
+"""What the families compute, in the letters of `bnbench docs gradient`: the `formula` of the built-in variants."""
 
 SYMBOLS = "ε̂ = y - AΓ2 is the residual, R = Σε̂²/N the loss, a' the activation's derivative, ⊙ elementwise, x̄ = Xᵀ1/N."
 

@@ -1,4 +1,4 @@
-"""`matrix-numpy`: the matrix form, line by line as the README has it."""
+"""`matrix-numpy`: the matrix form, line by line as `bnbench docs gradient` has it."""
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class MatrixNumpy(Variant):
         self.X, self.xbar = near_zero(batch.X) if fixed else (batch.X, None)
 
     def step(self):
-        """The gradient by the README's formulas, the letters its own."""
+        """The gradient by the formulas of `bnbench docs gradient`, in their letters."""
         X = self.X
         _, y, G1, gamma, beta, G2 = self.batch
         N, ddof, eps, activation = len(y), self.problem.ddof, self.problem.eps, self.problem.activation

@@ -1,10 +1,8 @@
 """`audit --layer`, as a newcomer calls it."""
 
 import json
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 from conftest import bnbench
 
@@ -124,14 +122,3 @@ def test_a_layer_of_arrays_loads_no_compiler_and_no_framework(tmp_path):
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-
-
-# catches: a page that shows what is no longer printed
-def test_the_readmes_layer_is_told_what_the_readme_shows(tmp_path):
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    file = tmp_path / "layer.py"
-    file.write_text(re.search(r"```python\n(# layer\.py\n.*?)```", text, re.DOTALL).group(1))
-    shown = text.split("audit --layer layer.py\n")[1].split("\n\n")[0]
-    found = bnbench("audit", "--layer", file)
-    assert found.returncode == 1
-    assert found.stdout.splitlines() == [line.removeprefix("    ") for line in shown.splitlines()]

@@ -34,7 +34,8 @@ HELP = "import bnbench.cli\n    with contextlib.suppress(SystemExit): bnbench.cl
 
 
 @pytest.mark.parametrize(
-    "statement", ["import bnbench", HELP.format(["--help"]), HELP.format(["sweep", "--help"]), command("list")]
+    "statement",
+    ["import bnbench", HELP.format(["--help"]), HELP.format(["sweep", "--help"]), command("list"), command("docs")],
 )
 def test_what_computes_nothing_imports_nothing_heavy(statement):
     # catches: an import at the top of a module that every command, or the library, comes by

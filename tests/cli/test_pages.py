@@ -1,0 +1,404 @@
+"""README.md, the pages of bnbench/docs and CONTRIBUTING: their examples run, their figures and names are the code's."""
+
+import ast
+import functools
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.cells import cell_len
+
+from bnbench import cli
+from bnbench.measure.noise import WORDS
+from bnbench.report import units
+from bnbench.report.tables import COLUMNS
+from bnbench.variants.base import HOMES
+
+ROOT = Path(__file__).parents[2]
+FILES = [ROOT / "README.md", *sorted((ROOT / "bnbench/docs").glob("*.md")), ROOT / ".github/CONTRIBUTING.md"]
+PAGES = {path.stem: path.read_text("utf-8") for path in FILES}
+DOCS = [path.stem for path in FILES[1:] if path.stem != "CONTRIBUTING"]
+STORED = ROOT / "results" / "epyc-2-cores"
+BEFORE = "results/before"  # the run that the pages speak of
+# Measured, proven or installed for minutes: that these commands are understood is tested here, what they do elsewhere.
+MEASURE = re.compile(r"bnbench (sweep|compare --interleaved|doctor --|audit( --out \S+| --proof)?$)")
+INSTALL = re.compile(r"pip install -e '\.\[(\w+)\]'")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], re.M | re.S)
+
+
+def consoles(page):
+    """The commands of a page's consoles, each with the output shown, one list a console."""
+    for block in blocks(page, "console"):
+        parts = re.split(r"^\$ ", block, flags=re.M)[1:]
+        yield [(command.strip(), shown) for command, _, shown in (part.partition("\n") for part in parts)]
+
+
+def files(page):
+    """The files that a page shows, by name."""
+    named = (re.match(r"# (\w+\.py)\n", block) for block in blocks(page, "python"))
+    return {found[1]: found.string for found in named if found}
+
+
+def words(command):
+    """A command of bnbench's as its arguments."""
+    return shlex.split(re.sub(r"^(\.venv/bin/)?(python -m )?bnbench ", "", command), comments=True)
+
+
+def commands():
+    """Every command of bnbench's on any page: in consoles, in the text, in tables and in indented lines."""
+    for text in PAGES.values():
+        yield from re.findall(r"^\$ (bnbench .*)$", text, re.M)
+        yield from re.findall(r"`((?:python -m )?bnbench (?!--)[^`]+)`", text)
+        yield from re.findall(r"^ {4}((?:python -m )?bnbench .*?)(?:  .*)?$", text, re.M)
+
+
+RUN = "import json, sys; from bnbench.cli import main; sys.exit(main(json.load(sys.stdin)))"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the files that the pages show and speak of, and two runs: one real sweep and its copy."""
+    folder = tmp_path_factory.mktemp("pages")
+    for page in PAGES:
+        for name, text in files(page).items():
+            assert not (folder / name).exists() or (folder / name).read_text("utf-8") == text, f"{name} differs"
+            (folder / name).write_text(text, "utf-8")
+    table = np.random.default_rng(0).normal(size=(40, 4))
+    pd.DataFrame(table, columns=["rooms", "age", "price", "rates"]).to_csv(folder / "houses.csv", index=False)
+    done = run(f"bnbench sweep --sizes 10x4x4,20x4x4 --variants matrix-numpy --sampling 0.02 --out {BEFORE}", folder)
+    assert done.returncode == 0, done
+    assert done.stdout.endswith(f"Report: {BEFORE}/report.html\n")
+    shutil.copytree(folder / BEFORE, folder / "results/after")
+    return folder
+
+
+def python(program, given, folder):
+    """A program in a process of its own, with what it reads as JSON."""
+    arguments = {"input": json.dumps(given), "capture_output": True, "text": True, "timeout": 300, "check": False}
+    return subprocess.run([sys.executable, "-c", program], cwd=folder, env=ENVIRONMENT, **arguments)
+
+
+def run(command, folder):
+    """A command of bnbench's in a folder."""
+    return python(RUN, words(command), folder)
+
+
+def said(text):
+    """A text without its line breaks, and without the digits of its decimals, which are another machine's."""
+    return re.sub(r"\d+\.\d+(e[+-]?\d+)?|\de[+-]?\d+", "#", " ".join(text.split()))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "console")])
+def test_the_commands_of_a_page_give_what_it_shows(page, place):
+    # catches: a flag that is gone, an output that has changed, an exit code that is another
+    for console in consoles(page):
+        code, done = 0, None
+        for command, shown in console:
+            if command == "echo $?":
+                assert code == int(shown)
+                code = 0
+                continue
+            assert code == 0, (page, done)
+            if not command.startswith("bnbench "):
+                path = next(word for word in shlex.split(command) if "/" in word or "[" in word)
+                assert INSTALL.search(command) or (ROOT / path).exists(), command
+            elif not MEASURE.match(command):
+                done = run(command, place)
+                code = done.returncode
+                assert said(shown) in ("", said(done.stdout)), (page, command, done)
+        assert code == 0, (page, done)
+
+
+PLAN = """
+import json, sys
+from bnbench import cli
+from bnbench.commands.plans import make_plan
+for words in json.load(sys.stdin):
+    try:
+        options = cli.parser().parse_args(words)
+        if words[0] in ("sweep", "verify") and not {"FILE.csv", "FILE.py", "FILE.toml", "NAME"} & set(words):
+            make_plan(options, {})
+    except Exception as error:
+        print(*words, "is refused:", error)
+"""
+
+
+def test_every_command_of_every_page_is_understood(place):
+    # catches: a flag, a preset, a variant or a column that a page has and the command line has not
+    given = [words(command) for command in dict.fromkeys(commands())]
+    assert len(given) > 30
+    done = python(PLAN, given, place)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+    assert all(re.match(r"[a-z]", first) for first, *_ in given)
+
+
+def test_flags_extras_and_links_of_the_pages_are_there():
+    # catches: a flag that no command has, an extra that is not in pyproject.toml, a link to a page that was moved
+    options = {flag for command in _subparsers() for flag in command._option_string_actions}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for path in FILES:
+        text = PAGES[path.stem]
+        assert set(re.findall(r"`(--[a-z0-9-]+)", text, re.I)) <= options, path
+        assert set(INSTALL.findall(text)) <= set(extras), path
+        for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", text):
+            assert (path.parent / link).exists(), (path, link)
+
+
+def _subparsers():
+    action = next(action for action in cli.parser()._actions if hasattr(action, "choices") and action.choices)
+    return action.choices.values()
+
+
+PERFORM = """
+import doctest, json, sys
+names, failed = {"__name__": "__main__"}, 0
+for block in json.load(sys.stdin):
+    if ">>>" in block:
+        test = doctest.DocTestParser().get_doctest(block, names, "page", None, 0)
+        failed += doctest.DocTestRunner().run(test, clear_globs=False).failed
+        names.update(test.globs)
+    else:
+        exec(compile(block, "page", "exec"), names)
+sys.exit(bool(failed))
+"""
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if len(blocks(page, "python")) > len(files(page))])
+def test_the_programs_of_a_page_run_one_after_the_other(page, place):
+    # catches: an example that lacks an import, calls what is gone, or gives another number than it shows
+    if page == "gradient":
+        pytest.importorskip("sklearn")
+    programs = [block for block in blocks(page, "python") if block not in files(page).values()]
+    done = python(PERFORM, programs, place)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@functools.cache
+def trained():
+    """The gradient page's block that trains, run; the names it leaves behind."""
+    names = {}
+    exec(next(block for block in blocks("gradient", "python") if "load_diabetes" in block), names)
+    return names
+
+
+def test_the_training_example_learns():
+    # catches: an example whose loss does not fall
+    pytest.importorskip("sklearn")
+    curve = trained()["curve"]
+    assert curve[-1] < 0.5 < curve[0]
+
+
+def test_the_training_example_against_pytorch():
+    # catches: parameters that a prepared gradient does not take anew, a gradient that is off by a factor
+    pytest.importorskip("sklearn")
+    torch = pytest.importorskip("torch")
+    names = trained()
+    X, y = (torch.from_numpy(np.ascontiguousarray(names[name])) for name in ("X", "y"))
+    random = np.random.default_rng(0)
+    p1, p2 = names["p1"], names["p2"]
+    start = random.normal(size=(p1, p2)), np.ones(p2), np.zeros(p2), random.normal(size=p2) / p2
+    parameters = [torch.tensor(value, requires_grad=True) for value in start]
+    curve = []
+    for _ in names["curve"]:
+        G1, gamma, beta, G2 = parameters
+        B = torch.nn.functional.batch_norm(X @ G1, None, None, gamma, beta, training=True, eps=1e-5)
+        loss = torch.nn.functional.mse_loss(torch.tanh(B) @ G2, y)
+        curve.append(loss.item())
+        slopes = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            for parameter, slope in zip(parameters, slopes, strict=True):
+                parameter -= 0.1 * slope
+    np.testing.assert_allclose(names["curve"], curve, rtol=1e-9)
+
+
+KINDS = {  # of the tables' columns: which variants each takes the fastest of
+    "loops-python": ["loops-python"],
+    "compiled loops": ["loops-numba", "loops-numba-parallel"],
+    "matrix form": ["matrix-numpy", "matrix-numba", "matrix-kronecker"],
+    "fused-numba": ["fused-numba"],
+    "framework": ["autograd", "torch-eager", "torch-compile", "jax-jit", "tensorflow-xla"],
+    "in R": ["r-loop", "r-matrix", "rcpp-loop"],
+}
+CELL = ["N", "p1", "p2"]
+UNITS = {"µs": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return pd.read_csv(STORED / "summary.csv").assign(
+        kind=lambda table: table["variant"].map({name: kind for kind, names in KINDS.items() for name in names})
+    )
+
+
+@pytest.mark.parametrize(("page", "rows"), [("README", 4), ("sweep", 11)])
+def test_a_table_of_times_is_the_stored_runs(page, rows, stored):
+    # catches: a time of another run, a winner that is not bold, bold where the intervals say otherwise
+    table = re.search(r"^(\| N \| p1 .*\n)\|[-|]+\n((?:\|.*\n)+)", PAGES[page], re.M)
+    heads, *lines = ([word.strip() for word in line.strip("| ").split("|")] for line in
+                     [table[1].strip(), *table[2].splitlines()])  # fmt: skip
+    assert len(lines) == rows
+    for line in lines:
+        here = stored[(stored[CELL] == [int(word.replace(" ", "")) for word in line[:3]]).all(axis=1)]
+        best = here[here["status"] == "ok"].sort_values("median_s").drop_duplicates("kind").set_index("kind")
+        best = best.loc[best.index.intersection(heads)]
+        for kind, shown in zip(heads[3:], line[3:], strict=True):
+            if kind not in best.index:
+                assert shown in here.loc[here["kind"] == kind, "status"].values, (line, kind)
+                continue
+            number, unit, *name = shown.replace("*", "").split()
+            assert float(number) == float(f"{best['median_s'][kind] / UNITS[unit]:.2g}"), (line, kind)
+            assert name in ([], [best["variant"][kind]]), (line, kind)
+            tied = best["ci_low_s"][kind] <= best.loc[best["median_s"].idxmin(), "ci_high_s"]
+            assert shown.startswith("**") == tied, (line, kind)
+
+
+def test_what_is_said_of_the_stored_run_is_what_its_intervals_say(stored):
+    # catches: ties that are counted as won, a count or a ratio of another run
+    rows = stored[stored["status"] == "ok"].sort_values("median_s")
+    cells = len(stored.drop_duplicates(CELL))
+
+    def best(names):
+        return rows[rows["variant"].isin(names)].drop_duplicates(CELL).set_index(CELL)
+
+    def against(one, other):
+        """Cells that one wins, loses and ties; and other's medians over one's at all of them."""
+        one, other = best(one).align(best(other), join="inner", axis=0)
+        won, lost = one["ci_high_s"] < other["ci_low_s"], other["ci_high_s"] < one["ci_low_s"]
+        return won, lost, other["median_s"] / one["median_s"]
+
+    loops, matrix, ratio = against(KINDS["compiled loops"], KINDS["matrix form"])
+    wide = matrix[matrix.index.get_level_values("p1") == 256]
+    said = [
+        f"beat the matrix form** in {loops.sum()} of the {len(ratio)} cells that both finished, by up to "
+        f"{ratio[loops].max():.2g} times, and tie in {(~loops & ~matrix).sum()}",
+        f"wins** in {matrix.sum()}, by up to {1 / ratio[matrix].min():.1f} times",
+        f"in {wide.sum()} of {len(wide)} cells with p1 = 256",
+    ]
+    *_, slow = against(["loops-numba"], ["loops-python"])
+    said.append(f"take {slow.min():.2g} to {float(f'{slow.max():.2g}'):.0f} times as long as `loops-numba`")
+    *_, literal = against(["matrix-numpy"], ["matrix-kronecker"])
+    said.append(f"take {literal.min():.2g} to {units.grouped(float(f'{literal.max():.2g}'), 0)} times as long")
+    said.append(
+        f"at the {len(literal)} cells where they fit into 1 GiB, and are refused at the other {cells - len(literal)}"
+    )
+    others = [name for names in KINDS.values() for name in names if name != "fused-numba"]
+    first, beaten, lead = against(["fused-numba"], others)
+    fused = f"fastest in {first.sum()} of {cells} cells and ties with the fastest in {(~first & ~beaten).sum()}"
+    said.append(fused)
+    said.append(f"The {beaten.sum()} cells that it loses, by up to {1 / lead[beaten].min():.2g} times")
+    assert set(best(others).loc[beaten[beaten].index, "variant"]) == {"loops-numba-parallel"}
+    assert {p2 for *_, p2 in beaten[beaten].index} == {4}
+    *_, classic = against(["fused-numba"], KINDS["compiled loops"] + KINDS["matrix form"])
+    frameworks, none, theirs = against(["fused-numba"], KINDS["framework"])
+    assert not none.any()
+    assert (~frameworks).sum() == 1
+    said.append(f"up to {classic.max():.0f} times as fast as the best loop or matrix form, and {theirs.min():.2g} to "
+                f"{theirs.max():.0f} times as fast as the fastest framework")  # fmt: skip
+    ahead, *_ = against(KINDS["framework"], KINDS["compiled loops"] + KINDS["matrix form"])
+    assert min(N for N, *_ in ahead[ahead].index) == 1000
+    said.append(f"a framework is faster in {ahead.sum()} cells, all with N from 1 000 on")
+    in_python, _, by = against(["matrix-numpy"], ["loops-python"])
+    assert in_python.all()
+    in_R, _, by_R = against(["r-matrix"], ["r-loop"])
+    said.append(f"by up to {units.grouped(float(f'{by.max():.2g}'), 0)} times, and in R in {in_R.sum()} of {len(by_R)} "
+                f"cells, by up to {float(f'{by_R.max():.2g}'):.0f} times")  # fmt: skip
+    text = plain(PAGES["sweep"])
+    assert [sentence for sentence in said if plain(sentence) not in text] == []
+    assert f"in {loops.sum()} of {len(ratio)} cells and lose in {matrix.sum()}" in plain(PAGES["README"])
+    assert fused in plain(PAGES["README"])
+
+
+def plain(text):
+    return " ".join(text.split()).replace(units.GAP, " ")
+
+
+def rows_of(page, head):
+    """The first cells of the table of a page that begins so, without the marks of code."""
+    table = PAGES[page].partition(f"| {head} |")[2].split("\n\n")[0].splitlines()[2:]
+    return [line.split("|")[1].strip() for line in table]
+
+
+def test_tables_of_names_have_every_name():
+    # catches: a column, a word of noise or a variant that is new and on no page, or gone and still on one
+    assert [name.strip("`") for name in rows_of("reports", "column")] == COLUMNS
+    assert [name.strip("`") for name in rows_of("timing", "word")] == list(WORDS)
+    named = re.findall(r"`([^`]+)`", " ".join(rows_of("plugins", "variant")))
+    assert sorted(named) == sorted(HOMES)
+
+
+def test_the_rooms_import_what_the_architecture_says():
+    # catches: an import against the arrows, a module that is in no room, an arrow that no import needs any more
+    rooms = {}
+    for line in PAGES["architecture"].partition("| room |")[2].split("\n\n")[0].splitlines()[2:]:
+        room, names, _, may = (part.strip() for part in line.strip("|").split("|"))
+        rooms[room] = re.findall(r"`([^`]+?)(?:\.py|/)`", names), set(filter(None, may.split(", ")))
+    home = {name: room for room, (names, _) in rooms.items() for name in names}
+    package = ROOT / "bnbench"
+    found = {room: set() for room in rooms}
+    for file in package.rglob("*.py"):
+        name = file.relative_to(package).parts[0].removesuffix(".py")
+        if name == "__init__":
+            continue
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            given = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                given = [f"{node.module}.{each}" for each in given]
+            parts = [each.split(".") for each in given]
+            found[home[name]] |= {home[each[1]] for each in parts if each[0] == "bnbench" and each[1] in home}
+    assert found.pop("commands") <= set(rooms)
+    assert {room: targets - {room} for room, targets in found.items()} == {
+        room: may for room, (_, may) in rooms.items() if room != "commands"
+    }
+
+
+def test_the_readme_is_read_in_three_minutes():
+    # catches: a manual, and commands that .ci/run no longer finds
+    assert len(PAGES["README"].splitlines()) <= 180
+    first, second = (block.strip() for block in blocks("README", "bash"))
+    assert first.endswith("python -m bnbench sweep --preset quick")
+    assert second.endswith("python -m pytest -n 2 --dist worksteal")
+    assert PAGES["compare"].count((ROOT / ".github/workflows/compare.yml").read_text("utf-8")) == 1
+
+
+def test_docs_lists_the_pages_and_shows_one(command):
+    # catches: a page without a first sentence, a list too wide for a terminal, a page that is not printed as it is
+    done = command("docs")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert [line.split()[0] for line in lines[: len(DOCS)]] == DOCS
+    assert all(20 < len(line) <= 100 for line in lines[: len(DOCS)])
+    for name in ("cite", "cite.md"):
+        assert command("docs", name).stdout == PAGES["cite"]
+
+
+def test_docs_refuses_another_name(command):
+    # catches: a traceback, an error that does not say what is allowed
+    done = command("docs", "no-such-page")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert all(name in done.stderr for name in DOCS)
+
+
+def test_docs_formats_a_page_on_a_terminal(capsys, monkeypatch):
+    # catches: Markdown's marks on a terminal, lines too long to be read
+    with monkeypatch.context() as patch:
+        patch.setenv("COLUMNS", "150")
+        patch.setattr(sys.stdout, "isatty", lambda: True)
+        assert cli.main(["docs", "plugins"]) == 0
+    said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "Variants and plug-ins" in said
+    assert "# Variants" not in said
+    assert "```" not in said
+    assert max(map(cell_len, said.splitlines())) <= 100
