@@ -79,37 +79,27 @@ class Progress:
 
     def record(self, record):
         """A record was written."""
-        from bnbench.measure.statistics import median_interval
         from bnbench.report.units import seconds as duration
 
-        cell = tuple(record[name] for name in ("N", "p1", "p2", "dtype", "activation", "normalization", "threads"))
-        cell += (record["ddof"], record["eps"], record["regime"])
-        if cell != self.current:
+        if record.cell != self.current:
             self.flush()
-            self.current = cell
-        if record["status"] == "ok":
-            samples = record.get("samples_s")
-            text = duration(median_interval(samples)[0]) if samples else f"ok {record['max_error_ratio']:.1g}"
-        else:
-            text = record["status"]
-        self.parts.append(f"{record['variant']} {text}")
-        fault = (record["variant"], record["status"], record["reason"])
-        if record["status"] not in QUIET_STATUSES and fault not in self.said:
+            self.current = record.cell
+        text = record.status
+        if text == "ok":
+            text = duration(record.median_s) if record.timed else f"ok {record.max_error_ratio:.1g}"
+        self.parts.append(f"{record.variant} {text}")
+        fault = (record.variant, record.status, record.reason)
+        if record.status not in QUIET_STATUSES and fault not in self.said:
             self.said.add(fault)  # the same at further cells is in the tables
-            self.say(f"{record['variant']} at {_where(record)}: {record['status']}: {record['reason']}")
+            self.say(f"{record.variant} at {record}: {record.status}: {record.reason}")
 
     def flush(self):
         """End the line of the cell that is done."""
         if self.parts and not self.live:
-            N, p1, p2, *setting = self.current
-            setting = " ".join(str(value) for value in setting[:3])
+            N, p1, p2, *setting = list(self.current.axes.values())[:6]
             left = f" ({self.left})" if self.left else ""
-            self.say(f"N={N} p1={p1} p2={p2} {setting}: {', '.join(self.parts)}{left}")
+            self.say(f"N={N} p1={p1} p2={p2} {' '.join(setting)}: {', '.join(self.parts)}{left}")
         self.parts = []
-
-
-def _where(record):
-    return f"N={record['N']}, p1={record['p1']}, p2={record['p2']}, {record['dtype']}, {record['activation']}"
 
 
 def clock(seconds) -> str:
@@ -137,21 +127,21 @@ def verdict_table(records):
     table = _table("Validation", "variant", "activation", "normalization", ">valid", ">worst error / tolerance")
     groups = {}
     for record in records:
-        key = (record["variant"], record["activation"], record["normalization"])
+        key = (record.variant, record.cell.problem.activation, record.cell.problem.normalization)
         groups.setdefault(key, []).append(record)
     for key, group in groups.items():
-        valid = sum(record["status"] == "ok" for record in group)
-        ratios = [r["max_error_ratio"] for r in group if r.get("max_error_ratio") is not None]
+        valid = sum(record.status == "ok" for record in group)
+        ratios = [r.max_error_ratio for r in group if r.max_error_ratio is not None]
         worst = f"{max(ratios):.2g}" if ratios else ""
-        table.add_row(*key, f"{valid} of {len(group)}", worst)
+        table.add_row(*map(escape, key), f"{valid} of {len(group)}", worst)
     _print(table)
     faults = {}
     for record in records:
-        if record["status"] != "ok" or record["reason"]:  # valid, as far as it could be judged
-            faults.setdefault((record["variant"], record["status"], record["reason"]), []).append(record)
+        if record.status != "ok" or record.reason:  # valid, as far as it could be judged
+            faults.setdefault((record.variant, record.status, record.reason), []).append(record)
     for (name, status, reason), group in faults.items():
         where = f"{len(group)} cells, first " if len(group) > 1 else ""
-        _print(f"{name}: {status} at {where}{_where(group[0])}: {reason}")
+        _print(f"{name}: {status} at {where}{group[0]}: {reason}")
 
 
 def variant_table(rows):
@@ -264,7 +254,7 @@ def summary_table(frame, folder):
         rows = frame[frame["variant"] == name]
         numbers = [str((rows["status"] == status).sum()) for status in counts.index]
         worst = rows["max_error_ratio"].max()
-        table.add_row(name, *numbers, "" if worst != worst else f"{worst:.2g}")
+        table.add_row(escape(name), *numbers, "" if worst != worst else f"{worst:.2g}")
     _print(table)
     _print(f"\nReport: {folder / 'report.html'}")
 

@@ -6,52 +6,71 @@ dropped, and said; anything else that is not a record of this schema and machine
 
 import contextlib
 import json
-import math
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from bnbench.folder import ENVIRONMENT, JOURNAL, MANIFEST, Folder, FolderError, told, write_whole
+from bnbench.measure.child import plain_line
 from bnbench.measure.environment import machine, machine_id
-from bnbench.measure.plan import AXES, Cell
-from bnbench.problem import FIELDS, REGIMES, Problem
+from bnbench.record import Count, Number, Rate, Record, typed
 
 SCHEMA = 1
-STATUSES = (
-    "ok",
-    "invalid",
-    "failed",
-    "crashed",
-    "timeout",
-    "out-of-memory",
-    "unsupported",
-    "unavailable",
-    "pruned",
-)
-FAULTS = ("invalid", "failed", "crashed")  # what makes a sweep end with exit code 1
 
-NUMBER = (int, float)
-ENVIRONMENT_NEEDS = {"machine_id": str, "machine": dict, "plan": dict, "command": str}
-ENVIRONMENT_MAY_HOLD = {"date": str, "software": dict, "interleaved": str, "rooflines": list}
-MACHINE_MAY_HOLD = {"host": str, "system": str, "cpu": str, "processors": int, "memory_gib": NUMBER}
-RECORD_MAY_HOLD = (
-    dict.fromkeys(("family", "device", "reason"), str)
-    | dict.fromkeys(("inner_loops", "peak_bytes", "baseline_bytes"), int)
-    | dict.fromkeys(("compile_s", "prepare_s", "max_error_ratio", "limit_s", "gemm_flops_s", "triad_bytes_s"), NUMBER)
-    | dict.fromkeys(("elapsed_s", "stolen_s", "others_s"), NUMBER)
-    | dict.fromkeys(("samples_s", "passes", "switches", "faults", "clock_mhz"), list)
-    | dict.fromkeys(("errors", "details", "kernels"), dict)
-)
-KINDS = {str: "text", int: "a whole number", NUMBER: "a number", list: "a list", dict: "an object"}
+
+class Machine(msgspec.Struct):
+    """What tells machines apart."""
+
+    host: str = ""
+    system: str = ""
+    cpu: str = ""
+    processors: Count = 0
+    memory_gib: Number = 0
+
+
+class SavedPlan(msgspec.Struct):
+    """Of the settings of a run those that are read."""
+
+    variants: list[str] = []
+
+
+class Roofline(msgspec.Struct):
+    """Rates of a machine, with so many threads or on a device."""
+
+    dtype: str
+    gemm_flops_s: Rate
+    triad_bytes_s: Rate
+    when: str = ""
+    threads: Count | None = None
+    device: str | None = None
+
+    def __post_init__(self):
+        if self.threads is None and self.device is None:
+            raise ValueError("it has no threads")
+
+
+class Description(msgspec.Struct):
+    """Of environment.json what is read."""
+
+    machine_id: str
+    machine: Machine
+    plan: SavedPlan
+    command: str
+    date: str | None = None
+    software: dict[str, str] = {}
+    interleaved: str = ""
+    side: str = ""
+    rooflines: list[Roofline] = []
+
+    def __post_init__(self):
+        if self.date:
+            datetime.fromisoformat(self.date).astimezone(UTC)
 
 
 class StoreError(FolderError):
     """A run folder cannot be used; the message is one line."""
-
-
-def key(record: dict) -> tuple:
-    """What a record is the only one of: its variant and its cell."""
-    return (record["variant"], *(record[axis] for axis in AXES), record["seed"])
 
 
 def read_environment(folder: str | Path) -> dict:
@@ -69,25 +88,13 @@ def read_environment(folder: str | Path) -> dict:
         raise StoreError(f"{path} is not JSON: {error}") from error
     _check_schema(content, str(path))
     try:
-        _check_kinds(content, ENVIRONMENT_NEEDS | {k: v for k, v in ENVIRONMENT_MAY_HOLD.items() if k in content})
-        _check_kinds(content["machine"], {k: v for k, v in MACHINE_MAY_HOLD.items() if k in content["machine"]})
-        _check_kinds(content["plan"], {"variants": list} if "variants" in content["plan"] else {})
-        if "date" in content:
-            datetime.fromisoformat(content["date"]).astimezone(UTC)
-        for name in content["plan"].get("variants", ()):
-            _check_kinds({"a variant of the plan": name}, {"a variant of the plan": str})
-        for entry in content.get("rooflines", ()):
-            _check_kinds(entry, {})
-            place = {"device": str} if "device" in entry else {"threads": int}
-            _check_kinds(entry, place | {"dtype": str, "gemm_flops_s": NUMBER, "triad_bytes_s": NUMBER})
-            if min(entry["gemm_flops_s"], entry["triad_bytes_s"]) <= 0:
-                raise ValueError(f"a rate of rooflines is not above 0: {entry}")
+        typed(content, Description)
     except (ValueError, OverflowError) as error:  # OverflowError: a date outside the calendar
         raise StoreError(f"{path} is not what describes a run: {error}") from error
     return content
 
 
-def read_journal(folder: str | Path) -> tuple[list[dict], list[str]]:
+def read_journal(folder: str | Path) -> tuple[list[Record], list[str]]:
     """The records of a run, and remarks (a torn last line).
 
     Raises:
@@ -104,69 +111,39 @@ def read_journal(folder: str | Path) -> tuple[list[dict], list[str]]:
     for number, line in enumerate(lines, 1):
         where = f"{path} line {number}"
         try:
-            record = _loads(line)
+            row = _loads(line)
         except ValueError as error:
             raise StoreError(f"{where} is not JSON: {error}") from error
-        _check_schema(record, where)
+        _check_schema(row, where)
         try:
-            check_record(record)
-        except ValueError as error:
+            record = Record.of(row)
+        except (ValueError, OverflowError) as error:
             raise StoreError(f"{where} is not a record: {error}") from error
-        first = seen.setdefault(key(record), number)
+        first = seen.setdefault(record.key, number)
         if first != number:
             raise StoreError(f"{where} is not a record: its variant and cell are those of line {first}")
         records.append(record)
     return records, remarks
 
 
-def check_record(record: dict) -> None:
-    """Raise ValueError, saying what is wrong, where a record lacks what the tables need or holds what cannot be."""
-    _check_kinds(record, {"variant": str, "status": str, "threads": int, "regime": str})
-    missing = [name for name in (*AXES, *FIELDS) if name not in record]
-    if missing:
-        raise ValueError(f"it has no {missing[0]}")
-    if record["status"] not in STATUSES:
-        raise ValueError(f"status is {record['status']!r}; allowed are {', '.join(STATUSES)}")
-    if record["regime"] not in REGIMES or record["threads"] < 1:
-        raise ValueError(f"regime is {record['regime']!r} with {record['threads']} threads")
-    Cell(Problem(**{name: record[name] for name in FIELDS}), record["threads"], record["regime"])
-    _check_kinds(record, {name: kind for name, kind in RECORD_MAY_HOLD.items() if record.get(name) is not None})
-    numbers = ("samples_s", "clock_mhz", "switches", "faults")
-    for name, kind in (*((name, NUMBER) for name in numbers), ("passes", int)):
-        for value in record.get(name) or ():
-            least = 0 if name in ("switches", "faults") else math.ulp(0)
-            if not isinstance(value, kind) or isinstance(value, bool) or not least <= value < math.inf:
-                raise ValueError(f"{name} holds {value!r}; allowed are numbers above 0")
-    passes, samples = record.get("passes"), record.get("samples_s") or []
-    if passes is not None and sum(passes) != len(samples):
-        raise ValueError(f"passes are of {sum(passes)} samples together; there are {len(samples)}")
-    if record.get("clock_mhz") and len(record["clock_mhz"]) != 2:
-        raise ValueError(f"clock_mhz is {record['clock_mhz']}; allowed are two numbers")
-    for entry in (record.get("errors") or {}).values():
-        if entry is not None:
-            known = isinstance(entry, dict) and entry.get("error") is not None
-            _check_kinds(entry, {"error": NUMBER} if known else {})
-
-
 def _loads(text):
     """JSON without the NaN and infinities that it has no names for; ValueError for anything else.
 
-    Halves of characters, which a file's name in another encoding is read as, cannot be printed and become "?".
+    What cannot be printed, such as half a character or what moves a terminal's cursor, becomes its escape.
     """
 
     def refuse(name):
         raise ValueError(f"it holds {name}")
 
     try:
-        content = json.loads(text, parse_constant=refuse)
-        return _printable(content) if rb"\ud" in text.lower() else content
+        return _printable(json.loads(text, parse_constant=refuse))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
 def _printable(value):
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
+        return value if value.isprintable() else plain_line(value)
     if isinstance(value, dict):
         return {_printable(name): _printable(item) for name, item in value.items()}
     return [_printable(item) for item in value] if isinstance(value, list) else value
@@ -183,18 +160,6 @@ def _check_schema(content, where):
         )
 
 
-def _check_kinds(content, kinds):
-    if not isinstance(content, dict):
-        raise ValueError(f"{content!r} stands where an object belongs")
-    for name, kind in kinds.items():
-        if name not in content:
-            raise ValueError(f"it has no {name}")
-        value = content[name]
-        finite = math.isfinite(value) if isinstance(value, float) else not isinstance(value, int) or abs(value) < 2**63
-        if not isinstance(value, kind) or isinstance(value, bool) or not finite:
-            raise ValueError(f"{name} is {value!r}; allowed is {KINDS[kind]}")
-
-
 class Journal:
     """The journal of a run that is being made; use it as a context manager."""
 
@@ -207,7 +172,7 @@ class Journal:
         """
         self.folder = Path(folder)
         self.path = self.folder / JOURNAL
-        self.records: list[dict] = []
+        self.records: list[Record] = []
         self.remarks: list[str] = []
         self.machine = environment["machine_id"]
         with told(self.folder):
@@ -241,7 +206,7 @@ class Journal:
         if self.path.exists() and (records := read_journal(self.folder)[0]):
             if not (self.folder / ENVIRONMENT).exists():
                 read_environment(self.folder)
-            if any(record.get("machine", self.machine) != self.machine for record in records):
+            if any((record.machine or self.machine) != self.machine for record in records):
                 raise StoreError(f"{self.path} has records of another machine; allowed is another --out")
 
     def _check(self, found, wanted):
@@ -269,10 +234,10 @@ class Journal:
     def __exit__(self, *exception):
         self.file.close()
 
-    def append(self, record: dict) -> dict:
+    def append(self, record: Record) -> Record:
         """Write one record, synced to disk before this returns; the record as written."""
-        record = {"schema": SCHEMA, "machine": self.machine} | _finite(record)
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        record = record.having(machine=self.machine)
+        line = json.dumps({"schema": SCHEMA} | record.row(), allow_nan=False).encode() + b"\n"
         try:
             left = line
             while left:
@@ -338,12 +303,3 @@ def write_json(path: Path, content: dict):
     """Write a file whole; FolderError where that fails."""
     with told(path):
         write_whole(path, json.dumps(content, indent=1).encode() + b"\n")
-
-
-def _finite(value):
-    """The value with NaN and infinities as None, which JSON has no names for."""
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -191,8 +191,8 @@ BUGS = {
     "others' time not less one's own": Bug("measure/interference.py", "- (later.own_s - self.own_s) if", "if", "unit"),
     "a smaller cell that timed out forgotten": Bug(
         "measure/forecast.py",
-        'elif record["status"] == "timeout":',
-        'elif record["status"] == "crashed":',
+        'elif record.status == "timeout":',
+        'elif record.status == "crashed":',
         "cli/test_sweep.py",
     ),
     "warm-up taken for a sample": Bug(
@@ -200,6 +200,9 @@ BUGS = {
         "took = self.time(inner_loops) / inner_loops",
         "took = self.time(inner_loops) / (inner_loops + 1)",
         "cli/test_sweep.py",
+    ),
+    "calibration's sample without its accounts": Bug(
+        "measure/worker.py", '"samples": [first]', '"samples": [first.step_s]', "cli/test_workers.py"
     ),
     "what a variant writes to is not seen": Bug(
         "measure/given.py", "if then != now)", "if then == '')", "cli/test_workers.py"
@@ -256,7 +259,7 @@ BUGS = {
         "cli.py", 'if "" in (given if isinstance(given, list) else [given]):', "if False:", "cli unit"
     ),
     "an invalid variant ends with 0": Bug(
-        "store.py", 'FAULTS = ("invalid", "failed", "crashed")', 'FAULTS = ("failed", "crashed")', "cli unit"
+        "record.py", 'FAULTS = ("invalid", "failed", "crashed")', 'FAULTS = ("failed", "crashed")', "cli unit"
     ),
 }
 

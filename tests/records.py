@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 import numpy as np
 
 from bnbench import store
+from bnbench.record import Record
+from bnbench.report import tables
 
 PEAK, MEMORY = 8e10, 3e10  # the synthetic machine, in FLOP/s and byte/s
 
@@ -139,7 +141,25 @@ HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)> $\\frac{$ %s 
 FAILED = [row | {"status": "failed", "reason": HOSTILE} for row in FOUR]
 
 
-BARE = [{"variant": "jax-jit", "status": "unavailable", "reason": "jax is not installed"}]
+BARE = [
+    {name: FOUR[0][name] for name in ("N", "p1", "p2", "activation", "normalization", "ddof", "eps", "dtype", "seed")}
+    | {"variant": "jax-jit", "status": "unavailable", "reason": "jax is not installed", "threads": 2, "regime": "fresh"}
+]
+
+
+def typed(rows):
+    """Objects of a journal as records."""
+    return [Record.of(row) for row in rows]
+
+
+def frame(rows):
+    """The table of them."""
+    return tables.frame(typed(rows))
+
+
+def rows(folder):
+    """The records of a run as objects of its journal."""
+    return [record.row() for record in store.read_journal(folder)[0]]
 
 
 class Page(HTMLParser):

@@ -95,7 +95,7 @@ def write_report(folder, records):
     environment = store.read_environment(folder)
     records = with_best(records, environment.get("rooflines", []))
     order = {name: place for place, name in enumerate(environment["plan"].get("variants", ()))}
-    records = sorted(records, key=lambda record: order.get(record["variant"], len(order)))
+    records = sorted(records, key=lambda record: order.get(record.variant, len(order)))
     remarks = build(records, environment, folder, environment["command"])
     return tables.frame(records), remarks
 
@@ -120,6 +120,6 @@ def conclude(frame, folder, as_json, *, judge=True) -> int:
 
 def exit_code(statuses) -> int:
     """1 where a variant was invalid, failed or crashed."""
-    from bnbench.store import FAULTS
+    from bnbench.record import FAULTS
 
     return FAULT if any(status in FAULTS for status in statuses) else OK

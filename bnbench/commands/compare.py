@@ -145,14 +145,14 @@ def not_compared(old, new, names) -> list[str]:
     """What of the named was measured at no cell on both sides, a sentence each; or that nothing was."""
     without, measured = {}, set()
     for pair in zip(old, new, strict=True):
-        bad = [(side, record) for side, record in zip(("OLD", "NEW"), pair, strict=True) if record["status"] != "ok"]
+        bad = [(side, record) for side, record in zip(("OLD", "NEW"), pair, strict=True) if record.status != "ok"]
         if bad:
-            without.setdefault(pair[0]["variant"], bad[0])
+            without.setdefault(pair[0].variant, bad[0])
         else:
-            measured.add(pair[0]["variant"])
+            measured.add(pair[0].variant)
     sought = [name for name in names if name not in measured] or ([] if measured else list(without)[:1])
     return [
-        f"{name} was measured at no cell on both sides: in {side} {record['status']}: {record['reason']}"
+        f"{name} was measured at no cell on both sides: in {side} {record.status}: {record.reason}"
         for name, (side, record) in without.items()
         if name in sought
     ]

@@ -126,10 +126,12 @@ def measure_noise(options) -> int:
     with Progress(plan, interleaved.PASSES) as progress:
         sides = interleaved.interleave(plan, sources, VARIANTS, events=progress.of_pass)
     old, new = sides.values()
-    broken = [record for record in (*old, *new) if record["status"] != "ok"]
+    broken = [record for record in (*old, *new) if record.status != "ok"]
     if broken:
-        reason = f"{broken[0]['status']}: {broken[0]['reason']}"
-        raise UsageError(f"the self-test needs {', '.join(VARIANTS)}, and {broken[0]['variant']} is {reason}")
+        first = broken[0]
+        raise UsageError(
+            f"the self-test needs {', '.join(VARIANTS)}, and {first.variant} is {first.status}: {first.reason}"
+        )
     verdicts = compare(old, new, threshold=THRESHOLD_INTERLEAVED, paired=True)
     floors = [floor(*found) for found in zip(verdicts, old, new, strict=True)]
     if options.json:

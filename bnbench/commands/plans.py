@@ -39,7 +39,8 @@ def plan_flags(command, preset):
 def make_plan(options, base):
     """The plan that flags, config and preset make on top of base, and the table of --data, checked."""
     from bnbench.measure import data
-    from bnbench.measure.plan import AXES, PRESETS, Plan, coerce, make_plan, read_config
+    from bnbench.measure.plan import PRESETS, Plan, coerce, make_plan, read_config
+    from bnbench.record import AXES
 
     needs_workers()
     flags = {}

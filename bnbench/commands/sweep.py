@@ -111,25 +111,16 @@ def run_verify(options) -> int:
     with Progress(plan) as progress:
         records, _ = carry_out(plan, table, lambda record: record, [], progress, timing=False)
     if options.json:
-        kept = (
-            "variant",
-            "N",
-            "p1",
-            "p2",
-            "dtype",
-            "activation",
-            "normalization",
-            "ddof",
-            "eps",
-            "threads",
-            "regime",
-        )
-        kept += ("status", "reason", "max_error_ratio")
-        print(json.dumps([{name: record.get(name) for name in kept} for record in records], indent=1))
+        said = ("status", "reason", "max_error_ratio")
+        rows = [
+            {"variant": record.variant} | record.cell.axes | {name: getattr(record, name) for name in said}
+            for record in records
+        ]
+        print(json.dumps(rows, indent=1))
     else:
         verdict_table(records)
     faults = not_judged(records, named(plan), everywhere=True)
-    return max(exit_code(record["status"] for record in records), tell(faults))
+    return max(exit_code(record.status for record in records), tell(faults))
 
 
 def named(plan) -> tuple[str, ...]:
@@ -147,33 +138,33 @@ def not_judged(records, names, *, everywhere=False) -> list[str]:
 
     With everywhere, cells at which it ran out of time or memory are named as well, though others were judged.
     """
-    from bnbench.store import FAULTS
+    from bnbench.record import FAULTS
 
     sentences = []
     for name in names:
-        own = [record for record in records if record["variant"] == name]
+        own = [record for record in records if record.variant == name]
         without = [record for record in own if not judged(record)]
-        lost = [record for record in without if record["status"] in LOST]
-        if any(record["status"] in FAULTS for record in own):
+        lost = [record for record in without if record.status in LOST]
+        if any(record.status in FAULTS for record in own):
             continue  # that is said, and a fault, already
         if len(without) == len(own):
             sentences.append(f"{name} was judged at no cell; {first(without)}")
         elif everywhere and lost:
             sentences.append(f"{name} was not judged at {len(lost)} of {len(own)} cells; {first(lost)}")
-    if not sentences and not any(judged(record) or record["status"] in FAULTS for record in records):
-        sentences.append(f"nothing was judged; {records[0]['variant']} {first(records)}")
+    if not sentences and not any(judged(record) or record.status in FAULTS for record in records):
+        sentences.append(f"nothing was judged; {records[0].variant} {first(records)}")
     return sentences
 
 
 def judged(record) -> bool:
     """Whether there was a verdict; a cell may have ended otherwise after it."""
-    return record["status"] in ("ok", "invalid") or record.get("max_error_ratio") is not None
+    return record.status in ("ok", "invalid") or record.max_error_ratio is not None
 
 
 def first(records) -> str:
     """How and why the first of these cells ended."""
     record = records[0]
-    return f"{record['status']} at N={record['N']}, p1={record['p1']}, p2={record['p2']}: {record['reason']}"
+    return f"{record.status} at {record.cell}: {record.reason}"
 
 
 def tell(faults) -> int:
@@ -186,16 +177,10 @@ def tell(faults) -> int:
 def carry_out(plan, table, write, stored, progress, *, timing=True):
     """Run the sweep; the records of all its cells, and the machine's limits as measured before and after."""
     from bnbench.measure.data import NoRoomError
-    from bnbench.measure.plan import Cell
     from bnbench.measure.scheduler import Sweep
-    from bnbench.problem import FIELDS, Problem
 
-    done = {}
-    for record in stored:
-        problem = Problem(**{name: record[name] for name in FIELDS})
-        done[record["variant"], Cell(problem, record["threads"], record["regime"])] = record
     try:
-        with Sweep(plan, write, done, table=table, timing=timing, events=progress.events) as sweep:
+        with Sweep(plan, write, stored, table=table, timing=timing, events=progress.events) as sweep:
             return sweep.run(), sweep.rooflines
     except NoRoomError as error:
         raise UsageError(error) from error
@@ -221,6 +206,6 @@ def drifts(rooflines) -> list[str]:
 
 def held_down(records) -> list[str]:
     """What held a GPU's clocks down, and at how many cells; nothing where nothing did."""
-    why = [(record.get("clocks") or {}).get("after", {}).get("held_down") for record in records]
+    why = [(record.clocks or {}).get("after", {}).get("held_down") for record in records]
     counts = {reason: why.count(reason) for reason in sorted(filter(None, set(why)))}
     return [f"the GPU's clocks were held down ({reason}) in {count} records" for reason, count in counts.items()]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnbench.compare.verdicts import Verdict, pass_ratios
+from bnbench.record import Record
 
 POWER, LEVEL = 0.8, 0.95
 SIZES = ((10, 7, 4), (1000, 32, 64), (20_000, 32, 64))
@@ -31,14 +32,14 @@ class Floor:
     apart: float
 
 
-def floor(verdict: Verdict, old: dict, new: dict) -> Floor:
+def floor(verdict: Verdict, old: Record, new: Record) -> Floor:
     """The noise floor at one cell, from its two records of an interleaved sweep of the same code, and the verdict."""
     from scipy import stats
 
     ratios = pass_ratios(old, new)
-    within = np.log(new["samples_s"]) - np.log(old["samples_s"])
-    edges = np.cumsum(new["passes"])[:-1]
-    medians = [math.log(np.median(part)) for record in (old, new) for part in np.split(record["samples_s"], edges)]
+    within = np.log(new.samples_s) - np.log(old.samples_s)
+    edges = np.cumsum(new.passes)[:-1]
+    medians = [math.log(np.median(part)) for record in (old, new) for part in np.split(record.samples_s, edges)]
     passes = float(np.std(ratios, ddof=1))
     free = len(ratios) - 1
     reach = stats.t.ppf((1 + LEVEL) / 2, free) + stats.t.ppf(POWER, free)

@@ -6,9 +6,10 @@ their samples come from one process without pauses or partners, and say less of 
 """
 
 import json
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,10 +18,9 @@ import pandas as pd
 from bnbench import store
 from bnbench.compare import runs, verdicts
 from bnbench.compare.runs import Run
-from bnbench.folder import utf8
-from bnbench.measure.plan import AXES, Cell
-from bnbench.measure.statistics import median_interval
+from bnbench.measure.child import plain_line
 from bnbench.problem import Problem
+from bnbench.record import AXES, Cell, Record
 
 SWEEP, PYTEST = SOURCES = ("bnbench", "pytest-benchmark")
 STEPS = (verdicts.FASTER, verdicts.SLOWER)
@@ -40,7 +40,7 @@ class Entry:
     Attributes:
         name: short, and no other entry's.
         machine: medians are comparable where it is the same: of a run its machine_id.
-        records: those that are ok, with `samples_s`, or `median_s` alone where the file keeps no samples.
+        records: those that are timed; of a file that keeps no samples each has one, its median.
         run: None for a file.
         differs: what of the machine or the settings is other than in the entry before, in words.
     """
@@ -49,7 +49,7 @@ class Entry:
     date: datetime
     source: str
     machine: str
-    records: list[dict]
+    records: list[Record]
     run: Run | None = None
     differs: tuple[str, ...] = ()
 
@@ -77,13 +77,13 @@ def read(folders: Sequence[str | Path], files: Sequence[str | Path] = ()) -> lis
         earlier = before.get(entry.source)
         differs = tuple(_differs(earlier, entry)) if earlier else ()
         before[entry.source] = entry
-        found[place] = Entry(**{**vars(entry), "name": names[place], "differs": differs})
+        found[place] = replace(entry, name=names[place], differs=differs)
     return found
 
 
 def _names(paths):
     """The last part of each path without a date, with the part before it where that is not unique, else a number."""
-    paths = [Path(utf8(str(path)).decode()) for path in paths]  # a name in another encoding goes into tables, too
+    paths = [Path(plain_line(str(path))) for path in paths]
     found = [DATED.sub("", path.name) for path in paths]
     found = [
         f"{path.parent.name}/{name}" if found.count(name) > 1 else name for name, path in zip(found, paths, strict=True)
@@ -99,8 +99,8 @@ def _of_run(run):
     if not date:
         raise store.StoreError(f"{run.folder} has no date in {store.ENVIRONMENT}; a history is in the order of dates")
     order = {name: place for place, name in enumerate(run.environment["plan"].get("variants", ()))}
-    kept = [record for record in run.records if record["status"] == "ok" and record.get("samples_s")]
-    kept.sort(key=lambda record: order.get(record["variant"], len(order)))
+    kept = [record for record in run.records if record.timed]
+    kept.sort(key=lambda record: order.get(record.variant, len(order)))
     return Entry(run.folder.name, _utc(date), SWEEP, run.environment["machine_id"], kept, run)
 
 
@@ -134,10 +134,8 @@ def _benchmark(entry, info):
     threads = entry.get("extra_info", {}).get("threads") or info["cpu"]["count"]
     cell = Cell(Problem(*sizes), int(threads))
     stats = entry["stats"]
-    found = {"median_s": float(stats["median"]), "samples_s": [float(value) for value in stats.get("data") or ()]}
-    if not all(0 < value < float("inf") for value in (found["median_s"], *found["samples_s"])):
-        raise ValueError(f"{entry['name']} has a time that is not positive")
-    return {"variant": named["variant"], **cell.columns, **found}
+    row = {"variant": named["variant"], **cell.columns, "status": "ok"}
+    return Record.of(row | {"samples_s": stats.get("data") or [stats["median"]]})
 
 
 def _differs(earlier, entry):
@@ -153,23 +151,19 @@ def narrowed(entries: Sequence[Entry], variants: Sequence[str] = (), sizes: Sequ
         StoreError: no entry has one of the variants, or one of the sizes.
     """
     records = [record for entry in entries for record in entry.records]
-    there = dict.fromkeys(record["variant"] for record in records)
+    there = dict.fromkeys(record.variant for record in records)
     for name in variants:
         if name not in there:
             raise store.StoreError(f"variant is {name!r}; timed in these runs are {', '.join(there) or 'none'}")
-    shapes = {_shape(record) for record in records}
+    shapes = {record.cell.sizes for record in records}
     for size in sizes:
         if size not in shapes:
             raise store.StoreError(f"sizes has {'x'.join(map(str, size))}, which none of these runs has timed")
 
     def wanted(record):
-        return (not variants or record["variant"] in variants) and (not sizes or _shape(record) in sizes)
+        return (not variants or record.variant in variants) and (not sizes or record.cell.sizes in sizes)
 
-    return [Entry(**{**vars(entry), "records": list(filter(wanted, entry.records))}) for entry in entries]
-
-
-def _shape(record):
-    return record["N"], record["p1"], record["p2"]
+    return [replace(entry, records=list(filter(wanted, entry.records))) for entry in entries]
 
 
 def table(entries: Sequence[Entry], threshold: float | None = None) -> pd.DataFrame:
@@ -185,10 +179,13 @@ def table(entries: Sequence[Entry], threshold: float | None = None) -> pd.DataFr
     for place, entry in enumerate(entries):
         found = _steps(entries[:place], entry, threshold) if entry.run else {}
         for record in entry.records:
-            median, low, high = _interval(record)
-            row = {name: record[name] for name in KEY} | {"median_s": median, "ci_low_s": low, "ci_high_s": high}
+            median, low, high = record.interval
+            if not entry.run and record.samples == 1:
+                low = high = math.nan  # of a file without samples
+            row = {"variant": record.variant} | record.cell.axes
+            row |= {"median_s": median, "ci_low_s": low, "ci_high_s": high}
             row |= {"date": entry.date.isoformat(), "run": entry.name, "source": entry.source}
-            row |= {"machine": entry.machine, "verdict": "", "against": ""} | found.get(_key(record), {})
+            row |= {"machine": entry.machine, "verdict": "", "against": ""} | found.get(verdicts.key(record), {})
             rows.append(row)
     frame = pd.DataFrame(rows, columns=COLUMNS)
     return frame.astype(dict.fromkeys(("ratio", "ratio_low", "ratio_high"), "float64"))
@@ -202,26 +199,15 @@ def steps(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _steps(earlier, entry, threshold):
     """By key, the verdict on each record of an entry against the latest earlier run that has it."""
-    found, waiting = {}, {_key(record): record for record in entry.records}
+    found, waiting = {}, {verdicts.key(record): record for record in entry.records}
     for before in reversed(earlier):
-        old = [record for record in before.records if _key(record) in waiting]
+        old = [record for record in before.records if verdicts.key(record) in waiting]
         if not old or not before.run or before.machine != entry.machine:
             continue
-        new = [waiting.pop(_key(record)) for record in old]
+        new = [waiting.pop(verdicts.key(record)) for record in old]
         paired = bool(entry.run.interleaved) and entry.run.interleaved == before.run.interleaved
         limit = threshold or (verdicts.THRESHOLD_INTERLEAVED if paired else verdicts.THRESHOLD)
         for verdict, record in zip(verdicts.compare(old, new, threshold=limit, paired=paired), new, strict=True):
             words = {"verdict": verdict.verdict, "ratio": verdict.ratio, "against": before.name}
-            found[_key(record)] = words | {"ratio_low": verdict.low, "ratio_high": verdict.high}
+            found[verdicts.key(record)] = words | {"ratio_low": verdict.low, "ratio_high": verdict.high}
     return found
-
-
-def _key(record):
-    return tuple(record[name] for name in KEY)
-
-
-def _interval(record):
-    """Median and its interval; a median alone has none."""
-    if record.get("samples_s"):
-        return median_interval(record["samples_s"])
-    return record["median_s"], float("nan"), float("nan")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnbench import store
+from bnbench.record import Record
 
 FREE = ("variants", "plugins", "N", "p1", "p2", "sizes", "time_budget", "timeout")  # of it: may differ
 
@@ -14,7 +15,7 @@ class Run:
 
     folder: Path
     environment: dict
-    records: list[dict]
+    records: list[Record]
     remarks: list[str]
 
     @property

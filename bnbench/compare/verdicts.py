@@ -17,15 +17,15 @@ import numpy as np
 
 from bnbench import store
 from bnbench.measure.noise import noise
-from bnbench.measure.plan import AXES
-from bnbench.measure.statistics import Shift, mean_shift, median_interval, shift
+from bnbench.measure.statistics import Shift, mean_shift, shift
+from bnbench.record import FAULTS, Record
 
 FASTER, SLOWER, SAME, UNCLEAR = VERDICTS = ("faster", "slower", "same", "unclear")
 BETTER, WORSE, MISSING = "better", "worse", "missing"  # and SAME: of validity, errors and memory
 ALPHA = 0.01  # of the cells found faster or slower, the share that may be so by chance; of nothing, the chance of any
 THRESHOLD, THRESHOLD_INTERLEAVED = 1.05, 1.01
 LEAST_SAMPLES = 6
-BROKEN = (*store.FAULTS, "timeout", "out-of-memory")  # what an ok cell must not become
+BROKEN = (*FAULTS, "timeout", "out-of-memory")  # what an ok cell must not become
 ERRORS_FACTOR, ERRORS_FROM = 3.0, 0.1  # so many times the error, and at least that share of the tolerance
 MEMORY_FACTOR, MEMORY_FROM = 1.1, 2**23  # so many times the bytes, and so many more
 
@@ -73,18 +73,18 @@ class Verdict:
         return {"variant": found.pop("variant")} | found.pop("cell") | found | {"regression": self.regression}
 
 
-def compare(old: list[dict], new: list[dict], *, threshold: float, paired: bool) -> list[Verdict]:
+def compare(old: list[Record], new: list[Record], *, threshold: float, paired: bool) -> list[Verdict]:
     """The verdicts on all that both runs have a record of, in NEW's order.
 
     Args:
-        old, new: journal records.
+        old, new: the records of two runs.
         threshold: the ratio from which on a difference matters, above 1.
         paired: whether sample i of the one was taken beside sample i of the other, in passes.
     """
     from scipy.stats import false_discovery_control
 
-    before = {_key(record): record for record in old}
-    pairs = [(before[_key(record)], record) for record in new if _key(record) in before]
+    before = {key(record): record for record in old}
+    pairs = [(before[key(record)], record) for record in new if key(record) in before]
     shifts = [_shift(*pair, paired) for pair in pairs]
     adjusted = iter(false_discovery_control([found.p for found in shifts if found]))
     return [
@@ -93,56 +93,55 @@ def compare(old: list[dict], new: list[dict], *, threshold: float, paired: bool)
     ]
 
 
-def unmatched(old: list[dict], new: list[dict]) -> tuple[int, int]:
+def unmatched(old: list[Record], new: list[Record]) -> tuple[int, int]:
     """How many records are in OLD alone, and in NEW alone."""
-    keys = [{_key(record) for record in records} for records in (old, new)]
+    keys = [{key(record) for record in records} for records in (old, new)]
     return len(keys[0] - keys[1]), len(keys[1] - keys[0])
 
 
-def _key(record):
+def key(record: Record) -> tuple:
     """Variant and cell; the seed is left out, which forced comparisons may have two of."""
-    return record["variant"], *(record[axis] for axis in AXES)
+    return record.variant, *record.cell.axes.values()
 
 
-def pass_ratios(old: dict, new: dict) -> list[float]:
+def pass_ratios(old: Record, new: Record) -> list[float]:
     """The logarithm of each pass's ratio, the median of those within its rounds, of two records made side by side.
 
     Raises:
         StoreError: they have not the same passes.
     """
-    if not new.get("passes") or old.get("passes") != new["passes"]:
-        where = ", ".join(f"{axis}={new[axis]}" for axis in ("N", "p1", "p2"))
-        raise store.StoreError(f"{new['variant']} at {where} has no passes in common: the runs were not side by side")
-    rounds = np.log(new["samples_s"]) - np.log(old["samples_s"])
-    return [float(np.median(part)) for part in np.split(rounds, np.cumsum(new["passes"])[:-1])]
+    if not new.passes or old.passes != new.passes:
+        raise store.StoreError(f"{new.variant} at {new.cell} has no passes in common: the runs were not side by side")
+    rounds = np.log(new.samples_s) - np.log(old.samples_s)
+    return [float(np.median(part)) for part in np.split(rounds, np.cumsum(new.passes)[:-1])]
 
 
 def _shift(old, new, paired) -> Shift | None:
     """By how much log times lie above the old ones; None where there are too few samples."""
-    if old["status"] != "ok" or new["status"] != "ok":
+    if old.status != "ok" or new.status != "ok":
         return None
     if paired:
         ratios = pass_ratios(old, new)
         return mean_shift(ratios) if len(ratios) > 1 else None
-    x, y = (np.log(record.get("samples_s") or []) for record in (old, new))
+    x, y = (np.log(record.samples_s) for record in (old, new))
     return shift(x, y) if min(x.size, y.size) >= LEAST_SAMPLES else None
 
 
 def _verdict(old, new, found, p, threshold, paired):
     words = sorted({word for record in (old, new) for word in noise(record)})
     common = {
-        "variant": new["variant"],
-        "cell": {name: new[name] for name in AXES},
-        "validity": _validity(old["status"], new["status"]),
-        "was": old["status"],
-        "now": new["status"],
+        "variant": new.variant,
+        "cell": new.cell.axes,
+        "validity": _validity(old.status, new.status),
+        "was": old.status,
+        "now": new.status,
         "noise": ", ".join(words),
     }
-    if old["status"] == new["status"] == "ok":
+    if old.status == new.status == "ok":
         common |= {"errors": _errors(old, new), "memory": _memory(old, new)}
     if found is None:
-        timed = old["status"] == new["status"] == "ok"
-        reason = f"fewer than {LEAST_SAMPLES} samples" if timed else f"was {old['status']}, is {new['status']}"
+        timed = old.status == new.status == "ok"
+        reason = f"fewer than {LEAST_SAMPLES} samples" if timed else f"was {old.status}, is {new.status}"
         return Verdict(verdict=UNCLEAR, reason=reason, **common)
     reason, verdict = "", UNCLEAR
     ratio, low, high = (math.exp(value) for value in (found.estimate, found.low, found.high))
@@ -154,7 +153,7 @@ def _verdict(old, new, found, p, threshold, paired):
             verdict, reason = UNCLEAR, "something else was running"
     return Verdict(
         verdict=verdict, reason=reason, ratio=ratio, low=low, high=high, p=p,
-        old_s=median_interval(old["samples_s"])[0], new_s=median_interval(new["samples_s"])[0], **common,
+        old_s=old.median_s, new_s=new.median_s, **common,
     )  # fmt: skip
 
 
@@ -167,12 +166,12 @@ def _validity(was, now):
 
 
 def _errors(old, new):
-    was, now = (record.get("max_error_ratio") or 0.0 for record in (old, new))
+    was, now = (record.max_error_ratio or 0.0 for record in (old, new))
     return _grown(was, now, max(ERRORS_FROM, ERRORS_FACTOR * was), max(ERRORS_FROM, ERRORS_FACTOR * now))
 
 
 def _memory(old, new):
-    was, now = ((record.get("peak_bytes") or 0) - (record.get("baseline_bytes") or 0) for record in (old, new))
+    was, now = ((record.peak_bytes or 0) - (record.baseline_bytes or 0) for record in (old, new))
     return _grown(was, now, MEMORY_FACTOR * was + MEMORY_FROM, MEMORY_FACTOR * now + MEMORY_FROM)
 
 

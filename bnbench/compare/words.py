@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bnbench.compare.verdicts import MISSING, SAME, VERDICTS, Verdict
-from bnbench.measure.plan import AXES
+from bnbench.record import AXES
 from bnbench.report import units
 
 SIZES = ("N", "p1", "p2")

@@ -5,8 +5,8 @@ import math
 from collections.abc import Sequence
 
 from bnbench.measure import clock
-from bnbench.measure.plan import Cell, Plan
-from bnbench.measure.statistics import median_interval
+from bnbench.measure.plan import Plan
+from bnbench.record import Cell, Record
 
 MIN_SAMPLES = 6  # from here on an interval of 95 % exists
 CALLS_S = 5e-3  # a step below this may be all calls, and says little of a larger one's products
@@ -28,13 +28,13 @@ class Forecast:
         self.timed_out: dict[tuple, list[Cell]] = {}
         self.foreseen_s, self.took_s, self.cells = 0.0, 0.0, 0
 
-    def learn(self, name: str, cell: Cell, record: dict):
+    def learn(self, record: Record):
         """Take up a record."""
-        key = name, cell.setting
-        if record["status"] == "ok" and record.get("samples_s"):
-            self.steps.setdefault(key, []).append((cell, median_interval(record["samples_s"])[0]))
-        elif record["status"] == "timeout":
-            self.timed_out.setdefault(key, []).append(cell)
+        key = record.variant, record.cell.setting
+        if record.timed:
+            self.steps.setdefault(key, []).append((record.cell, record.median_s))
+        elif record.status == "timeout":
+            self.timed_out.setdefault(key, []).append(record.cell)
 
     @contextlib.contextmanager
     def watching(self, cell: Cell, names: Sequence[str]):

@@ -10,6 +10,7 @@ import glob
 import os
 import time
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import psutil
 
@@ -39,6 +40,13 @@ class Interference:
 
     def __add__(self, other):
         return Interference(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+class Sample(NamedTuple):
+    """One sample: seconds a step, and what came in between."""
+
+    step_s: float
+    accounts: Interference
 
 
 @dataclass(frozen=True)

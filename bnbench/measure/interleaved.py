@@ -20,6 +20,7 @@ from pathlib import Path
 from bnbench.measure.crew import PACKAGE_FOLDER, Lane
 from bnbench.measure.plan import Plan
 from bnbench.measure.scheduler import Sweep
+from bnbench.record import Record
 
 OLD, NEW = SIDES = ("old", "new")
 PASSES, LEAST_PASSES = 10, 3
@@ -39,7 +40,7 @@ class Interleaved(Sweep):
     def __init__(self, plan: Plan, sources: dict[str, Path], names: Sequence[str], **arguments):
         """sources maps each of `SIDES` to the folder that holds its package."""
         lanes = {f"{name} ({side})": Lane(name, sources[side]) for name in names for side in SIDES}
-        super().__init__(plan, lambda record: record, {}, lanes=lanes, **arguments)
+        super().__init__(plan, lambda record: record, lanes=lanes, **arguments)
         self.drawn = {}
 
     def derivation(self, run):
@@ -86,7 +87,7 @@ class Interleaved(Sweep):
         return [run for run in runs if self.lanes[run.lane].variant in enough]
 
 
-def interleave(plan, sources, names, *, table=None, events=None, passes=PASSES) -> dict[str, list[dict]]:
+def interleave(plan, sources, names, *, table=None, events=None, passes=PASSES) -> dict[str, list[Record]]:
     """The records of each side, those of all passes joined: samples in the order of the rounds, `passes` by number.
 
     Before them is a pass that times nothing. It judges the answers and fills the compilation caches: a process that
@@ -107,41 +108,37 @@ def interleave(plan, sources, names, *, table=None, events=None, passes=PASSES) 
         lanes = [(name, f"{name} ({side})") for name in names]
         cells = [(name, lane, cell) for cell in plan.cells() for name, lane in lanes]
         sides[side] = [
-            joined([records[lane, cell] for records in found]) | {"variant": name} for name, lane, cell in cells
+            joined([records[lane, cell] for records in found]).having(variant=name) for name, lane, cell in cells
         ]
     return sides
 
 
-def joined(records: Sequence[dict]) -> dict:
+def joined(records: Sequence[Record]) -> Record:
     """One record of a variant's and cell's passes: that of the first pass that is not ok, else all their samples.
 
-    The first of the records has the verdict and no samples. A field for which `JOINED` has no rule is that of all
-    passes where they agree, and a list of what each has where they do not.
+    The first of the records has the verdict and no samples. A field for which `JOINED` has no rule is the same in all.
     """
     for record in records:
-        if record["status"] != "ok":
+        if record.status != "ok":
             return record
     judged, *timed = records
-    found = {}
-    for name in dict.fromkeys(itertools.chain(*timed)):
-        values = [record[name] for record in timed if name in record]
-        if name in JOINED:
-            found[name] = JOINED[name](values)
-        else:
-            found[name] = values[0] if all(value == values[0] for value in values) else values
-    found |= {name: judged[name] for name in ("errors", "max_error_ratio", "reason")}
-    return found | {"passes": [len(record["samples_s"]) for record in timed]}
+    known = {name: [getattr(record, name) for record in timed] for name in JOINED}
+    known = {name: [value for value in values if value is not None] for name, values in known.items()}
+    return judged.having(
+        **{name: JOINED[name](values) for name, values in known.items() if values},
+        passes=tuple(record.samples for record in timed),
+    )
 
 
 def chained(values):
-    """The lists of the passes one after the other."""
-    return list(itertools.chain(*values))
+    """The samples of the passes one after the other."""
+    return tuple(itertools.chain(*values))
 
 
 def spanned(values):
-    """The lowest and the highest of ranges; None where no pass knows its own."""
-    known = chained(filter(None, values))
-    return [min(known), max(known)] if known else None
+    """The lowest and the highest of ranges."""
+    known = chained(values)
+    return min(known), max(known)
 
 
 def each_said(values):
@@ -157,12 +154,17 @@ def highest(values):
     return {name: max(value.get(name, 0) for value in values) for name in dict.fromkeys(chained(values))}
 
 
+def worst(values):
+    """Of what passes say of a device's clocks, that in which something held them down, or the last."""
+    return max(reversed(values), key=lambda clocks: bool(clocks.get("after", {}).get("held_down")))
+
+
 JOINED = (
     dict.fromkeys(("samples_s", "switches", "faults"), chained)
     | dict.fromkeys(("elapsed_s", "stolen_s", "others_s"), sum)
     | dict.fromkeys(("prepare_s", "first_step_s", "baseline_bytes", "inner_loops", "interleaved"), min)
     | dict.fromkeys(("cold_s", "host_to_device_s", "end_to_end_s"), statistics.median)
-    | {"peak_bytes": max, "clock_mhz": spanned, "details": each_said, "threads_in_force": highest}
+    | {"peak_bytes": max, "clock_mhz": spanned, "details": each_said, "threads_in_force": highest, "clocks": worst}
 )
 
 

@@ -3,10 +3,8 @@
 A word needs two gates, as a verdict of `compare` does: that it is no accident, and that it is large enough to matter.
 """
 
-import math
-import statistics
-
-from bnbench.measure.statistics import median_interval, modes, trend
+from bnbench.measure.statistics import modes, trend
+from bnbench.record import Record
 
 CHANCE = 1e-3  # p below which a trend or a second mode is no accident: a sweep has hundreds of cells
 DRIFT = 0.02  # change from the first sample to the last, of the median
@@ -26,55 +24,27 @@ WORDS = {
 }
 
 
-def steal_share(record: dict) -> float:
-    """The share of the processors' time that a hypervisor or a quota withheld meanwhile; NaN if unknown."""
-    return _share(record, "stolen_s")
-
-
-def others_share(record: dict) -> float:
-    """The share of the processors' time that other processes used meanwhile; NaN if unknown."""
-    return _share(record, "others_s")
-
-
-def switches_per_s(record: dict) -> float:
-    """How often a second a thread of the worker was made to give up its processor; NaN if unknown."""
-    elapsed = record.get("elapsed_s")
-    return sum(record.get("switches") or ()) / elapsed if elapsed else math.nan
-
-
-def page_faults(record: dict) -> float:
-    """How many pages of memory a step touched that the system had yet to give it, the median; NaN if unknown."""
-    return statistics.median(record.get("faults") or [math.nan])
-
-
 def _elbowed(record):
     """Whether others wanted the processor that workers of an interleaved comparison are held to.
 
     A worker that has slept is let in before what has run all the time, so that little of a short sample may be taken;
     but it is made to give way again and again. Workers that are held to none give way to each other's threads as well.
     """
-    return bool(record.get("passes")) and switches_per_s(record) > FORCED_PER_S
+    return bool(record.passes) and record.switches_per_s > FORCED_PER_S
 
 
-def _share(record, name):
-    elapsed = record.get("elapsed_s")
-    return max(0.0, record.get(name) or 0.0) / elapsed if elapsed else math.nan
-
-
-def noise(record: dict) -> list[str]:
-    """The words of `WORDS` that hold of a record; none where it has no samples."""
-    samples = record.get("samples_s") or []
-    if not samples:
+def noise(record: Record) -> list[str]:
+    """The words of `WORDS` that hold of a record; none where it has no times."""
+    if not record.timed:
         return []
-    change, p = trend(samples)
-    ratio, share, p_modes = modes(samples)
-    clock = record.get("clock_mhz")
-    median, low, high = median_interval(samples)
+    change, p = trend(record.samples_s)
+    ratio, share, p_modes = modes(record.samples_s)
+    clock = record.clock_mhz
     found = {
         "drift": abs(change) > DRIFT and p < CHANCE,
         "bimodal": ratio > MODES_RATIO and share > MODES_SHARE and p_modes < CHANCE,
-        "interference": steal_share(record) + others_share(record) > INTERFERENCE or _elbowed(record),
-        "clock": bool(clock) and clock[1] > CLOCK * clock[0],
-        "noisy": (high - low) / 2 > NOISY * median,
+        "interference": record.steal_share + record.others_share > INTERFERENCE or _elbowed(record),
+        "clock": clock is not None and clock[1] > CLOCK * clock[0],
+        "noisy": (record.ci_high_s - record.ci_low_s) / 2 > NOISY * record.median_s,
     }
     return [word for word in WORDS if found[word]]

@@ -1,7 +1,6 @@
 """What a sweep is made of: the axes, the presets, and the cells in their order."""
 
 import dataclasses
-import functools
 import itertools
 import re
 import tomllib
@@ -9,46 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnbench.measure.environment import default_threads, processors
-from bnbench.problem import FIELDS, REGIMES, Problem
+from bnbench.problem import REGIMES, Problem
+from bnbench.record import AXES, SETTING, Cell
 
-AXES = ("N", "p1", "p2", "dtype", "activation", "normalization", "ddof", "eps", "threads", "regime")
 WHOLE_NUMBERS = ("N", "p1", "p2", "ddof", "threads")
-MOST_WORK = 2**53  # of N p1 p2: every table and every reader of JSON holds it exactly; a step would take hours
-SETTING = tuple(axis for axis in AXES if axis not in ("N", "p1", "p2"))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One point of a sweep: a problem, the threads it may use, and its regime."""
-
-    problem: Problem
-    threads: int = 1
-    regime: str = "fresh"
-
-    def __post_init__(self):
-        if self.problem.work > MOST_WORK:
-            raise ValueError(f"N p1 p2 is above {MOST_WORK:.0e} with {self}; allowed is up to that")
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """N, p1, p2."""
-        return self.problem.N, self.problem.p1, self.problem.p2
-
-    @functools.cached_property
-    def setting(self) -> tuple:
-        """All but the sizes: cells compare, and dominate each other, only within a setting."""
-        return tuple(self.columns[name] for name in SETTING)
-
-    @property
-    def columns(self) -> dict:
-        """The cell as columns of a journal record."""
-        return {name: getattr(self.problem, name) for name in FIELDS} | {
-            "threads": self.threads,
-            "regime": self.regime,
-        }
-
-    def __str__(self):
-        return f"N={self.problem.N}, p1={self.problem.p1}, p2={self.problem.p2}"
 
 
 @dataclass(frozen=True)
@@ -96,9 +59,6 @@ class Plan:
             values = getattr(self, axis)
             if not values:
                 raise ValueError(f"{axis} is empty; allowed is at least one value")
-        for regime in self.regime:
-            if regime not in REGIMES:
-                raise ValueError(f"regime is {regime!r}; allowed are {', '.join(REGIMES)}")
         for threads in self.threads:
             if not 1 <= threads <= processors():
                 raise ValueError(f"threads is {threads}; allowed is 1 to {processors()} on this machine")

@@ -57,6 +57,13 @@ def fields(**expected):
     )
 
 
+def some_of(**expected):
+    """A dict with some of these names, each with such a value."""
+    return lambda value: (
+        isinstance(value, dict) and all(name in expected and expected[name](part) for name, part in value.items())
+    )
+
+
 def plain(value) -> bool:
     """Whether this is a number, text, or a dict or list of those: what JSON can hold."""
     try:
@@ -72,6 +79,11 @@ def sampled(value) -> bool:
     return pair and above_0(value[0]) and isinstance(value[1], Interference) and mapped(number)(vars(value[1]))
 
 
+def either(*kinds):
+    """A value that is of one of these kinds."""
+    return lambda value: any(fits(value) for fits in kinds)
+
+
 ANSWERS = {
     "hello": fields(unavailable=text, device=text, compile_allowance_s=number, protocol=whole),
     "survey": fields(unsupported=text, needs_bytes=whole),
@@ -79,9 +91,10 @@ ANSWERS = {
     "open": fields(prepare_s=number, first_step_s=number, answer=anything, threads_in_force=mapped(whole)),
     "reload": fields(answer=anything, details=mapped(text), kernels=mapped(number)),
     "derive": listed(anything),
-    "calibrate": fields(inner_loops=above_0, step_s=above_0, samples=listed(above_0)),
+    # a bare time is an older worker's: it has no accounts, and is no sample
+    "calibrate": fields(inner_loops=above_0, step_s=above_0, samples=listed(either(sampled, above_0))),
     "sample": sampled,
     "look_again": fields(answer=anything, changed=text),
-    "device_times": mapped(plain),
+    "device_times": some_of(cold_s=number, host_to_device_s=number, end_to_end_s=number, clocks=mapped(mapped(plain))),
     "close": fields(peak_bytes=whole, baseline_bytes=whole, clock_mhz=plain),
 }

@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from bnbench.measure.child import serve
-from bnbench.problem import FIELDS, Problem
+from bnbench.problem import Problem
+from bnbench.record import Record
 
 GEMM_ORDER = 1536
 ARRAY_BYTES = 2**26
@@ -45,11 +46,11 @@ def limit_s(problem: Problem, roof: Roof) -> float:
 
 
 def place(entry: dict) -> int | str | None:
-    """Where a roof or a record is of: the processor's threads, or another device's name."""
-    return entry.get("threads") if entry.get("device", "cpu") == "cpu" else entry["device"]
+    """Where a roof is of: the processor's threads, or another device's name."""
+    return entry.get("device", entry.get("threads"))
 
 
-def with_best(records: list[dict], rooflines: list[dict]) -> list[dict]:
+def with_best(records: list[Record], rooflines: list[dict]) -> list[Record]:
     """Records under the best rates that a run measured, at its start or its end: the limit is what a machine can do."""
     best = {}
     for entry in rooflines:
@@ -58,10 +59,10 @@ def with_best(records: list[dict], rooflines: list[dict]) -> list[dict]:
             rates[field] = max(rates[field], entry[field])
     under = []
     for record in records:
-        rates = best.get((record.get("dtype"), place(record)))
-        if rates and "limit_s" in record:
-            problem = Problem(**{field: record[field] for field in FIELDS})
-            record = record | rates | {"limit_s": limit_s(problem, Roof(**rates))}
+        cell, on_cpu = record.cell, record.device in (None, "cpu")
+        rates = best.get((cell.problem.dtype, cell.threads if on_cpu else record.device))
+        if rates and record.limit_s is not None:
+            record = record.having(**rates, limit_s=limit_s(cell.problem, Roof(**rates)))
         under.append(record)
     return under
 

@@ -18,7 +18,7 @@ when its variant's next cell comes.
 import contextlib
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 
 from bnbench import temporary
@@ -30,11 +30,12 @@ from bnbench.measure.data import Table, stored
 from bnbench.measure.environment import available_bytes
 from bnbench.measure.excess import least_excess_s
 from bnbench.measure.forecast import MIN_SAMPLES, Forecast
-from bnbench.measure.interference import Interference
+from bnbench.measure.interference import Interference, Sample
 from bnbench.measure.judge import LOADED, PREPARED, TIMED
-from bnbench.measure.plan import Cell, Plan
+from bnbench.measure.plan import Plan
 from bnbench.measure.roofline import Roof, limit_s
 from bnbench.measure.statistics import median_interval
+from bnbench.record import Cell, Record
 from bnbench.validation import DERIVATIONS
 from bnbench.variants import variants
 
@@ -57,15 +58,26 @@ ARRAYS_LIKE_Z = 10  # how many times X and Z a step may hold; where that does no
 class Run:
     """One lane at one cell, while it is measured; most lanes are called as their variant is."""
 
-    lane: str
-    cell: Cell
+    record: Record  # as far as it is known: a stage that learns more puts another in its place
     spent_s: float = 0.0
     sampling_s: float = 0.0
-    samples: list[float] = field(default_factory=list)
-    seen: list[Interference] = field(default_factory=list)  # by sample; not for what calibration gave
-    found: dict = field(default_factory=dict)  # columns of the record to come
+    samples: list[Sample] = field(default_factory=list)
     step_s: float = math.inf
     needs_bytes: int = 0  # beyond X and y, by the variant's own model
+
+    @property
+    def lane(self) -> str:
+        """The name of its worker."""
+        return self.record.variant
+
+    @property
+    def cell(self) -> Cell:
+        """The cell."""
+        return self.record.cell
+
+    def learn(self, **fields):
+        """Take up fields of the record."""
+        self.record = self.record.having(**fields)
 
     @property
     def done(self) -> bool:
@@ -76,7 +88,7 @@ class Run:
         """
         if len(self.samples) < PILOT_SAMPLES:
             return False
-        median, low, high = median_interval(self.samples[:PILOT_SAMPLES])
+        median, low, high = median_interval([sample.step_s for sample in self.samples[:PILOT_SAMPLES]])
         return len(self.samples) >= min(MAX_SAMPLES, PILOT_SAMPLES * ((high - low) / 2 / (TIGHT * median)) ** 2)
 
 
@@ -100,15 +112,15 @@ class Sweep:
     def __init__(
         self,
         plan: Plan,
-        write: Callable[[dict], dict],
-        done: dict[tuple[str, Cell], dict],
+        write: Callable[[Record], Record],
+        done: Iterable[Record] = (),
         *,
         table: Table | None = None,
         timing: bool = True,
         events: Events | None = None,
         lanes: dict[str, Lane] | None = None,
     ):
-        """Carry out plan; write(record) stores a record; done maps (variant, cell) to what is stored already.
+        """Carry out plan; write(record) stores a record; done is what is stored already.
 
         With timing off, cells end after their verdict: that is `verify`. lanes, if given, take the place of the plan's
         variants, by the names that stand in their records.
@@ -117,7 +129,7 @@ class Sweep:
         self.events = events or Events()
         self.lanes = lanes or {name: Lane(name) for name in plan.variants or variants()}
         self.names = list(self.lanes)
-        self.records = dict(done)
+        self.records = {record.key: record for record in done}
         temporary.clear()
         self.opened = contextlib.ExitStack()
         self.table = self.opened.enter_context(stored(table))
@@ -129,8 +141,8 @@ class Sweep:
         self.derived: dict[tuple, tuple[str, str]] = {}
         self.random = random.Random(plan.seed)
         self.forecast = Forecast(plan)
-        for (name, cell), record in self.records.items():
-            self.forecast.learn(name, cell, record)
+        for record in self.records.values():
+            self.forecast.learn(record)
         self.sampling_s = plan.sampling_s
         self.roofs: dict[tuple[str, int], Roof] = {}
         self.rooflines: list[dict] = []  # each roof as measured, with `when`: "start" or "end"
@@ -192,7 +204,7 @@ class Sweep:
         """Bring one cell to its records."""
         runs = []
         for name in names:
-            run = Run(name, cell)
+            run = self.begun(name, cell)
             if name in unusable:
                 self.finish(run, *unusable[name])
             elif reason := self.forecast.pruned(name, cell, timing=self.timing):
@@ -213,6 +225,12 @@ class Sweep:
             return
         for group in self.groups(cell, order):
             self.measure_group(cell, group)
+
+    def begun(self, name, cell):
+        """A run of which nothing is known yet."""
+        cls = variants()[self.lanes[name].variant]
+        device = self.crew.device.get(name, str(cls.device))
+        return Run(Record(variant=name, cell=cell, family=cls.family, device=device, data=self.data, status="ok"))
 
     def survey(self, run):
         """Ask the worker, for a plug-in may hang or crash in this too, whether its variant takes the cell."""
@@ -247,7 +265,7 @@ class Sweep:
         runs = self.each(runs, self.request_load)
         runs = self.each(runs, self.load)
         for run in runs:
-            run.found["interleaved"] = len(runs)
+            run.learn(interleaved=len(runs))
         runs = self.each(runs, self.open)
         if self.timing:
             runs = self.each(runs, self.calibrate)
@@ -263,7 +281,7 @@ class Sweep:
         if self.timing:
             runs = self.each(runs, self.close)
         for run in runs:
-            self.finish(run, "ok", run.found.pop("reason", ""))
+            self.finish(run, "ok", run.record.reason)
 
     def each(self, runs, stage):
         """Take every run through a stage; those that got through. A failure writes the run's record."""
@@ -299,24 +317,21 @@ class Sweep:
         cell, problem, allowance = run.cell, run.cell.problem, self.crew.allowance_s[run.lane]
         opened = self.ask(run, "open", allowance=allowance, problem=problem, regime=cell.regime, threads=cell.threads)
         reloaded = self.ask(run, "reload", allowance=allowance)
-        run.found |= {name: opened[name] for name in ("prepare_s", "first_step_s", "threads_in_force")}
-        run.found["details"] = reloaded["details"]
+        run.learn(**{name: opened[name] for name in ("prepare_s", "first_step_s", "threads_in_force")})
+        run.learn(details=reloaded["details"] | ({"tf32": "allowed"} if self.tf32(run) else {}))
         if self.timing and self.times_compilation:
-            run.found["kernels"] = reloaded["kernels"]
-        if self.tf32(run):
-            run.found["details"] |= {"tf32": "allowed"}
+            run.learn(kernels=reloaded["kernels"])
         if not self.judges:
             return True
         first, verdict = self.verdict(run, PREPARED, opened["answer"]), self.verdict(run, LOADED, reloaded["answer"])
         told = verdict if first.valid else first
-        run.found |= {"errors": told.errors, "max_error_ratio": told.max_error_ratio}
+        run.learn(errors=told.errors, max_error_ratio=told.max_error_ratio)
         reason, not_tried = self.derivation(run)
         reason = reason or told.reason
         if reason:
             self.finish(run, "invalid", reason)
             return False
-        if caution := "; ".join(filter(None, (verdict.caution, not_tried))):
-            run.found["reason"] = caution
+        run.learn(reason="; ".join(filter(None, (verdict.caution, not_tried))))
         return True
 
     def verdict(self, run, stage, answer):
@@ -348,8 +363,9 @@ class Sweep:
     def calibrate(self, run):
         """How many steps a sample holds; a run whose samples would overrun the time-out ends here."""
         found = self.ask(run, "calibrate", processors=self.processors(run.cell))
-        run.step_s, run.samples = found["step_s"], found["samples"]
-        run.found["inner_loops"] = found["inner_loops"]
+        run.step_s = found["step_s"]
+        run.samples = [Sample(*sample) for sample in found["samples"] if isinstance(sample, tuple)]
+        run.learn(inner_loops=found["inner_loops"])
         need = run.spent_s + (MIN_SAMPLES - len(run.samples)) * run.step_s
         if need > self.plan.timeout:
             reason = f"a step takes {run.step_s:.2g} s; with {MIN_SAMPLES} samples it would take {need:.2g} s"
@@ -364,11 +380,9 @@ class Sweep:
     def sample(self, run):
         """One sample."""
         start = clock.now()
-        loops = run.found["inner_loops"]
+        loops = run.record.inner_loops
         patience = SLOWER * MIN_SAMPLES * loops * run.step_s  # a run let in may find a noisy machine
-        took, seen = self.ask(run, "sample", allowance=patience, inner_loops=loops, step_s=run.step_s)
-        run.samples.append(took)
-        run.seen.append(seen)
+        run.samples.append(Sample(*self.ask(run, "sample", allowance=patience, inner_loops=loops, step_s=run.step_s)))
         run.sampling_s += clock.now() - start
         return True
 
@@ -396,7 +410,7 @@ class Sweep:
         elif self.judges:
             verdict = self.verdict(run, TIMED, again["answer"])
             if not verdict.valid:
-                run.found |= {"errors": verdict.errors, "max_error_ratio": verdict.max_error_ratio}
+                run.learn(errors=verdict.errors, max_error_ratio=verdict.max_error_ratio)
                 reason = verdict.reason
         if reason:
             self.finish(run, "invalid", reason)
@@ -406,51 +420,57 @@ class Sweep:
         """The device's own times, where there is one; the peak of memory; the worker lets go of the cell."""
         if self.crew.device.get(run.lane, "cpu") != "cpu" and not self.device_times(run):
             return True
-        run.found |= self.ask(run, "close", allowance=1.0)
+        run.learn(**self.ask(run, "close", allowance=1.0))
         return True
 
     def device_times(self, run):
         """Times of copies and from a cold cache; whether the worker lives. A failure costs these columns alone."""
         try:
             timeout = DEVICE_TIMES_S + DEVICE_TIMES_STEPS * run.step_s
-            run.found |= self.crew.ask(run.lane, "device_times", timeout=timeout)
-            after = run.found["clocks"].get("after", {})
-            if after.get("held_down"):
-                run.found["details"] = run.found["details"] | {"clocks": f"held down by {after['held_down']}"}
+            run.learn(**self.crew.ask(run.lane, "device_times", timeout=timeout))
+            if why := run.record.clocks.get("after", {}).get("held_down"):
+                run.learn(details=run.record.details | {"clocks": f"held down by {why}"})
         except ChildError as error:
-            run.found["details"] = run.found["details"] | {"device times": error.reason}
+            run.learn(details=run.record.details | {"device times": error.reason})
         return self.crew.children[run.lane].alive
 
     def finish(self, run, status, reason):
         """Write the record of a run."""
-        found = dict(run.found)
-        cls = variants()[self.lanes[run.lane].variant]
-        device = self.crew.device.get(run.lane, str(cls.device))
         if status == "ok" and self.timing:
-            median = median_interval(run.samples)[0]
-            found["samples_s"] = run.samples
-            found |= asdict(sum(run.seen, Interference()))
-            found |= {name: [getattr(seen, name) for seen in run.seen] for name in ("switches", "faults")}
-            if "kernels" in found:
-                known = sum(found["kernels"].values())
-                least = least_excess_s(median, found["peak_bytes"] - found["baseline_bytes"])
-                if START in found["kernels"]:  # the functions are Numba's: of what is left, little is compiling
-                    least = max(least, UNKNOWN_SHARE * known)
-                excess = found["first_step_s"] - median
-                found["compile_s"] = known + (excess if excess >= least else 0.0)
-            roof = self.roofs.get((run.cell.problem.dtype, run.cell.threads if device == "cpu" else device))
-            if roof:
-                found |= {"limit_s": limit_s(run.cell.problem, roof)} | asdict(roof)
-        record = (
-            {"variant": run.lane, "family": cls.family, "device": device}
-            | run.cell.columns
-            | {"data": self.data, "status": status, "reason": reason}
-            | found
-        )
-        record = self.write(record)
-        self.records[run.lane, run.cell] = record
-        self.forecast.learn(run.lane, run.cell, record)
+            self.conclude(run)
+        ended = run.record.having(status=status, reason=reason)
+        try:
+            ended = Record.of(ended.row())
+        except ValueError as error:  # a plug-in's own clock may say anything
+            known = self.begun(run.lane, run.cell).record
+            ended = known.having(status="failed", reason=f"what was measured cannot be: {error}")
+        record = self.write(ended)
+        self.records[record.key] = record
+        self.forecast.learn(record)
         self.events.record(record)
+
+    def conclude(self, run):
+        """Take up the samples with their accounts, and what follows from the median."""
+        accounts = [sample.accounts for sample in run.samples]
+        total = sum(accounts, Interference())
+        run.learn(
+            samples_s=tuple(sample.step_s for sample in run.samples),
+            switches=tuple(found.switches for found in accounts),
+            faults=tuple(found.faults for found in accounts),
+            elapsed_s=total.elapsed_s,
+            stolen_s=total.stolen_s,
+            others_s=total.others_s,
+        )
+        record, roof_of = run.record, run.cell.threads if run.record.device == "cpu" else run.record.device
+        if record.kernels is not None:
+            memory = (record.peak_bytes or 0) - (record.baseline_bytes or 0)
+            least = least_excess_s(record.median_s, memory)
+            if START in record.kernels:  # the functions are Numba's: of what is left, little is compiling
+                least = max(least, UNKNOWN_SHARE * record.kernels_s)
+            excess = record.first_step_s - record.median_s
+            run.learn(compile_s=record.kernels_s + (excess if excess >= least else 0.0))
+        if roof := self.roofs.get((run.cell.problem.dtype, roof_of)):
+            run.learn(limit_s=limit_s(run.cell.problem, roof), **asdict(roof))
 
 
 def array_bytes(problem) -> int:

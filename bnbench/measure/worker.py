@@ -30,7 +30,7 @@ from bnbench.cuda.available import TF32
 from bnbench.measure.child import limit_memory, plain_line, serve
 from bnbench.measure.data import Stored, sample_batch
 from bnbench.measure.given import changed, digest, other_parameters, protected
-from bnbench.measure.interference import Interference, Usage, children, clock_mhz, page_faults
+from bnbench.measure.interference import Sample, Usage, children, clock_mhz, page_faults
 from bnbench.measure.protocol import ANSWERS, PROTOCOL
 from bnbench.problem import Problem
 from bnbench.variants import Variant, load_plugin, variants
@@ -227,8 +227,8 @@ class Worker:
     def calibrate(self, processors: list[int] | None = None) -> dict:
         """How many steps a sample must hold, found on warm steps only, and how long a step took.
 
-        What a step that fills a sample alone took is a sample already, and said to be one. From here on all threads run
-        on these processors alone, where some are named.
+        A step that fills a sample alone is a sample already, and given as one. From here on all threads run on these
+        processors alone, where some are named.
         """
         if processors and hasattr(os, "sched_setaffinity"):
             for thread in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ["0"]:
@@ -239,18 +239,17 @@ class Worker:
         if self.cls.device != "cpu":
             self.clocks = {"before": device.clocks()}
         target = max(SAMPLE_S, RESOLUTIONS * time.get_clock_info("perf_counter").resolution)
-        time_steps = self.time
-        count, took = 1, time_steps(1)
-        if LONG_STEP_S <= took < 10 * LONG_STEP_S:  # or was it only held up?
-            took = min(took, time_steps(1))
-        if took >= LONG_STEP_S:
-            return {"inner_loops": 1, "step_s": took, "samples": [took]}
-        took = time_steps(1)
+        count, first = 1, self.sample(1, LONG_STEP_S)
+        if LONG_STEP_S <= first.step_s < 10 * LONG_STEP_S:  # or was it only held up?
+            first = min(first, self.sample(1, LONG_STEP_S), key=lambda sample: sample.step_s)
+        if first.step_s >= LONG_STEP_S:
+            return {"inner_loops": 1, "step_s": first.step_s, "samples": [first]}
+        took = self.time(1)
         while took < MARGIN * target:
             count = min(100 * count, max(2 * count, math.ceil(1.4 * target * count / took))) if took > 0 else 2 * count
             if count > MOST_LOOPS:
                 raise ValueError(f"time({count}) is {took:.3g} s: no clock that steps can be timed by")
-            took = min(time_steps(count) for _ in range(3))
+            took = min(self.time(count) for _ in range(3))
         return {"inner_loops": count, "step_s": took / count, "samples": []}
 
     def time(self, count: int) -> float:
@@ -260,7 +259,7 @@ class Worker:
             raise ValueError(f"time({count}) is {took}; allowed are seconds above 0")
         return took
 
-    def sample(self, inner_loops: int, step_s: float) -> tuple[float, Interference]:
+    def sample(self, inner_loops: int, step_s: float) -> Sample:
         """Seconds a step, over one sample, after warm steps; and what came in between, page faults a step."""
         before = Usage.now(self.children)
         if step_s < LONG_STEP_S:
@@ -269,7 +268,7 @@ class Worker:
         took = self.time(inner_loops) / inner_loops
         faults = (page_faults() - faults) / inner_loops
         self.clock_mhz += clock_mhz()
-        return took, dataclasses.replace(before.until(Usage.now(self.children)), faults=faults)
+        return Sample(took, dataclasses.replace(before.until(Usage.now(self.children)), faults=faults))
 
     def look_again(self) -> dict:
         """The answer of the last step that was timed, to be judged, and which arrays of the batch were changed."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bnbench.folder import Folder
+
+if TYPE_CHECKING:
+    from bnbench.record import Record
 
 PLOTS = re.compile(r"plots/(?!history|audit).*")  # those of a run
 
 
-def build(records: Iterable[dict], environment: dict, folder: str | Path, command: str) -> list[str]:
+def build(records: Iterable[Record], environment: dict, folder: str | Path, command: str) -> list[str]:
     """Write summary.csv, summary.md, plots/*.png and *.svg, and report.html into `folder`.
 
     Plots of an earlier build that are not drawn again are removed; files are replaced whole. Nothing is touched that
@@ -19,7 +23,7 @@ def build(records: Iterable[dict], environment: dict, folder: str | Path, comman
 
     Parameters
     ----------
-    records : journal records, as the store keeps them; none, or none that is ok, is fine.
+    records : those of a run; none, or none that is ok, is fine.
     environment : what environment.json holds; nested dicts and lists are fine.
     folder : made if absent.
     command : the command line that reproduces the run, as shown in the page.

@@ -13,10 +13,6 @@ from bnbench.report import units
 CELL = ["N", "p1", "p2"]
 SETTING = ["dtype", "activation", "normalization", "ddof", "eps", "threads", "regime"]
 ALWAYS_NAMED = {"dtype", "activation", "normalization", "threads", "regime"}
-STATUSES = [
-    *["ok", "invalid", "failed", "crashed", "timeout", "out-of-memory", "unsupported", "unavailable"],
-    "pruned",
-]
 UNRANKED = "noisy"  # the word of the column `noise` for a median that no ranking can lean on
 REFERENCE = "matrix-numpy"  # what a compiled variant has to pay its compile time back against
 

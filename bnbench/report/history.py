@@ -11,8 +11,8 @@ import pandas as pd
 
 from bnbench.compare import history, runs
 from bnbench.folder import Folder
-from bnbench.measure.plan import AXES
-from bnbench.report import units
+from bnbench.record import AXES
+from bnbench.report import tables, units
 
 SIZES = ("N", "p1", "p2")
 
@@ -26,7 +26,7 @@ def write(frame: pd.DataFrame, entries: Sequence[history.Entry], notes: Sequence
     from bnbench.report.plots.history import draw  # matplotlib: only once something is drawn
 
     folder = Folder(folder)
-    folder.put("history.csv", frame.to_csv(index=False))
+    folder.put("history.csv", tables.csv(frame))
     plots = draw(frame, entries, folder)
     loader = jinja2.PackageLoader("bnbench.report", ".")
     template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)

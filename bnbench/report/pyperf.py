@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnbench.folder import FolderError, told, write_new
-from bnbench.measure.plan import AXES
+from bnbench.record import Record
 from bnbench.report.units import plural
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def write(run: Run, path: str | Path) -> None:
     path = Path(path)
     if os.path.lexists(path):
         raise ExportError(f"{path} is there already; allowed is a new file, as with pyperf's own --output")
-    records = [record for record in run.records if record["status"] == "ok" and record.get("samples_s")]
+    records = [record for record in run.records if record.timed]
     if not records:
         raise ExportError(f"{run.folder} has no record that is ok; pyperf has no empty file")
     common = metadata(run.environment)
@@ -66,22 +66,23 @@ def write(run: Run, path: str | Path) -> None:
         write_new(path, gzip.compress(content) if path.suffix == ".gz" else content)  # as pyperf goes by the name
 
 
-def names(records: Sequence[dict]) -> list[str]:
+def names(records: Sequence[Record]) -> list[str]:
     """A name for each record that says what is measured: variant, sizes, setting."""
-    differing = [name for name in CONVENTIONS if len({record[name] for record in records}) > 1]
+    cells = [record.cell.columns for record in records]
+    differing = [name for name in CONVENTIONS if len({cell[name] for cell in cells}) > 1]
     return [
-        f"{record['variant']} N={record['N']} p1={record['p1']} p2={record['p2']} {record['dtype']} "
-        f"{record['activation']} {'batch' if record['normalization'] == 'batch' else 'no-normalization'} "
-        f"{record['regime']} {plural(record['threads'], 'thread')}"
-        + "".join(f" {name}={record[name]:g}" for name in differing)
-        for record in records
+        f"{record.variant} N={cell['N']} p1={cell['p1']} p2={cell['p2']} {cell['dtype']} "
+        f"{cell['activation']} {'batch' if cell['normalization'] == 'batch' else 'no-normalization'} "
+        f"{cell['regime']} {plural(cell['threads'], 'thread')}"
+        + "".join(f" {name}={cell[name]:g}" for name in differing)
+        for record, cell in zip(records, cells, strict=True)
     ]
 
 
-def passes(record: dict) -> list[list[float]]:
+def passes(record: Record) -> list[list[float]]:
     """The samples, by pass where there are several."""
-    samples = record["samples_s"]
-    ends = list(itertools.accumulate(record.get("passes") or [len(samples)]))
+    samples = list(record.samples_s)
+    ends = list(itertools.accumulate(record.passes or [len(samples)]))
     return [samples[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
@@ -102,10 +103,10 @@ def metadata(environment: dict) -> dict:
     return {name: value for name, value in found.items() if value and isinstance(value, str | int)}
 
 
-def own(record: dict) -> dict:
+def own(record: Record) -> dict:
     """What is said of one record: the steps of a value (of several passes only the first's are known), and the cell."""
-    steps = None if len(passes(record)) > 1 else record.get("inner_loops")
-    found = {"loops": steps, "mem_max_rss": record.get("peak_bytes")}
+    steps = None if len(passes(record)) > 1 else record.inner_loops
+    found = {"loops": steps, "mem_max_rss": record.peak_bytes}
     return {name: value for name, value in found.items() if value} | {
-        f"bnbench_{name}": record[name] for name in ("variant", *AXES)
+        f"bnbench_{name}": value for name, value in ({"variant": record.variant} | record.cell.axes).items()
     }

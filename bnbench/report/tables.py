@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 
 import pandas as pd
 
-from bnbench.measure.noise import WORDS, noise, others_share, page_faults, steal_share, switches_per_s
-from bnbench.measure.statistics import median_interval, outliers
+from bnbench.measure.noise import WORDS, noise
+from bnbench.record import STATUSES, Record
 from bnbench.report import analysis, answers, units
 
 DEVICE_TIMES = ["cold_s", "host_to_device_s", "end_to_end_s"]
@@ -28,6 +27,10 @@ COLUMNS = [
     *DEVICE_TIMES,
     "kernels_s",
 ]
+OF_TIMED = [  # empty where there are no times
+    *["median_s", "ci_low_s", "ci_high_s", "samples", "inner_loops", "compile_s", "prepare_s", "gflops", "limit_s"],
+    *["limit_fraction", "outliers", *DEVICE_TIMES, "kernels_s"],
+]
 NOISE_MARK = "≈"
 COMPILE_HEAD = "compile time of one cell"
 COMPILE_NOTE = "What a process must compile that runs one cell alone, its compiler's own start included."
@@ -35,11 +38,12 @@ OLD_COMPILE_NOTE = (
     "This run is of before compile times were measured: what is shown is the most that a first step took longer than a "
     "steady one. What was compiled before that step is not in it."
 )
+FORMULAS = ("=", "+", "-", "@")
 REASON_WIDTH = 200  # characters of an example reason that a table shows
 
 
-def frame(records: Iterable[dict]) -> pd.DataFrame:
-    """One row a journal record, columns `COLUMNS`, sorted by setting, N, p1, p2 and first appearance.
+def frame(records: Iterable[Record]) -> pd.DataFrame:
+    """One row a record, columns `COLUMNS`, sorted by setting, N, p1, p2 and first appearance.
 
     Times are in seconds per step, with the 95 % order-statistic interval on the median; `gflops` counts the
     two matrix products of a step, 2 N p1 p2 flops each: 4 N p1 p2 / median_s / 1e9. `max_error` is the
@@ -72,64 +76,23 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def _row(record: dict) -> dict:
-    errors = [entry for name, entry in (record.get("errors") or {}).items() if entry and name != "loss"]
-    row = {name: record.get(name) for name in TEXT + WHOLE} | {
-        "samples": None,
-        "status": record.get("status") or "failed",
-        "reason": record.get("reason") or "",
-        "details": "; ".join(f"{name}: {value}" for name, value in (record.get("details") or {}).items()),
-        "eps": _number(record.get("eps")),
-        "prepare_s": _number(record.get("prepare_s")),
-        "compile_s": _number(record.get("compile_s")),
-        "kernels_s": sum(record["kernels"].values()) if "kernels" in record else math.nan,
-        "max_error_ratio": _number(record.get("max_error_ratio")),
-        "max_error": _largest(_number(entry.get("error")) for entry in errors),
-        "limit_s": math.nan,
-        "limit_fraction": math.nan,
-        "gemm_flops_s": _number(record.get("gemm_flops_s")),
-        "triad_bytes_s": _number(record.get("triad_bytes_s")),
-        "noise": ", ".join(noise(record)) if record.get("status") == "ok" else "",
-        "steal_share": steal_share(record),
-        "others_share": others_share(record),
-        "switches_per_s": switches_per_s(record),
-        "page_faults": page_faults(record),
-        **dict.fromkeys(DEVICE_TIMES, math.nan),
+def _row(record: Record) -> dict:
+    row = record.cell.columns | {name: getattr(record, name) for name in COLUMNS if hasattr(Record, name)}
+    row |= {
+        "details": "; ".join(f"{name}: {value}" for name, value in (record.details or {}).items()),
+        "noise": ", ".join(noise(record)),
     }
-    samples = record.get("samples_s") or []
-    if row["status"] == "ok" and samples:
-        median, low, high = median_interval(samples)
-        limit = _number(record.get("limit_s"))
-        work = 4 * record["N"] * record["p1"] * record["p2"]
-        row |= {
-            "median_s": median,
-            "ci_low_s": low,
-            "ci_high_s": high,
-            "samples": len(samples),
-            "outliers": int(outliers(samples).sum()),
-            "gflops": work / median / 1e9 if median > 0 else math.nan,
-            "limit_s": limit,
-            "limit_fraction": limit / median if median > 0 else math.nan,
-            **{name: _number(record.get(name)) for name in DEVICE_TIMES},
-        }
-    else:
-        row |= {"inner_loops": None, "prepare_s": math.nan, "compile_s": math.nan, "kernels_s": math.nan}
-    return row
-
-
-def _number(value: object) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _largest(values: Iterable[float]) -> float:
-    """Return the largest value, NaN where there is none or one is NaN."""
-    values = list(values)
-    return math.nan if not values or any(map(math.isnan, values)) else max(values)
+    return row if record.timed else row | dict.fromkeys(OF_TIMED, None)
 
 
 def csv(table: pd.DataFrame) -> str:
-    """The table as CSV, full precision."""
-    return table.to_csv(index=False)
+    """The table as CSV, full precision; before what a spreadsheet would take for a formula stands an apostrophe."""
+
+    def harmless(value):
+        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
+
+    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    return table.assign(**{name: table[name].map(harmless) for name in texts}).to_csv(index=False)
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict]:
@@ -175,7 +138,7 @@ def markdown(table: pd.DataFrame) -> str:
 def statuses(table: pd.DataFrame) -> pd.DataFrame:
     """Variants by status: the number of records of each."""
     counts = pd.crosstab(table["variant"], table["status"]) if len(table) else pd.DataFrame()
-    columns = [status for status in analysis.STATUSES if status in counts]
+    columns = [status for status in STATUSES if status in counts]
     columns += [status for status in counts if status not in columns]
     counts = counts.reindex(index=table["variant"].unique(), columns=columns)
     return counts.astype(object).rename_axis(columns=None).reset_index(names="variant")

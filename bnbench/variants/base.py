@@ -312,7 +312,7 @@ def _supported(supports) -> Mapping[str, tuple]:
 def register(cls: type[Variant]):
     """Add a Variant class under its name; the name must be new."""
     name, family = cls.name, getattr(cls, "family", None)
-    if not isinstance(name, str) or not name or any(c in ", \t\n/" for c in name):
+    if not isinstance(name, str) or not name or any(c in ", /" for c in name) or not name.isprintable():
         raise ValueError(f"variant name is {name!r}; allowed is a word without commas, slashes or blanks")
     if not isinstance(family, str) or not family:
         raise ValueError(f"family of {name} is {family!r}; allowed is a word such as {', '.join(FAMILIES)}")

@@ -12,8 +12,8 @@ import subprocess
 import sys
 
 import pytest
+from records import rows
 
-from bnbench import store
 from bnbench.variants import variants
 
 REPEATS = 5
@@ -50,7 +50,7 @@ def in_a_sweep(folder, names, regime):
     command = [sys.executable, "-m", "bnbench", "sweep", "--N", f"{N // 2},{N}", "--p1", P1, "--p2", P2]
     command += ["--threads", 1, "--regime", regime, "--variants", ",".join(names), "--sampling", 0.05]
     subprocess.run([*map(str, command), "--out", folder], check=True, capture_output=True)
-    return {record["variant"]: record["compile_s"] for record in store.read_journal(folder)[0] if record["N"] == N}
+    return {record["variant"]: record["compile_s"] for record in rows(folder) if record["N"] == N}
 
 
 def alone(folder, name, regime):

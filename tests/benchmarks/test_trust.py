@@ -159,7 +159,7 @@ def test_load_is_marked(benchmark, tmp_path, capsys):
     once(benchmark, sweep)
     marked = Counter()
     for record in store.read_journal(tmp_path / "run")[0]:
-        under = (record["N"], record["p1"], record["p2"]) in loaded[1:]
+        under = record.cell.sizes in loaded[1:]
         marked[under, "interference" in noise(record)] += 1
     with capsys.disabled():
         print(f"\nloaded cells marked: {marked[True, True]} of {marked[True, True] + marked[True, False]}; ", end="")

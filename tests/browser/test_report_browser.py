@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
-from records import FOUR, HOSTILE, synthetic, timed
+from records import FOUR, HOSTILE, frame, synthetic, timed
 
 from bnbench.folder import Folder
 from bnbench.report import html, records, tables
@@ -27,7 +27,7 @@ def table():
     """Two settings with medians from microseconds to seconds, rows without any, noise and a hostile name."""
     odd = timed(HOSTILE, "loops", 10, [2e-3], status="invalid", reason="dG1: " + HOSTILE)
     names = ["loops-python", "loops-numba", "matrix-numpy", "fused-numba", "torch-eager"]
-    found = tables.frame([*synthetic(names, **SETTINGS), odd])
+    found = frame([*synthetic(names, **SETTINGS), odd])
     found["noise"] = ["noisy, drift" if place % 9 == 0 else "drift" if place % 9 == 4 else "" for place in found.index]
     return found
 
@@ -35,7 +35,7 @@ def table():
 @pytest.fixture(scope="module")
 def address(table, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    plots, _ = draw(tables.frame(FOUR), Folder(folder))
+    plots, _ = draw(frame(FOUR), Folder(folder))
     page = html.page(table, plots, ENVIRONMENT, f"python -m bnbench sweep --plugin '{HOSTILE}'", ["a remark"])
     Folder(folder).put("report.html", page)
     return (folder / "report.html").as_uri()

@@ -9,6 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from records import rows
 
 import bnbench
 from bnbench import cli, store
@@ -17,7 +18,7 @@ from bnbench.compare.verdicts import compare
 from bnbench.measure import interleaved, scheduler
 from bnbench.measure.noise import noise
 from bnbench.measure.plan import Plan
-from bnbench.measure.scheduler import Run
+from bnbench.record import Record
 
 CELL = {"N": 10, "p1": 7, "p2": 4, "dtype": "float64", "activation": "relu", "normalization": "batch"}
 CELL |= {"ddof": 0, "eps": 1e-5, "threads": 1, "regime": "fresh", "seed": 0}
@@ -26,8 +27,9 @@ CELL |= {"ddof": 0, "eps": 1e-5, "threads": 1, "regime": "fresh", "seed": 0}
 def record(samples=(), status="ok", **columns):
     """A journal record with these samples."""
     found = CELL | {"schema": store.SCHEMA, "variant": "mine", "family": "loops", "device": "cpu", "status": status}
-    found |= {"reason": "", "samples_s": list(samples), "inner_loops": 3, "max_error_ratio": 0.01}
-    return found | {"peak_bytes": 2**26, "baseline_bytes": 2**25, "prepare_s": 0.1, "compile_s": 0.1} | columns
+    found |= {"reason": "", "samples_s": [float(value) for value in samples], "inner_loops": 3, "max_error_ratio": 0.01}
+    found |= {"peak_bytes": 2**26, "baseline_bytes": 2**25, "prepare_s": 0.1, "compile_s": 0.1}
+    return Record.of(found | columns)
 
 
 def noisy(rng, n=40, scale=1e-3, sd=0.02):
@@ -94,9 +96,7 @@ def test_a_drift_that_hits_both_alike_is_no_difference():
     drift = np.linspace(1, 3, 120)
     old, new = (record(drift * noisy(rng, n=120), passes=[12] * 10) for _ in range(2))
     assert verdicts([old], [new], 1.02, paired=True) == ["same"]
-    assert verdicts([old], [record(np.array(new["samples_s"]) * 1.1, passes=[12] * 10)], 1.02, paired=True) == [
-        "slower"
-    ]
+    assert verdicts([old], [record(np.array(new.samples_s) * 1.1, passes=[12] * 10)], 1.02, paired=True) == ["slower"]
 
 
 def test_validity_errors_and_memory_are_compared_too():
@@ -141,7 +141,7 @@ def write_run(folder, records, **environment):
     described |= {"command": "python -m bnbench sweep", "date": "2026-01-01"} | environment
     folder.mkdir()
     (folder / store.ENVIRONMENT).write_text(json.dumps(described))
-    (folder / store.JOURNAL).write_text("".join(json.dumps(r) + "\n" for r in records))
+    (folder / store.JOURNAL).write_text("".join(json.dumps({"schema": store.SCHEMA} | r.row()) + "\n" for r in records))
     return str(folder)
 
 
@@ -198,7 +198,7 @@ def test_two_versions_side_by_side(tmp_path):
     (cell,) = json.loads(done.stdout)["cells"]
     assert cell["verdict"] == "slower"
     assert 1.5 < cell["ratio"] < 6
-    records, _ = store.read_journal(tmp_path / "runs" / "new")
+    records = rows(tmp_path / "runs" / "new")
     assert records[0]["variant"] == "matrix-numpy"
     assert len(records[0]["passes"]) == 4
     unknown = compared("--old-ref", "nowhere")
@@ -244,26 +244,32 @@ def test_a_flag_is_no_ref(tmp_path):
 def test_passes_are_joined_field_by_field():
     # catches: the first pass's clock, threads or algorithm taken for those of all
     def timed(step_s, **more):
-        found = record([step_s] * 3, elapsed_s=1.0, stolen_s=0.5, others_s=0.0, switches=[1] * 3, faults=[0.0] * 3)
-        return found | {"first_step_s": step_s, "threads_in_force": {"numba": 1}, "interleaved": 4} | more
+        accounts = {"elapsed_s": 1.0, "stolen_s": 0.5, "others_s": 0.0, "switches": [1] * 3, "faults": [0.0] * 3}
+        said = {"first_step_s": step_s, "threads_in_force": {"numba": 1}, "interleaved": 4}
+        return record([step_s] * 3, **(accounts | said | more))
 
     judged = record(errors={"dG1": {"error": 0.0}}, reason="ill-conditioned")
     one = timed(1e-3, clock_mhz=[2000, 3000], details={"algorithm": "stored"}, errors={"wrong": {}})
     two = timed(2e-3, clock_mhz=None, details={"algorithm": "stored"}, threads_in_force={"numba": 2}, prepare_s=0.05)
-    three = timed(1e-3, clock_mhz=[1000, 2500], details={"algorithm": "one-pass"}, inner_loops=2, unheard_of=7)
+    three = timed(1e-3, clock_mhz=[1000, 2500], details={"algorithm": "one-pass"}, inner_loops=2)
     found = interleaved.joined([judged, one, two, three])
-    assert found["passes"] == [3, 3, 3]
-    assert found["samples_s"] == [1e-3] * 3 + [2e-3] * 3 + [1e-3] * 3
-    assert found["clock_mhz"] == [1000, 3000]
-    assert found["details"] == {"algorithm": "stored, one-pass"}
-    assert found["threads_in_force"] == {"numba": 2}
-    assert (found["inner_loops"], found["prepare_s"], found["elapsed_s"]) == (2, 0.05, 3.0)
-    assert (found["errors"], found["reason"]) == (judged["errors"], "ill-conditioned")
-    assert found["unheard_of"] == 7
-    assert interleaved.joined([judged, one | {"new": 1}, two | {"new": 2}])["new"] == [1, 2]
-    assert interleaved.joined([judged, two, two])["clock_mhz"] is None
-    assert interleaved.joined([judged, one, record(status="timeout")])["status"] == "timeout"
-    store.check_record(found)
+    assert found.passes == (3, 3, 3)
+    assert found.samples_s == (1e-3,) * 3 + (2e-3,) * 3 + (1e-3,) * 3
+    assert found.clock_mhz == (1000, 3000)
+    assert found.details == {"algorithm": "stored, one-pass"}
+    assert found.threads_in_force == {"numba": 2}
+    assert (found.inner_loops, found.prepare_s, found.elapsed_s) == (2, 0.05, 3.0)
+    assert (found.errors, found.reason) == (judged.errors, "ill-conditioned")
+    assert interleaved.joined([judged, two, two]).clock_mhz is None
+    assert interleaved.joined([judged, one, record(status="timeout")]).status == "timeout"
+    cool = {"after": {"held_down": ""}}
+    hot = {"after": {"held_down": "power cap"}}
+    assert interleaved.joined([judged, *(one.having(clocks=clocks) for clocks in (cool, hot, cool))]).clocks == hot
+    assert Record.of(found.row()) == found
+    measured = set(Record.__struct_fields__) - {"variant", "cell", "family", "device", "machine", "data", "status"}
+    of_the_first = {"reason", "errors", "max_error_ratio"}
+    not_measured_there = {"passes", "compile_s", "kernels", "gemm_flops_s", "triad_bytes_s", "limit_s"}
+    assert measured - of_the_first - not_measured_there == set(interleaved.JOINED)
 
 
 def test_peers_are_left_out_for_what_they_are(monkeypatch):
@@ -285,9 +291,9 @@ def test_what_was_named_and_not_measured_is_no_pass():
     assert compare_command.not_compared([gone], [ok], ["mine"]) == [
         "mine was measured at no cell on both sides: in OLD unavailable: too old"
     ]
-    other = gone | {"variant": "other"}
+    other = gone.having(variant="other")
     assert compare_command.not_compared([ok, other], [ok, other], []) == []
-    assert len(compare_command.not_compared([other, gone], [ok | {"variant": "other"}, ok], [])) == 1
+    assert len(compare_command.not_compared([other, gone], [ok.having(variant="other"), ok], [])) == 1
 
 
 def test_pairs_stay_together_where_memory_is_short(monkeypatch):
@@ -295,7 +301,7 @@ def test_pairs_stay_together_where_memory_is_short(monkeypatch):
     plan = Plan(sizes=("1000x8x8",), threads=(1,))
     with interleaved.Interleaved(plan, dict.fromkeys(interleaved.SIDES), ["loops-numba", "matrix-numpy"]) as sweep:
         (cell,) = plan.cells()
-        runs = [Run(lane, cell) for lane in sweep.lanes]
+        runs = [sweep.begun(lane, cell) for lane in sweep.lanes]
         assert [len(group) for group in sweep.groups(cell, runs)] == [4]
         monkeypatch.setattr(scheduler, "available_bytes", lambda: 0)
         found = [sorted(run.lane for run in group) for group in sweep.groups(cell, runs)]

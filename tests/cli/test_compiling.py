@@ -6,8 +6,8 @@ import sys
 
 import pytest
 from conftest import PLUGINS
+from records import rows
 
-from bnbench import store
 from bnbench.compiling import START
 
 OWN_NAMES = {"kernel-one": "one", "kernel-two": "two"}
@@ -26,8 +26,7 @@ def runs(tmp_path_factory):
         command += ["--out", folder / name]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
-        records, _ = store.read_journal(folder / name)
-        found.append({(record["variant"], record["regime"], record["N"]): record for record in records})
+        found.append({(record["variant"], record["regime"], record["N"]): record for record in rows(folder / name)})
     return found
 
 

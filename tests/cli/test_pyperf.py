@@ -7,11 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from records import FOUR, timed
+from records import FOUR, frame, timed, typed
 
 from bnbench import store
 from bnbench.cli import main
-from bnbench.report import tables
 
 pytest.importorskip("pyperf")
 ENVIRONMENT = {
@@ -59,7 +58,7 @@ def test_pyperf_reads_it_and_agrees(tmp_path, monkeypatch, capsys):
     for name, records in runs.items():
         assert main(["report", str(write(tmp_path / name, records)), "--pyperf", str(tmp_path / f"{name}.json")]) == 0
     stats = pyperf("stats", tmp_path / "a.json")
-    table = tables.frame(runs["a"])
+    table = frame(runs["a"])
     found = re.findall(r"^(\S+) N=(\d+) p1=4 p2=8 .*?^Median \+- MAD: +(\S+ \S+)", stats, re.S | re.M)
     assert len(found) == len(table) == 5
     for variant, N, text in found:
@@ -91,7 +90,7 @@ def test_names_are_unique_and_say_what_differs():
     one = FOUR[0]
     others = [{"dtype": "float32"}, {"regime": "fixed"}, {"normalization": "none"}, {"threads": 1}]
     others += [{"eps": 0.0}, {"ddof": 1}, {"activation": "tanh"}]
-    found = names([one, *(one | other for other in others)])
+    found = names(typed([one, *(one | other for other in others)]))
     assert len(set(found)) == len(found)
     assert found[0] == "loops-numba N=100 p1=4 p2=8 float64 relu batch fresh 2 threads ddof=0 eps=1e-05"
 

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from cases import covering
 from conftest import BUILT_IN, ON_CUDA, PEERS, PLUGINS, bnbench
+from records import rows
 
 from bnbench import store
 from bnbench.measure import data, worker
@@ -82,7 +83,7 @@ FAULTS = {
 
 
 def statuses(folder):
-    return {(r["variant"], r["N"], r["p1"], r["p2"]): r["status"] for r in store.read_journal(folder)[0]}
+    return {(r["variant"], r["N"], r["p1"], r["p2"]): r["status"] for r in rows(folder)}
 
 
 def lives(process):
@@ -124,7 +125,7 @@ def test_a_sweep_writes_what_the_contract_says(tmp_path):
     for name in ("environment.json", "journal.jsonl", "summary.md", "report.html"):
         assert (out / name).stat().st_size > 0
     assert {path.suffix for path in (out / "plots").iterdir()} == {".png", ".svg"}
-    for record in store.read_journal(out)[0]:
+    for record in rows(out):
         assert all(count <= 2 for count in record["threads_in_force"].values())
     rooflines = store.read_environment(out)["rooflines"]
     assert [(roof["when"], roof["dtype"]) for roof in rooflines] == [
@@ -157,7 +158,7 @@ def test_faults_cost_their_cell_and_nothing_else(tmp_path):
         "--N", "20,300", "--p1", "2", "--p2", "3", "--sampling", "0.01", "--timeout", "15", "--out", out,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    records = {(r["variant"], r["N"]): r for r in store.read_journal(out)[0]}
+    records = {(r["variant"], r["N"]): r for r in rows(out)}
     assert len(records) == 2 * (len(FAULTS) + 1)
     for name, (status, reason) in FAULTS.items():
         assert records[name, 20]["status"] == "ok", records[name, 20]
@@ -195,15 +196,15 @@ def test_timing_is_true(tmp_path):
         "--N", "50", "--p1", "3", "--p2", "2", "--sampling", "0.5", "--out", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    rows = pandas.read_csv(out / "summary.csv").set_index("variant")
-    samples = {record["variant"]: record["samples_s"] for record in store.read_journal(out)[0]}
+    summary = pandas.read_csv(out / "summary.csv").set_index("variant")
+    samples = {record["variant"]: record["samples_s"] for record in rows(out)}
     # the fastest sample: a spin is never too short, and too long where something else had the processor
     assert min(samples["spin-2ms"]) == pytest.approx(2e-3, rel=0.02)
     assert min(samples["spin-50us"]) == pytest.approx(50e-6, rel=0.05)
     assert min(samples["slow-first"]) == pytest.approx(2e-3, rel=0.02)
     for name, values in samples.items():
-        assert rows.median_s[name] == pytest.approx(pandas.Series(values).median())
-    assert rows.compile_s["slow-first"] - rows.kernels_s["slow-first"] == pytest.approx(0.5, rel=0.04)
+        assert summary.median_s[name] == pytest.approx(pandas.Series(values).median())
+    assert summary.compile_s["slow-first"] - summary.kernels_s["slow-first"] == pytest.approx(0.5, rel=0.04)
 
 
 SMALL = (
@@ -267,14 +268,14 @@ def test_killed_and_resumed_is_as_undisturbed(tmp_path, kills):
         process.wait()
         _, alive = psutil.wait_procs(below, timeout=5)
         assert not [left for left in alive if lives(left)]
-        kept.append(len(store.read_journal(out)[0]) if (out / store.JOURNAL).exists() else 0)
+        kept.append(len(rows(out)) if (out / store.JOURNAL).exists() else 0)
     print(f"records after each kill: {kept}")
     assert kept == sorted(kept)
     done = bnbench("sweep", *SMALL, "--resume", "--out", out)
     assert done.returncode == 0, done.stderr
-    records = [store.key(r) for r in store.read_journal(out)[0]]
+    records = [r.key for r in store.read_journal(out)[0]]
     assert len(records) == len(set(records))
-    assert set(records) == {store.key(r) for r in store.read_journal(whole)[0]}
+    assert set(records) == {r.key for r in store.read_journal(whole)[0]}
     assert statuses(out) == statuses(whole)
     again = (out / store.JOURNAL).read_bytes()
     assert bnbench("sweep", *SMALL, "--resume", "--out", out).returncode == 0
@@ -440,7 +441,7 @@ def test_a_table_reaches_the_variant(tmp_path):
         "sweep", "--data", tmp_path / "t.csv", "--target", "t", "--N", "3", "--p2", "2", "--plugin",
         tmp_path / "look.py", "--variants", "look", "--out", out,
     )  # fmt: skip
-    assert store.read_journal(out)[0][0]["reason"].startswith("LookupError: seen in line 7 of look.py")
+    assert rows(out)[0]["reason"].startswith("LookupError: seen in line 7 of look.py")
 
 
 def test_time_budget_prunes_what_does_not_fit(tmp_path):
@@ -452,7 +453,7 @@ def test_time_budget_prunes_what_does_not_fit(tmp_path):
     )  # fmt: skip
     took = time.monotonic() - started
     assert done.returncode == 0
-    records = store.read_journal(out)[0]
+    records = rows(out)
     assert [r["N"] for r in records] == [10, 100, 1000, 10_000, 100_000]
     assert records[0]["status"] == "ok"
     assert records[-1]["status"] == "pruned"

@@ -21,6 +21,7 @@ from bnbench.measure.child import Child, ChildError
 from bnbench.measure.judge import LOADED, PREPARED, TIMED, Judge
 from bnbench.measure.protocol import ANSWERS
 from bnbench.problem import Problem
+from bnbench.record import Cell, Record
 from bnbench.reference import reference
 from bnbench.validation import judge, plain
 
@@ -202,6 +203,11 @@ def test_what_a_plugin_says_of_itself_becomes_text_and_numbers(serving):
     one.variant.time = lambda count: 0.0
     with pytest.raises(ValueError, match="no clock"):
         one.calibrate()
+    one.variant.time = lambda count: 0.12 * count  # a sample of its own: calibration has made it, with its accounts
+    found = one.calibrate()
+    assert ANSWERS["calibrate"](found)
+    ((took, accounts),) = found["samples"]
+    assert (took, accounts.elapsed_s > 0) == (0.12, True)
     for took in (math.nan, -1.0, math.inf):
         one.variant.time = lambda count, took=took: took
         with pytest.raises(ValueError, match=r"time\(1\) is"):
@@ -320,9 +326,9 @@ X = np.random.default_rng(0).normal(size=(40, 3))
 plan = Plan(sizes=("40x3x2",), variants=("slow",), plugins=("slow.py",), threads=(1,), timeout=3.0, sampling_s=1.0)
 from bnbench.variants import load_plugin
 load_plugin("slow.py")
-with Sweep(plan, lambda record: record, {}, table=Table(X, X[:, 0].copy(), "t", "")) as sweep:
+with Sweep(plan, lambda record: record, table=Table(X, X[:, 0].copy(), "t", "")) as sweep:
     (record,) = sweep.run()
-print(record["status"], record["reason"])
+print(record.status, record.reason)
 """
 
 
@@ -391,7 +397,7 @@ def test_what_was_named_and_not_judged_is_no_pass(tmp_path):
 
 def test_what_counts_as_judged():
     def record(variant, status, **more):
-        return {"variant": variant, "status": status, "N": 1, "p1": 1, "p2": 1, "reason": "why"} | more
+        return Record(variant=variant, status=status, cell=Cell(Problem(1, 1, 1)), reason="why", **more)
 
     part = [record("a", "ok"), record("a", "timeout"), record("b", "ok")]
     assert not not_judged(part, ["a", "b"])

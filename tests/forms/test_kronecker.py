@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 from conftest import bnbench
+from records import rows
 
 import bnbench as package
-from bnbench import store
 from bnbench.problem import ACTIVATIONS, NORMALIZATIONS, Problem
 from bnbench.variants.matrix_kronecker import GUARD_BYTES, commutation, selection
 
@@ -30,7 +30,7 @@ def test_it_agrees_with_the_matrix_form_at_every_size_it_accepts(N, p1, p2, more
         "--timeout", "60", "--out", tmp_path / "run", timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    records, _ = store.read_journal(tmp_path / "run")
+    records = rows(tmp_path / "run")
     mine = [record for record in records if record["variant"] == "matrix-kronecker"]
     assert len(mine) == 4 * math.prod(len(values.split(",")) for values in (N, p1, p2))
     assert {record["status"] for record in records} == {"ok", "unsupported"}

@@ -13,8 +13,11 @@ from bnbench.commands.sweep import held_down
 from bnbench.cuda import device, rates, timing
 from bnbench.measure import roofline
 from bnbench.measure.child import ChildError
+from bnbench.measure.interference import Interference, Sample
 from bnbench.measure.plan import Plan
-from bnbench.measure.scheduler import Run, Sweep
+from bnbench.measure.scheduler import Sweep
+from bnbench.problem import Problem
+from bnbench.record import Cell, Record
 
 
 def test_clocks_are_read_from_nvml_and_their_absence_is_no_error(monkeypatch):
@@ -34,7 +37,8 @@ def test_clocks_are_read_from_nvml_and_their_absence_is_no_error(monkeypatch):
     monkeypatch.setattr(device.ctypes, "CDLL", {"libnvidia-ml.so.1": nvml, "libcuda.so.1": driver}.get)
     found = device.clocks()
     assert found == {"sm_mhz": 1980, "memory_mhz": 3201, "held_down": "power cap, hardware thermal slowdown"}
-    (remark,) = held_down([{"clocks": {"before": {}, "after": found}}, {"clocks": None}, {"status": "pruned"}])
+    bare = Record(variant="matrix-cuda", cell=Cell(Problem(10, 2, 3, dtype="float32"), 2), status="ok", device="cuda")
+    (remark,) = held_down([bare.having(clocks={"before": {}, "after": found}), bare, bare.having(status="pruned")])
     assert remark.endswith("(power cap, hardware thermal slowdown) in 1 records")
     driver.cuInit = lambda flags: 100
     assert device.clocks() == {}
@@ -78,12 +82,12 @@ def test_the_rates_of_a_device_are_those_of_the_work_done(monkeypatch):
     assert found == {"gemm_flops_s": 4 * 32**3, "triad_bytes_s": 4 * 2**10}
     monkeypatch.setattr(rates, "library", lambda: None)
     assert roofline.measure_device("float32") is None
-    row = {"N": 10, "p1": 2, "p2": 3, "activation": "relu", "normalization": "batch", "ddof": 0, "eps": 1e-5}
-    row |= {"dtype": "float32", "seed": 0, "threads": 2, "limit_s": 1.0}
+    cell = Cell(Problem(10, 2, 3, dtype="float32"), 2)
+    row = Record(variant="matrix-cuda", cell=cell, status="ok", device="cuda", limit_s=1.0)
     start = {"dtype": "float32", "device": "cuda", **found}
-    own, other = roofline.with_best([row | {"device": "cuda"}, row | {"device": "cpu"}], [start])
-    assert own["limit_s"] == pytest.approx(10 * 3 * 4 / (4 * 2**10))
-    assert other == row | {"device": "cpu"}
+    own, other = roofline.with_best([row, row.having(device="cpu")], [start])
+    assert own.limit_s == pytest.approx(10 * 3 * 4 / (4 * 2**10))
+    assert other == row.having(device="cpu")
 
 
 def test_the_table_of_ratios_takes_the_fastest_of_each_side():
@@ -138,13 +142,15 @@ def test_a_device_whose_times_fail_costs_these_columns_alone(dies):
             pass
 
     plan = Plan(N=(5,), p1=(2,), p2=(2,), variants=("torch-cuda",))
-    with Sweep(plan, lambda record: record, {}) as sweep:
-        run = Run("torch-cuda", plan.cells()[0], samples=[1.0], found={"details": {}, "first_step_s": 1.0}, step_s=1.0)
+    with Sweep(plan, lambda record: record) as sweep:
         sweep.crew.children["torch-cuda"], sweep.crew.device["torch-cuda"] = Worker(), "cuda"
+        run = sweep.begun("torch-cuda", plan.cells()[0])
+        run.samples, run.step_s = [Sample(1.0, Interference())], 1.0
+        run.learn(details={}, first_step_s=1.0)
         assert sweep.close(run)
         sweep.finish(run, "ok", "")
         record = sweep.records["torch-cuda", run.cell]
-    assert record["status"] == "ok"
-    assert record["details"] == {"device times": "no events here"}
-    assert ("peak_bytes" in record) == (not dies)
+    assert record.status == "ok"
+    assert record.details == {"device times": "no events here"}
+    assert (record.peak_bytes is not None) == (not dies)
     assert Worker.asked == ["device_times"] + ["close"] * (not dies)

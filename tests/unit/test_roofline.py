@@ -6,6 +6,7 @@ import pytest
 from bnbench.commands.sweep import drifts
 from bnbench.measure import roofline
 from bnbench.problem import Problem
+from bnbench.record import Cell, Record
 
 
 def test_counts_and_limit_by_hand():
@@ -43,15 +44,15 @@ def test_the_pass_over_memory_covers_the_arrays(monkeypatch):
 
 def test_the_limit_is_that_of_the_best_rates_of_a_run():
     """A start that a neighbour disturbed must not put the limit below what was reached."""
-    record = {"N": 1000, "p1": 16, "p2": 32, "activation": "relu", "normalization": "batch", "ddof": 0, "eps": 1e-5}
-    record |= {"dtype": "float64", "seed": 0, "threads": 2, "limit_s": 2.0, "gemm_flops_s": 1e9, "triad_bytes_s": 2e9}
+    cell, rates = Cell(Problem(1000, 16, 32), 2), {"gemm_flops_s": 1e9, "triad_bytes_s": 2e9}
+    record = Record(variant="mine", cell=cell, status="ok", limit_s=2.0, **rates)
     start = {"dtype": "float64", "threads": 2, "gemm_flops_s": 1e9, "triad_bytes_s": 2e9}
     end = start | {"gemm_flops_s": 4e9, "triad_bytes_s": 1e9}
     (under,) = roofline.with_best([record], [start, end])
-    assert (under["gemm_flops_s"], under["triad_bytes_s"]) == (4e9, 2e9)
-    assert under["limit_s"] == pytest.approx(4 * 1000 * 16 * 32 / 4e9)
-    pruned = {name: value for name, value in record.items() if name != "limit_s"}
-    assert roofline.with_best([pruned, record | {"threads": 1}], [start]) == [pruned, record | {"threads": 1}]
+    assert (under.gemm_flops_s, under.triad_bytes_s) == (4e9, 2e9)
+    assert under.limit_s == pytest.approx(4 * 1000 * 16 * 32 / 4e9)
+    others = [record.having(limit_s=None), record.having(cell=Cell(cell.problem, 1))]
+    assert roofline.with_best(others, [start]) == others
 
 
 def test_drift_is_said_beyond_a_tenth():

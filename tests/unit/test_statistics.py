@@ -7,11 +7,13 @@ import pytest
 from cases import covering
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 import bnbench
-from bnbench.measure.plan import Cell
+from bnbench.measure.interference import Interference, Sample
 from bnbench.measure.scheduler import Run
 from bnbench.measure.statistics import mean_shift, median_interval, modes, outliers, shift, trend
+from bnbench.record import Cell, Record
 
 TRIALS = 10_000
 
@@ -65,10 +67,10 @@ def test_intervals_cover_where_a_sweep_stops(trials):
     rng = np.random.default_rng(5)
     hits = 0
     for _ in range(trials):
-        run = Run("variant", Cell(bnbench.Problem(10, 1, 1)))
+        run = Run(Record(variant="variant", cell=Cell(bnbench.Problem(10, 1, 1)), status="ok"))
         while not run.done:
-            run.samples.append(rng.lognormal(0, 0.03))
-        _, low, high = median_interval(run.samples)
+            run.samples.append(Sample(rng.lognormal(0, 0.03), Interference()))
+        _, low, high = median_interval([sample.step_s for sample in run.samples])
         hits += low <= 1 <= high
     assert 0.925 <= hits / trials <= 0.97
 
@@ -95,6 +97,16 @@ def test_weight_of_a_worked_case():
     covered, following = 1002 / 1024, 912 / 1024
     share = (covered - 0.95) / (covered - following)
     assert median_interval(np.arange(1, 11))[1] == pytest.approx(2 + 8 * share / (2 + 6 * share))
+
+
+@pytest.mark.parametrize("n", [6, 7, 10, 25, 60, 100])
+def test_intervals_are_scipys(n):
+    # catches: a weight, a rank or a quantile of Student's that is another than theirs
+    x = np.random.default_rng(n).lognormal(size=n)
+    assert median_interval(x)[1:] == pytest.approx(stats.mstats.median_cihs(x, 0.05), rel=1e-9)
+    found, theirs = mean_shift(x), stats.ttest_1samp(x, 0)
+    assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval(0.95)), rel=1e-9)
+    assert (found.estimate, found.p) == pytest.approx((x.mean(), theirs.pvalue), rel=1e-9)
 
 
 def test_small_samples():

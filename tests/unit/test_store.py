@@ -6,8 +6,8 @@ import pytest
 
 from bnbench import store
 from bnbench.measure import environment
-from bnbench.measure.plan import Cell
 from bnbench.problem import Problem
+from bnbench.record import Cell, Record
 
 
 def new(plan=None):
@@ -15,19 +15,18 @@ def new(plan=None):
 
 
 def record(N, variant="loops-numba", **more):
-    return {"variant": variant, **Cell(Problem(N, 2, 2)).columns, "status": "ok", "reason": "", **more}
+    return Record(variant=variant, cell=Cell(Problem(N, 2, 2)), status="ok", **more)
 
 
 def test_records_survive_and_infinities_are_null(tmp_path):
     with store.Journal(tmp_path, new(), resume=False) as journal:
-        journal.append(record(10, samples_s=[1.5, 2.0], compile_s=float("inf")))
+        journal.append(record(10, samples_s=(1.5, 2.0), compile_s=float("inf")))
         journal.append(record(20))
     records, remarks = store.read_journal(tmp_path)
     assert not remarks
-    assert [r["N"] for r in records] == [10, 20]
-    assert records[0]["samples_s"] == [1.5, 2.0]
-    assert records[0]["compile_s"] is None
-    assert records[0]["schema"] == store.SCHEMA
+    assert [r.cell.problem.N for r in records] == [10, 20]
+    assert records[0].samples_s == (1.5, 2.0)
+    assert records[0].compile_s is None
 
 
 def test_torn_last_line_is_dropped_and_said(tmp_path):
@@ -37,13 +36,13 @@ def test_torn_last_line_is_dropped_and_said(tmp_path):
     path = tmp_path / store.JOURNAL
     path.write_bytes(path.read_bytes()[:-7])
     records, remarks = store.read_journal(tmp_path)
-    assert [r["N"] for r in records] == [10]
+    assert [r.cell.problem.N for r in records] == [10]
     assert "torn" in remarks[0]
     with store.Journal(tmp_path, new(), resume=True) as journal:
         assert "torn" in journal.remarks[0]
         journal.append(record(20))
     records, remarks = store.read_journal(tmp_path)
-    assert [r["N"] for r in records] == [10, 20]
+    assert [r.cell.problem.N for r in records] == [10, 20]
     assert not remarks
 
 

@@ -8,6 +8,8 @@ import pytest
 from bnbench.measure import cgroup, environment, interference
 from bnbench.measure.noise import noise
 from bnbench.measure.plan import Plan
+from bnbench.problem import Problem
+from bnbench.record import Cell, Record
 from bnbench.store import new_environment
 
 
@@ -45,7 +47,8 @@ def test_a_quota_is_in_every_account(groups, monkeypatch):
     before = interference.Usage.now()
     groups("0::/\n", cpu_DOT_stat="throttled_usec 3500000\n")
     assert before.until(interference.Usage.now()).stolen_s >= 1
-    record = {"samples_s": [1e-3] * 9, "elapsed_s": 4.0, "stolen_s": 1.0, "others_s": 0.0}
+    measured = {"samples_s": (1e-3,) * 9, "elapsed_s": 4.0, "stolen_s": 1.0, "others_s": 0.0}
+    record = Record(variant="mine", cell=Cell(Problem(10, 2, 2)), status="ok", **measured)
     assert "interference" in noise(record)
 
 

@@ -17,7 +17,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from bnbench.compare import history
 from bnbench.folder import Folder
-from bnbench.measure.plan import AXES, SETTING
+from bnbench.record import AXES, SETTING
 from bnbench.report import units
 from bnbench.report.plots import Plot, layout, style
 from bnbench.report.plots.layout import Drawing

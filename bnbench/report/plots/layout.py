@@ -110,17 +110,12 @@ def top_legend(figure: Figure, assigned: dict[str, style.Look], lines: bool = Tr
 def spread(values: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
     """Move `values` least (in squares) so that neighbours are `gap` apart, and all lie in [low, high].
 
-    Isotonic regression of values less their place times `gap`, by pooling adjacent violators.
+    Isotonic regression of the sorted values less their place times `gap`.
     """
-    order = np.argsort(values, kind="stable")
-    pools: list[list[float]] = []
-    for place, value in enumerate(np.asarray(values, float)[order]):
-        pools.append([value - place * gap, 1])
-        while len(pools) > 1 and pools[-2][0] >= pools[-1][0]:
-            (a, m), (b, n) = pools[-2:]
-            pools[-2:] = [[(a * m + b * n) / (m + n), m + n]]
-    moved = np.repeat([mean for mean, _ in pools], [int(n) for _, n in pools])
-    moved = np.clip(moved, low, max(low, high - (len(moved) - 1) * gap)) + gap * np.arange(len(moved))
+    from scipy.optimize import isotonic_regression
+
+    order, place = np.argsort(values, kind="stable"), gap * np.arange(len(values))
+    moved = isotonic_regression(np.asarray(values, float)[order] - place).x
     back = np.empty_like(moved)
-    back[order] = moved
+    back[order] = np.clip(moved, low, max(low, high - gap * (len(moved) - 1))) + place
     return back

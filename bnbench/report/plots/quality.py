@@ -9,6 +9,7 @@ from bnbench.report import analysis, units
 from bnbench.report.plots import layout, style
 from bnbench.report.plots.layout import Drawing, Skipped
 
+MOST = 1e30  # an error or its inverse; beyond, an axis has no room for the others
 PAGE = 4096  # bytes: memory is counted in pages, so nothing smaller can be told from zero
 
 
@@ -29,6 +30,7 @@ def accuracy(part: analysis.Part, assigned: dict[str, style.Look]) -> Drawing:
     for place, (column, label) in enumerate(panels.items()):
         axes = figure.add_axes(((0.8 + 5.15 * place) / 10.4, 0.6 / tall, 4.2 / 10.4, 3.7 / tall))
         values = rows[column].to_numpy(dtype=float)
+        values = np.where(values > MOST, np.inf, np.where(values < 1 / MOST, 0.0, values))
         shown = values[(values > 0) & np.isfinite(values)]
         reference = [1.0] if column == "max_error_ratio" else []
         low, high = style.limits([*shown, *reference])
