@@ -32,7 +32,7 @@ FAULTS = ("invalid", "failed", "crashed")  # what makes a sweep end with exit co
 
 NUMBER = (int, float)
 ENVIRONMENT_NEEDS = {"machine_id": str, "machine": dict, "plan": dict, "command": str}
-ENVIRONMENT_MAY_HOLD = {"date": str, "software": dict, "interleaved": str, "rooflines": list}
+ENVIRONMENT_MAY_HOLD = {"date": str, "software": dict, "interleaved": str, "rooflines": list, "table": dict}
 MACHINE_MAY_HOLD = {"host": str, "system": str, "cpu": str, "processors": int, "memory_gib": NUMBER}
 RECORD_MAY_HOLD = (
     dict.fromkeys(("family", "device", "reason"), str)

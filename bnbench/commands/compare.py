@@ -110,7 +110,7 @@ def measure(options):
     """Measure two versions side by side, write their run folders; both as read back, and what was not measured."""
     from bnbench.commands.common import default_folder, saved_plan
     from bnbench.commands.plans import make_plan
-    from bnbench.commands.sweep import named
+    from bnbench.commands.sweep import named, notes
     from bnbench.compare import runs
     from bnbench.measure import data, environment, interleaved
     from bnbench.progress import Progress
@@ -119,11 +119,12 @@ def measure(options):
     passes = read_passes(options.passes, interleaved.PASSES, interleaved.LEAST_PASSES)
     plan, table = make_plan(options, INTERLEAVED_PLAN)
     names = plan.variants or own_variants()
-    description, saved = environment.describe(), saved_plan(plan, table) | {"variants": names, "passes": passes}
+    description = environment.describe() | data.described(table)
+    saved = saved_plan(plan, table) | {"variants": names, "passes": passes}
     folder = Path(options.out) if options.out else default_folder(saved)
     try:
         with TemporaryFolder() as room, Progress(plan, passes) as progress:
-            for remark in description["warnings"]:
+            for remark in [*notes(table), *description["warnings"]]:
                 progress.say(f"note: {remark}")
             older = interleaved.checkout(options.old_ref, room)
             sources = {interleaved.OLD: older, interleaved.NEW: interleaved.PACKAGE_FOLDER}

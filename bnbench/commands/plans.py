@@ -32,18 +32,20 @@ def plan_flags(command, preset):
     group.add_argument("--seed", help="of the drawn data and of the order (default: 0)")
     group.add_argument("--variants", metavar="A,B", help="names, see `bnbench list` (default: all)")
     group.add_argument("--plugin", action="append", metavar="FILE.py", help="a plug-in file; may be repeated")
-    group.add_argument("--data", metavar="FILE", help="take X and y from a .csv, .parquet or .npy table")
-    group.add_argument("--target", metavar="COL", help="the table's outcome column (.npy: its number from 0)")
+    group.add_argument("--data", metavar="FILE", help="take X and y from a .csv, .tsv, .parquet or .npy table")
+    group.add_argument("--target", metavar="COL", help="the table's outcome (without a header its number, from 0)")
+    group.add_argument("--no-header", action="store_true", help="the table's first row is data: columns are 0, 1, …")
+    group.add_argument("--decimal", metavar="POINT", help="the table's decimal point, . or , (default: .)")
 
 
 def make_plan(options, base):
     """The plan that flags, config and preset make on top of base, and the table of --data, checked."""
     from bnbench.measure import data
-    from bnbench.measure.plan import AXES, PRESETS, Plan, coerce, make_plan, read_config
+    from bnbench.measure.plan import AXES, PRESETS, SWITCHES, Plan, coerce, make_plan, read_config
 
     needs_workers()
     flags = {}
-    for name in (*AXES, "sizes", "variants", "seed", "timeout", "time_budget", "data", "target"):
+    for name in (*AXES, "sizes", "variants", "seed", "timeout", "time_budget", "data", "target", "decimal"):
         given = getattr(options, name, None)
         if given is not None:
             given = given if name == "data" else as_text(given)
@@ -52,7 +54,7 @@ def make_plan(options, base):
             if listed and "" in parts:
                 raise UsageError(f"--{name} is {given!r}; allowed are values with commas between them")
             flags[name] = parts if listed else given
-    flags |= {name: True for name in ("tf32", "keep_memory") if getattr(options, name)}
+    flags |= {name: True for name in SWITCHES if getattr(options, name)}
     if getattr(options, "sampling", None) is not None:
         flags["sampling_s"] = options.sampling
     try:
@@ -67,12 +69,17 @@ def make_plan(options, base):
         if "sizes" in chosen and (also := [name for name in ("N", "p1", "p2", "data") if name in chosen]):
             raise UsageError(f"--sizes is given with --{also[0]}; allowed is one of them")
         table = None
-        if chosen.get("data") or chosen.get("target"):
-            if not chosen.get("data"):
-                raise UsageError("--target is given without --data; allowed is --data FILE --target COL")
+        about = [name for name in ("target", "no_header", "decimal") if chosen.get(name)]
+        if about and not chosen.get("data"):
+            flag = f"--{about[0].replace('_', '-')}"
+            raise UsageError(f"{flag} is given without --data; allowed is --data FILE --target COL")
+        if chosen.get("data"):
             if "p1" in chosen:
                 raise UsageError("--p1 is given with --data; allowed is one: the table's columns say p1")
-            table = data.read_table(chosen["data"], chosen.get("target", ""))
+            said = {name: (base | chosen).get(name, getattr(Plan, name)) for name in ("target", "no_header", "decimal")}
+            table = data.read_table(
+                chosen["data"], said["target"], header=not said["no_header"], decimal=said["decimal"]
+            )
             rows, p1 = table.X.shape
             axis = chosen.get("N")
             if axis is None:

@@ -55,13 +55,13 @@ def add(commands):
 def run_sweep(options) -> int:
     """`sweep`."""
     from bnbench import store
-    from bnbench.measure import environment
+    from bnbench.measure import data, environment
     from bnbench.progress import Progress
 
     plan, table = make_plan(options, {})
     if options.resume and not options.out:
         raise UsageError("--resume is given without --out; allowed is --resume --out DIR")
-    description = environment.describe()
+    description = environment.describe() | data.described(table)
     saved = saved_plan(plan, table)
     folder = Path(options.out) if options.out else default_folder(saved)
     try:
@@ -73,7 +73,7 @@ def run_sweep(options) -> int:
     with journal, Progress(plan) as progress:
         if journal.records:
             progress.say(f"resuming: {len(journal.records)} records are there already")
-        for remark in [*journal.remarks, *description["warnings"]]:
+        for remark in [*journal.remarks, *notes(table), *description["warnings"]]:
             progress.say(f"note: {remark}")
         try:
             records, rooflines = carry_out(plan, table, journal.append, journal.records, progress)
@@ -109,6 +109,8 @@ def run_verify(options) -> int:
         },
     )
     with Progress(plan) as progress:
+        for note in notes(table):
+            progress.say(f"note: {note}")
         records, _ = carry_out(plan, table, lambda record: record, [], progress, timing=False)
     if options.json:
         kept = (
@@ -130,6 +132,11 @@ def run_verify(options) -> int:
         verdict_table(records)
     faults = not_judged(records, named(plan), everywhere=True)
     return max(exit_code(record["status"] for record in records), tell(faults))
+
+
+def notes(table) -> tuple[str, ...]:
+    """What a reader of a table should know of it."""
+    return table.notes if table else ()
 
 
 def named(plan) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnbench.measure.delimited import DECIMALS
 from bnbench.measure.environment import default_threads, processors
 from bnbench.problem import FIELDS, REGIMES, Problem
 
 AXES = ("N", "p1", "p2", "dtype", "activation", "normalization", "ddof", "eps", "threads", "regime")
 WHOLE_NUMBERS = ("N", "p1", "p2", "ddof", "threads")
 MOST_WORK = 2**53  # of N p1 p2: every table and every reader of JSON holds it exactly; a step would take hours
+SWITCHES = ("tf32", "keep_memory", "no_header")
 SETTING = tuple(axis for axis in AXES if axis not in ("N", "p1", "p2"))
 
 
@@ -60,6 +62,7 @@ class Plan:
         variants: names, in the order of the tables; empty means all.
         plugins: files of plug-ins, loaded in every worker.
         data: a table's file, or "" for drawn data; target: its outcome column.
+        no_header: whether the first row of that file is data; decimal: its decimal point.
         tf32: whether float32 products on a device may round their factors to TF32.
         keep_memory: whether the C library keeps the memory that a step frees, for the next one (glibc).
         sampling_s: time for the samples of one variant at one cell, seconds.
@@ -83,6 +86,8 @@ class Plan:
     plugins: tuple[str, ...] = ()
     data: str = ""
     target: str = ""
+    no_header: bool = False
+    decimal: str = "."
     seed: int = 0
     tf32: bool = False
     keep_memory: bool = False
@@ -106,6 +111,8 @@ class Plan:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name} is {value}; allowed is a positive number of seconds")
+        if self.decimal not in DECIMALS:
+            raise ValueError(f"decimal is {self.decimal!r}; allowed are {' and '.join(DECIMALS)}")
         self.cells()
 
     def cells(self) -> list[Cell]:
@@ -227,7 +234,7 @@ def coerce(label: str, key: str, value):
             raise ValueError(f"{label} is {item!r}; allowed is text")
         return item
 
-    if key in ("tf32", "keep_memory"):
+    if key in SWITCHES:
         if not isinstance(value, bool):
             raise ValueError(f"{label} is {value!r}; allowed are true and false")
         return value

@@ -368,10 +368,10 @@ def wrong_input(tmp_path):
         (["--data", tmp_path / "good.csv", "--target", "a", "--N", "4"], "3 rows"),
         (["--data", tmp_path / "none.csv", "--target", "a"], "not there"),
         (["--data", tmp_path / "text.csv", "--target", "a"], "'town'"),
-        (["--data", tmp_path / "gap.parquet", "--target", "a"], "1 missing values (first in row 2)"),
+        (["--data", tmp_path / "gap.parquet", "--target", "a"], "1 missing entry (first in row 2)"),
         (["--data", tmp_path / "infinite.csv", "--target", "a"], "infinite"),
         (["--data", tmp_path / "flat.npy", "--target", "0"], "no matrix"),
-        (["--data", tmp_path / "nan.npy", "--target", "1"], "missing values"),
+        (["--data", tmp_path / "nan.npy", "--target", "1"], "missing"),
         (["--data", file, "--target", "a"], ".csv"),
     ]
 
@@ -440,7 +440,7 @@ def test_a_table_reaches_the_variant(tmp_path):
         "sweep", "--data", tmp_path / "t.csv", "--target", "t", "--N", "3", "--p2", "2", "--plugin",
         tmp_path / "look.py", "--variants", "look", "--out", out,
     )  # fmt: skip
-    assert store.read_journal(out)[0][0]["reason"] == "LookupError: seen"
+    assert store.read_journal(out)[0][0]["reason"].startswith("LookupError: seen")
 
 
 def test_time_budget_prunes_what_does_not_fit(tmp_path):
