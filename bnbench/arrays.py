@@ -16,7 +16,7 @@ KINDS = {  # of entries of a column that are no number: what to do about them
     r"[?*.\-–—]+": "it marks a missing value, fill or drop it",
     r"[^\w]*\d[\d.]*,[\d.,]*": f"it {COMMA}, leave it out or write a point",
     r".*\d\s*%": "it is a percentage, leave the sign out",
-    r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}\b.*": "it is a date, encode or drop it",
+    r"\d{1,4}([-/. ])\w{1,9}\1\d{1,4}\b.*": "it is a date, encode or drop it",
 }
 ENCODE = "encode or drop it"
 

@@ -1,7 +1,8 @@
 """A run on disk: environment.json once, then journal.jsonl, one synced line a record.
 
-A record is final: a (variant, cell) has one, and `--resume` does what has none. A line that a kill tore off is
-dropped, and said; anything else that is not a record of this schema and machine is refused.
+A record is final: a (variant, cell) has one, and `--resume` does what has none. Only one that was pruned for lack of a
+time budget is done again, and replaced by a later line. A line that a kill tore off is dropped, and said; anything else
+that is not a record of this schema and machine is refused.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from bnbench.folder import ENVIRONMENT, JOURNAL, MANIFEST, Folder, FolderError, told, write_whole
 from bnbench.measure.environment import machine, machine_id
-from bnbench.measure.plan import AXES, Cell
+from bnbench.measure.plan import AXES, BUDGET, Cell
 from bnbench.problem import FIELDS, REGIMES, Problem
 
 SCHEMA = 1
@@ -30,6 +31,7 @@ STATUSES = (
 )
 FAULTS = ("invalid", "failed", "crashed")  # what makes a sweep end with exit code 1
 
+MAY_CHANGE = ("time_budget", "named")  # of the plan, when a run is resumed
 NUMBER = (int, float)
 ENVIRONMENT_NEEDS = {"machine_id": str, "machine": dict, "plan": dict, "command": str}
 ENVIRONMENT_MAY_HOLD = {"date": str, "software": dict, "interleaved": str, "rooflines": list, "table": dict}
@@ -52,6 +54,11 @@ class StoreError(FolderError):
 def key(record: dict) -> tuple:
     """What a record is the only one of: its variant and its cell."""
     return (record["variant"], *(record[axis] for axis in AXES), record["seed"])
+
+
+def lacked_time(record: dict) -> bool:
+    """Whether a record was pruned for lack of a time budget: with another it can be made."""
+    return record["status"] == "pruned" and BUDGET in (record.get("reason") or "")
 
 
 def read_environment(folder: str | Path) -> dict:
@@ -98,7 +105,7 @@ def read_journal(folder: str | Path) -> tuple[list[dict], list[str]]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise StoreError(f"{folder} is no run: {JOURNAL} cannot be read ({error.strerror})") from error
-    torn, remarks, records, seen = lines.pop(), [], [], {}
+    torn, remarks, found = lines.pop(), [], {}
     if torn:
         remarks.append(f"the last line of {JOURNAL} is torn ({len(torn)} bytes) and left out")
     for number, line in enumerate(lines, 1):
@@ -112,11 +119,11 @@ def read_journal(folder: str | Path) -> tuple[list[dict], list[str]]:
             check_record(record)
         except ValueError as error:
             raise StoreError(f"{where} is not a record: {error}") from error
-        first = seen.setdefault(key(record), number)
-        if first != number:
+        first, before = found.pop(key(record), (number, record))
+        if first != number and not lacked_time(before):
             raise StoreError(f"{where} is not a record: its variant and cell are those of line {first}")
-        records.append(record)
-    return records, remarks
+        found[key(record)] = number, record
+    return [record for _, record in found.values()], remarks
 
 
 def check_record(record: dict) -> None:
@@ -224,7 +231,10 @@ class Journal:
             unlocked = lock(self.file, self.folder)
             claimed.begin()
             if (self.folder / ENVIRONMENT).exists():
-                self._check(read_environment(folder), environment)
+                self._check(found := read_environment(folder), environment)
+                changed = {name: value for name, value in environment["plan"].items() if name in MAY_CHANGE}
+                if found["plan"] | changed != found["plan"]:
+                    write_json(self.folder / ENVIRONMENT, found | {"plan": found["plan"] | changed})
             else:
                 write_json(self.folder / ENVIRONMENT, environment)
             self.records, remarks = read_journal(folder)
@@ -250,10 +260,10 @@ class Journal:
             differing = ", ".join(f"{k} {there.get(k)} there, {here[k]} here" for k in here if here[k] != there.get(k))
             raise StoreError(f"{self.folder} was made on another machine ({differing}); allowed is another --out")
         for name, value in wanted["plan"].items():
-            if found["plan"].get(name) != value:
+            if name not in MAY_CHANGE and found["plan"].get(name) != value:
                 raise StoreError(
                     f"{self.folder} was begun with {name} {found['plan'].get(name)}, not {value}; "
-                    "allowed is --resume with the same settings, or another --out"
+                    "leave the flag out, or use another --out"
                 )
 
     def _cut_torn_line(self):

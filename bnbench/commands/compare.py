@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bnbench.commands.common import FAULT, OK, REGRESSION, UsageError
-from bnbench.commands.plans import plan_flags
+from bnbench.commands.plans import chosen_of, plan_flags
 
 INTERLEAVED_PLAN = {"N": (10, 1000), "p1": (4, 32), "p2": (4, 32), "threads": (1,), "sampling_s": 1.0}
 INTERLEAVED_PLAN |= {"keep_memory": True}  # whether freed memory goes back is a matter of luck, process by process
@@ -65,7 +65,7 @@ def run(options) -> int:
                 raise UsageError("compare takes two run folders, OLD NEW, or --interleaved --old-ref GITREF")
             if options.old_ref or options.passes or options.out:
                 raise UsageError("--old-ref, --passes and --out are for --interleaved")
-            old, new = (runs.read(folder) for folder in (options.old, options.new))
+            old, new = chosen_of(options, [runs.read(folder) for folder in (options.old, options.new)])
         code = judge(old, new, threshold, options)
     except store.StoreError as error:
         raise UsageError(error) from error

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bnbench import store
 
-FREE = ("variants", "plugins", "N", "p1", "p2", "sizes", "time_budget", "timeout")  # of it: may differ
+FREE = ("variants", "named", "plugins", "N", "p1", "p2", "sizes", "time_budget", "timeout")  # of it: may differ
 
 
 @dataclass(frozen=True)

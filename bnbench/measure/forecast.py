@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 from bnbench.measure import clock
-from bnbench.measure.plan import Cell, Plan
+from bnbench.measure.plan import BUDGET, Cell, Plan
 from bnbench.measure.statistics import median_interval
 
 MIN_SAMPLES = 6  # from here on an interval of 95 % exists
@@ -57,9 +57,9 @@ class Forecast:
             return f"it would take about {need:.2g} s, more than the time-out of {self.plan.timeout:g} s"
         left = self.left()
         if left <= 0:
-            return f"the time budget of {self.plan.time_budget:g} s is spent"
+            return f"the {BUDGET} of {self.plan.time_budget:g} s is spent"
         if need > left:
-            return f"it would take about {need:.2g} s, and {left:.2g} s of the time budget are left"
+            return f"it would take about {need:.2g} s, and {left:.2g} s of the {BUDGET} are left"
         return ""
 
     def left(self) -> float:

@@ -15,6 +15,7 @@ from bnbench.problem import FIELDS, REGIMES, Problem
 AXES = ("N", "p1", "p2", "dtype", "activation", "normalization", "ddof", "eps", "threads", "regime")
 WHOLE_NUMBERS = ("N", "p1", "p2", "ddof", "threads")
 MOST_WORK = 2**53  # of N p1 p2: every table and every reader of JSON holds it exactly; a step would take hours
+BUDGET = "time budget"  # the words in the reason of a record that was pruned for lack of it
 SWITCHES = ("tf32", "keep_memory", "no_header")
 SETTING = tuple(axis for axis in AXES if axis not in ("N", "p1", "p2"))
 
@@ -68,6 +69,7 @@ class Plan:
         sampling_s: time for the samples of one variant at one cell, seconds.
         timeout: limit for one variant at one cell, seconds, compilation apart.
         time_budget: limit for the whole sweep, seconds; None for none.
+        named: of the variants, those that were asked for one by one, and not by a pattern or family.
         held: "ddof", "eps" where they were asked for by name: the derivation check then draws no others.
     """
 
@@ -94,6 +96,7 @@ class Plan:
     sampling_s: float = 0.3
     timeout: float = 12.0
     time_budget: float | None = None
+    named: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
 
     def __post_init__(self):
@@ -168,7 +171,7 @@ PRESETS = {
         "time_budget": 4 * 3600.0,
     },
 }
-FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Plan) if field.name != "held")
+FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Plan) if field.name not in ("named", "held"))
 
 
 def make_plan(preset: str | None, base: dict, settings: dict) -> Plan:
@@ -238,7 +241,7 @@ def coerce(label: str, key: str, value):
         if not isinstance(value, bool):
             raise ValueError(f"{label} is {value!r}; allowed are true and false")
         return value
-    if key in (*AXES, "sizes", "variants", "plugins"):
+    if key in (*AXES, "sizes", "variants", "plugins", "named", "held"):
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(dict.fromkeys(one(item) for item in items))
     return one(value)

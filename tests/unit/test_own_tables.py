@@ -150,6 +150,7 @@ REFUSED = {
         "'a' in row 2 is '12 %', no number (1 such entry): it is a percentage, leave the sign out",
     ),
     "dates": Case(PLAIN.replace("4", "2024-02-01 08:30"), "it is a date, encode or drop it"),
+    "dates in words": Case(PLAIN.replace("4", "19-Sep-03"), "it is a date, encode or drop it"),
     "text": Case(PLAIN.replace("4", "Bath"), "'a' in row 2 is 'Bath', no number (1 such entry): encode or drop it"),
     "missing": Case(PLAIN.replace("4", "NA"), "'a' has 1 missing entry (first in row 2), fill or drop them"),
     "infinite": Case(PLAIN.replace("4", "inf"), "'a' has 1 infinite entry (first in row 2)"),
