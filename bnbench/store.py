@@ -247,7 +247,8 @@ class Journal:
     def _check_folder(self, environment):
         """Refuse what cannot be resumed; a kill may have left an empty journal, or none, or no environment."""
         if (self.folder / ENVIRONMENT).exists():
-            self._check(read_environment(self.folder), environment)
+            self._check(found := read_environment(self.folder), environment)
+            self.machine = found["machine_id"]  # older versions made another of the same machine
         if self.path.exists() and (records := read_journal(self.folder)[0]):
             if not (self.folder / ENVIRONMENT).exists():
                 read_environment(self.folder)
@@ -255,7 +256,7 @@ class Journal:
                 raise StoreError(f"{self.path} has records of another machine; allowed is another --out")
 
     def _check(self, found, wanted):
-        if found["machine_id"] != wanted["machine_id"]:
+        if machine_id(found["machine"]) != machine_id(wanted["machine"]):
             here, there = machine(), found.get("machine", {})
             differing = ", ".join(f"{k} {there.get(k)} there, {here[k]} here" for k in here if here[k] != there.get(k))
             raise StoreError(f"{self.folder} was made on another machine ({differing}); allowed is another --out")

@@ -89,7 +89,7 @@ def judge(old, new, threshold, options) -> int:
         raise UsageError(f"{old.folder} and {new.folder} have no variant and cell in common; nothing can be compared")
     notes = [*old.remarks, *new.remarks]
     notes += [f"forced: the runs differ in {difference} (OLD, NEW)" for difference in differing]
-    notes += [f"other software: {difference} (OLD, NEW)" for difference in runs.software(old, new)]
+    notes += [f"other software or host: {difference} (OLD, NEW)" for difference in runs.software(old, new)]
     notes += [
         f"{count} records are in {name} alone"
         for name, count in zip(("OLD", "NEW"), verdicts.unmatched(old.records, new.records), strict=True)

@@ -32,7 +32,8 @@ def dry_run(plan, stored, notes, as_json) -> int:
         cells = [cell.columns | {"variants": names} for cell, names in to_do]
         print_json({"cells": cells, "not_installed": absent, "roughly_s": roughly, "notes": list(notes)})
         return OK
-    _say(f"Nothing is measured. To be done: {len(to_do)} cells, {count} measurements ({len(done)} are there already).")
+    there = f"; {len(done)} are there already" if done else ""
+    _say(f"Nothing is measured. To be done: {len(to_do)} cells, {count} measurements{there}.")
     settings = {}
     for cell, _ in to_do:
         settings.setdefault(cell.setting, []).append("x".join(map(str, cell.sizes)))

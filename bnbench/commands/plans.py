@@ -151,7 +151,7 @@ def plan_of(folder):
     """The settings of a run that is resumed; none where nothing was begun there.
 
     Raises:
-        UsageError: they cannot be read, or it is one half of a comparison.
+        UsageError, StoreError: they cannot be read, or it is one side of a comparison.
     """
     from bnbench import store
     from bnbench.measure.plan import FIELD_NAMES, coerce
@@ -166,7 +166,7 @@ def plan_of(folder):
             for name in (*FIELD_NAMES, "named", "held")
             if plan.get(name) not in (None, "", [])
         }
-    except (store.StoreError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(error) from error
     if "interleaved" in environment:
         raise UsageError(f"{folder} is one side of compare --interleaved, which cannot be resumed: compare anew")

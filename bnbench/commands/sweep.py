@@ -67,7 +67,8 @@ def run_sweep(options) -> int:
         raise UsageError("--resume is given without --out; allowed is --resume --out DIR")
     plan, table = make_plan(options, plan_of(options.out) if options.resume else {})
     if options.dry_run:
-        return dry_run(plan, store.read_journal(options.out)[0] if options.resume else [], notes(table), options.json)
+        begun = options.resume and (Path(options.out) / store.JOURNAL).exists()
+        return dry_run(plan, store.read_journal(options.out)[0] if begun else [], notes(table), options.json)
     description = environment.describe() | data.described(table)
     saved = saved_plan(plan, table)
     folder = Path(options.out) if options.out else default_folder(saved)

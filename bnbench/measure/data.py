@@ -143,15 +143,15 @@ def _named(frame, file, notes):
     labels = len(list(itertools.takewhile(bool, unnamed)))
     if labels:
         notes.append(
-            f"the first {'column' if labels == 1 else f'{labels} columns'} of {file}, without a name, "
-            "is left out: the rows' labels, as DataFrame.to_csv and write.csv write them"
+            f"left out of {file}: the first {'column' if labels == 1 else f'{labels} columns'}, without a name "
+            "(the rows' labels, as DataFrame.to_csv and R's write.csv write them)"
         )
     filled = ~frame.isna().all().to_numpy()
     kept = [place for place in range(labels, len(unnamed)) if filled[place] or not unnamed[place]]
     if nameless := [place for place in kept if unnamed[place]]:
         raise TableError(f"{file} has no name for column {nameless[0] + 1} of its {len(unnamed)}: give it one")
     if len(kept) < len(unnamed) - labels:
-        notes.append(f"columns of {file} without a name or an entry are left out: rows end with a separator")
+        notes.append(f"left out of {file}: columns without a name or an entry (rows that end with a separator)")
     return frame.iloc[:, kept]
 
 
@@ -161,8 +161,8 @@ def _refuse_data_as_names(frame, file):
     over_numbers = [name for name, dtype in zip(names, frame.dtypes, strict=True) if dtype.kind in "iuf"]
     if over_numbers and all(map(NUMBER.fullmatch, over_numbers)) and names != [str(k) for k in range(len(names))]:
         raise TableError(
-            f"{file} seems to have no header, its first row is {_listed(names)}: read it with --no-header, where "
-            "columns are 0, 1, …, or give the columns names"
+            f"{file} seems to have no header, its first row is {_listed(names)}: use --no-header, which names the "
+            "columns 0, 1, …, or give them names"
         )
 
 

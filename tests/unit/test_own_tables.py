@@ -17,7 +17,7 @@ from bnbench.report import answers, tables
 
 PLAIN = "a,b,y\n1.5,2,3\n4,5.25,6\n7,8,9\n"
 X, Y = [[1.5, 2], [4, 5.25], [7, 8]], [3, 6, 9]
-LABELS = "without a name, is left out: the rows' labels"
+LABELS = "left out of t.csv: the first column, without a name (the rows' labels"
 
 
 def zipped(*names):
@@ -86,8 +86,10 @@ READ = {
     "row numbers of to_csv": Case(",a,b,y\n0,1.5,2,3\n1,4,5.25,6\n2,7,8,9\n", LABELS),
     "row names of write.csv": Case('"","a","b","y"\n"Mazda RX4",1.5,2,3\n"x, y",4,5.25,6\n"z",7,8,9\n', LABELS),
     "row numbers, read and written again": Case("Unnamed: 0,a,b,y\n5,1.5,2,3\n2,4,5.25,6\n9,7,8,9\n", LABELS),
-    "labels of two columns": Case(",,a,b,y\nu,0,1.5,2,3\n,1,4,5.25,6\nv,0,7,8,9\n", "2 columns of t.csv"),
-    "rows that end with a comma": Case(PLAIN.replace("\n", ",\n"), "rows end with a separator"),
+    "labels of two columns": Case(
+        ",,a,b,y\nu,0,1.5,2,3\n,1,4,5.25,6\nv,0,7,8,9\n", "left out of t.csv: the first 2 columns, without a name"
+    ),
+    "rows that end with a comma": Case(PLAIN.replace("\n", ",\n"), "rows that end with a separator"),
     "columns that to_csv has numbered": Case(PLAIN.replace("a,b,y", "0,1,2"), target="2"),
     "the same with row numbers": Case(",0,1,2\n0,1.5,2,3\n1,4,5.25,6\n2,7,8,9\n", LABELS, target="2"),
     "no header": Case(PLAIN[6:], target="2", header=False),
@@ -114,7 +116,7 @@ REFUSED = {
         "lengths: 3 in the header, 4 in row 1 (line 2), with blanks between",
         file="t.txt",
     ),
-    "no header": Case(PLAIN[6:], "no header, its first row is 1.5, 2, 3: read it with --no-header"),
+    "no header": Case(PLAIN[6:], "no header, its first row is 1.5, 2, 3: use --no-header"),
     "no header, a label in every row": Case(
         "5.1,3.5,setosa\n4.9,3.0,setosa\n", "--no-header", file="t.data", target="2"
     ),
@@ -166,6 +168,7 @@ REFUSED = {
         PLAIN.replace("a,", "größe,").encode("latin-1"),
         "not in UTF-8 (byte 0xf6), perhaps in Latin-1: save it in UTF-8",
     ),
+    "Latin-1, further down": Case(PLAIN.replace("7", "Süd").encode("latin-1"), "not in UTF-8 (byte 0xfc)"),
     "UTF-16 without a mark": Case(PLAIN.encode("utf-16-le"), "no text in UTF-8"),
     "a workbook named .csv": Case(b"PK\x03\x04\x14\x00\x06\x00", "no text in UTF-8 (it has NUL bytes): save it as CSV"),
     "a workbook": Case(b"PK", "data file is t.xlsx; expected one ending in .csv, .tsv", file="t.xlsx"),
