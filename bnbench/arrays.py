@@ -3,6 +3,7 @@
 Data frames are known by what they can do, so that pandas is never imported for somebody who has none.
 """
 
+import re
 from decimal import Decimal
 from numbers import Real
 
@@ -10,6 +11,14 @@ import numpy as np
 
 ALLOWED = "allowed are float64, float32 and whole numbers"
 SHOWN = 40  # characters of a value that a message quotes
+COMMA = "has a comma"
+KINDS = {  # of entries of a column that are no number: what to do about them
+    r"[?*.\-–—]+": "it marks a missing value, fill or drop it",
+    r"[^\w]*\d[\d.]*,[\d.,]*": f"it {COMMA}, leave it out or write a point",
+    r".*\d\s*%": "it is a percentage, leave the sign out",
+    r"\d{1,4}([-/. ])\w{1,9}\1\d{1,4}\b.*": "it is a date, encode or drop it",
+}
+ENCODE = "encode or drop it"
 
 
 def read(name: str, value) -> np.ndarray:
@@ -39,19 +48,19 @@ def column(label: str, series) -> np.ndarray:
     """The finite numbers of a pandas series of any dtype, nullable and Arrow's too; a ValueError begins with label."""
     missing = series.isna().to_numpy(bool)
     if missing.any():
-        raise ValueError(f"{label} has {missing.sum()} missing values (first in row {missing.argmax() + 1}); "
-                         "allowed are numbers: fill or drop them")  # fmt: skip
+        raise ValueError(f"{label} has {_entries(missing.sum(), 'missing')} (first in row {missing.argmax() + 1}), "
+                         "fill or drop them")  # fmt: skip
     dtype = series.dtype
     if str(dtype) == "category":
-        raise ValueError(f"{label} is categorical (row 1 is {_quoted(series.iloc[0])}); allowed are numbers: encode it")
+        raise ValueError(f"{label} is categorical (row 1 is {_quoted(series.iloc[0])}), {ENCODE}")
     if getattr(dtype, "kind", "O") in "iufb":
         dtype = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))  # of nullable, of sparse, its own
         array = _numbers(label, series.to_numpy(dtype))
     else:
-        array = _numbers(label, series.to_numpy(), "allowed are numbers: encode or drop it")
+        array = _numbers(label, series.to_numpy(), KINDS)
     if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
-        raise ValueError(f"{label} has {np.sum(~finite)} infinite values (first in row {finite.argmin() + 1}); "
-                         "allowed are finite numbers")  # fmt: skip
+        raise ValueError(f"{label} has {_entries(np.sum(~finite), 'infinite')} (first in row {finite.argmin() + 1}), "
+                         "drop these rows")  # fmt: skip
     return array
 
 
@@ -77,24 +86,25 @@ def _unmasked(name, value):
         raise ValueError(f"{name} cannot be read as an array: {_first_line(error)}; {ALLOWED}") from error
 
 
-def _numbers(name, array, advice=ALLOWED):
+def _numbers(name, array, kinds=None):
+    """The array, where it is of numbers; kinds are given where it is a frame's column."""
     if array.dtype.kind == "O":
-        array = _objects(name, array, advice)
+        array = _objects(name, array, kinds)
     elif array.dtype.kind in "US":
-        _refuse_text(name, array, advice)
+        _refuse_text(name, array, kinds)
     elif array.dtype.kind not in "iufb":
         example = f" (row 1 is {_quoted(array[0])})" if array.ndim == 1 and array.size else ""
-        raise ValueError(f"{name} is of dtype {array.dtype}{example}; {advice}")
+        raise ValueError(f"{name} is of dtype {array.dtype}{example}{', ' + ENCODE if kinds else '; ' + ALLOWED}")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _objects(name, array, advice):
+def _objects(name, array, kinds):
     """Python's numbers as an array of what they are; the first entry that is none is named."""
     if array.ndim == 0:
         raise ValueError(f"{name} is a {type(array.item()).__name__}; allowed is an array of numbers")
     wrong = [place for place, entry in np.ndenumerate(array) if not isinstance(entry, Real | Decimal | np.bool_)]
     if wrong:
-        _refuse_text(name, array, advice, wrong)
+        _refuse_text(name, array, kinds, wrong)
     numbers = np.array(array.tolist())
     if numbers.dtype.kind in "iufb" and numbers.shape == array.shape:
         return numbers
@@ -104,14 +114,19 @@ def _objects(name, array, advice):
         raise ValueError(f"{name} holds a number beyond float64: {_first_line(error)}") from error
 
 
-def _refuse_text(name, array, advice, wrong=None):
+def _refuse_text(name, array, kinds, wrong=None):
     """Name the first entry that is no number: of text, the first that does not read as one."""
     wrong = list(np.ndindex(array.shape)) if wrong is None else wrong
     if not wrong:
-        raise ValueError(f"{name} is of dtype {array.dtype}; {advice}")
-    place = next((place for place in wrong if not _reads_as_number(array[place])), wrong[0])
+        raise ValueError(f"{name} is of dtype {array.dtype}; {ALLOWED}")
+    wrong = [place for place in wrong if not _reads_as_number(array[place])] or wrong
+    place = wrong[0]
     where = f"{name} in row {place[0] + 1}" if array.ndim == 1 else f"{name}[{', '.join(map(str, place))}]"
-    raise ValueError(f"{where} is {_quoted(array[place])}, no number ({len(wrong)} such entries); {advice}")
+    found = f"{where} is {_quoted(array[place])}, no number ({_entries(len(wrong), 'such')})"
+    if kinds is None:
+        raise ValueError(f"{found}; {ALLOWED}")
+    text = str(array[place]).strip()
+    raise ValueError(f"{found}: {next((mend for kind, mend in kinds.items() if re.fullmatch(kind, text)), ENCODE)}")
 
 
 def _reads_as_number(entry):
@@ -119,6 +134,10 @@ def _reads_as_number(entry):
         return isinstance(entry, str) and float(entry) is not None
     except ValueError:
         return False
+
+
+def _entries(count, kind):
+    return f"{count} {kind} {'entry' if count == 1 else 'entries'}"
 
 
 def _quoted(value):

@@ -25,6 +25,7 @@ AXES = ("N", "p1", "p2", "dtype", "activation", "normalization", "ddof", "eps", 
 SETTING = tuple(axis for axis in AXES if axis not in ("N", "p1", "p2"))
 MOST_WORK = 2**53  # of N p1 p2: every table and every reader of JSON holds it exactly; a step would take hours
 MOST_THREADS = 2**20
+BUDGET = "time budget"  # the words in the reason of a record that was pruned for lack of it
 
 KINDS = {"str": "text", "int": "a whole number", "float": "a number", "array": "a list", "object": "an object"}
 KINDS |= {"bool": "true or false"}  # as msgspec names them
@@ -172,6 +173,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def key(self) -> tuple[str, Cell]:
         """What a record is the only one of: its variant and its cell."""
         return self.variant, self.cell
+
+    @property
+    def lacked_time(self) -> bool:
+        """Whether it was pruned for lack of a time budget: with another it can be made."""
+        return self.status == "pruned" and BUDGET in self.reason
 
     @property
     def timed(self) -> bool:

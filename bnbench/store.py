@@ -1,7 +1,8 @@
 """A run on disk: environment.json once, then journal.jsonl, one synced line a record.
 
-A record is final: a (variant, cell) has one, and `--resume` does what has none. A line that a kill tore off is
-dropped, and said; anything else that is not a record of this schema and machine is refused.
+A record is final: a (variant, cell) has one, and `--resume` does what has none. Only one that was pruned for lack of a
+time budget is done again, and replaced by a later line. A line that a kill tore off is dropped, and said; anything else
+that is not a record of this schema and machine is refused.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -63,10 +65,14 @@ class Description(msgspec.Struct):
     interleaved: str = ""
     side: str = ""
     rooflines: list[Roofline] = []
+    table: dict[str, Any] = {}
 
     def __post_init__(self):
         if self.date:
             datetime.fromisoformat(self.date).astimezone(UTC)
+
+
+MAY_CHANGE = ("time_budget", "named")  # of the plan, when a run is resumed
 
 
 class StoreError(FolderError):
@@ -105,7 +111,7 @@ def read_journal(folder: str | Path) -> tuple[list[Record], list[str]]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise StoreError(f"{folder} is no run: {JOURNAL} cannot be read ({error.strerror})") from error
-    torn, remarks, records, seen = lines.pop(), [], [], {}
+    torn, remarks, found = lines.pop(), [], {}
     if torn:
         remarks.append(f"the last line of {JOURNAL} is torn ({len(torn)} bytes) and left out")
     for number, line in enumerate(lines, 1):
@@ -119,11 +125,11 @@ def read_journal(folder: str | Path) -> tuple[list[Record], list[str]]:
             record = Record.of(row)
         except (ValueError, OverflowError) as error:
             raise StoreError(f"{where} is not a record: {error}") from error
-        first = seen.setdefault(record.key, number)
-        if first != number:
+        first, before = found.pop(record.key, (number, record))
+        if first != number and not before.lacked_time:
             raise StoreError(f"{where} is not a record: its variant and cell are those of line {first}")
-        records.append(record)
-    return records, remarks
+        found[record.key] = number, record
+    return [record for _, record in found.values()], remarks
 
 
 def _loads(text):
@@ -189,7 +195,10 @@ class Journal:
             unlocked = lock(self.file, self.folder)
             claimed.begin()
             if (self.folder / ENVIRONMENT).exists():
-                self._check(read_environment(folder), environment)
+                self._check(found := read_environment(folder), environment)
+                changed = {name: value for name, value in environment["plan"].items() if name in MAY_CHANGE}
+                if found["plan"] | changed != found["plan"]:
+                    write_json(self.folder / ENVIRONMENT, found | {"plan": found["plan"] | changed})
             else:
                 write_json(self.folder / ENVIRONMENT, environment)
             self.records, remarks = read_journal(folder)
@@ -202,7 +211,8 @@ class Journal:
     def _check_folder(self, environment):
         """Refuse what cannot be resumed; a kill may have left an empty journal, or none, or no environment."""
         if (self.folder / ENVIRONMENT).exists():
-            self._check(read_environment(self.folder), environment)
+            self._check(found := read_environment(self.folder), environment)
+            self.machine = found["machine_id"]  # older versions made another of the same machine
         if self.path.exists() and (records := read_journal(self.folder)[0]):
             if not (self.folder / ENVIRONMENT).exists():
                 read_environment(self.folder)
@@ -210,15 +220,15 @@ class Journal:
                 raise StoreError(f"{self.path} has records of another machine; allowed is another --out")
 
     def _check(self, found, wanted):
-        if found["machine_id"] != wanted["machine_id"]:
+        if machine_id(found["machine"]) != machine_id(wanted["machine"]):
             here, there = machine(), found.get("machine", {})
             differing = ", ".join(f"{k} {there.get(k)} there, {here[k]} here" for k in here if here[k] != there.get(k))
             raise StoreError(f"{self.folder} was made on another machine ({differing}); allowed is another --out")
         for name, value in wanted["plan"].items():
-            if found["plan"].get(name) != value:
+            if name not in MAY_CHANGE and found["plan"].get(name) != value:
                 raise StoreError(
                     f"{self.folder} was begun with {name} {found['plan'].get(name)}, not {value}; "
-                    "allowed is --resume with the same settings, or another --out"
+                    "leave the flag out, or use another --out"
                 )
 
     def _cut_torn_line(self):

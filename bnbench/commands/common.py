@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -55,8 +56,9 @@ def saved_plan(plan, table) -> dict:
     saved = dataclasses.asdict(plan)
     saved["variants"] = plan.variants or tuple(variants())
     saved["plugins"] = tuple(Path(plugin).name for plugin in plan.plugins)
-    if not plan.held:
-        del saved["held"]  # as runs have it that know no other
+    for field in dataclasses.fields(plan):
+        if field.name in ("named", "held", "no_header", "decimal") and saved[field.name] == field.default:
+            del saved[field.name]  # as runs have it that know no other
     saved["data"] = table.name if table else ""
     saved["data_digest"] = table.digest if table else ""
     return json.loads(json.dumps(saved))
@@ -82,7 +84,8 @@ def command_line(command, options, leave_out=()) -> str:
         flag = f"--{name.replace('_', '-')}"
         for item in value if isinstance(value, list) else [value]:
             text = Path(item).name if name in ("plugin", "data", "config") else str(item)
-            words.append(flag if item is True else f"{flag} {text}")
+            between = "=" if text.startswith("-") else " "
+            words.append(flag if item is True else f"{flag}{between}{shlex.quote(text)}")
     return " ".join(words)
 
 

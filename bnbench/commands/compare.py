@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bnbench.commands.common import FAULT, OK, REGRESSION, UsageError
-from bnbench.commands.plans import plan_flags
+from bnbench.commands.plans import chosen_of, plan_flags
 
 INTERLEAVED_PLAN = {"N": (10, 1000), "p1": (4, 32), "p2": (4, 32), "threads": (1,), "sampling_s": 1.0}
 INTERLEAVED_PLAN |= {"keep_memory": True}  # whether freed memory goes back is a matter of luck, process by process
@@ -65,7 +65,7 @@ def run(options) -> int:
                 raise UsageError("compare takes two run folders, OLD NEW, or --interleaved --old-ref GITREF")
             if options.old_ref or options.passes or options.out:
                 raise UsageError("--old-ref, --passes and --out are for --interleaved")
-            old, new = (runs.read(folder) for folder in (options.old, options.new))
+            old, new = chosen_of(options, [runs.read(folder) for folder in (options.old, options.new)])
         code = judge(old, new, threshold, options)
     except store.StoreError as error:
         raise UsageError(error) from error
@@ -89,7 +89,7 @@ def judge(old, new, threshold, options) -> int:
         raise UsageError(f"{old.folder} and {new.folder} have no variant and cell in common; nothing can be compared")
     notes = [*old.remarks, *new.remarks]
     notes += [f"forced: the runs differ in {difference} (OLD, NEW)" for difference in differing]
-    notes += [f"other software: {difference} (OLD, NEW)" for difference in runs.software(old, new)]
+    notes += [f"other software or host: {difference} (OLD, NEW)" for difference in runs.software(old, new)]
     notes += [
         f"{count} records are in {name} alone"
         for name, count in zip(("OLD", "NEW"), verdicts.unmatched(old.records, new.records), strict=True)
@@ -110,7 +110,7 @@ def measure(options):
     """Measure two versions side by side, write their run folders; both as read back, and what was not measured."""
     from bnbench.commands.common import default_folder, saved_plan
     from bnbench.commands.plans import make_plan
-    from bnbench.commands.sweep import named
+    from bnbench.commands.sweep import named, notes
     from bnbench.compare import runs
     from bnbench.measure import data, environment, interleaved
     from bnbench.progress import Progress
@@ -119,11 +119,12 @@ def measure(options):
     passes = read_passes(options.passes, interleaved.PASSES, interleaved.LEAST_PASSES)
     plan, table = make_plan(options, INTERLEAVED_PLAN)
     names = plan.variants or own_variants()
-    description, saved = environment.describe(), saved_plan(plan, table) | {"variants": names, "passes": passes}
+    description = environment.describe() | data.described(table)
+    saved = saved_plan(plan, table) | {"variants": names, "passes": passes}
     folder = Path(options.out) if options.out else default_folder(saved)
     try:
         with TemporaryFolder() as room, Progress(plan, passes) as progress:
-            for remark in description["warnings"]:
+            for remark in [*notes(table), *description["warnings"]]:
                 progress.say(f"note: {remark}")
             older = interleaved.checkout(options.old_ref, room)
             sources = {interleaved.OLD: older, interleaved.NEW: interleaved.PACKAGE_FOLDER}

@@ -1,6 +1,7 @@
 """`sweep` and `verify`: validate and time variants, or only validate them."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from bnbench.commands.common import (
     saved_plan,
     write_report,
 )
-from bnbench.commands.plans import make_plan, plan_flags
+from bnbench.commands.dry import dry_run
+from bnbench.commands.plans import make_plan, plan_flags, plan_of
 
 LOST = ("timeout", "out-of-memory")  # how a cell may end before there is a verdict
 DRIFT = 1.1  # by which the machine's rates may change over a sweep before that is said
@@ -36,7 +38,10 @@ def add(commands):
     sweep.add_argument("--timeout", metavar="S", help="limit for one variant at one cell in seconds")
     sweep.add_argument("--sampling", metavar="S", help="time for samples of one variant at one cell in seconds")
     sweep.add_argument("--out", metavar="DIR", help=f"run folder (default: {RESULTS}/<date>-<host>-<short id>)")
-    sweep.add_argument("--resume", action="store_true", help="finish the run in --out: only what is missing is done")
+    sweep.add_argument(
+        "--resume", action="store_true", help="finish the run in --out, with its settings: only what is missing is done"
+    )
+    sweep.add_argument("--dry-run", action="store_true", help="say which cells, and roughly how long; measure nothing")
     sweep.add_argument("--json", action="store_true", help="print the summary rows as JSON at the end")
     sweep.set_defaults(command=run_sweep)
 
@@ -55,13 +60,16 @@ def add(commands):
 def run_sweep(options) -> int:
     """`sweep`."""
     from bnbench import store
-    from bnbench.measure import environment
+    from bnbench.measure import data, environment
     from bnbench.progress import Progress
 
-    plan, table = make_plan(options, {})
     if options.resume and not options.out:
         raise UsageError("--resume is given without --out; allowed is --resume --out DIR")
-    description = environment.describe()
+    plan, table = make_plan(options, plan_of(options.out) if options.resume else {})
+    if options.dry_run:
+        begun = options.resume and (Path(options.out) / store.JOURNAL).exists()
+        return dry_run(plan, store.read_journal(options.out)[0] if begun else [], notes(table), options.json)
+    description = environment.describe() | data.described(table)
     saved = saved_plan(plan, table)
     folder = Path(options.out) if options.out else default_folder(saved)
     try:
@@ -72,8 +80,9 @@ def run_sweep(options) -> int:
         raise UsageError(error) from error
     with journal, Progress(plan) as progress:
         if journal.records:
-            progress.say(f"resuming: {len(journal.records)} records are there already")
-        for remark in [*journal.remarks, *description["warnings"]]:
+            there = sum(not record.lacked_time for record in journal.records)
+            progress.say(f"resuming: {there} records are there already")
+        for remark in [*journal.remarks, *notes(table), *description["warnings"]]:
             progress.say(f"note: {remark}")
         try:
             records, rooflines = carry_out(plan, table, journal.append, journal.records, progress)
@@ -81,7 +90,7 @@ def run_sweep(options) -> int:
             progress.say(f"interrupted; {len(journal.records)} records are kept. To go on: --resume --out {folder}")
             return INTERRUPTED
         store.add_rooflines(folder, rooflines)
-        for remark in drifts(rooflines) + held_down(records):
+        for remark in drifts(rooflines) + held_down(records) + unfinished(records, folder):
             progress.say(f"note: {remark}")
         progress.stage("writing tables and plots")
         frame, remarks = write_report(folder, records)
@@ -109,6 +118,8 @@ def run_verify(options) -> int:
         },
     )
     with Progress(plan) as progress:
+        for note in notes(table):
+            progress.say(f"note: {note}")
         records, _ = carry_out(plan, table, lambda record: record, [], progress, timing=False)
     if options.json:
         said = ("status", "reason", "max_error_ratio")
@@ -123,6 +134,11 @@ def run_verify(options) -> int:
     return max(exit_code(record.status for record in records), tell(faults))
 
 
+def notes(table) -> tuple[str, ...]:
+    """What a reader of a table should know of it."""
+    return table.notes if table else ()
+
+
 def named(plan) -> tuple[str, ...]:
     """The variants that were asked for by name, or by the file of their plug-in."""
     from bnbench.variants import variants
@@ -130,7 +146,8 @@ def named(plan) -> tuple[str, ...]:
     def file(cls):
         return str(Path(getattr(sys.modules.get(cls.__module__), "__file__", None) or ".").resolve())
 
-    return plan.variants or tuple(name for name, cls in variants().items() if file(cls) in plan.plugins)
+    known = variants()
+    return plan.named or tuple(name for name in plan.variants or known if file(known[name]) in plan.plugins)
 
 
 def not_judged(records, names, *, everywhere=False) -> list[str]:
@@ -179,11 +196,19 @@ def carry_out(plan, table, write, stored, progress, *, timing=True):
     from bnbench.measure.data import NoRoomError
     from bnbench.measure.scheduler import Sweep
 
+    stored = [record for record in stored if not record.lacked_time]
     try:
         with Sweep(plan, write, stored, table=table, timing=timing, events=progress.events) as sweep:
             return sweep.run(), sweep.rooflines
     except NoRoomError as error:
         raise UsageError(error) from error
+
+
+def unfinished(records, folder) -> list[str]:
+    """How what the time budget left out is made up for, where it left out something."""
+    count = sum(record.lacked_time for record in records)
+    again = f"python -m bnbench sweep --resume --out {shlex.quote(str(folder))} --time-budget S"
+    return [f"the time budget left out {count} of {len(records)} records; to make them: {again}"] if count else []
 
 
 def drifts(rooflines) -> list[str]:

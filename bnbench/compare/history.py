@@ -19,6 +19,7 @@ from bnbench import store
 from bnbench.compare import runs, verdicts
 from bnbench.compare.runs import Run
 from bnbench.measure.child import plain_line
+from bnbench.measure.environment import machine_id
 from bnbench.problem import Problem
 from bnbench.record import AXES, Cell, Record
 
@@ -39,7 +40,7 @@ class Entry:
 
     Attributes:
         name: short, and no other entry's.
-        machine: medians are comparable where it is the same: of a run its machine_id.
+        machine: medians are comparable where it is the same: of a run its hash without the host's name.
         records: those that are timed; of a file that keeps no samples each has one, its median.
         run: None for a file.
         differs: what of the machine or the settings is other than in the entry before, in words.
@@ -101,7 +102,7 @@ def _of_run(run):
     order = {name: place for place, name in enumerate(run.environment["plan"].get("variants", ()))}
     kept = [record for record in run.records if record.timed]
     kept.sort(key=lambda record: order.get(record.variant, len(order)))
-    return Entry(run.folder.name, _utc(date), SWEEP, run.environment["machine_id"], kept, run)
+    return Entry(run.folder.name, _utc(date), SWEEP, machine_id(run.environment["machine"]), kept, run)
 
 
 def _utc(text):

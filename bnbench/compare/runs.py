@@ -6,7 +6,7 @@ from pathlib import Path
 from bnbench import store
 from bnbench.record import Record
 
-FREE = ("variants", "plugins", "N", "p1", "p2", "sizes", "time_budget", "timeout")  # of it: may differ
+FREE = ("variants", "named", "plugins", "N", "p1", "p2", "sizes", "time_budget", "timeout")  # of it: may differ
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,18 @@ def read(folder: str | Path) -> Run:
 
 def differences(old: Run, new: Run) -> list[str]:
     """What of the machine or the settings differs, as "name: of OLD, of NEW"; a comparison needs it to be the same."""
-    found = []
-    machines = [run.environment["machine"] for run in (old, new)]
-    if old.environment["machine_id"] != new.environment["machine_id"]:
-        found += _differing(*machines)
+    machines = [run.environment["machine"] | {"host": ""} for run in (old, new)]
     plans = [run.environment["plan"] for run in (old, new)]
     kept = [{name: value for name, value in plan.items() if name not in FREE} for plan in plans]
-    return found + _differing(*kept)
+    return _differing(*machines) + _differing(*kept)
 
 
 def software(old: Run, new: Run) -> list[str]:
-    """What of the software differs: worth knowing, and often what a comparison is made for."""
-    return _differing(*(run.environment.get("software", {}) for run in (old, new)))
+    """What of the software and the host's name differs: worth knowing, and often what a comparison is made for."""
+    known = [
+        run.environment.get("software", {}) | {"host": run.environment["machine"].get("host")} for run in (old, new)
+    ]
+    return _differing(*known)
 
 
 def _differing(one, other):

@@ -2,7 +2,8 @@
 
 Letters are those of `bnbench docs gradient`. A pass takes one block of rows: X_b as tiles P (see `gemm`), and Z, A or
 T = ε̂ ⊙ a'(B) as rows of ld numbers, of which `cols`, whole vectors, are computed. S = -(2/N) T diag(Γ2): what belongs
-to a column is applied to sums. Sums over a block are in the arrays' dtype, those over blocks in float64; so is G, flushed now and then.
+to a column is applied to sums. Sums over a block are in the arrays' dtype, those over blocks in float64; so is G,
+flushed now and then.
 """
 
 import functools

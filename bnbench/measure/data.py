@@ -1,7 +1,8 @@
-"""A real table as the data of a sweep: X and y from a CSV, Parquet or NumPy file."""
+"""A real table as the data of a sweep: X and y from a text (CSV), Parquet or NumPy file."""
 
 import contextlib
 import hashlib
+import itertools
 import mmap
 import re
 import tempfile
@@ -11,59 +12,182 @@ from typing import NamedTuple
 import numpy as np
 
 from bnbench import arrays
+from bnbench.measure.delimited import COMPRESSED, DECIMALS, NUMBER, TableError, opened, read
 from bnbench.problem import Batch, Problem
 
-SUFFIXES = (".csv", ".parquet", ".npy")
+TEXT = (".csv", ".tsv", ".txt", ".data")
+SUFFIXES = (*TEXT, ".parquet", ".npy")
+MOST_NAMED = 12  # columns, in a message
 LINE_BYTES = 64  # of a cache
 
 
 class Table(NamedTuple):
-    """X (rows, p1) and y (rows,) of a table in float64, with its name and a hash of its numbers."""
+    """X (rows, p1) and y (rows,) of a table in float64, with its name and a hash of its numbers.
+
+    inputs and target are the names of the columns, notes what its reader should know, a sentence each.
+    """
 
     X: np.ndarray
     y: np.ndarray
     name: str
     digest: str
+    inputs: tuple[str, ...] = ()
+    target: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def read_table(path: str | Path, target: str) -> Table:
+def read_table(path: str | Path, target: str, *, header: bool = True, decimal: str = ".") -> Table:
     """Read a table; the target column is y, all others are X, in the file's order.
 
-    In a .npy file, a matrix, the target is a column's number, counted from 0; negative counts from the end.
+    Leading columns without a name, which `DataFrame.to_csv` and R's `write.csv` make of the rows' labels, are left out.
+    In a .npy file, a matrix, and without a header the target is a column's number, counted from 0; negative counts from
+    the end.
+
+    Args:
+        path: a text file (its separator is found out), Parquet or .npy; or one of these compressed.
+        target: the outcome's column.
+        header: whether the first row of a text file has the names of the columns.
+        decimal: the decimal point of a text file, "." or ",".
 
     Raises:
-        ValueError: no such file or format, a Parquet file without pyarrow, no such target, text, missing or infinite
-            values, no rows or no column besides the target; the message names the column.
+        TableError: no such file or format, a Parquet file without pyarrow, no such target, no header, rows of different
+            lengths, text, missing or infinite values, no rows or no column besides the target; the message names every
+            column that is to be mended.
     """
-    path = Path(path)
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"data file is {path.name}; allowed are files ending in {', '.join(SUFFIXES)}")
+    path, target = Path(path), str(target).strip()
     if not path.is_file():
-        raise ValueError(f"data file {path} is not there")
-    frame = _read(path)
-    if not str(target):
-        raise ValueError("data is given without a target; allowed is --target with the outcome's column")
-    if path.suffix == ".npy":
-        columns = len(frame.columns)
-        if not re.fullmatch(r"-?[0-9]+", str(target)) or not -columns <= int(target) < columns:
-            raise ValueError(f"target is {target!r}; allowed is a column number, 0 to {columns - 1}")
-        target = int(target) % columns
-    frame.columns = [str(column) for column in frame.columns]
-    target = str(target)
-    if list(frame.columns).count(target) != 1:
-        names = ", ".join(frame.columns[:12]) + (", …" if len(frame.columns) > 12 else "")
-        raise ValueError(f"target {target!r} is not one column of {path.name}; its columns are {names}")
+        raise TableError(f"data file {path} is not there")
+    frame, kind = _read(path, header, decimal)
+    if not target:
+        raise TableError("data is given without a target; name the outcome's column by --target")
+    notes = []
+    if kind == ".npy" or not header:
+        target = _numbered(target, frame.shape[1])
+        frame.columns = [str(column) for column in frame.columns]
+    else:
+        frame = _named(frame, path.name, notes)
+        if kind in TEXT:
+            _refuse_data_as_names(frame, path.name)
+    names = list(frame.columns)
+    if names.count(target) != 1:
+        which = f"{names.count(target)} columns" if target in names else "no column"
+        raise TableError(f"target {target!r} is {which} of {path.name}; its columns are {_listed(names)}")
     if frame.shape[0] == 0 or frame.shape[1] < 2:
-        raise ValueError(
-            f"{path.name} is {frame.shape[0]} rows by {frame.shape[1]} columns; allowed is at least 1 by 2"
-        )
-    numbers = np.empty(frame.shape)
-    for place, name in enumerate(frame.columns):
-        numbers[:, place] = arrays.column(f"column {name!r} of {path.name}", frame.iloc[:, place])
-    at = frame.columns.get_loc(target)
+        raise TableError(f"{path.name} is {frame.shape[0]} rows by {len(names)} columns; expected at least 1 by 2")
+    numbers = _numbers(frame, path.name)
+    notes += [f"column {name!r} of {path.name} counts the rows; it is an input like the others"
+              for name, column in zip(names, numbers.T, strict=True) if name != target and _counts(column)]  # fmt: skip
+    at = names.index(target)
     X = np.ascontiguousarray(np.delete(numbers, at, axis=1))
     y = np.ascontiguousarray(numbers[:, at])
-    return Table(X, y, path.name, hashlib.sha256(X.tobytes() + y.tobytes()).hexdigest()[:16])
+    digest = hashlib.sha256(X.tobytes() + y.tobytes()).hexdigest()[:16]
+    return Table(X, y, path.name, digest, tuple(names[:at] + names[at + 1 :]), target, tuple(notes))
+
+
+def described(table: Table | None) -> dict:
+    """What environment.json says of a table; nothing where there is none."""
+    if table is None:
+        return {}
+    rows = len(table.y)
+    return {"table": {"name": table.name, "rows": rows, "target": table.target, "inputs": list(table.inputs)}}
+
+
+def _read(path, header, decimal):
+    """The frame of a file, and its kind."""
+    import pandas
+
+    try:
+        with opened(path) as (file, kind):
+            if kind not in SUFFIXES:
+                raise TableError(
+                    f"data file is {path.name}; expected one ending in {', '.join(SUFFIXES)}, or in one of these and "
+                    f"{', '.join(COMPRESSED)}, or a .zip with one"
+                )
+            if kind in TEXT:
+                return read(file, path.name, tabs=kind == ".tsv", header=header, decimal=decimal), kind
+            if not header or decimal != DECIMALS[0]:
+                raise TableError(f"--no-header and --decimal are for text files; {path.name} is none: leave them out")
+            if kind == ".parquet":
+                return pandas.read_parquet(file), kind
+            array = np.load(file, allow_pickle=False)
+    except TableError:
+        raise
+    except ImportError as error:
+        raise TableError(
+            f"data file {path.name} is read by pyarrow, which is not installed; pip install 'bnbench[parquet]' adds it"
+        ) from error
+    except Exception as error:  # of whichever library reads it
+        raise TableError(f"data file {path.name} could not be read: {' '.join(str(error).split())}") from error
+    if not isinstance(array, np.ndarray) or array.ndim != 2:
+        raise TableError(f"data file {path.name} holds no matrix; expected an array of two dimensions")
+    return pandas.DataFrame(array), kind
+
+
+def _numbered(target, columns):
+    """The name of a column that is given by its number."""
+    if not re.fullmatch(r"-?[0-9]{1,9}", target) or not -columns <= int(target) < columns:
+        raise TableError(
+            f"target is {target!r}; expected a column number, 0 to {columns - 1}, or -1 to {-columns} from the end"
+        )
+    return str(int(target) % columns)
+
+
+def _named(frame, file, notes):
+    """The frame with the columns that have names; a note on those that are left out.
+
+    Raises:
+        TableError: a column has numbers and no name, and others before it have one.
+    """
+    frame.columns = [str(column).strip() for column in frame.columns]
+    unnamed = [not name or bool(re.fullmatch(r"Unnamed: \d+", name)) for name in frame.columns]
+    labels = len(list(itertools.takewhile(bool, unnamed)))
+    if labels:
+        notes.append(
+            f"left out of {file}: the first {'column' if labels == 1 else f'{labels} columns'}, without a name "
+            "(the rows' labels, as DataFrame.to_csv and R's write.csv write them)"
+        )
+    filled = ~frame.isna().all().to_numpy()
+    kept = [place for place in range(labels, len(unnamed)) if filled[place] or not unnamed[place]]
+    if nameless := [place for place in kept if unnamed[place]]:
+        raise TableError(f"{file} has no name for column {nameless[0] + 1} of its {len(unnamed)}: give it one")
+    if len(kept) < len(unnamed) - labels:
+        notes.append(f"left out of {file}: columns without a name or an entry (rows that end with a separator)")
+    return frame.iloc[:, kept]
+
+
+def _refuse_data_as_names(frame, file):
+    """Refuse a header that is a row of data: each column of numbers has a number for its name, and not its own."""
+    names = list(frame.columns)
+    over_numbers = [name for name, dtype in zip(names, frame.dtypes, strict=True) if dtype.kind in "iuf"]
+    if over_numbers and all(map(NUMBER.fullmatch, over_numbers)) and names != [str(k) for k in range(len(names))]:
+        raise TableError(
+            f"{file} seems to have no header, its first row is {_listed(names)}: use --no-header, which names the "
+            "columns 0, 1, …, or give them names"
+        )
+
+
+def _numbers(frame, file):
+    """The entries, or a TableError with all columns that are to be mended."""
+    numbers, wrong = np.empty(frame.shape), []
+    for place, name in enumerate(frame.columns):
+        try:
+            numbers[:, place] = arrays.column(f"column {name!r}", frame.iloc[:, place])
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        more = f"; {len(wrong) - MOST_NAMED} columns more" if len(wrong) > MOST_NAMED else ""
+        commas = "; --decimal , reads decimal commas" if any(arrays.COMMA in words for words in wrong) else ""
+        raise TableError(f"{file}: {'; '.join(wrong[:MOST_NAMED])}{more}{commas}")
+    return numbers
+
+
+def _counts(column):
+    """Whether a column is 0, 1, 2, … or 1, 2, 3, …"""
+    return len(column) > 2 and column[0] in (0, 1) and np.array_equal(column, np.arange(len(column)) + column[0])
+
+
+def _listed(names):
+    return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
 
 
 class NoRoomError(Exception):
@@ -125,23 +249,3 @@ def _on_a_line(array):
     copy = room[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
     np.copyto(copy, array)
     return copy
-
-
-def _read(path):
-    import pandas
-
-    try:
-        if path.suffix == ".csv":
-            return pandas.read_csv(path, float_precision="round_trip")
-        if path.suffix == ".parquet":
-            return pandas.read_parquet(path)
-        array = np.load(path, allow_pickle=False)
-    except ImportError as error:
-        raise ValueError(
-            f"data file {path.name} is read by pyarrow, which is not installed; pip install 'bnbench[parquet]' adds it"
-        ) from error
-    except Exception as error:
-        raise ValueError(f"data file {path.name} could not be read: {' '.join(str(error).split())}") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2:
-        raise ValueError(f"data file {path.name} holds no matrix; allowed is an array of two dimensions")
-    return pandas.DataFrame(array)

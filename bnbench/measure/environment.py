@@ -65,7 +65,7 @@ def _memory(name):
 
 
 def machine() -> dict:
-    """What identifies the machine; two runs can be joined only where all of it agrees."""
+    """What identifies the machine; two runs can be joined only where all of it but the host's name agrees."""
     quota = cgroup.quota()
     return {
         "host": platform.node(),
@@ -77,8 +77,8 @@ def machine() -> dict:
 
 
 def machine_id(description: dict) -> str:
-    """A short hash of `machine()`."""
-    text = "|".join(f"{key}={description[key]}" for key in sorted(description))
+    """A short hash of `machine()` without the host's name, of which every container and every runner has a new one."""
+    text = "|".join(f"{key}={description[key]}" for key in sorted(description) if key != "host")
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bnbench.measure import clock
 from bnbench.measure.plan import Plan
-from bnbench.record import Cell, Record
+from bnbench.record import BUDGET, Cell, Record
 
 MIN_SAMPLES = 6  # from here on an interval of 95 % exists
 CALLS_S = 5e-3  # a step below this may be all calls, and says little of a larger one's products
@@ -57,9 +57,9 @@ class Forecast:
             return f"it would take about {need:.2g} s, more than the time-out of {self.plan.timeout:g} s"
         left = self.left()
         if left <= 0:
-            return f"the time budget of {self.plan.time_budget:g} s is spent"
+            return f"the {BUDGET} of {self.plan.time_budget:g} s is spent"
         if need > left:
-            return f"it would take about {need:.2g} s, and {left:.2g} s of the time budget are left"
+            return f"it would take about {need:.2g} s, and {left:.2g} s of the {BUDGET} are left"
         return ""
 
     def left(self) -> float:

@@ -7,11 +7,13 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnbench.measure.delimited import DECIMALS
 from bnbench.measure.environment import default_threads, processors
 from bnbench.problem import REGIMES, Problem
 from bnbench.record import AXES, SETTING, Cell
 
 WHOLE_NUMBERS = ("N", "p1", "p2", "ddof", "threads")
+SWITCHES = ("tf32", "keep_memory", "no_header")
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,13 @@ class Plan:
         variants: names, in the order of the tables; empty means all.
         plugins: files of plug-ins, loaded in every worker.
         data: a table's file, or "" for drawn data; target: its outcome column.
+        no_header: whether the first row of that file is data; decimal: its decimal point.
         tf32: whether float32 products on a device may round their factors to TF32.
         keep_memory: whether the C library keeps the memory that a step frees, for the next one (glibc).
         sampling_s: time for the samples of one variant at one cell, seconds.
         timeout: limit for one variant at one cell, seconds, compilation apart.
         time_budget: limit for the whole sweep, seconds; None for none.
+        named: of the variants, those that were asked for one by one, and not by a pattern or family.
         held: "ddof", "eps" where they were asked for by name: the derivation check then draws no others.
     """
 
@@ -46,12 +50,15 @@ class Plan:
     plugins: tuple[str, ...] = ()
     data: str = ""
     target: str = ""
+    no_header: bool = False
+    decimal: str = "."
     seed: int = 0
     tf32: bool = False
     keep_memory: bool = False
     sampling_s: float = 0.3
     timeout: float = 12.0
     time_budget: float | None = None
+    named: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
 
     def __post_init__(self):
@@ -66,6 +73,8 @@ class Plan:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name} is {value}; allowed is a positive number of seconds")
+        if self.decimal not in DECIMALS:
+            raise ValueError(f"decimal is {self.decimal!r}; allowed are {' and '.join(DECIMALS)}")
         self.cells()
 
     def cells(self) -> list[Cell]:
@@ -121,7 +130,7 @@ PRESETS = {
         "time_budget": 4 * 3600.0,
     },
 }
-FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Plan) if field.name != "held")
+FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Plan) if field.name not in ("named", "held"))
 
 
 def make_plan(preset: str | None, base: dict, settings: dict) -> Plan:
@@ -187,11 +196,11 @@ def coerce(label: str, key: str, value):
             raise ValueError(f"{label} is {item!r}; allowed is text")
         return item
 
-    if key in ("tf32", "keep_memory"):
+    if key in SWITCHES:
         if not isinstance(value, bool):
             raise ValueError(f"{label} is {value!r}; allowed are true and false")
         return value
-    if key in (*AXES, "sizes", "variants", "plugins"):
+    if key in (*AXES, "sizes", "variants", "plugins", "named", "held"):
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(dict.fromkeys(one(item) for item in items))
     return one(value)

@@ -41,7 +41,7 @@ def build(records: Iterable[Record], environment: dict, folder: str | Path, comm
     folder = Folder(folder)
     table = tables.frame(records)
     folder.put("summary.csv", tables.csv(table))
-    folder.put("summary.md", tables.markdown(table))
+    folder.put("summary.md", tables.markdown(table, environment))
     drawn, skipped = plots.draw(table, folder)
     folder.retire(PLOTS, (name for plot in drawn for name in plot.files))
     remarks = [f"plot {name} skipped: {reason}" for name, reason in skipped]

@@ -12,6 +12,7 @@ from bnbench.report import analysis, units
 from bnbench.report.analysis import CELL
 
 MOST_NAMED = 6  # wrong variants that are named one by one
+MOST_INPUTS = 12  # columns of a table that its heading names
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,15 @@ def scope(table: pd.DataFrame) -> str:
         f"{units.plural(table['variant'].nunique(), 'variant')} on {units.plural(cells, 'cell')}{several}: "
         f"{units.count(ok)} of {units.plural(len(table), 'record')} ok."
     )
+
+
+def source(environment: dict) -> str:
+    """The table that X and y are from, and the names of its columns; empty where they were drawn."""
+    found = environment.get("table")
+    if not isinstance(found, dict) or not isinstance(inputs := found.get("inputs"), list):
+        return ""
+    named = ", ".join(map(str, inputs[:MOST_INPUTS])) + (", …" if len(inputs) > MOST_INPUTS else "")
+    return f"Data: {found.get('name')}, {found.get('target')} from {units.plural(len(inputs), 'input')} ({named})."
 
 
 # ---- is this gradient right?

@@ -51,6 +51,7 @@ def page(
     shown = records.columns(table)
     return surroundings.get_template(TEMPLATE).render(
         scope=answers.scope(table),
+        source=answers.source(environment),
         machine=_machine(environment),
         answers=answers.answers(table, warnings if isinstance(warnings, list) else ()),
         plots=[(plot, _data_uri(plot.svg)) for plot in plots],

@@ -101,12 +101,13 @@ def plain_rows(table: pd.DataFrame) -> list[dict]:
     return [{name: value.item() if hasattr(value, "item") else value for name, value in row.items()} for row in rows]
 
 
-def markdown(table: pd.DataFrame) -> str:
+def markdown(table: pd.DataFrame, environment: dict | None = None) -> str:
     """Markdown summary: the three answers, statuses, medians by cell, what is not ok and why, accuracy, compile times.
 
     In the medians, the fastest variant of a cell is bold, and so is every one whose interval overlaps its.
     """
     blocks = ["# bnbench: summary", answers.scope(table)]
+    blocks += [_plain(source)] if (source := answers.source(environment or {})) else []
     for answer in answers.answers(table):
         lines = [*answer.lines, *(f"{label}: {line}" for label, lines in answer.settings for line in lines)]
         blocks += [f"## {answer.question}", answer.verdict]

@@ -151,7 +151,12 @@ def test_the_command(tmp_path, capsys):
     old = write_run(tmp_path / "old", [record(noisy(rng)), record(noisy(rng), N=20)])
     same = write_run(tmp_path / "same", [record(noisy(rng)), record(noisy(rng), N=30)])
     slow = write_run(tmp_path / "slow", [record(noisy(rng, scale=2e-3))], software={"numba": "2"})
-    other = write_run(tmp_path / "other", [record(noisy(rng))], machine_id="b", machine={"host": "there"})
+    other = write_run(
+        tmp_path / "other", [record(noisy(rng))], machine={"host": "here", "cpu": "other", "processors": 2}
+    )
+    moved = write_run(
+        tmp_path / "moved", [record(noisy(rng))], machine={"host": "there", "cpu": "some", "processors": 2}
+    )
     assert cli.main(["compare", old, same]) == 0
     assert "No regression in 1 cell" in capsys.readouterr().out
     assert cli.main(["compare", old, slow, "--json"]) == 3
@@ -164,7 +169,9 @@ def test_the_command(tmp_path, capsys):
     assert cli.main(["compare", slow, old, "--markdown"]) == 0
     assert "| mine" in capsys.readouterr().out
     assert cli.main(["compare", old, other]) == 2
-    assert "host: here, there" in capsys.readouterr().err
+    assert "cpu: some, other" in capsys.readouterr().err
+    assert cli.main(["compare", old, moved]) == 0
+    assert "host: here, there" in capsys.readouterr().out
     assert cli.main(["compare", old, other, "--force"]) == 0
     assert "forced" in capsys.readouterr().out
     for wrong in (

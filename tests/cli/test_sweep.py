@@ -369,10 +369,10 @@ def wrong_input(tmp_path):
         (["--data", tmp_path / "good.csv", "--target", "a", "--N", "4"], "3 rows"),
         (["--data", tmp_path / "none.csv", "--target", "a"], "not there"),
         (["--data", tmp_path / "text.csv", "--target", "a"], "'town'"),
-        (["--data", tmp_path / "gap.parquet", "--target", "a"], "1 missing values (first in row 2)"),
+        (["--data", tmp_path / "gap.parquet", "--target", "a"], "1 missing entry (first in row 2)"),
         (["--data", tmp_path / "infinite.csv", "--target", "a"], "infinite"),
         (["--data", tmp_path / "flat.npy", "--target", "0"], "no matrix"),
-        (["--data", tmp_path / "nan.npy", "--target", "1"], "missing values"),
+        (["--data", tmp_path / "nan.npy", "--target", "1"], "missing"),
         (["--data", file, "--target", "a"], ".csv"),
     ]
 
@@ -416,6 +416,10 @@ def test_a_real_table_is_swept_by_leading_rows(tmp_path, command, suffix):
     done = command(*arguments, "0.01", "--out", out)
     assert done.returncode == 0, done.stderr
     assert [key[1:3] for key in statuses(out)] == [(10, 4), (64, 4)]
+    names = ["0", "1", "3", "4"] if suffix == "npy" else ["w", "x", "z", "flag"]
+    assert store.read_environment(out)["table"] | {"rows": 64, "inputs": names} == store.read_environment(out)["table"]
+    for page in ("summary.md", "report.html"):
+        assert f"Data: {path.name}, {target} from 4 inputs ({', '.join(names)})." in (out / page).read_text()
     if suffix == "csv":
         table.iloc[:, ::-1].to_csv(path, index=False)
         done = command(*arguments, "0.01", "--out", out, "--resume")
@@ -459,6 +463,22 @@ def test_time_budget_prunes_what_does_not_fit(tmp_path):
     assert records[-1]["status"] == "pruned"
     assert "would take" in records[-1]["reason"] or "time budget" in records[-1]["reason"]
     assert took < 4 + 20, "the budget, and the start and the report beside it"
+
+
+def test_a_run_whose_time_budget_ended_is_finished_with_another(tmp_path, command):
+    # catches: what was pruned counts as done, another budget is refused, flags that have to be typed again
+    out = tmp_path / "run"
+    sizes = ("--sizes", "10x2x3,20x2x3", "--variants", "matrix-nump*", "--sampling", "0.01")
+    done = command("sweep", *sizes, "--time-budget", "0.001", "--out", out)
+    assert "the time budget left out 2 of 2 records; to make them: " in done.stderr
+    assert set(statuses(out).values()) == {"pruned"}
+    done = command("sweep", "--resume", "--out", out, "--time-budget", "300")
+    assert done.returncode == 0, done.stderr
+    assert statuses(out) == {("matrix-numpy", N, 2, 3): "ok" for N in (10, 20)}
+    assert len(pandas.read_csv(out / "summary.csv")) == 2
+    before = (out / store.JOURNAL).read_bytes()
+    assert command("sweep", "--resume", "--out", out).returncode == 0
+    assert (out / store.JOURNAL).read_bytes() == before
 
 
 def test_a_timed_out_variant_is_not_tried_at_larger_cells(tmp_path):

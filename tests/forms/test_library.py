@@ -175,7 +175,7 @@ def test_a_table_is_read_by_its_columns():
         found = bnbench.gradients(one, pandas.Series(batch.y), *batch[2:])
         assert all(np.array_equal(a, b) for a, b in zip(found, true, strict=True))
     table.loc[3, "c"] = pandas.NA
-    with pytest.raises(ValueError, match=r"column 'c' of X has 1 missing values \(first in row 4\)"):
+    with pytest.raises(ValueError, match=r"column 'c' of X has 1 missing entry \(first in row 4\)"):
         bnbench.gradients(table, *batch[1:])
 
 

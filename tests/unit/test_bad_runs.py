@@ -207,6 +207,17 @@ def test_a_run_of_another_machine_is_not_resumed(tmp_path, described, capsys):
     assert content(tmp_path) == before
 
 
+def test_a_new_host_name_is_no_other_machine(tmp_path, described, capsys):
+    # catches: runs of containers and of continuous integration, a host name each, that are never resumed or compared
+    moved = described | {"machine": described["machine"] | {"host": "0123abcd"}, "machine_id": "of another version"}
+    folder, here = write(tmp_path / "run", moved), write(tmp_path / "here", described)
+    assert main(["sweep", *SETTINGS, "--resume", "--out", str(folder), "--dry-run"]) == 0
+    with store.Journal(folder, described, resume=True) as journal:
+        assert journal.machine == "of another version"
+    assert main(["compare", str(folder), str(here)]) == 0
+    assert "host: 0123abcd" in capsys.readouterr().out
+
+
 def test_limits_of_every_device_are_read(tmp_path, described):
     # catches: a check of folders that refuses what a sweep on a GPU writes
     rates = {"when": "start", "dtype": "float64", "gemm_flops_s": 1e12, "triad_bytes_s": 1e11}
