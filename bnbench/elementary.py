@@ -1,5 +1,7 @@
 """exp, tanh, sigmoid, gaussian and the activations of one number, float64 or float32, so that LLVM vectorises loops.
 
+This module is a table of `operations` for compiled code: an activation's scalar form is its definition over it.
+
 Numba calls the C library for `math.exp` and `math.tanh`, one number at a time. Here every function is a few
 multiplications, additions and bit operations without a branch. Errors stay within 4 ulp over the whole range,
 subnormal results included; overflow gives inf, underflow 0, and a NaN passes through. That is what compiled code gets;
@@ -10,14 +12,17 @@ P is the Chebyshev fit to (exp(r) - 1 - r)/r², whose error is below a fifth of 
 """
 
 import functools
+import math
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic, overload, register_jitable
 
-from bnbench.activations import GAUSSIAN, RELU, SIGMOID, TANH
+from bnbench.activations import CODES
+from bnbench.activations import functions as definitions
 from bnbench.jit import njit
 
 LOG2_E = 1.4426950408889634
@@ -187,52 +192,40 @@ def gaussian(x):
     return np.exp(-w * w / 2)
 
 
+_of_numbers = register_jitable(error_model="numpy", forceinline=True)
+
+
+@_of_numbers
+def number(like, x):
+    """The number x in like's dtype."""
+    return type(like)(x)
+
+
+@_of_numbers
+def choose(b, above, below):
+    """`above` where b > 0, `below` elsewhere."""
+    return above if b > 0 else below
+
+
+@_of_numbers
+def relu(b):
+    """max(b, 0)."""
+    return b if not b <= 0 else type(b)(0)
+
+
+@_of_numbers
+def softplus(b):
+    """log(1 + exp(b))."""
+    return relu(b) + math.log1p(exp(-abs(b)))
+
+
 @functools.cache
 def compiled(code):
-    """a(b) and a'(b) of one number in its own dtype, to be called in compiled code.
+    """a(b) and a'(b, v) of one number in its own dtype, to be called in compiled code.
 
-    code is the activation's place in `ACTIVATIONS`. The second is da(b, v) with v = a(b); it uses b for the Gaussian
-    alone.
+    code is the activation's, one of `activations.CODES`. The second has v = a(b); it uses b where the activation's
+    definition says so, and v alone elsewhere.
     """
-    if code == RELU:
-
-        def a(b):
-            return b if not b <= 0 else type(b)(0)
-
-        def da(b, v):
-            return type(v)(1) if v > 0 else type(v)(0)
-
-    elif code == SIGMOID:
-
-        def a(b):
-            return sigmoid(b)
-
-        def da(b, v):
-            return v * (type(v)(1) - v)
-
-    elif code == TANH:
-
-        def a(b):
-            return tanh(b)
-
-        def da(b, v):
-            return type(v)(1) - v * v
-
-    elif code == GAUSSIAN:
-
-        def a(b):
-            return gaussian(b)
-
-        def da(b, v):
-            return -b * v
-
-    else:
-
-        def a(b):
-            return b
-
-        def da(b, v):
-            return type(v)(1)
-
+    name = next(name for name, each in CODES.items() if each == code)
     inlined = njit(forceinline=True, inner=True)
-    return inlined(a), inlined(da)
+    return tuple(map(inlined, definitions(name, sys.modules[__name__])))

@@ -1,9 +1,9 @@
-"""What is asked (`Problem`), its arrays (`Batch`) and the answer (`Gradients`)."""
+"""What is asked (`Problem`, `Spec`), its arrays (`Batch`; `Theta`, `Data`) and the answer (`Gradients`)."""
 
 import sys
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,56 @@ class Gradients(NamedTuple):
     dgamma: np.ndarray | None
     dbeta: np.ndarray | None
     dG2: np.ndarray
+
+
+class Layer(NamedTuple):
+    """The parameters of a hidden layer, or their gradients: G is Γ (p_in,p_out), gamma and beta (p_out,) or None."""
+
+    G: Any
+    gamma: Any = None
+    beta: Any = None
+
+
+class Theta(NamedTuple):
+    """The parameters of a network, or their gradients: a `Layer` each, out is Γ_out (p_L,), delta is δ (q,) or None."""
+
+    layers: tuple[Layer, ...]
+    out: Any
+    delta: Any = None
+
+
+class Data(NamedTuple):
+    """X (N,p1), y (N,); linear terms W (N,q) and unit (N,), whole numbers from 0 to units-1, or None; statistics.
+
+    statistics are a layer's (mean (p,), variance (p,)) each, for `normalization="frozen"`.
+    """
+
+    X: Any
+    y: Any
+    W: Any = None
+    unit: Any = None
+    units: int = 0
+    statistics: tuple = ()
+
+
+class NetworkGradients(NamedTuple):
+    """The loss R, its gradients as a `Theta`, dX (N,p1) or None, and α (U,), the units' effects, or None."""
+
+    loss: Any
+    theta: Theta
+    dX: Any = None
+    alpha: Any = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The conventions of a network, as in `Problem`; normalization may be "frozen": the statistics are given."""
+
+    activation: str = "relu"
+    normalization: str = "batch"
+    loss: str = "squared"
+    ddof: int = 0
+    eps: float = 1e-5
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""Networks drawn at random, of one to five layers with uneven widths, and how far two answers to one lie apart."""
+
+import numpy as np
+
+from bnbench.activations import DEFINITIONS
+from bnbench.losses import LOSSES
+from bnbench.problem import Data, Layer, Spec, Theta
+from bnbench.reference.network import arrays
+
+NORMALIZATIONS = "batch", "frozen", "none"
+
+
+def network(seed, *, layers=None, largest=9, rows=40, dtype="float64", plain=False, **conventions):
+    """(theta, data, spec) of a seed; conventions are those of `Spec`, where they are not drawn.
+
+    Offsets in X, γ and weights of both signs, linear terms and unit effects in some; plain has none of the last two.
+    """
+    random = np.random.default_rng(seed)
+    drawn = {
+        "activation": random.choice(list(DEFINITIONS)),
+        "normalization": random.choice(NORMALIZATIONS, p=(0.6, 0.2, 0.2)),
+        "loss": random.choice(LOSSES),
+        "ddof": int(random.integers(3)),
+        "eps": float(random.choice([1e-5, 1e-3, 0.5])),
+    }
+    spec = Spec(
+        **{name: str(value) if isinstance(value, str) else value for name, value in (drawn | conventions).items()}
+    )
+    depth = int(random.integers(1, 6)) if layers is None else layers
+    N, *widths = (int(n) for n in random.integers([5, *[1] * (depth + 1)], [rows, *[largest] * (depth + 1)]))
+    offset = random.choice([0, 0, 1, 30]) if spec.normalization == "batch" else 0
+    X = random.standard_normal((N, widths[0])) + offset * random.standard_normal(widths[0])
+    normalized = spec.normalization != "none"
+    hidden, statistics = [], []
+    for fan_in, width in zip(widths, widths[1:], strict=False):
+        affine = random.choice([-1, 1], width) * random.uniform(0.5, 2, width), 0.5 * random.standard_normal(width)
+        G = random.standard_normal((fan_in, width)) / fan_in**0.5
+        hidden.append(Layer(G, *affine) if normalized else Layer(G))
+        statistics.append((random.standard_normal(width), random.uniform(0.3, 3, width)))
+    q, units = (0, 0) if plain else (int(random.choice([0, 3])), int(random.choice([0, 3])))
+    theta = Theta(
+        tuple(hidden), random.standard_normal(widths[-1]) / widths[-1] ** 0.5, random.standard_normal(q) if q else None
+    )
+    unit = np.concatenate([np.arange(units), random.integers(0, units, N - units)]) if units else None
+    y = {
+        "squared": random.standard_normal(N),
+        "logistic": random.uniform(0.05, 0.95, N),
+        "poisson": random.poisson(2.0, N) + 0.25 * (unit is not None),
+    }[spec.loss]
+    W = random.standard_normal((N, q)) if q else None
+    given = tuple(statistics) if spec.normalization == "frozen" else ()
+    return cast(theta, Data(X, y.astype(float), W, unit, units, given), dtype) + (spec,)
+
+
+def cast(theta, data, dtype):
+    """The same in another dtype."""
+    from bnbench.reference.network import converted
+
+    return converted(lambda array: array.astype(dtype), theta, data)
+
+
+def distances(found, known):
+    """‖found - known‖ over ‖known‖ (or 1, where that is less than a thousandth) of each array of two answers."""
+    pairs = zip(arrays(found), arrays(known), strict=True)
+    return [float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-3)) for a, b in pairs]
