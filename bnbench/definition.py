@@ -1,8 +1,8 @@
-"""The definition: the risk R of a network, forward only, over a table of operations, and machines that differentiate it.
+"""The definition: the risk R of a network, forward only, and the machines that differentiate it.
 
-Written from the text of `bnbench docs gradient`, it knows no gradient. HIPS autograd, JAX, PyTorch and TensorFlow take it
-as it stands, and so do `reference.balls`, whose derivatives provably hold the true ones; each of them can convict
-`formula`, with which it shares no code but what an activation and a loss are.
+Written from the text of `bnbench docs gradient` over a table of operations, it knows no gradient. HIPS autograd, JAX,
+PyTorch and TensorFlow take it as it stands, and so does `reference.balls`, whose derivatives provably hold the true
+ones. Each of them can convict `formula`, with which it shares no code but what an activation and a loss are.
 """
 
 from collections.abc import Callable

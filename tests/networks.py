@@ -1,11 +1,13 @@
 """Networks drawn at random, of one to five layers with uneven widths, and how far two answers to one lie apart."""
 
+import itertools
+
 import numpy as np
 
 from bnbench.activations import DEFINITIONS
 from bnbench.losses import LOSSES
 from bnbench.problem import Data, Layer, Spec, Theta
-from bnbench.reference.network import arrays
+from bnbench.reference.network import arrays, converted
 
 NORMALIZATIONS = "batch", "frozen", "none"
 
@@ -32,7 +34,7 @@ def network(seed, *, layers=None, largest=9, rows=40, dtype="float64", plain=Fal
     X = random.standard_normal((N, widths[0])) + offset * random.standard_normal(widths[0])
     normalized = spec.normalization != "none"
     hidden, statistics = [], []
-    for fan_in, width in zip(widths, widths[1:], strict=False):
+    for fan_in, width in itertools.pairwise(widths):
         affine = random.choice([-1, 1], width) * random.uniform(0.5, 2, width), 0.5 * random.standard_normal(width)
         G = random.standard_normal((fan_in, width)) / fan_in**0.5
         hidden.append(Layer(G, *affine) if normalized else Layer(G))
@@ -49,13 +51,11 @@ def network(seed, *, layers=None, largest=9, rows=40, dtype="float64", plain=Fal
     }[spec.loss]
     W = random.standard_normal((N, q)) if q else None
     given = tuple(statistics) if spec.normalization == "frozen" else ()
-    return cast(theta, Data(X, y.astype(float), W, unit, units, given), dtype) + (spec,)
+    return *cast(theta, Data(X, y.astype(float), W, unit, units, given), dtype), spec
 
 
 def cast(theta, data, dtype):
     """The same in another dtype."""
-    from bnbench.reference.network import converted
-
     return converted(lambda array: array.astype(dtype), theta, data)
 
 

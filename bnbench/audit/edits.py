@@ -12,8 +12,24 @@ import numpy as np
 
 from bnbench import activations, losses
 from bnbench.audit.mistakes import (
-    ALL_BACKWARD, BACKWARD, DBETA, DERIVED, DGAMMA, EVERYWHERE, FORWARD, IN_BOTH, IN_FIRST, IN_MU_TERM, IN_S, IN_S_TERM,
-    IN_WEIGHT, MISTAKES, VARIANCE, Mistake, derived, s_of,
+    ALL_BACKWARD,
+    BACKWARD,
+    DBETA,
+    DERIVED,
+    DGAMMA,
+    EVERYWHERE,
+    FORWARD,
+    IN_BOTH,
+    IN_FIRST,
+    IN_MU_TERM,
+    IN_S,
+    IN_S_TERM,
+    IN_WEIGHT,
+    MISTAKES,
+    VARIANCE,
+    Mistake,
+    derived,
+    s_of,
 )  # fmt: skip
 from bnbench.formula import HEAD, NETWORK, Known
 
@@ -235,12 +251,12 @@ def squared_of_mean(k):
     return 2 * (p - k.data.y) * (p * (1 - p) if k.spec.loss == "logistic" else p) / k.N
 
 
-for name, (edit, derived) in POWERS.items():
+for name, (edit, chain) in POWERS.items():
     EDITS |= {
         (name, EVERYWHERE): everywhere("s", "root", edit),
         (name, FORWARD): {"s": edit},
         (name, BACKWARD): {"root": edit},
-        (name, DERIVED): {**everywhere("s", "root", edit), "s_term": times(derived)},
+        (name, DERIVED): {**everywhere("s", "root", edit), "s_term": times(chain)},
     }
 for mistake in MISTAKES:
     if mistake.name == "activation-ignored":

@@ -12,8 +12,8 @@ small. And it is held to be no less than what the array's own last sum rounds by
 known and not drawn: an array of a single entry could else be hit by chance. Where a run loses the statistics of a layer
 (s varies by more than `LOST` over the runs, or is not finite) nothing bounds the rounding, and all is allowed.
 
-*Kinks.* Where |B| of a ReLU lies within `KINK_MARGIN` times its estimated error of 0, a'(B) may be judged either way, which
-moves gradients by far more than rounding. Such an element moves S_ij by ±t, t = (∂R/∂A)_ij times the jump of a', and
+*Kinks.* Where |B| of a ReLU lies within `KINK_MARGIN` times its estimated error of 0, a'(B) may be judged either way,
+which moves gradients by far more than rounding. Such an element moves S_ij by ±t, t = (∂R/∂A)_ij times the jump of a', and
 through the backward pass, which is linear in S, everything below it: that pass is made for the element alone. The
 allowance of an entry is the largest sum that any subset makes: the positive moves together or the negative ones.
 """

@@ -1,10 +1,9 @@
-"""Arrays that round at random: run `formula` over them a few times, and the spread of its answers is what rounding does.
+"""Arrays that round at random: `formula` run over them a few times answers with a spread, which is what rounding does.
 
 Every operation returns its result v as v(1 + uξ), ξ uniform on [-1, 1] and u the dtype's rounding unit; what lies below
 the smallest normal number is lost at random too, and what lies above the largest is infinite. A sum of n terms errs by
 √n u √Σv²: the size of the error of recursive summation of terms of both signs, √n times less than its worst case and
-√n times more than that of pairwise summation. Computing is in float64, or, where that is the dtype judged, in float64 as
-well.
+√n times more than that of pairwise summation. The arithmetic beneath is float64's, whatever the dtype.
 
 The idea is Parker's Monte Carlo arithmetic (D. S. Parker, UCLA CSD-970002, 1997) and Vignes' CESTAC (Mathematics and
 Computers in Simulation 35, 1993); no line of error analysis is needed, whatever the depth.
