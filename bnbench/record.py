@@ -10,8 +10,9 @@ import math
 import re
 import statistics
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -30,6 +31,7 @@ BUDGET = "time budget"  # the words in the reason of a record that was pruned fo
 KINDS = {"str": "text", "int": "a whole number", "float": "a number", "array": "a list", "object": "an object"}
 KINDS |= {"bool": "true or false"}  # as msgspec names them
 
+T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Number = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]  # seconds, or events a step
@@ -46,7 +48,17 @@ class Cell:
     threads: int = 1
     regime: str = "fresh"
 
-    def __post_init__(self):
+    @classmethod
+    def of(cls, columns: Mapping[str, Any]) -> Cell:
+        """The cell of these `columns`; others are left out.
+
+        Raises:
+            KeyError: one is missing.
+            ValueError: one is out of range.
+        """
+        return cls(Problem(**{name: columns[name] for name in FIELDS}), columns["threads"], columns["regime"])
+
+    def __post_init__(self) -> None:
         if self.problem.work > MOST_WORK:
             raise ValueError(f"N p1 p2 is above {MOST_WORK:.0e} with {self}; allowed is up to that")
         if type(self.threads) is not int or not 1 <= self.threads <= MOST_THREADS:
@@ -65,20 +77,20 @@ class Cell:
         return tuple(self.axes[name] for name in SETTING)
 
     @functools.cached_property
-    def axes(self) -> dict:
+    def axes(self) -> dict[str, Any]:
         """The cell by `AXES`: all but the seed."""
         columns = self.columns
         return {name: columns[name] for name in AXES}
 
     @property
-    def columns(self) -> dict:
+    def columns(self) -> dict[str, Any]:
         """The cell as columns of a journal record."""
         return {name: getattr(self.problem, name) for name in FIELDS} | {
             "threads": self.threads,
             "regime": self.regime,
         }
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"N={self.problem.N}, p1={self.problem.p1}, p2={self.problem.p2}"
 
 
@@ -140,32 +152,32 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     triad_bytes_s: Rate | None = None
     limit_s: Step | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise ValueError(f"status is {self.status!r}; allowed are {', '.join(STATUSES)}")
         if self.passes is not None and sum(self.passes) != len(self.samples_s):
             raise ValueError(f"passes are of {sum(self.passes)} samples together; there are {len(self.samples_s)}")
 
     @classmethod
-    def of(cls, row: dict) -> Record:
+    def of(cls, row: dict[str, Any]) -> Record:
         """The record that an object of the journal is; names that this version does not know are left out.
 
         Raises:
             ValueError: a field is missing, or holds what cannot be; the message says which.
         """
-        missing = [name for name in (*FIELDS, "threads", "regime") if name not in row]
-        if missing:
-            raise ValueError(f"it has no {missing[0]}")
-        cell = Cell(Problem(**{name: row[name] for name in FIELDS}), row["threads"], row["regime"])
+        try:
+            cell = Cell.of(row)
+        except KeyError as error:
+            raise ValueError(f"it has no {error.args[0]}") from None
         return typed(row | {"cell": cell}, cls)
 
-    def row(self) -> dict:
+    def row(self) -> dict[str, Any]:
         """The record as an object of the journal, without what is unknown; a number that is not finite is none."""
-        found = _finite(msgspec.structs.asdict(self) | {"cell": None})
-        found = {name: value for name, value in found.items() if value not in (None, [])}
-        return {"variant": self.variant, **self.cell.columns} | found
+        fields = _finite(msgspec.structs.asdict(self) | {"cell": None})
+        known = {name: value for name, value in fields.items() if value not in (None, [])}
+        return {"variant": self.variant, **self.cell.columns} | known
 
-    def having(self, **fields) -> Record:
+    def having(self, **fields: Any) -> Record:
         """The record with these fields."""
         return msgspec.structs.replace(self, **fields)
 
@@ -256,11 +268,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """How many pages of memory a step touched that the system had yet to give it, the median; NaN if unknown."""
         return statistics.median(self.faults) if self.faults else math.nan
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.cell}, {self.cell.problem.dtype}, {self.cell.problem.activation}"
 
 
-def typed(content: object, kind: type):
+def typed(content: object, kind: type[T]) -> T:
     """What was read of JSON as an object of a type.
 
     Raises:
@@ -277,7 +289,7 @@ def typed(content: object, kind: type):
         raise ValueError(f"{place}: {said[0].lower()}{said[1:]}" if place else said) from None
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     """The value with NaN and infinities as None, which JSON has no names for, and NumPy's numbers as Python's."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}

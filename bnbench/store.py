@@ -10,7 +10,7 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -48,7 +48,7 @@ class Roofline(msgspec.Struct):
     threads: Count | None = None
     device: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.threads is None and self.device is None:
             raise ValueError("it has no threads")
 
@@ -67,7 +67,7 @@ class Description(msgspec.Struct):
     rooflines: list[Roofline] = []
     table: dict[str, Any] = {}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.date:
             datetime.fromisoformat(self.date).astimezone(UTC)
 
@@ -79,7 +79,7 @@ class StoreError(FolderError):
     """A run folder cannot be used; the message is one line."""
 
 
-def read_environment(folder: str | Path) -> dict:
+def read_environment(folder: str | Path) -> dict[str, Any]:
     """The environment.json of a run.
 
     Raises:
@@ -111,7 +111,8 @@ def read_journal(folder: str | Path) -> tuple[list[Record], list[str]]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise StoreError(f"{folder} is no run: {JOURNAL} cannot be read ({error.strerror})") from error
-    torn, remarks, found = lines.pop(), [], {}
+    torn, remarks = lines.pop(), []
+    found: dict[tuple, tuple[int, Record]] = {}
     if torn:
         remarks.append(f"the last line of {JOURNAL} is torn ({len(torn)} bytes) and left out")
     for number, line in enumerate(lines, 1):
@@ -132,13 +133,13 @@ def read_journal(folder: str | Path) -> tuple[list[Record], list[str]]:
     return [record for _, record in found.values()], remarks
 
 
-def _loads(text):
+def _loads(text: bytes) -> Any:
     """JSON without the NaN and infinities that it has no names for; ValueError for anything else.
 
     What cannot be printed, such as half a character or what moves a terminal's cursor, becomes its escape.
     """
 
-    def refuse(name):
+    def refuse(name: str) -> None:
         raise ValueError(f"it holds {name}")
 
     try:
@@ -147,7 +148,7 @@ def _loads(text):
         raise ValueError("it is nested too deeply") from None
 
 
-def _printable(value):
+def _printable(value: Any) -> Any:
     if isinstance(value, str):
         return value if value.isprintable() else plain_line(value)
     if isinstance(value, dict):
@@ -155,7 +156,7 @@ def _printable(value):
     return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
-def _check_schema(content, where):
+def _check_schema(content: Any, where: str) -> None:
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema is None:
         raise StoreError(f"{where} is not bnbench's: it says no schema; allowed is what a sweep wrote")
@@ -169,7 +170,7 @@ def _check_schema(content, where):
 class Journal:
     """The journal of a run that is being made; use it as a context manager."""
 
-    def __init__(self, folder: str | Path, environment: dict, *, resume: bool):
+    def __init__(self, folder: str | Path, environment: dict[str, Any], *, resume: bool) -> None:
         """Create or reopen a run folder.
 
         Raises:
@@ -184,7 +185,7 @@ class Journal:
         with told(self.folder):
             exists = self.path.exists() or (self.folder / ENVIRONMENT).exists()
         if exists and not resume:
-            raise StoreError(f"{folder} holds a run already; allowed is --resume, or another --out")
+            raise StoreError(f"{folder} holds a run already; use --resume or another --out")
         if exists:
             self._check_folder(environment)  # before anything is written
         claimed = Folder(self.folder).claim()
@@ -208,7 +209,7 @@ class Journal:
             self.file.close()
             raise
 
-    def _check_folder(self, environment):
+    def _check_folder(self, environment: dict[str, Any]) -> None:
         """Refuse what cannot be resumed; a kill may have left an empty journal, or none, or no environment."""
         if (self.folder / ENVIRONMENT).exists():
             self._check(found := read_environment(self.folder), environment)
@@ -217,13 +218,13 @@ class Journal:
             if not (self.folder / ENVIRONMENT).exists():
                 read_environment(self.folder)
             if any((record.machine or self.machine) != self.machine for record in records):
-                raise StoreError(f"{self.path} has records of another machine; allowed is another --out")
+                raise StoreError(f"{self.path} has records of another machine; use another --out")
 
-    def _check(self, found, wanted):
+    def _check(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:
         if machine_id(found["machine"]) != machine_id(wanted["machine"]):
             here, there = machine(), found.get("machine", {})
             differing = ", ".join(f"{k} {there.get(k)} there, {here[k]} here" for k in here if here[k] != there.get(k))
-            raise StoreError(f"{self.folder} was made on another machine ({differing}); allowed is another --out")
+            raise StoreError(f"{self.folder} was made on another machine ({differing}); use another --out")
         for name, value in wanted["plan"].items():
             if name not in MAY_CHANGE and found["plan"].get(name) != value:
                 raise StoreError(
@@ -231,17 +232,17 @@ class Journal:
                     "leave the flag out, or use another --out"
                 )
 
-    def _cut_torn_line(self):
+    def _cut_torn_line(self) -> None:
         content = self.path.read_bytes()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(self.path, whole)
         self.size = whole
 
-    def __enter__(self):
+    def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.file.close()
 
     def append(self, record: Record) -> Record:
@@ -264,7 +265,7 @@ class Journal:
         self.records.append(record)
         return record
 
-    def discard(self):
+    def discard(self) -> None:
         """Close the journal and remove what was begun: a run that has no records is none."""
         self.file.close()
         with told(self.folder):
@@ -274,7 +275,7 @@ class Journal:
                 self.folder.rmdir()
 
 
-def lock(file, folder: Path) -> list[str]:
+def lock(file: IO[bytes], folder: Path) -> list[str]:
     """Keep other processes from writing the same journal while the file is open; remarks where that cannot be done.
 
     Raises:
@@ -291,7 +292,7 @@ def lock(file, folder: Path) -> list[str]:
     return []
 
 
-def new_environment(description: dict, plan: dict, command: str) -> dict:
+def new_environment(description: dict[str, Any], plan: dict[str, Any], command: str) -> dict[str, Any]:
     """The content of environment.json for a new run."""
     return {
         "schema": SCHEMA,
@@ -302,14 +303,14 @@ def new_environment(description: dict, plan: dict, command: str) -> dict:
     }
 
 
-def add_rooflines(folder: str | Path, rooflines: list[dict]):
+def add_rooflines(folder: str | Path, rooflines: list[dict[str, Any]]) -> None:
     """Append what was measured of the machine's limit to a run's environment.json."""
     content = read_environment(folder)
     content["rooflines"] = content.get("rooflines", []) + rooflines
     write_json(Path(folder) / ENVIRONMENT, content)
 
 
-def write_json(path: Path, content: dict):
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a file whole; FolderError where that fails."""
     with told(path):
         write_whole(path, json.dumps(content, indent=1).encode() + b"\n")

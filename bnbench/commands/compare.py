@@ -36,14 +36,10 @@ def add(commands):
         "--old-ref", metavar="GITREF", help="the older one: a commit, branch or tag of this source tree"
     )
     compare.add_argument("--passes", metavar="K", help="passes, each with new processes (default: 10, at least 3)")
-    compare.add_argument("--timeout", metavar="S", help="limit for one variant at one cell in seconds")
-    compare.add_argument(
-        "--sampling", metavar="S", help="time for samples of one variant at one cell and pass in seconds"
-    )
     compare.add_argument(
         "--out", metavar="DIR", help="folder of the two runs that --interleaved makes, DIR/old and DIR/new"
     )
-    plan_flags(compare, None)
+    plan_flags(compare, None, ("sampling_s", "timeout"))
     compare.set_defaults(command=run)
 
 

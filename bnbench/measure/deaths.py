@@ -13,15 +13,15 @@ CPU_MARGIN_S = 2.0  # how much less than its limit a process may be seen to have
 class Seen:
     """What was last seen of a process: the least memory that the machine had left, the processor time it had used."""
 
-    expected_kills = None  # of the system's accounts of processes killed for memory, those that were explained
+    expected_kills: int | None = None  # of the system's accounts of processes killed for memory, those that were explained
 
-    def __init__(self, pid: int):
+    def __init__(self, pid: int) -> None:
         self.pid, self.available, self.cpu_s = pid, math.inf, 0.0
         self.cpu_limit_s = cpu_limit()
         if Seen.expected_kills is None:
             Seen.expected_kills = oom_kills()
 
-    def look(self, available: int):
+    def look(self, available: int) -> None:
         """Take note; available is the memory that is left now."""
         self.available = min(self.available, available)
         if self.cpu_limit_s < math.inf:
@@ -32,7 +32,7 @@ class Seen:
 
     def killed_for_memory(self) -> bool:
         """Whether the system's accounts have one more process that it killed for memory."""
-        if oom_kills() <= Seen.expected_kills:
+        if Seen.expected_kills is None or oom_kills() <= Seen.expected_kills:
             return False
         Seen.expected_kills += 1
         return True
@@ -88,7 +88,7 @@ def oom_kills() -> int:
     return max(found)
 
 
-def _account(path):
+def _account(path: Path) -> int:
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError):

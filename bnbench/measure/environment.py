@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -56,7 +57,7 @@ def available_bytes() -> int:
     return free
 
 
-def _memory(name):
+def _memory(name: str) -> int:
     try:
         return getattr(psutil.virtual_memory(), name)
     except (OSError, NotImplementedError):  # /proc is not mounted
@@ -206,7 +207,7 @@ def warnings() -> list[str]:
     return found
 
 
-def _asked(name, **how):
+def _asked(name: str, **how: Any) -> Any:
     """What psutil says; None where it cannot: no such sensor, /proc or /sys not mounted."""
     try:
         return getattr(psutil, name)(**how)
@@ -214,7 +215,7 @@ def _asked(name, **how):
         return None
 
 
-def _read(path) -> str:
+def _read(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -24,7 +24,7 @@ WORDS = {
 }
 
 
-def _elbowed(record):
+def _elbowed(record: Record) -> bool:
     """Whether others wanted the processor that workers of an interleaved comparison are held to.
 
     A worker that has slept is let in before what has run all the time, so that little of a short sample may be taken;

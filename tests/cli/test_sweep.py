@@ -233,9 +233,9 @@ def test_where_the_arrays_of_a_cell_lie(dtype, monkeypatch):
     drawn = problem.sample()
     table = data.Table(drawn.X.astype(float), drawn.y.astype(float), "t", "")
     for source in (None, table):
-        with data.stored(source) as stored:
+        with data.shared(source) as shared:
             for _ in range(8):
-                batch = data.sample_batch(problem, stored)
+                batch = data.sample_batch(problem, shared)
                 assert [array.ctypes.data % data.LINE_BYTES for array in batch[:2]] == [0, 0]
         for array, wanted in zip(batch, drawn, strict=True):
             assert array.dtype == dtype
