@@ -1,8 +1,8 @@
 """A run on disk: environment.json once, then journal.jsonl, one synced line a record.
 
-A record is final: a (variant, cell) has one, and `--resume` does what has none. Only one that was pruned for lack of a
-time budget is done again, and replaced by a later line. A line that a kill tore off is dropped, and said; anything else
-that is not a record of this schema and machine is refused.
+A (variant, cell) has one record, and `--resume` does what has none. A later line replaces it where it was pruned for
+lack of a time budget, and where another pass adds its samples. A line that a kill tore off is dropped, and said;
+anything else that is not a record of this schema and machine is refused.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import msgspec
 from bnbench.folder import ENVIRONMENT, JOURNAL, MANIFEST, Folder, FolderError, told, write_whole
 from bnbench.measure.child import plain_line
 from bnbench.measure.environment import machine, machine_id
-from bnbench.record import Count, Number, Rate, Record, typed
+from bnbench.record import KEPT, Count, Number, Rate, Record, typed
 
 SCHEMA = 1
 
@@ -72,7 +72,7 @@ class Description(msgspec.Struct):
             datetime.fromisoformat(self.date).astimezone(UTC)
 
 
-MAY_CHANGE = ("time_budget", "named")  # of the plan, when a run is resumed
+MAY_CHANGE = ("time_budget", "named", "passes")  # of the plan, when a run is resumed
 
 
 class StoreError(FolderError):
@@ -112,7 +112,8 @@ def read_journal(folder: str | Path) -> tuple[list[Record], list[str]]:
     except OSError as error:
         raise StoreError(f"{folder} is no run: {JOURNAL} cannot be read ({error.strerror})") from error
     torn, remarks = lines.pop(), []
-    found: dict[tuple, tuple[int, Record]] = {}
+    older = {"memory": KEPT} if _keeps_memory(folder) else {}
+    latest: dict[tuple, tuple[int, Record]] = {}
     if torn:
         remarks.append(f"the last line of {JOURNAL} is torn ({len(torn)} bytes) and left out")
     for number, line in enumerate(lines, 1):
@@ -123,14 +124,22 @@ def read_journal(folder: str | Path) -> tuple[list[Record], list[str]]:
             raise StoreError(f"{where} is not JSON: {error}") from error
         _check_schema(row, where)
         try:
-            record = Record.of(row)
+            record = Record.of(older | row)
         except (ValueError, OverflowError) as error:
             raise StoreError(f"{where} is not a record: {error}") from error
-        first, before = found.pop(record.key, (number, record))
-        if first != number and not before.lacked_time:
+        first, before = latest.pop(record.key, (number, record))
+        if first != number and not record.replaces(before):
             raise StoreError(f"{where} is not a record: its variant and cell are those of line {first}")
-        found[record.key] = number, record
-    return [record for _, record in found.values()], remarks
+        latest[record.key] = number, record
+    return [record for _, record in latest.values()], remarks
+
+
+def _keeps_memory(folder: str | Path) -> bool:
+    """Whether a run of before memory was an axis kept what was freed."""
+    try:
+        return read_environment(folder)["plan"].get("keep_memory") is True
+    except StoreError:
+        return False
 
 
 def _loads(text: bytes) -> Any:
@@ -179,7 +188,7 @@ class Journal:
         """
         self.folder = Path(folder)
         self.path = self.folder / JOURNAL
-        self.records: list[Record] = []
+        self._records: dict[tuple, Record] = {}
         self.remarks: list[str] = []
         self.machine = environment["machine_id"]
         with told(self.folder):
@@ -196,13 +205,14 @@ class Journal:
             unlocked = lock(self.file, self.folder)
             claimed.begin()
             if (self.folder / ENVIRONMENT).exists():
-                self._check(found := read_environment(folder), environment)
+                self._check(there := read_environment(folder), environment)
                 changed = {name: value for name, value in environment["plan"].items() if name in MAY_CHANGE}
-                if found["plan"] | changed != found["plan"]:
-                    write_json(self.folder / ENVIRONMENT, found | {"plan": found["plan"] | changed})
+                if there["plan"] | changed != there["plan"]:
+                    write_json(self.folder / ENVIRONMENT, there | {"plan": there["plan"] | changed})
             else:
                 write_json(self.folder / ENVIRONMENT, environment)
-            self.records, remarks = read_journal(folder)
+            records, remarks = read_journal(folder)
+            self._records = {record.key: record for record in records}
             self.remarks = unlocked + remarks
             self._cut_torn_line()
         except BaseException:
@@ -212,23 +222,23 @@ class Journal:
     def _check_folder(self, environment: dict[str, Any]) -> None:
         """Refuse what cannot be resumed; a kill may have left an empty journal, or none, or no environment."""
         if (self.folder / ENVIRONMENT).exists():
-            self._check(found := read_environment(self.folder), environment)
-            self.machine = found["machine_id"]  # older versions made another of the same machine
+            self._check(there := read_environment(self.folder), environment)
+            self.machine = there["machine_id"]  # older versions made another of the same machine
         if self.path.exists() and (records := read_journal(self.folder)[0]):
             if not (self.folder / ENVIRONMENT).exists():
                 read_environment(self.folder)
             if any((record.machine or self.machine) != self.machine for record in records):
                 raise StoreError(f"{self.path} has records of another machine; use another --out")
 
-    def _check(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-        if machine_id(found["machine"]) != machine_id(wanted["machine"]):
-            here, there = machine(), found.get("machine", {})
+    def _check(self, there: dict[str, Any], wanted: dict[str, Any]) -> None:
+        if machine_id(there["machine"]) != machine_id(wanted["machine"]):
+            here, there = machine(), there.get("machine", {})
             differing = ", ".join(f"{k} {there.get(k)} there, {here[k]} here" for k in here if here[k] != there.get(k))
             raise StoreError(f"{self.folder} was made on another machine ({differing}); use another --out")
         for name, value in wanted["plan"].items():
-            if name not in MAY_CHANGE and found["plan"].get(name) != value:
+            if name not in MAY_CHANGE and there["plan"].get(name) != value:
                 raise StoreError(
-                    f"{self.folder} was begun with {name} {found['plan'].get(name)}, not {value}; "
+                    f"{self.folder} was begun with {name} {there['plan'].get(name)}, not {value}; "
                     "leave the flag out, or use another --out"
                 )
 
@@ -238,6 +248,11 @@ class Journal:
         if whole < len(content):
             os.truncate(self.path, whole)
         self.size = whole
+
+    @property
+    def records(self) -> list[Record]:
+        """The last record of each variant and cell."""
+        return list(self._records.values())
 
     def __enter__(self) -> "Journal":
         return self
@@ -262,7 +277,7 @@ class Journal:
                 f"To go on: --resume --out {self.folder}"
             ) from error
         self.size += len(line)
-        self.records.append(record)
+        self._records[record.key] = record
         return record
 
     def discard(self) -> None:

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from bnbench.measure.data import Table
     from bnbench.measure.plan import Plan
 
-PRESET_HELP = "quick (about a minute), default (about 5 minutes), full (hours)"
+PRESET_HELP = "quick (about a minute and a half), default (about 5 minutes), full (hours)"
 
 
 def plan_flags(command: ArgumentParser, preset: str | None, limits: Sequence[str] = ()) -> None:
     """Add the flags that say what a sweep is made of, and those of these limits of time."""
     from bnbench.measure.plan import SETTINGS
+    from bnbench.record import KEPT
 
     what, time = command.add_argument_group("what is swept"), command.add_argument_group("how long it may take")
     what.add_argument("--preset", help=PRESET_HELP if preset else "begin from a sweep's preset: " + PRESET_HELP)
@@ -36,6 +37,10 @@ def plan_flags(command: ArgumentParser, preset: str | None, limits: Sequence[str
         else:
             several = "; several with commas" if setting.several and setting.name != "variants" else ""
             group.add_argument(name, metavar=flag.metavar, help=flag.help + several)
+        if setting.name == "memory":
+            group.add_argument(
+                "--keep-memory", dest="memory", action="store_const", const=KEPT, help=f"short for --memory {KEPT}"
+            )
 
 
 def make_plan(options: Namespace, base: dict[str, Any]) -> "tuple[Plan, Table | None]":
@@ -168,6 +173,7 @@ def plan_of(folder: str | Path) -> dict[str, Any]:
     """
     from bnbench import store
     from bnbench.measure.plan import SETTINGS
+    from bnbench.record import KEPT
 
     if not (Path(folder) / store.ENVIRONMENT).exists():
         return {}
@@ -179,6 +185,8 @@ def plan_of(folder: str | Path) -> dict[str, Any]:
             for name, setting in SETTINGS.items()
             if plan.get(name) not in (None, "", [])
         }
+        if plan.get("keep_memory"):  # of before memory was an axis
+            settings["memory"] = (KEPT,)
     except ValueError as error:
         raise UsageError(error) from error
     if "interleaved" in environment:

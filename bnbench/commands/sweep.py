@@ -1,5 +1,6 @@
 """`sweep` and `verify`: validate and time variants, or only validate them."""
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -205,20 +206,33 @@ def carry_out(
     *,
     timing: bool = True,
 ) -> "tuple[list[Record], list[dict[str, Any]]]":
-    """Run the sweep beside the records that are there; all records, and the machine's limits before and after.
+    """Run the sweep beside the records that are there, in all its passes.
+
+    Returns:
+        All records, and the machine's limits before and after the first pass.
 
     Raises:
         UsageError: the table has no room in the temporary directory.
     """
+    from bnbench.measure import clock
     from bnbench.measure.data import NoRoomError
-    from bnbench.measure.scheduler import JUDGED, TIMED, Sweep
+    from bnbench.measure.passes import another
+    from bnbench.measure.scheduler import JUDGED, TIMED, Events, Sweep
 
     done = [record for record in there if not record.lacked_time]
+    scope, started = TIMED if timing else JUDGED, clock.now()
     try:
-        with Sweep(
-            plan, write, done, table=table, scope=TIMED if timing else JUDGED, events=progress.events
-        ) as sweep:
-            return sweep.run(), sweep.rooflines
+        with Sweep(plan, write, done, table=table, scope=scope, events=progress.events) as sweep:
+            records = sweep.run()
+        for number in range(2, plan.passes + 1 if timing else 2):
+            left = None if plan.time_budget is None else plan.time_budget - (clock.now() - started)
+            if left is not None and left <= 0:
+                break
+            progress.say(f"pass {number} of {plan.passes}: the same again in new processes")
+            events = Events(stage=lambda text, number=number: progress.stage(f"pass {number}: {text}"))  # type: ignore[misc]
+            again = dataclasses.replace(plan, time_budget=left)
+            records = another(number, again, records, write, table=table, events=events)
+        return records, sweep.rooflines
     except NoRoomError as error:
         raise UsageError(error) from error
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from bnbench.measure import clock
+from bnbench.measure import clock, protocol
 from bnbench.measure.child import ChildError
 from bnbench.measure.crew import START_S, Crew
 from bnbench.measure.data import SharedTable
@@ -30,7 +30,7 @@ from bnbench.measure.planner import Planner
 from bnbench.measure.roofline import Roof
 from bnbench.measure.rounds import Limits, Rounds
 from bnbench.measure.statistics import MIN_SAMPLES
-from bnbench.record import Cell, Record
+from bnbench.record import KEPT, Cell, Record
 from bnbench.validation import DERIVATIONS, Verdict
 from bnbench.variants import variants
 
@@ -133,14 +133,10 @@ class CellRun:
         group = self.each(group, self.open)
         if self.scope.times:
             group = self.each(group, self.calibrate)
-            sated: list[Measurement] = []
-            active = group
-            while active:
-                self.stage(f"{cell}: sampling {len(active)} variants")
-                alive = self.each(self.rounds.round(active, self.planner.random), self.sample)
-                sated += self.rounds.sated(alive, self.limits)
-                active = [measurement for measurement in alive if measurement not in sated]
-            group = sated
+            while turn := self.rounds.turn(group, self.limits, self.planner.random):
+                self.stage(f"{cell}: sampling {len(turn)} variants")
+                alive = self.each(turn, self.sample)
+                group = [measurement for measurement in group if measurement in alive or measurement not in turn]
         group = self.each(group, self.look_again)
         if self.scope.times:
             group = self.each(group, self.close)
@@ -192,7 +188,9 @@ class CellRun:
         """Let a worker begin to sample its batch, beside the others."""
         problem = measurement.cell.problem
         limit = self.planner.worker_bytes(problem, measurement.needs_bytes)
-        self.crew.child(measurement.lane).send("load", problem=problem, table=self.table, memory_limit=limit)
+        # where all cells keep memory, workers do so from their start
+        keep = {"keep_memory": True} if measurement.cell.memory == KEPT and len(self.plan.memory) > 1 else {}
+        self.crew.child(measurement.lane).send("load", problem=problem, table=self.table, memory_limit=limit, **keep)
         return True
 
     def await_batch(self, measurement: Measurement) -> bool:
@@ -256,8 +254,9 @@ class CellRun:
 
     def calibrate(self, measurement: Measurement) -> bool:
         """How many steps a sample holds; a measurement whose samples would overrun the time-out ends here."""
-        calibration = self.ask(measurement, "calibrate", processors=self.processors(measurement.cell))
-        measurement.calibration = calibration
+        processors = self.processors(measurement.cell)
+        calibration = self.ask(measurement, "calibrate", processors=processors)
+        measurement.calibration, measurement.held = calibration, processors is not None
         measurement.samples = self.rounds.first_samples(calibration)
         step_s = calibration.step_s
         need = measurement.spent_s + (MIN_SAMPLES - len(measurement.samples)) * step_s
@@ -283,15 +282,13 @@ class CellRun:
         start, loops, step_s = clock.now(), measurement.calibration.inner_loops, measurement.step_s
         patience = SLOWER * MIN_SAMPLES * loops * step_s  # one let in may find a noisy machine
         taken = self.ask(measurement, "sample", allowance=patience, inner_loops=loops, step_s=step_s)
-        measurement.samples.append(taken)
+        measurement.samples.append(protocol.sample(taken))
         measurement.sampling_s += clock.now() - start
         return True
 
     def look_again(self, measurement: Measurement) -> bool:
         """Judge the last step that was made, and see whether X, y and the parameters are what they were."""
-        again = self.crew.ask(
-            measurement.lane, "look_again", timeout=self.plan.timeout + self.patience_s(measurement)
-        )
+        again = self.crew.ask(measurement.lane, "look_again", timeout=self.plan.timeout + self.patience_s(measurement))
         reason = ""
         if again.changed:
             reason = f"it writes to {again.changed}, which it may only read"

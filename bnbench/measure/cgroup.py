@@ -32,13 +32,13 @@ def held_s() -> float:
 @functools.cache
 def _limited() -> list[tuple[Path, float]]:
     """The groups with a quota that this process is in, itself or through a parent, and their quotas."""
-    found = []
+    limited = []
     for folder in dict.fromkeys(_folders()):
         allowed, *period = _read(folder / "cpu.max").split() or [_read(folder / "cpu.cfs_quota_us")]
         length = period[0] if period else _read(folder / "cpu.cfs_period_us")
         if allowed.isdecimal() and length.isdecimal() and int(length):
-            found.append((folder, int(allowed) / int(length)))
-    return found
+            limited.append((folder, int(allowed) / int(length)))
+    return limited
 
 
 def _folders() -> Iterator[Path]:

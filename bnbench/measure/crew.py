@@ -7,17 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from bnbench import temporary
-from bnbench.codecache import ALWAYS, SWITCH
+from bnbench.codecache import ALWAYS, FRESH, OFF, SWITCH
+from bnbench.cuda.available import TF32
 from bnbench.measure import protocol
 from bnbench.measure.child import REASON_LENGTH, Child, ChildError
 from bnbench.measure.plan import Plan
 from bnbench.measure.roofline import Roof
-from bnbench.measure.worker import environment
+from bnbench.record import KEPT
 
 OWN_MODULES = ("judge", "roofline")  # children that are no worker
 ROOFLINE_TIMEOUT_S = 60.0
 START_S = 120.0  # until a worker has started: frameworks take long
 PACKAGE_FOLDER = Path(__file__).parents[2]
+PER_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def environment(threads: int, tf32: bool = False, keep_memory: bool = False) -> dict[str, str]:
+    """The environment of a child with pools of so many threads at most, TF32 allowed or not, freed memory kept or not.
+
+    What keeps memory is read when a process starts: see `memory.keep`.
+    """
+    pools = dict.fromkeys(PER_THREAD_VARIABLES, str(threads))
+    # OpenBLAS's idle threads spin on for 2^26 cycles and would take a core from the next worker; 2^22 is 2 ms.
+    precision = dict.fromkeys((TF32, "CUPY_TF32"), "1" if tf32 else "0")
+    heap = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)} if keep_memory else {}
+    return os.environ | pools | precision | heap | {"OPENBLAS_THREAD_TIMEOUT": "22", "PYTHONUNBUFFERED": "1"}
 
 
 @dataclass(frozen=True)
@@ -50,17 +64,17 @@ class Crew:
         cached says whether workers may load what others compiled: then what compiling takes is not known.
         """
         self.plan, self.lanes, self.memory_limit, self.inherits = plan, lanes, memory_limit, inherits
-        self.environment = environment(max(plan.threads), plan.tf32, plan.keep_memory)
-        afresh = not cached and os.environ.get(SWITCH) != ALWAYS
-        self.workers_environment = self.environment | ({SWITCH: "off"} if afresh else {})
+        self.environment = environment(max(plan.threads), plan.tf32, plan.memory == (KEPT,))
+        afresh = not cached and os.environ.get(SWITCH) not in (ALWAYS, OFF)
+        self.workers_environment = self.environment | ({SWITCH: FRESH} if afresh else {})
         self.children: dict[str, Child] = {}
         self.device: dict[str, str] = {}
         self.allowance_s: dict[str, float] = {}
 
-    def start(self, names: Iterable[str]) -> dict[str, tuple[str, str]]:
-        """Start the judge and the workers together; returns status and reason of those that cannot run here."""
+    def start(self, names: Sequence[str], *, judge: bool) -> dict[str, tuple[str, str]]:
+        """Start the workers, and the judge, together; returns status and reason of those that cannot run here."""
         unusable: dict[str, tuple[str, str]] = {}
-        for name in ("judge", *names):
+        for name in ("judge", *names) if judge else names:
             try:
                 self.children[name] = self.started(name)
             except ChildError as error:

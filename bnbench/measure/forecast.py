@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 
 from bnbench.measure import clock
@@ -26,7 +27,8 @@ class Forecast:
         self.started = clock.now()
         self.steps: dict[tuple, list[tuple[Cell, float]]] = {}
         self.timed_out: dict[tuple, list[Cell]] = {}
-        self.predicted_s, self.took_s, self.cells = 0.0, 0.0, 0
+        self.begun: set[tuple] = set()  # settings that have a cell already
+        self.beside_s: list[float] = []  # what later cells took for each variant beside their samples
 
     def learn(self, record: Record) -> None:
         """Take up a record."""
@@ -38,12 +40,15 @@ class Forecast:
 
     @contextlib.contextmanager
     def watching(self, cell: Cell, names: Sequence[str]) -> Iterator[None]:
-        """Compare what a cell was predicted to take with what it took; later estimates are scaled by it."""
-        predicted, started = self.cost(cell, names), clock.now()
+        """Learn from what a cell takes, beside its samples and reference, for estimates of what remains.
+
+        The first cell of a setting teaches nothing: its variants compile.
+        """
+        predicted, started, first = self.cost(cell, names), clock.now(), cell.setting not in self.begun
         yield
-        self.predicted_s += predicted
-        self.took_s += clock.now() - started
-        self.cells += 1
+        self.begun.add(cell.setting)
+        if not first and names:
+            self.beside_s.append((clock.now() - started - predicted) / len(names))
 
     def pruned(self, name: str, cell: Cell, *, timing: bool) -> str:
         """Why a variant is not tried at a cell, or "": it timed out at a smaller one, or would overrun."""
@@ -84,17 +89,12 @@ class Forecast:
         return samples + REFERENCE_S * cell.problem.N * cell.problem.p2
 
     def remaining(self, cells: Sequence[tuple[Cell, Sequence[str]]]) -> float | None:
-        """Seconds that these cells will take, roughly; None before one is done.
-
-        Cells of the first one's setting are predicted, and scaled by how far that was off so far; a cell of a
-        later setting counts as the average cell did.
-        """
-        if not self.cells or not cells:
+        """Seconds that these cells will take, roughly; None before a second one of a setting is done."""
+        if not self.beside_s or not cells:
             return None
-        here = [(cell, names) for cell, names in cells if cell.setting == cells[0][0].setting]
-        predicted = sum(self.cost(cell, names) for cell, names in here)
-        rest = (len(cells) - len(here)) * self.took_s / self.cells
-        return min(predicted * self.took_s / max(self.predicted_s, 1e-9) + rest, self.left())
+        beside_s = statistics.median(self.beside_s)
+        predicted = sum(self.cost(cell, names) + beside_s * len(names) for cell, names in cells)
+        return max(0.0, min(predicted, self.left()))
 
 
 def work(cell: Cell) -> int:

@@ -90,14 +90,14 @@ def children() -> tuple[psutil.Process, ...]:
 
 def clock_mhz() -> list[float]:
     """The clock of each processor this process may use, in MHz, where the system says it."""
-    found = []
+    clocks = []
     for path in _clock_files(_processors()):
         try:
             with open(path, encoding="ascii") as file:
-                found.append(int(file.read()) / 1000)
+                clocks.append(int(file.read()) / 1000)
         except (OSError, ValueError):
             continue
-    return found
+    return clocks
 
 
 @functools.cache

@@ -15,10 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bnbench.measure.cell import Scope
 from bnbench.measure.crew import PACKAGE_FOLDER, Lane
 from bnbench.measure.data import Table
-from bnbench.measure.passes import joined
+from bnbench.measure.passes import SAMPLED, joined
 from bnbench.measure.plan import Plan
 from bnbench.measure.rounds import Pairs
 from bnbench.measure.scheduler import JUDGED, Events, Sweep
@@ -28,7 +27,6 @@ OLD, NEW = SIDES = ("old", "new")
 PASSES, LEAST_PASSES = 10, 3
 ROUNDS, LEAST_ROUNDS = 12, 3  # of a pass; the second where time is short
 LAST_JUDGED = 1  # the pass that is the last to judge its answers
-SAMPLED = Scope(compilation=False, limit=False, derivation=False)  # of a pass that is timed
 
 
 class VersionError(Exception):

@@ -29,6 +29,7 @@ class Measurement:
         verdict: that on which validity rests.
         caution: what has to be said beside a valid answer.
         remarks: what is said beside the variant's own `details`.
+        held: whether its worker is held to as many processors as it has threads.
         spent_s: of its time-out; sampling_s: of it, for samples.
     """
 
@@ -42,6 +43,7 @@ class Measurement:
     verdict: Verdict | None = None
     caution: str = ""
     calibration: Calibration | None = None
+    held: bool | None = None
     samples: list[Sample] = field(default_factory=list)
     device_times: DeviceTimes | None = None
     closed: Closed | None = None
@@ -89,7 +91,7 @@ class Measurement:
         if self.verdict is not None:
             ended = ended.having(errors=self.verdict.errors, max_error_ratio=self.verdict.max_error_ratio)
         if self.calibration is not None:
-            ended = ended.having(inner_loops=self.calibration.inner_loops)
+            ended = ended.having(inner_loops=self.calibration.inner_loops, held=self.held)
         if self.device_times is not None:
             times = self.device_times
             ended = ended.having(

@@ -7,9 +7,57 @@ its samples say nothing of the next one's. A record of several passes has the sa
 import itertools
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from bnbench.record import Record
+from bnbench.measure.cell import Scope
+from bnbench.measure.data import Table
+from bnbench.measure.plan import Plan
+from bnbench.measure.scheduler import Events, Sweep
+from bnbench.measure.statistics import MIN_SAMPLES
+from bnbench.record import FAULTS, Record
+
+SAMPLED = Scope(compilation=False, limit=False, derivation=False)  # of a pass whose answers were judged before
+LEAST_SAMPLES = 2 * MIN_SAMPLES  # that must fit into the time for samples, or a cell gets no second pass
+
+
+def another(
+    number: int,
+    plan: Plan,
+    records: Sequence[Record],
+    write: Callable[[Record], Record],
+    *,
+    table: Table | None,
+    events: Events,
+) -> list[Record]:
+    """The records of a sweep with the samples of another pass where steps are short, each written when it is made.
+
+    A pass that is lost for lack of time or memory leaves a record as it was.
+
+    Args:
+        number: of the pass, from 2 on; records that have as many passes already are left alone.
+        plan, records: what was measured.
+        write: stores a record, and gives it as stored.
+        table: whose leading rows are X and y; None for drawn data.
+        events: what is told on the way.
+    """
+    wanted = {
+        record.key: record
+        for record in records
+        if record.timed and len(record.by_pass) < number and LEAST_SAMPLES * record.median_s <= plan.sampling_s
+    }
+
+    def extended(record: Record) -> Record:
+        before = wanted[record.key]
+        if record.timed:
+            return write(joined(before, [before, record]))
+        return write(record) if record.status in FAULTS else before
+
+    rest = [record for record in records if record.key not in wanted]
+    scope = replace(SAMPLED, verdicts=False)
+    with Sweep(plan, extended, rest, table=table, scope=scope, events=events) as sweep:
+        sweep.planner.random.seed(f"{plan.seed} {number}")
+        return sweep.run()
 
 
 def joined(judged: Record, timed: Sequence[Record]) -> Record:
@@ -66,6 +114,7 @@ JOINED: dict[str, Callable[[list[Any]], Any]] = {
     **dict.fromkeys(("prepare_s", "first_step_s", "baseline_bytes", "inner_loops", "interleaved"), min),
     **dict.fromkeys(("cold_s", "host_to_device_s", "end_to_end_s"), statistics.median),
     "peak_bytes": max,
+    "held": all,
     "clock_mhz": spanned,
     "details": each_said,
     "threads_in_force": highest,

@@ -14,10 +14,12 @@ import msgspec
 
 from bnbench.measure.delimited import DECIMALS
 from bnbench.measure.environment import default_threads, processors
+from bnbench.measure.memory import can_keep
 from bnbench.problem import ACTIVATIONS, DTYPES, NORMALIZATIONS, REGIMES, Problem
-from bnbench.record import AXES, SETTING, Cell
+from bnbench.record import AXES, KEPT, MEMORIES, RETURNED, SETTING, Cell
 
 DRAWN = ("ddof", "eps")  # conventions that the derivation check draws, unless they were asked for by name
+MOST_PASSES = 1000
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
@@ -39,6 +41,7 @@ class Plan:
         variants: names, in the order of the tables; empty means all.
         plugins: files, loaded in every worker.
         data: a table's file, or "" for drawn data; target: its outcome column.
+        passes: over the cells whose steps are short, each with new processes.
         sampling_s, timeout, time_budget: seconds, compilation apart; None for no limit.
         named: of the variants, those that were asked for one by one, and not by a pattern or family.
         held: of `DRAWN`, those that were asked for by name: the derivation check then draws no others.
@@ -59,11 +62,11 @@ class Plan:
     regime: Annotated[tuple[str, ...], Flag("fresh (all in every step), fixed (what depends on X is kept)")] = (
         "fresh",
     )
+    memory: Annotated[
+        tuple[str, ...],
+        Flag("what the C library does with freed memory: returned (as in any new process), kept (glibc alone)"),
+    ] = (RETURNED,)
     tf32: Annotated[bool, Flag("let float32 products on a GPU round factors to TF32")] = False
-    keep_memory: Annotated[
-        bool,
-        Flag("let the C library (glibc) keep the memory that a step frees, instead of taking it from the system anew"),
-    ] = False
     seed: Annotated[int, Flag("of the drawn data and of the order (default: 0)")] = 0
     variants: Annotated[
         tuple[str, ...],
@@ -74,8 +77,9 @@ class Plan:
     target: Annotated[str, Flag("the table's outcome (without a header its number, from 0)", "COL")] = ""
     no_header: Annotated[bool, Flag("the table's first row is data: columns are 0, 1, …")] = False
     decimal: Annotated[str, Flag("the table's decimal point, . or , (default: .)", "POINT")] = DECIMALS[0]
+    passes: Annotated[int, Flag("passes, each with new processes", "K", limit=True)] = 1
     sampling_s: Annotated[
-        float, Flag("time for samples of one variant at one cell in seconds", "S", "sampling", limit=True)
+        float, Flag("time for samples of one variant at one cell and pass in seconds", "S", "sampling", limit=True)
     ] = 0.3
     timeout: Annotated[float, Flag("limit for one variant at one cell in seconds", "S", limit=True)] = 12.0
     time_budget: Annotated[float | None, Flag("limit for the whole sweep in seconds", "S", limit=True)] = None
@@ -93,6 +97,10 @@ class Plan:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name} is {value}; allowed is a positive number of seconds")
+        if not 1 <= self.passes <= MOST_PASSES:
+            raise ValueError(f"passes is {self.passes}; allowed is 1 to {MOST_PASSES}")
+        if KEPT in self.memory and not can_keep():
+            raise ValueError(f"memory is {KEPT!r}; this system's C library cannot be told to, allowed is {RETURNED!r}")
         if self.decimal not in DECIMALS:
             raise ValueError(f"decimal is {self.decimal!r}; allowed are {' and '.join(DECIMALS)}")
         self.cells()
@@ -100,12 +108,17 @@ class Plan:
     def cells(self) -> list[Cell]:
         """Every cell, settings apart and small before large, so that a larger one can be judged by a smaller.
 
+        Those for which memory is kept come last: a process that has begun to keep it does so for good.
+
         Raises:
             ValueError: a value that `Problem` does not allow.
         """
         cells = [Cell.of(dict(zip(AXES, values, strict=True)) | {"seed": self.seed}) for values in self._product()]
         order = {setting: place for place, setting in enumerate(dict.fromkeys(cell.setting for cell in cells))}
-        return sorted(dict.fromkeys(cells), key=lambda cell: (order[cell.setting], cell.problem.work, cell.sizes))
+        return sorted(
+            dict.fromkeys(cells),
+            key=lambda cell: (cell.memory == KEPT, order[cell.setting], cell.problem.work, cell.sizes),
+        )
 
     def _product(self) -> Iterator[tuple]:
         settings = itertools.product(*(getattr(self, axis) for axis in SETTING))
@@ -126,12 +139,16 @@ def read_size(text: str) -> tuple[int, int, int]:
     return N, p1, p2
 
 
+STEADY = (KEPT,) if can_keep() else (RETURNED,)  # where luck with the heap is to be kept out of a comparison
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "N": (10, 100, 1000),
         "p1": (4, 32),
         "p2": (4, 32),
-        "sampling_s": 0.06,
+        "threads": (1,),  # at these sizes a second one gains nothing, and a worker can be held to its processor
+        "memory": MEMORIES if can_keep() else (RETURNED,),
+        "passes": 2,
+        "sampling_s": 0.08,
         "timeout": 3.0,
     },
     "default": {},

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from bnbench.measure.interference import Sample
+from bnbench.measure.interference import Interference, Sample
 
 PROTOCOL = 4  # another as soon as a request, an answer, the drawn data or the derivation problems are others
 
@@ -16,6 +16,19 @@ Whole = Annotated[int, Meta(ge=0)]
 
 class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An answer; what a variant itself gave as `answer` is for the judge to look at."""
+
+
+class Accounts(Answer):
+    """What came between a sample and the machine, as `Interference` has it."""
+
+    elapsed_s: Seconds
+    stolen_s: Seconds
+    others_s: Seconds
+    switches: Whole
+    faults: Seconds
+
+
+Taken = tuple[Positive, Accounts]  # a sample
 
 
 class Hello(Answer):
@@ -59,7 +72,7 @@ class Calibration(Answer):
 
     inner_loops: Annotated[int, Meta(gt=0)]
     step_s: Positive
-    samples: list[Sample | float]
+    samples: list[Taken | float]
 
 
 class LookedAgain(Answer):
@@ -94,11 +107,17 @@ ANSWERS: dict[str, Any] = {
     "reload": Reloaded,
     "derive": list[Any],
     "calibrate": Calibration,
-    "sample": Sample,
+    "sample": Taken,
     "look_again": LookedAgain,
     "device_times": DeviceTimes,
     "close": Closed,
 }
+
+
+def sample(taken: Taken) -> Sample:
+    """A sample that a worker took."""
+    step_s, accounts = taken
+    return Sample(step_s, Interference(**msgspec.structs.asdict(accounts)))
 
 
 def read(do: str, answer: Any) -> Any:

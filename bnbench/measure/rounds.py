@@ -3,12 +3,12 @@
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bnbench.measure.interference import Sample
 from bnbench.measure.measurement import Measurement
-from bnbench.measure.protocol import Calibration
+from bnbench.measure.protocol import Calibration, sample
 from bnbench.measure.statistics import MIN_SAMPLES
 
 
@@ -21,9 +21,14 @@ class Limits:
 
     def over(self, measurement: Measurement) -> bool:
         """Whether there is no time for another sample."""
-        return (
-            measurement.sampling_s >= self.sampling_s or measurement.spent_s + 2 * measurement.step_s > self.timeout
-        )
+        late = measurement.spent_s + 2 * measurement.step_s > self.timeout
+        return late or measurement.sampling_s >= self.sampling_s
+
+    def shared(self, group: Sequence[Measurement]) -> "Limits":
+        """Where those of a group that need no more samples leave their time to the others."""
+        wide = [each for each in group if not each.tight]
+        used = sum(each.sampling_s for each in group if each.tight)
+        return replace(self, sampling_s=(self.sampling_s * len(group) - used) / max(1, len(wide)))
 
 
 class Rounds(Protocol):
@@ -35,15 +40,12 @@ class Rounds(Protocol):
     def first_samples(self, calibration: Calibration) -> list[Sample]:
         """What of a calibration counts as samples."""
 
-    def round(self, measurements: list[Measurement], random: random.Random) -> list[Measurement]:
-        """The order of the next sample of each."""
-
-    def sated(self, measurements: list[Measurement], limits: Limits) -> list[Measurement]:
-        """Those that have enough, or no time for more."""
+    def turn(self, group: list[Measurement], limits: Limits, random: random.Random) -> list[Measurement]:
+        """Those of a group that give a sample now, in this order; none where all have enough."""
 
 
 class Singly:
-    """Every variant by itself, until its interval is tight: a sweep."""
+    """Every variant by itself, until its interval is tight: a sweep. Time is spent where intervals are wide."""
 
     def groups(self, measurements: list[Measurement], *, fit: bool) -> list[list[Measurement]]:
         """All together, or each alone."""
@@ -51,17 +53,13 @@ class Singly:
 
     def first_samples(self, calibration: Calibration) -> list[Sample]:
         """Those that have accounts."""
-        return [sample for sample in calibration.samples if isinstance(sample, Sample)]
+        return [sample(each) for each in calibration.samples if isinstance(each, tuple)]
 
-    def round(self, measurements: list[Measurement], random: random.Random) -> list[Measurement]:
-        """A new order each time, so that drift hits all alike."""
-        return random.sample(measurements, len(measurements))
-
-    def sated(self, measurements: list[Measurement], limits: Limits) -> list[Measurement]:
-        """Those whose interval is tight, and those out of time, with the least number of samples."""
-        return [
-            each for each in measurements if each.tight or (limits.over(each) and len(each.samples) >= MIN_SAMPLES)
-        ]
+    def turn(self, group: list[Measurement], limits: Limits, random: random.Random) -> list[Measurement]:
+        """Those whose interval is wide, while there is time: in a new order each time, so that drift hits all alike."""
+        shared = limits.shared(group)
+        wide = [each for each in group if not each.tight and (not shared.over(each) or len(each.samples) < MIN_SAMPLES)]
+        return random.sample(wide, len(wide))
 
 
 @dataclass(frozen=True)
@@ -90,15 +88,12 @@ class Pairs:
         """None: what calibration timed has no counterpart."""
         return []
 
-    def round(self, measurements: list[Measurement], random: random.Random) -> list[Measurement]:
-        """Pairs in random order, and each in random order."""
-        return list(itertools.chain(*self.pairs(random.sample(measurements, len(measurements)))))
-
-    def sated(self, measurements: list[Measurement], limits: Limits) -> list[Measurement]:
-        """Both of a pair where one has enough."""
+    def turn(self, group: list[Measurement], limits: Limits, random: random.Random) -> list[Measurement]:
+        """Pairs in random order, and each in random order, but for those of which one has enough."""
         enough = {
             self.variant_of[each.lane]
-            for each in measurements
+            for each in group
             if len(each.samples) >= (self.least if limits.over(each) else self.rounds)
         }
-        return [each for each in measurements if self.variant_of[each.lane] in enough]
+        hungry = [each for each in group if self.variant_of[each.lane] not in enough]
+        return list(itertools.chain(*self.pairs(random.sample(hungry, len(hungry)))))

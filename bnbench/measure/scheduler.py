@@ -111,7 +111,7 @@ class Sweep:
         wanted, unusable = planner.wanted(), {}
         if wanted:
             self.events.stage(f"starting {len(wanted)} workers")
-            unusable = self.crew.start(wanted)
+            unusable = self.crew.start(wanted, judge=self.scope.verdicts)
         settings = self.settings([name for name in wanted if name not in unusable])
         if self.scope.limit:
             self.cell_run.roofs = self.measure_roofs(settings, "start")
@@ -132,9 +132,7 @@ class Sweep:
         on_cuda = any(self.crew.device[name] == "cuda" for name in names)
         return [*on_cpu, *(dict.fromkeys((dtype, "cuda") for dtype, _ in on_cpu) if on_cuda else ())]
 
-    def measure_roofs(
-        self, settings: Iterable[tuple[str, int | str]], when: str
-    ) -> dict[tuple[str, int | str], Roof]:
+    def measure_roofs(self, settings: Iterable[tuple[str, int | str]], when: str) -> dict[tuple[str, int | str], Roof]:
         """The machine's rates now, kept for the run's description as well."""
         roofs = self.crew.roofs(settings, self.events.stage)
         for (dtype, place), roof in roofs.items():

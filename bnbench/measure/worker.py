@@ -11,28 +11,27 @@ are is in protocol.py.
 """
 
 import contextlib
-import ctypes
 import dataclasses
+import functools
 import gc
 import math
 import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import psutil
 
 from bnbench import compiling, validation
-from bnbench.codecache import ALWAYS, SWITCH
+from bnbench.codecache import ALWAYS, FRESH, OFF, SWITCH
 from bnbench.cuda import device
-from bnbench.cuda.available import TF32
 from bnbench.measure.child import limit_memory, plain_line, serve
 from bnbench.measure.data import SharedTable, sample_batch
 from bnbench.measure.given import changed, digest, other_parameters, protected
 from bnbench.measure.interference import Sample, Usage, children, clock_mhz, page_faults
+from bnbench.measure.memory import keep, peak_bytes, reset_peak, resident_bytes
 from bnbench.measure.protocol import ANSWERS, PROTOCOL
 from bnbench.problem import Batch, Problem
 from bnbench.variants import Variant, load_plugin, variants
@@ -46,20 +45,6 @@ PAGE_BYTES = 4096
 LONG_STEP_S = 0.1  # a step from this length on warms itself
 MOST_BYTES = 2**62  # that a variant may be said to need: more than there are
 DEVICE_TIMES = ("cold_s", "host_to_device_s", "end_to_end_s")
-PER_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
-def environment(threads: int, tf32: bool = False, keep_memory: bool = False) -> dict[str, str]:
-    """The environment of a child with pools of so many threads at most, TF32 allowed or not, freed memory kept or not.
-
-    glibc gives back what is freed at the end of its heap, and maps large arrays one by one, so that a step that makes
-    new arrays may find each of their pages missing; whether it does depends on what else lies in the heap.
-    """
-    pools = dict.fromkeys(PER_THREAD_VARIABLES, str(threads))
-    # OpenBLAS's idle threads spin on for 2^26 cycles and would take a core from the next worker; 2^22 is 2 ms.
-    precision = dict.fromkeys((TF32, "CUPY_TF32"), "1" if tf32 else "0")
-    heap = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)} if keep_memory else {}
-    return os.environ | pools | precision | heap | {"OPENBLAS_THREAD_TIMEOUT": "22", "PYTHONUNBUFFERED": "1"}
 
 
 @contextlib.contextmanager
@@ -85,10 +70,11 @@ class Worker:
 
         self.name = name
         self.account = compiling.account()
+        self.allowed = processors()
         self.clocks: dict[str, Any] = {}  # a device's, before and after the samples
         self.start_s: float | None = None  # what the variant's own compiler does but once
 
-    @property
+    @functools.cached_property
     def cls(self) -> type[Variant]:
         """The variant's class."""
         return variants()[self.name]
@@ -113,8 +99,13 @@ class Worker:
         needs = 0 if reason else min(MOST_BYTES, max(0, int(self.cls.needs_bytes(problem, regime))))
         return {"unsupported": reason, "needs_bytes": needs}
 
-    def load(self, problem: Problem, table: SharedTable | None, memory_limit: int) -> None:
-        """Sample the batch and draw the other parameters, within the cell's memory limit; nothing may write to them."""
+    def load(self, problem: Problem, table: SharedTable | None, memory_limit: int, keep_memory: bool = False) -> None:
+        """Sample the batch and draw the other parameters, within the cell's memory limit; nothing may write to them.
+
+        From the first cell on that asks for it, freed memory is kept.
+        """
+        if keep_memory:
+            keep()
         self.forget("variant", "batch", "other")
         gc.collect()
         gc.freeze()  # what is left are libraries: no later collection has to walk through them
@@ -241,16 +232,13 @@ class Worker:
             return conventions, both
         return validation.UNSUPPORTED
 
-    def calibrate(self, processors: list[int] | None = None) -> dict[str, Any]:
+    def calibrate(self, processors: Sequence[int] | None = None) -> dict[str, Any]:
         """How many steps a sample must hold, found on warm steps only, and how long a step took.
 
-        A step that fills a sample alone is a sample already, and given as one. From here on all threads run on these
-        processors alone, where some are named.
+        A step that fills a sample alone is a sample already, and given as one. Until `close`, or the next calibration,
+        all threads run on these processors alone, where some are named.
         """
-        if processors and hasattr(os, "sched_setaffinity"):
-            for thread in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ["0"]:
-                with contextlib.suppress(OSError):  # one that has ended meanwhile
-                    os.sched_setaffinity(int(thread), processors)
+        hold_to(processors or self.allowed)
         self.children = children()  # a process that the variant drives works for it
         self.clock_mhz = clock_mhz()
         if self.cls.device != "cpu":
@@ -309,6 +297,7 @@ class Worker:
         peak = max(self.peak, peak_bytes())
         self.forget("variant", "batch")
         reset_peak()
+        hold_to(self.allowed)
         clock = [min(self.clock_mhz), max(self.clock_mhz)] if self.clock_mhz else None
         return {"peak_bytes": peak, "baseline_bytes": min(peak, resident_bytes()), "clock_mhz": clock}
 
@@ -334,9 +323,22 @@ class Worker:
         return pools | {str(name): int(count) for name, count in self.own_pools.items()}
 
 
+def processors() -> list[int]:
+    """The processors that this process may use; none where the system does not say."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def hold_to(processors: Sequence[int]) -> None:
+    """Have every thread of this process run on these processors alone, where the system can."""
+    if processors and hasattr(os, "sched_setaffinity"):
+        for thread in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ["0"]:
+            with contextlib.suppress(OSError):  # one that has ended meanwhile
+                os.sched_setaffinity(int(thread), processors)
+
+
 def compiles_afresh() -> bool:
     """Whether no variant may find here what an earlier process compiled."""
-    return os.environ.get(SWITCH) == "off"
+    return os.environ.get(SWITCH) in (FRESH, OFF)
 
 
 def sentence(method: str, answer: object) -> str:
@@ -346,56 +348,10 @@ def sentence(method: str, answer: object) -> str:
     return plain_line(answer)
 
 
-def _status_bytes(field: str) -> int:
-    with open("/proc/self/status", encoding="utf-8") as status:
-        for line in status:
-            if line.startswith(field):
-                return 1024 * int(line.split()[1])
-    raise OSError(f"/proc/self/status has no {field}")
-
-
-def give_back() -> None:
-    """Return freed memory to the system, where the allocator can."""
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # musl has no malloc_trim
-            ctypes.CDLL(None).malloc_trim(0)
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process now."""
-    try:
-        return _status_bytes("VmRSS")
-    except OSError:
-        with contextlib.suppress(psutil.Error):
-            return psutil.Process().memory_info().rss
-        return peak_bytes()  # /proc is not mounted
-
-
-def peak_bytes() -> int:
-    """Highest resident memory since `reset_peak`; where the system cannot reset it, since the start."""
-    try:
-        return _status_bytes("VmHWM")
-    except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def reset_peak() -> None:
-    """Begin `peak_bytes` anew, where the system can, from what is in use and not from what was freed."""
-    gc.collect()
-    give_back()
-    try:
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as control:
-            control.write("5")
-    except OSError:
-        return
-
-
 def main() -> None:
     """Serve a sweep's requests: worker FD LIMIT NAME [PLUGIN ...]."""
     name, *plugins = sys.argv[3:]
-    if os.environ.get(SWITCH) in ("off", ALWAYS):
+    if os.environ.get(SWITCH) in (FRESH, OFF, ALWAYS):
         compiling.listen()
     for plugin in plugins:
         load_plugin(plugin)

@@ -179,12 +179,12 @@ def test_every_answer_is_what_the_protocol_says(serving):
             wrong += [answer | {"more": 1}]
         for other in wrong:
             if do not in ("derive", "device_times"):
-                with pytest.raises(ValueError, match="."):
+                with pytest.raises(ValueError, match=r"."):
                     read(do, other)
     for took, accounts in ((math.nan, {}), (1.0, {"switches": "x"}), (1.0, {"elapsed_s": math.inf}), (-1.0, {})):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             read("sample", Sample(took, Interference(**accounts)))
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         read("device_times", {"cold_s": math.nan, "clocks": {}})
 
 
@@ -225,6 +225,25 @@ def test_what_a_plugin_says_of_itself_becomes_text_and_numbers(serving):
         one.variant.time = lambda count, took=took: took
         with pytest.raises(ValueError, match=r"time\(1\) is"):
             one.calibrate()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system holds no process to a processor")
+def test_a_worker_is_held_to_its_processors_until_its_cell_is_closed(serving):
+    # catches: a worker that stays on one processor at a later cell, whose threads are more
+    allowed = os.sched_getaffinity(0)
+    one = serving(package.variants()["matrix-numpy"])
+    try:
+        for held, closes in ([min(allowed)], True), ([min(allowed)], False), (None, False):
+            one.load(Problem(30, 3, 2), None, 0)
+            one.open(Problem(30, 3, 2), "fresh", 1)
+            one.reload()
+            one.calibrate(held)
+            assert os.sched_getaffinity(0) == set(held or allowed)
+            if closes:
+                one.close()
+                assert os.sched_getaffinity(0) == allowed
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 @pytest.mark.parametrize("normalization", ["batch", "none"])
