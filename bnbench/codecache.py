@@ -32,8 +32,10 @@ from numba.core.serialize import dumps
 
 from bnbench import compiling
 
-SWITCH = "BNBENCH_JIT_CACHE"  # environment: "off" compiles afresh in every process,
-ALWAYS = "always"  # and with this workers whose compiling is timed load it too, with the seconds it once took
+SWITCH = "BNBENCH_JIT_CACHE"  # environment:
+OFF = "off"  # every process compiles afresh,
+FRESH = "fresh"  # or that as well, but keeps what it compiled for others: workers whose compiling is timed;
+ALWAYS = "always"  # with this they load it too, with the seconds it once took
 KEPT_FOLDERS = 3
 IN_USE_S = 24 * 3600.0  # since a process began with a folder, in which it may still be using it
 CHECKSUM_BYTES = hashlib.sha256().digest_size
@@ -54,9 +56,9 @@ def cache_dir() -> Path | None:
 def find_folder() -> tuple[Path | None, str]:
     """The folder of this version's compiled code, made where it is not there; and why there is none, or no new code."""
     switch = os.environ.get(SWITCH, "")
-    if switch == "off":
+    if switch == OFF:
         return None, f"{SWITCH} is off"
-    if switch not in ("", ALWAYS):
+    if switch not in ("", FRESH, ALWAYS):
         allowed = f'allowed is "off" or "{ALWAYS}"'
         warnings.warn(f"{SWITCH} is {switch!r} and has no effect; {allowed}", RuntimeWarning, stacklevel=3)
     sources = sorted(Path(__file__).parent.rglob("*.py"))
@@ -138,6 +140,8 @@ class CodeCache(NullCache):
         What only a compiler asks for is left out, unlike in Numba's own cache, for it takes longer than all else here:
         Numba's implementations of Python and NumPy, which it loads when it compiles, and the bitcode of the function.
         """
+        if os.environ.get(SWITCH) == FRESH:
+            return None
         account = compiling.account()
         with compiling.aside():
             stored = read(self._path(sig, target_context.codegen()))

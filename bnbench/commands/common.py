@@ -57,7 +57,10 @@ def saved_plan(plan, table) -> dict:
     saved["variants"] = plan.variants or tuple(variants())
     saved["plugins"] = tuple(Path(plugin).name for plugin in plan.plugins)
     for field in dataclasses.fields(plan):
-        if field.name in ("named", "held", "no_header", "decimal") and saved[field.name] == field.default:
+        if (
+            field.name in ("named", "held", "no_header", "decimal", "memory", "passes")
+            and saved[field.name] == field.default
+        ):
             del saved[field.name]  # as runs have it that know no other
     saved["data"] = table.name if table else ""
     saved["data_digest"] = table.digest if table else ""

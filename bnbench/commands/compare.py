@@ -1,6 +1,7 @@
 """`compare`: whether a second run is slower, of two run folders or of two versions side by side."""
 
 import contextlib
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,6 @@ from bnbench.commands.common import FAULT, OK, REGRESSION, UsageError
 from bnbench.commands.plans import chosen_of, plan_flags
 
 INTERLEAVED_PLAN = {"N": (10, 1000), "p1": (4, 32), "p2": (4, 32), "threads": (1,), "sampling_s": 1.0}
-INTERLEAVED_PLAN |= {"keep_memory": True}  # whether freed memory goes back is a matter of luck, process by process
 
 
 def add(commands):
@@ -36,14 +36,10 @@ def add(commands):
         "--old-ref", metavar="GITREF", help="the older one: a commit, branch or tag of this source tree"
     )
     compare.add_argument("--passes", metavar="K", help="passes, each with new processes (default: 10, at least 3)")
-    compare.add_argument("--timeout", metavar="S", help="limit for one variant at one cell in seconds")
-    compare.add_argument(
-        "--sampling", metavar="S", help="time for samples of one variant at one cell and pass in seconds"
-    )
     compare.add_argument(
         "--out", metavar="DIR", help="folder of the two runs that --interleaved makes, DIR/old and DIR/new"
     )
-    plan_flags(compare, None)
+    plan_flags(compare, None, ("sampling_s", "timeout"))
     compare.set_defaults(command=run)
 
 
@@ -113,11 +109,14 @@ def measure(options):
     from bnbench.commands.sweep import named, notes
     from bnbench.compare import runs
     from bnbench.measure import data, environment, interleaved
+    from bnbench.measure.plan import STEADY
     from bnbench.progress import Progress
     from bnbench.temporary import TemporaryFolder
 
     passes = read_passes(options.passes, interleaved.PASSES, interleaved.LEAST_PASSES)
-    plan, table = make_plan(options, INTERLEAVED_PLAN)
+    plan, table = make_plan(options, INTERLEAVED_PLAN | {"memory": STEADY})
+    if len(plan.memory) > 1:
+        plan = dataclasses.replace(plan, memory=STEADY)
     names = plan.variants or own_variants()
     description = environment.describe() | data.described(table)
     saved = saved_plan(plan, table) | {"variants": names, "passes": passes}

@@ -117,11 +117,11 @@ def measure_noise(options) -> int:
     from bnbench.compare.floor import SIZES, VARIANTS, floor
     from bnbench.compare.verdicts import FASTER, SLOWER, THRESHOLD_INTERLEAVED, compare
     from bnbench.measure import interleaved
-    from bnbench.measure.plan import Plan
+    from bnbench.measure.plan import STEADY, Plan
     from bnbench.progress import Progress, floor_table
 
     needs_workers()
-    plan = Plan(sizes=tuple("x".join(map(str, size)) for size in SIZES), threads=(1,), sampling_s=1.0, keep_memory=True)
+    plan = Plan(sizes=tuple("x".join(map(str, size)) for size in SIZES), threads=(1,), sampling_s=1.0, memory=STEADY)
     sources = dict.fromkeys(interleaved.SIDES, interleaved.PACKAGE_FOLDER)
     with Progress(plan, interleaved.PASSES) as progress:
         sides = interleaved.interleave(plan, sources, VARIANTS, events=progress.of_pass)

@@ -6,7 +6,8 @@ from pathlib import Path
 from bnbench import store
 from bnbench.record import Record
 
-FREE = ("variants", "named", "plugins", "N", "p1", "p2", "sizes", "time_budget", "timeout")  # of it: may differ
+FREE = ("variants", "named", "plugins", "N", "p1", "p2", "sizes", "memory", "keep_memory", "passes")  # of it: may
+FREE += ("time_budget", "timeout")  # differ
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,12 @@ import itertools
 import lzma
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "blanks"}
 DECIMALS = (".", ",")
@@ -27,7 +31,7 @@ class TableError(ValueError):
 
 
 @contextlib.contextmanager
-def opened(path: Path):
+def opened(path: Path) -> Iterator[tuple[IO[bytes], str]]:
     """The bytes of a file, uncompressed, and the ending that says what they are, in small letters."""
     ending = path.suffix.lower()
     if ending == ".zip":
@@ -45,7 +49,7 @@ def opened(path: Path):
             yield file, ending
 
 
-def read(file, name: str, *, tabs: bool, header: bool, decimal: str):
+def read(file: IO[bytes], name: str, *, tabs: bool, header: bool, decimal: str) -> "DataFrame":
     """The columns of a text file as a data frame, whose labels are the names in its header, or 0, 1, … without one.
 
     Args:
@@ -98,13 +102,13 @@ def read(file, name: str, *, tabs: bool, header: bool, decimal: str):
     return frame
 
 
-def _rounded_right(pandas):
+def _rounded_right(pandas: Any) -> dict[str, str]:
     """The argument by which numbers are read to the last digit, where that is not the default."""
     version = tuple(map(int, pandas.__version__.split(".")[:2]))
     return {"float_precision": "round_trip"} if version < (3, 1) else {}
 
 
-def _separator(head, tabs):
+def _separator(head: str, tabs: bool) -> str:
     """What separates the fields: the first that splits some row as it does the header, else all rows alike."""
     candidates = sorted(SEPARATORS, key=lambda separator: separator != "\t") if tabs else list(SEPARATORS)
     fits, even, splits = [], [], []
@@ -118,7 +122,7 @@ def _separator(head, tabs):
     return (fits or even or splits or candidates)[0]
 
 
-def _rows(text, separator) -> Iterator[tuple[int, list[str]]]:
+def _rows(text: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, each with the number of its last line."""
     lines = (line.strip() for line in text) if separator == " " else text
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
@@ -127,16 +131,16 @@ def _rows(text, separator) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, [field.strip() for field in row]
 
 
-def _next_row(text, separator):
+def _next_row(text: Iterable[str], separator: str) -> list[str] | None:
     return next((row for _, row in _rows(text, separator)), None)
 
 
-def _rewound(file, encoding):
+def _rewound(file: IO[bytes], encoding: str) -> io.TextIOWrapper:
     file.seek(0)
     return io.TextIOWrapper(file, encoding=encoding, newline="")
 
 
-def _refuse_uneven(text, encoding, name, separator, header):
+def _refuse_uneven(text: io.TextIOWrapper, encoding: str, name: str, separator: str, header: bool) -> None:
     """Name the first row that has not as many fields as the first one."""
     rows = _rows(_rewound(text.detach(), encoding), separator)
     _, first = next(rows)

@@ -12,6 +12,7 @@ device they are a large product's and a copy's within its memory (`bnbench.cuda.
 import itertools
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -52,7 +53,7 @@ def place(entry: dict) -> int | str | None:
 
 def with_best(records: list[Record], rooflines: list[dict]) -> list[Record]:
     """Records under the best rates that a run measured, at its start or its end: the limit is what a machine can do."""
-    best = {}
+    best: dict[tuple, dict[str, float]] = {}
     for entry in rooflines:
         rates = best.setdefault((entry["dtype"], place(entry)), dict.fromkeys(Roof.__dataclass_fields__, 0.0))
         for field in rates:
@@ -79,7 +80,7 @@ def measure(dtype: str, threads: int) -> dict:
     edges = np.linspace(0, size, threads + 1).astype(int)
     parts = [slice(low, high) for low, high in itertools.pairwise(edges)]
 
-    def add(part):
+    def add(part: slice) -> None:
         np.add(b[part], c[part], out=a[part])
 
     gemm_s = add_s = float("inf")
@@ -98,7 +99,7 @@ def measure_device(dtype: str) -> dict | None:
     return rates.measure(dtype)
 
 
-def fastest(work) -> float:
+def fastest(work: Callable[[], object]) -> float:
     """Seconds of the fastest of a few repeats, after one that warms up."""
     work()
     times = []

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bnbench import record
 from bnbench.measure.excess import COMPILED_S, least_excess_s
 from bnbench.report import units
 
 CELL = ["N", "p1", "p2"]
-SETTING = ["dtype", "activation", "normalization", "ddof", "eps", "threads", "regime"]
+SETTING = list(record.SETTING)
 ALWAYS_NAMED = {"dtype", "activation", "normalization", "threads", "regime"}
 UNRANKED = "noisy"  # the word of the column `noise` for a median that no ranking can lean on
 REFERENCE = "matrix-numpy"  # what a compiled variant has to pay its compile time back against

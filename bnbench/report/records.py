@@ -30,6 +30,7 @@ HEADS = {
     "others_share": "others' time",
     "switches_per_s": "switches per second",
     "page_faults": "page faults a step",
+    "process_spread": "process to process",
 }
 FILTERS = {  # columns offered for choosing rows: "order" keeps the order of the rows, "words" splits at commas
     "variant": "order",
@@ -37,7 +38,7 @@ FILTERS = {  # columns offered for choosing rows: "order" keeps the order of the
 } | dict.fromkeys(
     [
         *["family", "device", *analysis.CELL, "dtype", "activation", "normalization", "ddof", "eps"],
-        *["threads", "regime", "status"],
+        *["threads", "regime", "memory", "status"],
     ],
     "sorted",
 )

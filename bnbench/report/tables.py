@@ -13,7 +13,7 @@ from bnbench.report import analysis, answers, units
 
 DEVICE_TIMES = ["cold_s", "host_to_device_s", "end_to_end_s"]
 TEXT = ["variant", "family", "device", "dtype", "activation", "normalization", "regime", "status", "reason", "details"]
-TEXT += ["noise"]
+TEXT += ["noise", "memory"]
 WHOLE = [
     *["N", "p1", "p2", "threads", "samples", "inner_loops", "peak_bytes", "ddof", "baseline_bytes"],
     "outliers",
@@ -25,11 +25,11 @@ COLUMNS = [
     *["ddof", "eps", "baseline_bytes", "max_error", "outliers", "gemm_flops_s", "triad_bytes_s"],
     *["details", "noise", "steal_share", "others_share", "switches_per_s", "page_faults"],
     *DEVICE_TIMES,
-    "kernels_s",
+    *["kernels_s", "memory", "process_spread"],
 ]
 OF_TIMED = [  # empty where there are no times
     *["median_s", "ci_low_s", "ci_high_s", "samples", "inner_loops", "compile_s", "prepare_s", "gflops", "limit_s"],
-    *["limit_fraction", "outliers", *DEVICE_TIMES, "kernels_s"],
+    *["limit_fraction", "outliers", *DEVICE_TIMES, "kernels_s", "process_spread"],
 ]
 NOISE_MARK = "≈"
 COMPILE_HEAD = "compile time of one cell"
@@ -56,6 +56,8 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     with the samples (words of measure/noise.py); `steal_share` and `others_share` are the shares of the processors'
     time that other machines and other processes took, `switches_per_s` how often a thread had to give up its processor;
     `page_faults` how many pages a step touched that the system had yet to give the worker (not those of an R process).
+    `memory` says whether the C library returned what a step freed to the system or kept it. `process_spread` is by how
+    much another process of the same code may be off: the largest of the passes' medians over the least, less 1.
     On a device alone: `cold_s` is a step after its cache was emptied, `host_to_device_s` copying X, y and the
     parameters there, `end_to_end_s` these copies, a step and the gradients copied back; each a median.
     Timing columns are empty (NaN, or <NA> in whole-number columns) where the status is not ok.

@@ -15,9 +15,12 @@ import bnbench
 from bnbench import cli, store
 from bnbench.commands import compare as compare_command
 from bnbench.compare.verdicts import compare
-from bnbench.measure import interleaved, scheduler
+from bnbench.measure import interleaved, planner
+from bnbench.measure.measurement import Measurement
 from bnbench.measure.noise import noise
+from bnbench.measure.passes import JOINED, joined
 from bnbench.measure.plan import Plan
+from bnbench.measure.rounds import Pairs
 from bnbench.record import Record
 
 CELL = {"N": 10, "p1": 7, "p2": 4, "dtype": "float64", "activation": "relu", "normalization": "batch"}
@@ -259,7 +262,7 @@ def test_passes_are_joined_field_by_field():
     one = timed(1e-3, clock_mhz=[2000, 3000], details={"algorithm": "stored"}, errors={"wrong": {}})
     two = timed(2e-3, clock_mhz=None, details={"algorithm": "stored"}, threads_in_force={"numba": 2}, prepare_s=0.05)
     three = timed(1e-3, clock_mhz=[1000, 2500], details={"algorithm": "one-pass"}, inner_loops=2)
-    found = interleaved.joined([judged, one, two, three])
+    found = joined(judged, [one, two, three])
     assert found.passes == (3, 3, 3)
     assert found.samples_s == (1e-3,) * 3 + (2e-3,) * 3 + (1e-3,) * 3
     assert found.clock_mhz == (1000, 3000)
@@ -267,16 +270,16 @@ def test_passes_are_joined_field_by_field():
     assert found.threads_in_force == {"numba": 2}
     assert (found.inner_loops, found.prepare_s, found.elapsed_s) == (2, 0.05, 3.0)
     assert (found.errors, found.reason) == (judged.errors, "ill-conditioned")
-    assert interleaved.joined([judged, two, two]).clock_mhz is None
-    assert interleaved.joined([judged, one, record(status="timeout")]).status == "timeout"
+    assert joined(judged, [two, two]).clock_mhz is None
+    assert joined(judged, [one, record(status="timeout")]).status == "timeout"
     cool = {"after": {"held_down": ""}}
     hot = {"after": {"held_down": "power cap"}}
-    assert interleaved.joined([judged, *(one.having(clocks=clocks) for clocks in (cool, hot, cool))]).clocks == hot
+    assert joined(judged, [one.having(clocks=clocks) for clocks in (cool, hot, cool)]).clocks == hot
     assert Record.of(found.row()) == found
     measured = set(Record.__struct_fields__) - {"variant", "cell", "family", "device", "machine", "data", "status"}
     of_the_first = {"reason", "errors", "max_error_ratio"}
     not_measured_there = {"passes", "compile_s", "kernels", "gemm_flops_s", "triad_bytes_s", "limit_s"}
-    assert measured - of_the_first - not_measured_there == set(interleaved.JOINED)
+    assert measured - of_the_first - not_measured_there == set(JOINED)
 
 
 def test_peers_are_left_out_for_what_they_are(monkeypatch):
@@ -306,10 +309,15 @@ def test_what_was_named_and_not_measured_is_no_pass():
 def test_pairs_stay_together_where_memory_is_short(monkeypatch):
     # catches: both versions sampled one after the other, and compared as if they had been side by side
     plan = Plan(sizes=("1000x8x8",), threads=(1,))
-    with interleaved.Interleaved(plan, dict.fromkeys(interleaved.SIDES), ["loops-numba", "matrix-numpy"]) as sweep:
-        (cell,) = plan.cells()
-        runs = [sweep.begun(lane, cell) for lane in sweep.lanes]
-        assert [len(group) for group in sweep.groups(cell, runs)] == [4]
-        monkeypatch.setattr(scheduler, "available_bytes", lambda: 0)
-        found = [sorted(run.lane for run in group) for group in sweep.groups(cell, runs)]
+    (cell,) = plan.cells()
+    lanes = {f"{name} ({side})": name for side in interleaved.SIDES for name in ("loops-numba", "matrix-numpy")}
+    pairs, planned = Pairs(lanes, rounds=12, least=3), planner.Planner(plan, list(lanes), (), timing=True)
+    measurements = [Measurement(lane, cell, record()) for lane in lanes]
+
+    def groups():
+        return pairs.groups(measurements, fit=planned.fit_together(cell.problem, measurements))
+
+    assert [len(group) for group in groups()] == [4]
+    monkeypatch.setattr(planner, "available_bytes", lambda: 0)
+    found = [sorted(measurement.lane for measurement in group) for group in groups()]
     assert found == [[f"{name} (new)", f"{name} (old)"] for name in ("loops-numba", "matrix-numpy")]

@@ -214,16 +214,23 @@ SMALL = (
 
 @pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="other C libraries cannot be told")
 def test_memory_is_kept_where_that_is_asked_for(tmp_path, command):
-    # catches: a flag that never reaches the worker's allocator, faults that are not counted or not by the step
+    # catches: a flag that never reaches the worker's allocator, faults that are not counted or not by the step, memory
+    # that is kept before the cells that return it are done, passes that are lost or made again
     arrays = 70_000 * 64 * 8  # bytes of one that is like Z: larger than any that glibc keeps unasked
-    found = []
-    for flags in ([], ["--keep-memory"]):
+    for flags in (["--keep-memory"], ["--memory", "kept,returned", "--passes", "2"]):
         out = tmp_path / f"run{len(flags)}"
-        size = ("--sizes", "70000x4x64", "--threads", "1", "--sampling", "0.1")
+        size = ("--sizes", "70000x4x64", "--threads", "1", "--sampling", "1")
         assert command("sweep", "--variants", "matrix-numpy", *size, *flags, "--out", out).returncode == 0
-        found.append(pandas.read_csv(out / "summary.csv")["page_faults"].item())
-    assert found[0] > arrays / 2**21  # pages are 2 MiB at most
-    assert found[1] < 1
+        summary = pandas.read_csv(out / "summary.csv").set_index("memory")
+        assert summary.page_faults["kept"] < 1
+        if "returned" in flags[1:]:
+            assert summary.page_faults["returned"] > arrays / 2**21  # pages are 2 MiB at most
+            assert (summary.process_spread >= 0).all()
+            assert [len(record["passes"]) for record in rows(out)] == [2, 2]
+            assert len((out / store.JOURNAL).read_text().splitlines()) == 4
+            before = (out / store.JOURNAL).read_bytes()
+            assert command("sweep", "--resume", "--out", out).returncode == 0
+            assert (out / store.JOURNAL).read_bytes() == before
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -233,9 +240,9 @@ def test_where_the_arrays_of_a_cell_lie(dtype, monkeypatch):
     drawn = problem.sample()
     table = data.Table(drawn.X.astype(float), drawn.y.astype(float), "t", "")
     for source in (None, table):
-        with data.stored(source) as stored:
+        with data.shared(source) as shared:
             for _ in range(8):
-                batch = data.sample_batch(problem, stored)
+                batch = data.sample_batch(problem, shared)
                 assert [array.ctypes.data % data.LINE_BYTES for array in batch[:2]] == [0, 0]
         for array, wanted in zip(batch, drawn, strict=True):
             assert array.dtype == dtype

@@ -12,7 +12,7 @@ import json, sys
 import numpy as np
 import bnbench
 from bnbench.measure.given import protected
-from bnbench.measure.worker import peak_bytes, reset_peak, resident_bytes
+from bnbench.measure.memory import peak_bytes, reset_peak, resident_bytes
 
 cls, count = bnbench.variants()[sys.argv[1]], int(sys.argv[2])
 heaviest, found = float(sys.argv[3]), []
