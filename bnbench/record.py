@@ -6,6 +6,7 @@ In the journal a record is one flat object (`Record.row`, and back by `Record.of
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import re
 import statistics
@@ -21,8 +22,9 @@ from bnbench.problem import FIELDS, REGIMES, Problem
 
 STATUSES = ("ok", "invalid", "failed", "crashed", "timeout", "out-of-memory", "unsupported", "unavailable", "pruned")
 FAULTS = ("invalid", "failed", "crashed")  # what makes a sweep end with exit code 1
-AXES = ("N", "p1", "p2", "dtype", "activation", "normalization", "ddof", "eps", "threads", "regime")
-SETTING = tuple(axis for axis in AXES if axis not in ("N", "p1", "p2"))
+SIZES = ("N", "p1", "p2")
+SETTING = ("dtype", "activation", "normalization", "ddof", "eps", "threads", "regime")
+AXES = SIZES + SETTING
 MOST_WORK = 2**53  # of N p1 p2: every table and every reader of JSON holds it exactly; a step would take hours
 MOST_THREADS = 2**20
 BUDGET = "time budget"  # the words in the reason of a record that was pruned for lack of it
@@ -210,6 +212,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return len(self.samples_s)
 
     @property
+    def by_pass(self) -> list[tuple[float, ...]]:
+        """The samples of each pass; of one where there was no other."""
+        ends = itertools.accumulate(self.passes or (len(self.samples_s),))
+        return [self.samples_s[start:end] for start, end in itertools.pairwise((0, *ends))]
+
+    @property
     def outliers(self) -> int:
         """How many of them lie outside Tukey's fences."""
         return int(outliers(self.samples_s).sum()) if self.samples_s else 0
@@ -235,6 +243,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         entries = [entry for name, entry in (self.errors or {}).items() if entry and name != "loss"]
         errors = [entry.get("error") for entry in entries]
         return math.nan if not errors or None in errors else max(errors)
+
+    @property
+    def step_bytes(self) -> int | None:
+        """The memory that the worker took for the cell, beyond what it held before; None if unknown."""
+        if self.peak_bytes is None or self.baseline_bytes is None:
+            return None
+        return self.peak_bytes - self.baseline_bytes
 
     @property
     def steal_share(self) -> float:
