@@ -150,12 +150,10 @@ def contest(rows: pd.DataFrame, ours: str, theirs: str) -> pd.DataFrame:
     where they overlap, empty where a family is missing; ranked: whether neither median is too noisy to rank; settled:
     whether no process of either was as fast as one of the other (False where each had but one).
     """
-    columns = ["variant", "median_s", "ci_low_s", "ci_high_s", "noisy", "pass_low_s", "pass_high_s"]
+    columns = [*CELL, "variant", "median_s", "ci_low_s", "ci_high_s", "noisy", "pass_low_s", "pass_high_s"]
     rows = rows.assign(noisy=unranked(rows)).sort_values("median_s", kind="stable")
-    one, other = (
-        rows[rows["family"] == family].drop_duplicates(CELL).set_index(CELL)[columns] for family in (ours, theirs)
-    )
-    both = one.join(other, how="outer", lsuffix="_ours", rsuffix="_theirs").sort_index().reset_index()
+    one, other = (rows.loc[rows["family"] == family, columns].drop_duplicates(CELL) for family in (ours, theirs))
+    both = one.merge(other, how="outer", on=CELL, suffixes=("_ours", "_theirs"))
     cells = both[CELL].assign(
         **{side: both[f"variant_{side}"] for side in ("ours", "theirs")},
         **{f"{side}_s": both[f"median_s_{side}"] for side in ("ours", "theirs")},

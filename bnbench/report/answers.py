@@ -217,7 +217,9 @@ def _of_ranked(ranked: pd.DataFrame, rows: pd.DataFrame) -> str:
     """Of how many of some cells a factor is said; empty where it is all."""
     if len(ranked) == len(rows):
         return ""
-    return f" in the {units.count(len(ranked))} that can be ranked" if len(ranked) else ", too noisy to say by how much"
+    if ranked.empty:
+        return ", too noisy to say by how much"
+    return f" in the {units.count(len(ranked))} of these where neither median is noisy"
 
 
 def _what_decides(cells: pd.DataFrame) -> str:

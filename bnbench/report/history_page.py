@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bnbench.compare import history, runs
-from bnbench.compare.verdicts import SAME, UNCLEAR
+from bnbench.compare.verdicts import UNCLEAR
 from bnbench.folder import Folder
 from bnbench.record import AXES, SIZES
 from bnbench.report import comparison, tables, templates, units
@@ -55,8 +55,7 @@ def answer(frame: pd.DataFrame, entries: Sequence[history.Entry]) -> str:
             )
         return f"Nothing can be compared {over}: none has an earlier one of the same machine that has timed the same."
     counts = compared["verdict"].value_counts()
-    said = [f"{units.count(counts.get(word, 0))} {word}" for word in history.STEPS[::-1]]
-    said += [f"{units.count(counts[word])} {word}" for word in (SAME, UNCLEAR) if word in counts]
+    said = [f"{units.count(counts[word])} {words}" for word, words in comparison.SAID.items() if word in counts]
     cells = len(compared[["variant", *AXES]].drop_duplicates())
     steps = int(compared["verdict"].isin(history.STEPS).sum())
     found = units.plural(steps, "step") if steps else "No step found"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import rich.table
 
 NOISE_MARK = "≈"  # behind a number that has something against it
-NUMBERS = ("number", "best", "status")  # roles that are set to the right
+NUMBERS = ("number", "best")  # roles whose columns are set to the right
 STYLES = {  # of roles on a terminal
     **{"best": "bold", "status": "dim", "tie": "dim", "loops": "yellow", "matrix": "magenta"},
     **{"slower": "red", "faster": "green", "unclear": "yellow"},
@@ -27,8 +27,8 @@ class Text(NamedTuple):
 
     Attributes:
         text: as it is read.
-        role: "" for words; "number"; "best" for the number of the fastest or one tied with it; "status" for a word in a
-            number's place; "loops", "matrix" or "tie" for who wins; "slower", "faster" or "unclear" for a verdict.
+        role: "" for words; "number"; "best" for the number of the fastest or one tied with it; "status" for a word in
+            its place; "loops", "matrix" or "tie" for who wins; "slower", "faster" or "unclear" for a verdict.
         noise: what is said against the number, see measure/noise.py; it is then marked.
         key: the number to sort by, as text.
     """
@@ -78,7 +78,7 @@ class Table:
 
     @property
     def right(self) -> tuple[bool, ...]:
-        """Of each column whether it is set to the right, as numbers are."""
+        """Of each column whether it holds numbers, which are set to the right."""
         return tuple(any(text.role in NUMBERS for text in column) for column in zip(*self.rows, strict=True))
 
     def texts(self, head: str) -> list[str]:

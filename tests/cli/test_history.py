@@ -80,7 +80,7 @@ def test_a_planted_step_is_found_where_it_is_and_nowhere_else(tmp_path, capsys):
         assert row.median_s == pytest.approx(factor * TIMES[row.variant, row.N], rel=1e-12)
         assert row.ci_low_s < row.median_s < row.ci_high_s
     said = capsys.readouterr().out
-    assert "2 steps in 4 cells over 5 runs: 1 slower and 1 faster." in said
+    assert "2 steps in 4 cells over 5 runs: 1 slower, 1 faster, 13 the same." in said
     assert [line.split()[-1] for line in said.splitlines() if "host-b" in line] == ["faster", "slower"]
 
     source = (tmp_path / "out" / "history.html").read_text()
