@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 
-from bnbench.commands import audit, compare, docs, history, look, streams, sweep
+from bnbench.commands import audit, compare, docs, doctor, history, listing, report, streams, sweep
 from bnbench.commands.common import INTERRUPTED, USAGE, UsageError
 from bnbench.folder import FolderError
 
@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"bnbench {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    for module in (sweep, audit, compare, history, look, docs):
+    for module in (sweep, audit, compare, history, report, listing, doctor, docs):
         module.add(commands)
     return top
 

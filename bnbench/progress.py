@@ -259,39 +259,31 @@ def summary_table(frame, folder):
     _print(f"\nReport: {folder / 'report.html'}")
 
 
-def comparison(verdicts, notes, *, everything):
-    """Print the verdicts of a comparison: by variant, and the cells that differ, or all."""
-    from bnbench.compare import words
+def comparison(comparisons, gone, notes, *, paired, everything):
+    """Print a comparison: by variant, the cells that differ, or all, and the answer."""
+    from bnbench.report import comparison as words
 
-    shown = verdicts if everything else words.worth_showing(verdicts)
-    _print(_frame("Verdicts", words.by_variant(verdicts)))
+    shown = words.worth_showing(comparisons, everything=everything)
+    _print(words.by_variant(comparisons))
     if shown:
-        _print("", _frame("Cells" if len(shown) == len(verdicts) else "Cells that differ", words.cells(shown)))
-    if len(shown) < len(verdicts):
-        _print(f"\n{len(verdicts) - len(shown)} cells more, in which nothing differs (--all shows them).")
-    _print("", *(f"note: {note}" for note in notes), words.answer(verdicts))
+        table = words.cells(shown, paired)
+        _print("", table, "", table.note)
+    if left := words.not_shown(comparisons, shown):
+        _print(f"\n{left} --all shows them.")
+    _print("", *(f"note: {note}" for note in notes), words.answer(comparisons, gone))
 
 
 def steps_table(steps, notes, answer, page):
     """Print the steps of a history, as many as fit on a screen, and where its page lies."""
-    from bnbench.compare.words import ALL_BELOW
+    from dataclasses import replace
 
-    if len(steps):
-        _print(_frame("Steps", steps.head(ALL_BELOW)))
+    from bnbench.report.comparison import ALL_BELOW
+
+    if steps:
+        _print(replace(steps, rows=steps.rows[:ALL_BELOW]))
     if len(steps) > ALL_BELOW:
         _print(f"\n{len(steps) - ALL_BELOW} smaller steps more are in history.csv.")
     _print("", *(f"note: {note}" for note in notes), answer, f"\nHistory: {page}")
-
-
-def _frame(title, frame):
-    """A table of texts; columns of numbers to the right, verdicts in their colour."""
-    text = ("variant", "verdict", "besides", "from", "to", "on")
-    table = _table(title, *(name if name in text else f">{name}" for name in frame))
-    colours = {"slower": "red", "faster": "green", "unclear": "yellow"}
-    for row in frame.to_dict("records"):
-        parts = [escape(value) for value in row.values()]
-        table.add_row(*(f"[{colours[part]}]{part}[/]" if part in colours else part for part in parts))
-    return table
 
 
 def floor_table(floors):

@@ -239,8 +239,8 @@ BUGS = {
     ),
     "no correction for many cells": Bug(
         "compare/verdicts.py",
-        "adjusted = iter(false_discovery_control([found.p for found in shifts if found]))",
-        "adjusted = iter([found.p for found in shifts if found])",
+        "adjusted = iter(false_discovery_control([moved.p for moved in shifts if moved]))",
+        "adjusted = iter([moved.p for moved in shifts if moved])",
         "cli/test_compare.py unit",
     ),
     "a crossover taken linearly": Bug(

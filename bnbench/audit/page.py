@@ -1,17 +1,16 @@
 """The audit's pages: audit.md, audit.html, audit.json and one figure, in a folder."""
 
-import base64
 import json
 from collections import Counter
 from pathlib import Path
 
-import jinja2
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from bnbench.audit.rulings import HOLDS, VACUOUS, WRONG, Ruling, plain
 from bnbench.folder import Folder
+from bnbench.report import templates
 from bnbench.report.plots import style
 
 FIGURE = "audit-claimed-against-true"
@@ -52,13 +51,10 @@ def write(rulings: list[Ruling], reproduction: list[dict], folder: Path, command
         "entries": {ruling.id: [entries(evidence) for evidence in ruling.evidence] for ruling in rulings},
         "command": command,
         "figure": FIGURE,
-        "svg": "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode(),
+        "svg": templates.svg_uri(svg),
     }
-    loader = jinja2.ChoiceLoader(
-        [jinja2.PackageLoader("bnbench.audit", "."), jinja2.PackageLoader("bnbench.report", ".")]
-    )
-    for name, escape in (("audit.md", False), ("audit.html", True)):
-        environment = jinja2.Environment(loader=loader, autoescape=escape, trim_blocks=True, lstrip_blocks=True)
+    for name, escaped in (("audit.md", False), ("audit.html", True)):
+        environment = templates.environment("bnbench.audit", escaped=escaped)
         environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")
         folder.put(name, environment.get_template(f"{name}.j2").render(content))
 

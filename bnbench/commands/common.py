@@ -96,14 +96,13 @@ def write_report(folder, records):
     """Tables, plots and the HTML page of a run; its summary as a frame, and remarks."""
     from bnbench import store
     from bnbench.measure.roofline import with_best
-    from bnbench.report import build, tables
+    from bnbench.report import build
 
     environment = store.read_environment(folder)
     records = with_best(records, environment.get("rooflines", []))
     order = {name: place for place, name in enumerate(environment["plan"].get("variants", ()))}
     records = sorted(records, key=lambda record: order.get(record.variant, len(order)))
-    remarks = build(records, environment, folder, environment["command"])
-    return tables.frame(records), remarks
+    return build(records, environment, folder, environment["command"])
 
 
 def print_json(value):
