@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from bnbench.commands.common import FAULT, OK, REGRESSION, UsageError
+from bnbench.commands.common import FAULT, OK, REGRESSION, UsageError, quiet_flag
 from bnbench.commands.plans import chosen_of, plan_flags
 
 INTERLEAVED_PLAN = {"N": (10, 1000), "p1": (4, 32), "p2": (4, 32), "threads": (1,), "sampling_s": 1.0}
@@ -18,8 +18,8 @@ def add(commands):
         "compare",
         help="say cell by cell whether a second run is slower; exit code 3 where it is",
         description="Compare two runs cell by cell: a difference must be significant and large enough. Or, with "
-        "--interleaved, measure the working tree and an older version of the package side by side, in one sweep: that "
-        "survives a noisy machine, two runs one after the other do not. Exit code 3 where anything is worse.",
+        "--interleaved, measure the working tree and an older version of the package side by side, in one sweep. This "
+        "works on a noisy machine too, where two runs one after the other do not. Exit code 3 where anything is worse.",
     )
     compare.add_argument("old", metavar="OLD", nargs="?", help="the run folder to compare with")
     compare.add_argument("new", metavar="NEW", nargs="?", help="the run folder that is judged")
@@ -33,15 +33,16 @@ def add(commands):
     form.add_argument("--markdown", action="store_true", help="print as Markdown, for a pull request")
     compare.add_argument("--interleaved", action="store_true", help="measure two versions of the package side by side")
     compare.add_argument(
-        "--old-ref", metavar="GITREF", help="the older one: a commit, branch or tag of this source tree"
+        "--old-ref", metavar="GITREF", help="the older version: a commit, branch or tag of this source tree"
     )
     compare.add_argument("--passes", metavar="K", help="passes, each with new processes (default: 10, at least 3)")
+    quiet_flag(compare)
     compare.add_argument("--timeout", metavar="S", help="limit for one variant at one cell in seconds")
     compare.add_argument(
         "--sampling", metavar="S", help="time for samples of one variant at one cell and pass in seconds"
     )
     compare.add_argument(
-        "--out", metavar="DIR", help="folder of the two runs that --interleaved makes, DIR/old and DIR/new"
+        "--out", metavar="DIR", help="folder for the two runs that --interleaved makes, DIR/old and DIR/new"
     )
     plan_flags(compare, None)
     compare.set_defaults(command=run)
@@ -76,8 +77,8 @@ def run(options) -> int:
 
 def judge(old, new, threshold, options) -> int:
     """Give the verdicts on two runs and print them; the exit code."""
+    from bnbench.commands.tables import comparison
     from bnbench.compare import runs, verdicts, words
-    from bnbench.progress import comparison
 
     paired = bool(old.interleaved) and old.interleaved == new.interleaved
     threshold = threshold or (verdicts.THRESHOLD_INTERLEAVED if paired else verdicts.THRESHOLD)
@@ -110,10 +111,10 @@ def measure(options):
     """Measure two versions side by side, write their run folders; both as read back, and what was not measured."""
     from bnbench.commands.common import default_folder, saved_plan
     from bnbench.commands.plans import make_plan
+    from bnbench.commands.progress import Progress
     from bnbench.commands.sweep import named, notes
     from bnbench.compare import runs
     from bnbench.measure import data, environment, interleaved
-    from bnbench.progress import Progress
     from bnbench.temporary import TemporaryFolder
 
     passes = read_passes(options.passes, interleaved.PASSES, interleaved.LEAST_PASSES)
@@ -123,7 +124,7 @@ def measure(options):
     saved = saved_plan(plan, table) | {"variants": names, "passes": passes}
     folder = Path(options.out) if options.out else default_folder(saved)
     try:
-        with TemporaryFolder() as room, Progress(plan, passes) as progress:
+        with TemporaryFolder() as room, Progress(plan, passes, quiet=options.quiet) as progress:
             for remark in [*notes(table), *description["warnings"]]:
                 progress.say(f"note: {remark}")
             older = interleaved.checkout(options.old_ref, room)

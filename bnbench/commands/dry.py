@@ -10,8 +10,8 @@ WIDTH = 100  # columns
 
 def dry_run(plan, stored, notes, as_json) -> int:
     """Say which variants and cells a plan still has to measure beside the stored records; nothing is started."""
+    from bnbench.commands.progress import clock
     from bnbench.measure.forecast import Forecast
-    from bnbench.progress import clock
     from bnbench.record import SETTING
     from bnbench.variants import variants
 

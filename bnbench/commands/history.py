@@ -33,10 +33,10 @@ def add(commands):
 
 def run(options) -> int:
     """`history`."""
+    from bnbench.commands.tables import steps_table
     from bnbench.compare import history, verdicts
     from bnbench.folder import Folder
     from bnbench.measure.plan import read_size
-    from bnbench.progress import steps_table
     from bnbench.report import history as report
     from bnbench.report.tables import plain_rows
 

@@ -20,27 +20,25 @@ def add(commands):
     report = commands.add_parser("report", help="write a run's tables, plots and HTML page again")
     report.add_argument("folder", metavar="DIR", help="a run folder")
     report.add_argument("--json", action="store_true", help="print the summary rows as JSON")
-    report.add_argument("--pyperf", metavar="FILE.json", help="write the samples as a new file for pyperf as well")
+    report.add_argument("--pyperf", metavar="FILE.json", help="also write the samples to a new file for pyperf")
     report.set_defaults(command=run_report)
 
-    listing = commands.add_parser("list", help="the variants, and why one cannot run here")
+    listing = commands.add_parser("list", help="list the variants, and say how to add those that are not installed")
     listing.add_argument("--plugin", action="append", metavar="FILE.py", help="a plug-in file; may be repeated")
     listing.add_argument("--json", action="store_true", help="print as JSON")
     listing.set_defaults(command=run_list)
 
-    doctor = commands.add_parser(
-        "doctor", help="what is installed, threads, BLAS, and what would make timings unreliable"
-    )
+    doctor = commands.add_parser("doctor", help="show what is installed, and what would make timings unreliable here")
     doctor.add_argument("--json", action="store_true", help="print as JSON")
     doctor.add_argument(
         "--kernels",
         action="store_true",
-        help="compile every CUDA kernel instead, without a GPU: its registers",
+        help="instead, compile every CUDA kernel (no GPU needed) and list what registers it takes",
     )
     doctor.add_argument(
         "--selftest",
         action="store_true",
-        help="measure the same code twice instead (about 3 minutes): the smallest difference that can be told here",
+        help="instead, measure the same code twice (about 3 minutes): what is the smallest difference that shows here?",
     )
     doctor.set_defaults(command=run_doctor)
 
@@ -69,7 +67,7 @@ def run_list(options) -> int:
     known = load_variants(options.plugin)
     with ThreadPoolExecutor(1) as pool:  # to ask R takes longer than all else, which meanwhile goes on here
         reasons = pool.map(lambda cls: cls.unavailable(), known.values())
-        from bnbench.progress import variant_table
+        from bnbench.commands.tables import variant_table
 
     rows = []
     for (name, cls), reason in zip(known.items(), reasons, strict=True):
@@ -98,8 +96,8 @@ def run_doctor(options) -> int:
     if options.selftest:
         return measure_noise(options)
     from bnbench import codecache
+    from bnbench.commands.tables import environment_table
     from bnbench.measure import environment
-    from bnbench.progress import environment_table
 
     found = environment.describe() | {"compile_cache": codecache.report()}
     found["warnings"] += filter(None, [found["compile_cache"]["warning"]])
@@ -114,11 +112,12 @@ def measure_noise(options) -> int:
     """`doctor --selftest`: what the same code twice says of this machine."""
     import dataclasses
 
+    from bnbench.commands.progress import Progress
+    from bnbench.commands.tables import floor_table
     from bnbench.compare.floor import SIZES, VARIANTS, floor
     from bnbench.compare.verdicts import FASTER, SLOWER, THRESHOLD_INTERLEAVED, compare
     from bnbench.measure import interleaved
     from bnbench.measure.plan import Plan
-    from bnbench.progress import Progress, floor_table
 
     needs_workers()
     plan = Plan(sizes=tuple("x".join(map(str, size)) for size in SIZES), threads=(1,), sampling_s=1.0, keep_memory=True)
@@ -145,7 +144,8 @@ def list_kernels(options) -> int:
     """`doctor --kernels`: what each CUDA kernel compiles to."""
     import dataclasses
 
-    from bnbench.progress import kernel_table, tracked
+    from bnbench.commands.tables import kernel_table
+    from bnbench.commands.terminal import tracked
 
     try:
         from bnbench.cuda import offline

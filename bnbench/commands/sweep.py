@@ -15,6 +15,7 @@ from bnbench.commands.common import (
     conclude,
     default_folder,
     exit_code,
+    quiet_flag,
     saved_plan,
     write_report,
 )
@@ -39,20 +40,24 @@ def add(commands):
     sweep.add_argument("--sampling", metavar="S", help="time for samples of one variant at one cell in seconds")
     sweep.add_argument("--out", metavar="DIR", help=f"run folder (default: {RESULTS}/<date>-<host>-<short id>)")
     sweep.add_argument(
-        "--resume", action="store_true", help="finish the run in --out, with its settings: only what is missing is done"
+        "--resume",
+        action="store_true",
+        help="finish the run in --out with its own settings; measure only what is missing",
     )
-    sweep.add_argument("--dry-run", action="store_true", help="say which cells, and roughly how long; measure nothing")
-    sweep.add_argument("--json", action="store_true", help="print the summary rows as JSON at the end")
+    sweep.add_argument("--dry-run", action="store_true", help="list the cells and estimate the time; measure nothing")
+    quiet_flag(sweep)
+    sweep.add_argument("--json", action="store_true", help="print the rows of summary.csv as JSON, and nothing else")
     sweep.set_defaults(command=run_sweep)
 
     verify = commands.add_parser(
         "verify",
         help="validate variants without timing them",
         description="Check every variant against the reference: all activations, normalizations, dtypes and "
-        "regimes at two sizes, or what the flags say. Nothing is timed or written.",
+        "regimes at two sizes, unless flags say otherwise. Nothing is timed or written.",
     )
     plan_flags(verify, None)
     verify.add_argument("--timeout", metavar="S", help="limit for one variant at one cell in seconds")
+    quiet_flag(verify)
     verify.add_argument("--json", action="store_true", help="print one object a cell and variant as JSON")
     verify.set_defaults(command=run_verify)
 
@@ -60,8 +65,8 @@ def add(commands):
 def run_sweep(options) -> int:
     """`sweep`."""
     from bnbench import store
+    from bnbench.commands.progress import Progress
     from bnbench.measure import data, environment
-    from bnbench.progress import Progress
 
     if options.resume and not options.out:
         raise UsageError("--resume is given without --out; allowed is --resume --out DIR")
@@ -78,7 +83,7 @@ def run_sweep(options) -> int:
         )
     except store.StoreError as error:
         raise UsageError(error) from error
-    with journal, Progress(plan) as progress:
+    with journal, Progress(plan, quiet=options.quiet, stored=journal.records) as progress:
         if journal.records:
             there = sum(not record.lacked_time for record in journal.records)
             progress.say(f"resuming: {there} records are there already")
@@ -87,7 +92,8 @@ def run_sweep(options) -> int:
         try:
             records, rooflines = carry_out(plan, table, journal.append, journal.records, progress)
         except KeyboardInterrupt:
-            progress.say(f"interrupted; {len(journal.records)} records are kept. To go on: --resume --out {folder}")
+            again = f"bnbench sweep --resume --out {shlex.quote(str(folder))}"
+            progress.say(f"interrupted; {len(journal.records)} records are kept. To go on: {again}", always=True)
             return INTERRUPTED
         store.add_rooflines(folder, rooflines)
         for remark in drifts(rooflines) + held_down(records) + unfinished(records, folder):
@@ -101,8 +107,9 @@ def run_sweep(options) -> int:
 
 def run_verify(options) -> int:
     """`verify`."""
+    from bnbench.commands.progress import Progress
+    from bnbench.commands.tables import verdict_table
     from bnbench.problem import ACTIVATIONS, DTYPES, NORMALIZATIONS, REGIMES
-    from bnbench.progress import Progress, verdict_table
 
     plan, table = make_plan(
         options,
@@ -117,7 +124,7 @@ def run_verify(options) -> int:
             "timeout": 60.0,
         },
     )
-    with Progress(plan) as progress:
+    with Progress(plan, timing=False, quiet=options.quiet) as progress:
         for note in notes(table):
             progress.say(f"note: {note}")
         records, _ = carry_out(plan, table, lambda record: record, [], progress, timing=False)
@@ -199,7 +206,9 @@ def carry_out(plan, table, write, stored, progress, *, timing=True):
     stored = [record for record in stored if not record.lacked_time]
     try:
         with Sweep(plan, write, stored, table=table, timing=timing, events=progress.events) as sweep:
-            return sweep.run(), sweep.rooflines
+            records = sweep.run()
+            progress.flush()
+            return records, sweep.rooflines
     except NoRoomError as error:
         raise UsageError(error) from error
 

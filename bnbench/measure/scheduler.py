@@ -96,12 +96,14 @@ class Run:
 class Events:
     """What a sweep tells whoever watches it; each a function that does nothing by default.
 
-    stage(text); cell(place, seconds): a cell begins, with an estimate of the time left or None; record(record).
+    stage(text); cell(place, seconds): a cell begins, with an estimate of the time left or None; record(record);
+    sample(name, seconds): a lane has taken a sample of so many seconds a step.
     """
 
     stage: Callable = lambda text: None
     record: Callable = lambda record: None
     cell: Callable = lambda place, seconds: None
+    sample: Callable = lambda name, step_s: None
 
 
 class Sweep:
@@ -384,6 +386,7 @@ class Sweep:
         patience = SLOWER * MIN_SAMPLES * loops * run.step_s  # a run let in may find a noisy machine
         run.samples.append(Sample(*self.ask(run, "sample", allowance=patience, inner_loops=loops, step_s=run.step_s)))
         run.sampling_s += clock.now() - start
+        self.events.sample(run.lane, run.samples[-1].step_s)
         return True
 
     def round(self, runs):
