@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnbench.commands.common import FAULT, OK, REGRESSION, UsageError, print_json
+from bnbench.commands.common import FAULT, OK, REGRESSION, UsageError, print_json, quiet_flag
 from bnbench.commands.plans import chosen_of, plan_flags
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def add(commands: Any) -> None:
         "compare",
         help="say cell by cell whether a second run is slower; exit code 3 where it is",
         description="Compare two runs cell by cell: a difference must be significant and large enough. Or, with "
-        "--interleaved, measure the working tree and an older version of the package side by side, in one sweep: that "
-        "survives a noisy machine, two runs one after the other do not. Exit code 3 where anything is worse.",
+        "--interleaved, measure the working tree and an older version of the package side by side, in one sweep. This "
+        "works on a noisy machine too, where two runs one after the other do not. Exit code 3 where anything is worse.",
     )
     compare.add_argument("old", metavar="OLD", nargs="?", help="the run folder to compare with")
     compare.add_argument("new", metavar="NEW", nargs="?", help="the run folder that is judged")
@@ -47,11 +47,12 @@ def add(commands: Any) -> None:
     form.add_argument("--markdown", action="store_true", help="print as Markdown, for a pull request")
     compare.add_argument("--interleaved", action="store_true", help="measure two versions of the package side by side")
     compare.add_argument(
-        "--old-ref", metavar="GITREF", help="the older one: a commit, branch or tag of this source tree"
+        "--old-ref", metavar="GITREF", help="the older version: a commit, branch or tag of this source tree"
     )
     compare.add_argument("--passes", metavar="K", help="passes, each with new processes (default: 10, at least 3)")
+    quiet_flag(compare)
     compare.add_argument(
-        "--out", metavar="DIR", help="folder of the two runs that --interleaved makes, DIR/old and DIR/new"
+        "--out", metavar="DIR", help="folder for the two runs that --interleaved makes, DIR/old and DIR/new"
     )
     plan_flags(compare, None, ("sampling_s", "timeout"))
     compare.set_defaults(command=run)
@@ -87,6 +88,7 @@ def run(options: argparse.Namespace) -> int:
 
 def tell(old: Run, new: Run, threshold: float | None, options: argparse.Namespace) -> int:
     """Compare two runs and print what came out; the exit code."""
+    from bnbench.commands.tables import comparison
     from bnbench.compare import runs, verdicts
     from bnbench.report import comparison as words
 
@@ -119,8 +121,6 @@ def tell(old: Run, new: Run, threshold: float | None, options: argparse.Namespac
     elif options.markdown:
         print(words.markdown(cells, gone, notes, paired=paired, everything=options.all), end="")
     else:
-        from bnbench.progress import comparison
-
         comparison(cells, gone, notes, paired=paired, everything=options.all)
     missing = gone or alone["OLD"] or any(cell.verdict == verdicts.UNCLEAR for cell in words.measured(cells))
     regression = any(cell.regression for cell in cells)
@@ -131,11 +131,11 @@ def measure(options: argparse.Namespace) -> tuple[Run, Run, list[str]]:
     """Measure two versions side by side, write their run folders; both as read back, and what was not measured."""
     from bnbench.commands.common import default_folder, saved_plan
     from bnbench.commands.plans import make_plan
+    from bnbench.commands.progress import Progress
     from bnbench.commands.sweep import named, notes
     from bnbench.compare import runs
     from bnbench.measure import data, environment, interleaved
     from bnbench.measure.plan import STEADY
-    from bnbench.progress import Progress
     from bnbench.temporary import TemporaryFolder
 
     passes = read_passes(options.passes, interleaved.PASSES, interleaved.LEAST_PASSES)
@@ -147,7 +147,7 @@ def measure(options: argparse.Namespace) -> tuple[Run, Run, list[str]]:
     saved = saved_plan(plan, table) | {"variants": names, "passes": passes}
     folder = Path(options.out) if options.out else default_folder(saved)
     try:
-        with TemporaryFolder() as room, Progress(plan, passes) as progress:
+        with TemporaryFolder() as room, Progress(plan, passes, quiet=options.quiet) as progress:
             for remark in [*notes(table), *description["warnings"]]:
                 progress.say(f"note: {remark}")
             older = interleaved.checkout(options.old_ref, room)

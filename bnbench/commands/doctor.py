@@ -8,19 +8,17 @@ from bnbench.commands.common import FAULT, OK, UsageError, needs_workers, print_
 
 def add(commands: Any) -> None:
     """Add the command's parser."""
-    doctor = commands.add_parser(
-        "doctor", help="what is installed, threads, BLAS, and what would make timings unreliable"
-    )
+    doctor = commands.add_parser("doctor", help="show what is installed, and what would make timings unreliable here")
     doctor.add_argument("--json", action="store_true", help="print as JSON")
     doctor.add_argument(
         "--kernels",
         action="store_true",
-        help="compile every CUDA kernel instead, without a GPU: its registers",
+        help="instead, compile every CUDA kernel (no GPU needed) and list what registers it takes",
     )
     doctor.add_argument(
         "--selftest",
         action="store_true",
-        help="measure the same code twice instead (about 3 minutes): the smallest difference that can be told here",
+        help="instead, measure the same code twice (about 3 minutes): what is the smallest difference that shows here?",
     )
     doctor.set_defaults(command=run)
 
@@ -32,8 +30,8 @@ def run(options: argparse.Namespace) -> int:
     if options.selftest:
         return measure_noise(options)
     from bnbench import codecache
+    from bnbench.commands.tables import environment_table
     from bnbench.measure import environment
-    from bnbench.progress import environment_table
 
     cache = codecache.report()
     described = environment.describe() | {"compile_cache": cache}
@@ -49,11 +47,12 @@ def measure_noise(options: argparse.Namespace) -> int:
     """`doctor --selftest`: what the same code twice says of this machine."""
     import dataclasses
 
+    from bnbench.commands.progress import Progress
+    from bnbench.commands.tables import floor_table
     from bnbench.compare.floor import SIZES, VARIANTS, floor
     from bnbench.compare.verdicts import FASTER, SLOWER, THRESHOLD_INTERLEAVED, compare
     from bnbench.measure import interleaved
     from bnbench.measure.plan import STEADY, Plan
-    from bnbench.progress import Progress, floor_table
 
     needs_workers()
     plan = Plan(sizes=tuple("x".join(map(str, size)) for size in SIZES), threads=(1,), sampling_s=1.0, memory=STEADY)
@@ -80,7 +79,8 @@ def list_kernels(options: argparse.Namespace) -> int:
     """`doctor --kernels`: what each CUDA kernel compiles to."""
     import dataclasses
 
-    from bnbench.progress import kernel_table, tracked
+    from bnbench.commands.tables import kernel_table
+    from bnbench.commands.terminal import tracked
 
     try:
         from bnbench.cuda import offline

@@ -35,10 +35,10 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`history`."""
+    from bnbench.commands.tables import steps_table
     from bnbench.compare import history, verdicts
     from bnbench.folder import Folder
     from bnbench.measure.plan import read_size
-    from bnbench.progress import steps_table
     from bnbench.report import history_page
     from bnbench.report.tables import plain_rows
 

@@ -13,7 +13,7 @@ def add(commands: Any) -> None:
     report = commands.add_parser("report", help="write a run's tables, plots and HTML page again")
     report.add_argument("folder", metavar="DIR", help="a run folder")
     report.add_argument("--json", action="store_true", help="print the summary rows as JSON")
-    report.add_argument("--pyperf", metavar="FILE.json", help="write the samples as a new file for pyperf as well")
+    report.add_argument("--pyperf", metavar="FILE.json", help="also write the samples to a new file for pyperf")
     report.set_defaults(command=run)
 
 
