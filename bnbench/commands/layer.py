@@ -6,7 +6,7 @@ from bnbench.commands.common import FAULT, OK, UsageError, print_json
 def judged(pair, layout, eps):
     """The verdict on a layer; where no layout is given and it does not take rows, by one that it takes."""
     from bnbench.audit.layer import check_layer
-    from bnbench.audit.layer.calls import LAYOUTS
+    from bnbench.audit.layer.layouts import LAYOUTS
 
     verdicts = []
     for one in (layout,) if layout else LAYOUTS:
