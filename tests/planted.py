@@ -176,7 +176,7 @@ BUGS = {
         "validation.py", "DERIVATIONS = len(DERIVATION_KINDS)", "DERIVATIONS = 1", "forms/test_validation.py"
     ),
     "a formula that raised once is right": Bug(
-        "audit/diagnosis.py",
+        "audit/findings.py",
         "all(case.correct for case in self.answered)",
         "any(case.correct for case in self.answered)",
         "forms/test_mistakes.py unit",
@@ -209,11 +209,11 @@ BUGS = {
     ),
     # layers, formulas, the proof
     "a small mistake in a layer passes": Bug(
-        "audit/layer/verdict.py", "DOUBLE, SINGLE = 1e-8, 1e-3", "DOUBLE, SINGLE = 1e-3, 1e-3", "unit/test_layers.py"
+        "audit/layer/answers.py", "DOUBLE, SINGLE = 1e-8, 1e-3", "DOUBLE, SINGLE = 1e-3, 1e-3", "unit/test_layers.py"
     ),
     "a layer tried at one eps alone": Bug(
-        "audit/layer/verdict.py",
-        "trials += [self._trial(D, 6, ordinary, OTHER_EPS), self._trial(D, 7, 0.4 * ordinary, OTHER_EPS)]",
+        "audit/layer/trials.py",
+        "trials += [self.draw(width, 6, ordinary, OTHER_EPS), self.draw(width, 7, 0.4 * ordinary, OTHER_EPS)]",
         "pass",
         "unit/test_layers.py",
     ),

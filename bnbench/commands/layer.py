@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def judged(pair: tuple, layout: str | None, eps: float | None) -> "LayerVerdict":
     """The verdict on a layer; where no layout is given and it does not take rows, by one that it takes."""
     from bnbench.audit.layer import check_layer
-    from bnbench.audit.layer.calls import LAYOUTS
+    from bnbench.audit.layer.layouts import LAYOUTS
 
     verdicts: list[LayerVerdict] = []
     for one in (layout,) if layout else LAYOUTS:

@@ -9,8 +9,8 @@ from conftest import BUILT_IN, PLUGINS, bnbench
 from test_diagnosis import PLANTED, SIZES, node_by_node
 
 import bnbench as package
-from bnbench.audit.diagnosis import tolerance
 from bnbench.audit.mistakes import MISTAKES, combinations
+from bnbench.audit.trial import tolerance
 from bnbench.problem import Problem
 
 
