@@ -3,6 +3,7 @@
 The exhaustive tests plant one in every third theorem; with `BNBENCH_ALL_MUTANTS=1` all, three a theorem or more.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -26,11 +27,16 @@ needs_coq = pytest.mark.skipif(bool(MISSING), reason=f"the proof is not checked 
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory):
-    """A folder in which every file is compiled."""
-    folder = tmp_path_factory.mktemp("proof")
-    for name, text in sources().items():
-        (folder / f"{name}.v").write_text(text)
-        run(folder, "coqc", "-q", *HUSH, f"{name}.v")
+    """A folder in which every file is compiled; the processes of one run of tests share it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "proof"
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            folder.mkdir()
+            for name, text in sources().items():
+                (folder / f"{name}.v").write_text(text)
+                run(folder, "coqc", "-q", *HUSH, f"{name}.v")
     return folder
 
 
