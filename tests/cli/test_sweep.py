@@ -102,16 +102,16 @@ def children_of(pid):
         return []
 
 
-def test_a_sweep_writes_what_the_contract_says(tmp_path):
+def test_a_sweep_writes_what_the_contract_says(tmp_path, command, monkeypatch):
     out = tmp_path / "run"
     done = bnbench(
-        "sweep", "--N", "10,1000", "--p1", "1,5", "--p2", "3", "--dtype", "float64,float32", "--regime",
+        "sweep", "--N", "10,1000", "--p1", "5", "--p2", "3", "--dtype", "float64,float32", "--regime",
         "fresh,fixed", "--variants", "loops-numba,matrix-numpy", "--sampling", "0.02", "--out", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     summary = pandas.read_csv(out / "summary.csv")
     assert list(summary.columns[: len(CONTRACT)]) == CONTRACT
-    assert len(summary) == 2 * 2 * 2 * 2 * 2
+    assert len(summary) == 2 * 2 * 2 * 2
     assert (summary["status"] == "ok").all()
     assert (summary["max_error_ratio"] < 1).all()
     assert (summary["samples"] >= 6).all()
@@ -149,7 +149,8 @@ def test_a_sweep_writes_what_the_contract_says(tmp_path):
         assert str(tmp_path) not in table.read_text()
     before = (out / "summary.csv").read_text()
     (out / "summary.csv").unlink()
-    assert bnbench("report", out).returncode == 0
+    monkeypatch.setattr("bnbench.report.plots.draw", lambda table, folder: ([], []))
+    assert command("report", out).returncode == 0
     assert (out / "summary.csv").read_text() == before
 
 
