@@ -256,7 +256,7 @@ BUGS = {
         "unit",
     ),
     "an empty file name taken": Bug(
-        "cli.py", 'if "" in (given if isinstance(given, list) else [given]):', "if False:", "cli unit"
+        "cli.py", 'if "" in (given if isinstance(given, list) else [given]):', "if False:", "unit/test_streams.py"
     ),
     "an invalid variant ends with 0": Bug(
         "record.py", 'FAULTS = ("invalid", "failed", "crashed")', 'FAULTS = ("failed", "crashed")', "cli unit"

@@ -154,8 +154,8 @@ def test_pairs_of_other_passes_are_refused(tmp_path, capsys):
 
 
 def test_files_of_pytest_benchmark_stand_beside(tmp_path, capsys):
-    # catches: ids, parameters or statistics of tests/benchmarks/test_step.py or of pytest-benchmark read wrongly, and a
-    # verdict on them
+    # catches: ids, parameters or statistics of tests/benchmarks/test_step.py or of pytest-benchmark read wrongly, a
+    # verdict on them; times of all sizes in one table, each relative to the smallest size's
     file = tmp_path / "saved.json"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/benchmarks/test_step.py"]
     command += ["-k", "matrix-numpy and 10x7x4", "--benchmark-only", f"--benchmark-json={file}"]
@@ -163,7 +163,7 @@ def test_files_of_pytest_benchmark_stand_beside(tmp_path, capsys):
     subprocess.run([*command, "--benchmark-max-time=0.01"], check=True, cwd=ROOT, env=own, capture_output=True)
     content = json.loads(file.read_text())
     [benchmark] = content["benchmarks"]
-    assert benchmark["name"] == "test_step[matrix-numpy-10x7x4]"
+    assert (benchmark["name"], benchmark["group"]) == ("test_step[matrix-numpy-10x7x4]", "N=10, p1=7, p2=4")
     later = tmp_path / "later.json"  # without its samples, as --benchmark-save writes it
     stats = {name: value for name, value in benchmark["stats"].items() if name != "data"} | {"median": 7e-3}
     content |= {"datetime": "2199-01-01T00:00:00", "benchmarks": [benchmark | {"stats": stats}]}

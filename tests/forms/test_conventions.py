@@ -157,8 +157,9 @@ def test_verify_and_sweep_take_a_public_formula(tmp_path):
     rows = json.loads(done.stdout)
     assert (done.returncode, {row["status"] for row in rows}, len(rows)) == (0, {"ok"}, 4 * 8), done.stdout
     done = bnbench(
-        "sweep", *named, "--sizes", "10x7x4", "--sampling", "0.02", "--threads", "1", "--out", tmp_path / "run"
-    )
+        "sweep", *named, "--sizes", "10x7x4", "--sampling", "0.02", "--threads", "1", "--out", tmp_path / "run",
+        bare=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert all(row["status"] == "ok" and row["median_s"] > 0 for row in json.loads(done.stdout))
     one_cell = (
