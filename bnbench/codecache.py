@@ -181,7 +181,7 @@ class LoadedLibrary(JITCodeLibrary):
 
     def _get_module_for_linking(self) -> Any:
         if self._shared_module is None:
-            self._shared_module = binding.parse_bitcode(self.bitcode)
+            self._shared_module: Any = binding.parse_bitcode(self.bitcode)
         return self._shared_module
 
 

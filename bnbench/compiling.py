@@ -27,6 +27,7 @@ class Frame:
     def __init__(self) -> None:
         self.parts: dict[str, float] = {}  # name of a function to its own seconds
         self.inner_s = 0.0
+        self.took_s = 0.0  # its own seconds, once it has ended well
 
 
 class Account:
@@ -36,12 +37,18 @@ class Account:
     """
 
     def __init__(self) -> None:
-        self.parts = weakref.WeakKeyDictionary()  # library to the seconds of all that it needs, by function
+        self.parts: weakref.WeakKeyDictionary[Any, dict[str, float]] = (
+            weakref.WeakKeyDictionary()
+        )  # library to the seconds of all that it needs, by function
         self.from_cache: set[str] = set()  # names of those whose seconds an earlier process wrote down
-        self.by_address = weakref.WeakValueDictionary()  # address of a C function to its library
-        self.names = weakref.WeakKeyDictionary()  # library of a C function to its name
+        self.by_address: weakref.WeakValueDictionary[int, Any] = (
+            weakref.WeakValueDictionary()
+        )  # address of a C function to its library
+        self.names: weakref.WeakKeyDictionary[Any, str] = (
+            weakref.WeakKeyDictionary()
+        )  # library of a C function to its name
         self.open: list[Frame] = []
-        self.times = collections.Counter()  # how many functions of a name were compiled
+        self.times: collections.Counter[str] = collections.Counter()  # how many functions of a name were compiled
         self.log: dict[str, float] = {}  # own seconds by name, of all
         self.start_s: float | None = None
         self.aside_s = 0.0  # by the wall's clock, in which the process compiled, or kept this account
@@ -89,14 +96,15 @@ class Account:
 
     def needs(self, libraries: Iterable) -> dict[str, float]:
         """The seconds of all functions that these libraries hold or link to, by name."""
-        found, todo = {}, list(libraries)
+        needed: dict[str, float] = {}
+        todo = list(libraries)
         while todo:
             library = todo.pop(0)
             if library in self.parts:
-                found = self.parts[library] | found
+                needed = self.parts[library] | needed
             else:  # one that a function's wrapper was made in, say
                 todo += getattr(library, "_linking_libraries", ())
-        return found
+        return needed
 
     def loaded(self, library: Any, needs: dict[str, float]) -> None:
         """Take up a library that an earlier process compiled, with the seconds that it wrote down."""
@@ -163,7 +171,7 @@ class Calls:
             name = name.replace(".<locals>", "")
             found[name] = found.get(name, 0.0) + sum(new.values())
         others = {part: self.account.log[part] for part in sorted(self.compiled - known.keys())}
-        return ({START: self.account.start_s} if others else {}) | found | others
+        return ({START: self.account.start_s or 0.0} if others else {}) | found | others
 
     @property
     def from_cache(self) -> bool:

@@ -9,7 +9,9 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
+fcntl: Any
 try:
     import fcntl
 except ImportError:

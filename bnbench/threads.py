@@ -69,7 +69,7 @@ def forked_with(module: str) -> bool:
 def _running() -> bool:
     numba = sys.modules.get("numba")
     try:
-        if not hasattr(numba, "threading_layer"):  # not imported, or not to its end
+        if numba is None or not hasattr(numba, "threading_layer"):  # not imported, or not to its end
             return False
         numba.threading_layer()
     except ValueError:

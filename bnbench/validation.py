@@ -91,7 +91,7 @@ def _of_a_library(file: str) -> bool:
     return file.startswith(("<", str(PACKAGE))) or "site-packages" in parts or file.startswith(STANDARD_LIBRARY)
 
 
-def plain(answer: Any) -> dict[str, Any] | str:
+def parts_of(answer: Any) -> dict[str, Any] | str:
     """An answer reduced to what can be sent to another process: name to array, None or a type's name.
 
     A string stands for an answer that has no parts at all.
@@ -115,7 +115,7 @@ def plain(answer: Any) -> dict[str, Any] | str:
 
 
 def judge(answer: dict[str, Any] | str, reference: Reference, problem: Problem) -> Verdict:
-    """The verdict on an answer (as `plain` gives it) to a problem with this reference.
+    """The verdict on an answer (as `parts_of` gives it) to a problem with this reference.
 
     Error and tolerance are ‖g - g*‖₂ and ‖allowed‖₂ over ‖g*‖₂; where that is small against the terms that
     g* is a sum of, tolerance and error are both large, and their ratio keeps its meaning. Entries for which no error
@@ -153,10 +153,10 @@ def _compare(value: Any, high: np.ndarray, low: np.ndarray, allowed: np.ndarray)
     with np.errstate(over="ignore"):
         off = (value.astype(np.float64)[judged] - high) - low
     unit = 2.0 ** np.clip(np.frexp(max(np.abs(high).max(), allowed.max()))[1], -1000, 1000)  # no norm overflows
-    size, error, allowed = (_norm(part / unit) for part in (high, off, allowed))
-    scale = size if size > 0 else max(allowed, error)
-    tolerance = allowed / scale if judged.all() else np.inf
-    return {"error": error / scale, "tolerance": tolerance, "ratio": error / allowed}
+    size, error, most = (_norm(part / unit) for part in (high, off, allowed))
+    scale = size if size > 0 else max(most, error)
+    tolerance = most / scale if judged.all() else np.inf
+    return {"error": error / scale, "tolerance": tolerance, "ratio": error / most}
 
 
 def _norm(values: np.ndarray) -> float:
@@ -168,7 +168,7 @@ def _norm(values: np.ndarray) -> float:
 
 
 def malformed(name: str, value: Any, expected: Any, problem: Problem) -> str:
-    """What is wrong with the form of a part of an answer (as `plain` gives it) where `expected` belongs; or ""."""
+    """What is wrong with the form of a part of an answer (as `parts_of` gives it) where `expected` belongs; or ""."""
     if isinstance(value, str):
         return (
             f"{name} is missing" if value == MISSING else f"{name} is {value}; allowed is an array of {problem.dtype}"

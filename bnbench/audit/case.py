@@ -56,14 +56,14 @@ def case_of(
     problems = tuple(trial.problem for trial in asked)
     refused = all(isinstance(error, NotImplementedError) for _, error in raised)
     if raised and not (answers and refused):
-        at, error = raised[0]
+        at, first = raised[0]
         where = f" (at {_place_of(at)}; it returned on {len(answers)} of {len(asked)} problems)" if answers else ""
-        text = raised_text(error, at, where)
+        text = raised_text(first, at, where)
         if refused:
             return Case(activation, normalization, (), {}, unsupported=text)
         return Case(activation, normalization, problems, {}, raised=text, answered=len(answers), conventions=own)
     if raised:
-        remarks += [f"it was not tried at {_place_of(at)}: {raised_text(error, at)}" for at, error in raised[:1]]
+        remarks += [f"it was not tried at {_place_of(at)}: {raised_text(first, at)}" for at, first in raised[:1]]
     names = [name for name in Gradients._fields if getattr(answered[0].truth, name) is not None]
     fits, whole = _explanations(names, answered, answers, normalization, own.eps_place)
     best, *others = [made for made in whole if len(made) == len(whole[0])] or [frozenset()]
@@ -168,7 +168,7 @@ def _reading(
 
 def _float32(triples: Sequence[tuple[Any, Any, Problem]]) -> bool:
     """Whether answers to float64 problems are right to float32's precision, and to no more."""
-    if any(problem.dtype != "float64" or not same(*rest, problem, FLOAT32_OVER_FLOAT64) for *rest, problem in triples):
+    if any(p.dtype != "float64" or not same(mine, right, p, FLOAT32_OVER_FLOAT64) for mine, right, p in triples):
         return False
     return any(
         np.linalg.norm(answer - right) > LEAST_FLOAT32_ERROR * np.linalg.norm(right) for answer, right, _ in triples

@@ -160,17 +160,19 @@ def _same(one: Answer, other: Answer) -> bool:
     return all(close(one[name], other[name]) for name in one)
 
 
-def _off(answer: Answer, known: Gradients, N: int) -> float:
+def _off(answer: Answer | None, known: Gradients, N: int) -> float:
     """How far a loss, and ∂R/∂Γ2's direction, are from those of some conventions; the smaller of both, relative."""
-    off = [np.inf]
+    off: list[float] = [np.inf]
+    if answer is None:
+        return np.inf
     loss, dG2 = answer["loss"], answer["dG2"]
     if isinstance(loss, np.ndarray) and loss.size == 1 and np.isfinite(loss).all():
         ratio = float(loss.reshape(())) / float(known.loss)
         off += [abs(ratio / factor - 1) for factor in (1, N, 0.5, N / 2)]
     if isinstance(dG2, np.ndarray) and dG2.size == known.dG2.size and np.isfinite(dG2).all() and dG2.any():
         mine, right = dG2.reshape(-1) / np.linalg.norm(dG2), known.dG2 / np.linalg.norm(known.dG2)
-        off.append(min(np.linalg.norm(mine - right), np.linalg.norm(mine + right)))
-    return float(min(off))
+        off += [float(np.linalg.norm(mine - right)), float(np.linalg.norm(mine + right))]
+    return min(off)
 
 
 def _read_activation(asked: _Asked, first: Key) -> str:
@@ -178,7 +180,7 @@ def _read_activation(asked: _Asked, first: Key) -> str:
     answer, N = asked(*first), asked.problem.N
     offs = {name: _off(answer, mistaken(asked.batch, asked.of(name, *first[1:]), frozenset()), N)
             for name in ACTIVATIONS}  # fmt: skip
-    best = min(offs, key=offs.get)
+    best = min(offs, key=offs.__getitem__)
     return best if offs[best] < READ else ""
 
 
@@ -195,22 +197,22 @@ def _read(
     def off(activation: str, ddof: int, eps: float, place: str, made: frozenset[Mistake] = frozenset()) -> float:
         return _off(answer, mistaken(asked.batch, asked.of(activation, ddof, eps), made, place), N)
 
-    keys = [
+    keys: list[Place] = [
         (a, d, e, place) for a in names for d in ddofs for e in every_eps for place in (PLACES if e else PLACES[:1])
     ]
     offs = {key: off(*key) for key in keys}
-    best = min(offs, key=offs.get)
+    best = min(offs, key=offs.__getitem__)
     if offs[best] > READ and fixed_eps:  # an eps that is no round number
         best = min((_between(off, key) for key in _nearest(offs)), key=lambda key: off(*key))
         offs[best] = off(*best)
     if offs[best] > READ:  # the forward pass itself is mistaken
-        wrong = {
-            (a, d, e, VARIANCE, frozenset([mistake])): None
+        keys = [
+            (a, d, e, VARIANCE, frozenset([mistake]))
             for mistake in FORWARD_MISTAKES for a in names for d in ddofs for e in every_eps
-        }  # fmt: skip
-        wrong = {key: off(*key) for key in wrong}
-        best_wrong = min(wrong, key=wrong.get)
-        best = best_wrong if wrong[best_wrong] < READ else (names[0], 0, 1e-5, VARIANCE)
+        ]  # fmt: skip
+        offs = {key: off(*key) for key in keys}
+        best = min(offs, key=offs.__getitem__)
+        best = best if offs[best] < READ else (names[0], 0, Problem.eps, VARIANCE)
     name, ddof, eps, place, *_ = best
     return replace(
         limits,
@@ -224,7 +226,7 @@ def _read(
 def _nearest(offs: dict[Place, float]) -> list[Place]:
     """The two nearest keys of each activation, ddof and place."""
     groups: dict[tuple, list[Place]] = {}
-    for key in sorted(offs, key=offs.get):
+    for key in sorted(offs, key=offs.__getitem__):
         groups.setdefault((key[0], key[1], key[3]), []).append(key)
     return [key for keys in groups.values() for key in keys[:2]]
 

@@ -107,7 +107,7 @@ class Ruling:
         return claims()[self.id]
 
 
-def shown(ball: arb, digits: int = DIGITS) -> str:
+def shown(ball: Any, digits: int = DIGITS) -> str:
     """A ball's midpoint in so many digits."""
     return ball.mid().str(digits, radius=False)
 
@@ -120,7 +120,8 @@ def printed(texts: Any) -> np.ndarray:
 
 def _figure(text: str) -> arb:
     sign, digits, exponent = Decimal(text).as_tuple()
+    places = int(exponent)  # of a finite number it is one
     with ctx.workprec(BITS):
-        unit = arb(fmpq(10) ** exponent)
+        unit = arb(fmpq(10) ** places)
         value = int("".join(map(str, digits))) * (-1 if sign else 1)
         return arb(value * unit, (unit / 2).upper())

@@ -74,7 +74,7 @@ def truth_of(batch: Batch, problem: Problem) -> Gradients:
 
     enclosed = certify(batch, problem).gradients
     midpoint = np.vectorize(lambda ball: float(ball.mid()), otypes=[float])
-    return Gradients(*(None if part is None else midpoint(part) for part in enclosed))
+    return Gradients._make(None if part is None else midpoint(part) for part in enclosed)
 
 
 def tolerance(problem: Problem) -> float:
@@ -90,6 +90,6 @@ def same(answer: Any, right: Any, problem: Problem, wider: float = 1.0, terms: f
         right = np.full(answer.shape, right)
     if answer.shape != np.shape(right):
         return False
-    difference, size = np.linalg.norm(answer - right), np.linalg.norm(right)
+    difference, size = float(np.linalg.norm(answer - right)), float(np.linalg.norm(right))
     size, allowed = max(size, terms / MOST_CANCELLED), wider * tolerance(problem)
     return bool(difference <= allowed * size) if size > 0 else bool(difference < np.finfo(float).tiny)

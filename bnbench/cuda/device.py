@@ -32,7 +32,7 @@ def clocks() -> dict[str, Any]:
 
     By NVML; what it does not say is left out, and all where there is no NVML.
     """
-    found = {}
+    found: dict[str, Any] = {}
     try:
         nvml, device = handle()
         number, reasons = ctypes.c_uint(0), ctypes.c_ulonglong(0)

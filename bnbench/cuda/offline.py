@@ -61,7 +61,7 @@ def catalogue(dtype: str, activation: str) -> Iterator[Kernel]:
         forward = nodes.forward(code, normalize, real, threads)
         yield of(f"node_forward, {name}", forward, matrix, matrix, matrix, whole, number, matrix, matrix, matrix)
         backward = nodes.backward(code, normalize, real, threads)
-        given = matrix, matrix, whole, matrix, matrix, matrix, vector, vector, matrix, matrix, vector
+        given: tuple = matrix, matrix, whole, matrix, matrix, matrix, vector, vector, matrix, matrix, vector
         yield of(f"node_backward, {name}", backward, *given)
     yield of("node_rows", nodes.rows(real, threads), matrix, matrix, vector, vector, vector)
     for transposed in (False, True):

@@ -57,7 +57,7 @@ def measure(dtype: str) -> dict[str, float] | None:
     if on is None:
         return None
     random = np.random.default_rng(0)
-    A, B, C = (on.put(random.standard_normal((GEMM_ORDER, GEMM_ORDER), dtype=dtype)) for _ in range(3))
+    A, B, C = (on.put(random.standard_normal((GEMM_ORDER, GEMM_ORDER), dtype=np.dtype(dtype).type)) for _ in range(3))
     here, there = (on.put(np.full(COPY_BYTES // A.dtype.itemsize, value, dtype)) for value in (1, 2))
     return {
         "gemm_flops_s": 2 * GEMM_ORDER**3 / fastest(on, lambda: on.multiply(A, B, out=C)),

@@ -1,5 +1,6 @@
 """The steps of the three variants on a GPU: arrays that lie there, and lists of launches."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,12 @@ class Steps:
         MemoryError: the device has not the memory.
     """
 
+    products: str  # what does the products, in words
+
     def __init__(self, batch: Batch, problem: Problem, regime: str) -> None:
         self.batch, self.problem, self.regime = batch, problem, regime
-        self.dtype, self.real = batch.X.dtype, batch.X.dtype.type
+        self.dtype = batch.X.dtype
+        self.real: Any = self.dtype.type
         self.shape = kernels.SIMULATED if simulated() else kernels.HARDWARE
         self.tile = products.SIMULATED if simulated() else products.HARDWARE
         self.check_memory()
@@ -39,10 +43,15 @@ class Steps:
         self.dG1, self.dtheta, self.loss = self.empty(p1, p2), self.empty(3, p2), self.empty(1)
         self.host_theta = np.zeros((3, p2), self.dtype)
         self.load(*batch[2:])
-        self.launches = []
+        self.launches: list[Callable] = []
         self.graph = "none: the simulator has no streams" if simulated() else "not tried"
-        self.replay = self.captured = None
+        self.replay: Callable[[], None] | None = None
+        self.captured: list[Callable] | None = None  # the launches that it replays
         self.set_up()
+
+    def set_up(self) -> None:
+        """Make the launches of a step."""
+        raise NotImplementedError
 
     def empty(self, *shape: int) -> Any:
         """An array on the device, in the problem's dtype."""
@@ -112,7 +121,7 @@ class Steps:
 
     def device_times(self) -> dict[str, float]:
         """Times of copies, and of a step whose data are not in the device's cache."""
-        flushed = None if simulated() else cuda.device_array(2 * device.l2_bytes(), np.uint8)
+        flushed: Any = None if simulated() else cuda.device_array(2 * device.l2_bytes(), np.uint8)
 
         def copy() -> None:
             self.X.copy_to_device(self.batch.X)
@@ -247,21 +256,23 @@ class FusedSteps(MatrixSteps):
     def set_up(self) -> None:
         """The one-pass launches where they fit, and the stored ones beside them."""
         super().set_up()
-        self.stored, self.one_pass = self.launches, None
+        self.stored = self.launches
+        self.one_pass: list[Callable] | None = None
         problem = self.problem
         few = (16, 6, (4, 8)) if simulated() else ()
         self.sizes = one_pass.sizes(problem.p1, problem.p2, self.dtype.itemsize, *few)
         if problem.normalization == "batch" and self.regime == "fixed" and self.sizes:
             self.launches = []
-            self.set_up_one_pass()
+            self.set_up_one_pass(self.sizes)
             self.one_pass = self.launches
 
-    def set_up_one_pass(self) -> None:
+    def set_up_one_pass(self, sizes: one_pass.Sizes) -> None:
         """x̄ and a triangle U with UᵀU = C once; weights, one sweep, sums, gradients in every step."""
-        problem, real, sizes = self.problem, self.real, self.sizes
+        problem, real = self.problem, self.real
         N, p1, p2 = problem.N, problem.p1, problem.p2
         X, info = self.batch.X, np.finfo(self.dtype)
-        mean, triangle = X.mean(axis=0, dtype=np.float64), np.zeros((0, p1))
+        mean = X.mean(axis=0, dtype=np.float64)
+        triangle: Any = np.zeros((0, p1))
         for start in range(0, N, HOST_ROWS):
             triangle = np.linalg.qr(np.vstack([triangle, X[start : start + HOST_ROWS] - mean]), mode="r")
         U = np.zeros((p1, p1))

@@ -32,7 +32,8 @@ def device_times(
 def median_s(sample: Callable[[], float]) -> float:
     """The median of a few of these samples, after one that is dropped."""
     sample()
-    times, deadline = [], time.monotonic() + BUDGET_S
+    times: list[float] = []
+    deadline = time.monotonic() + BUDGET_S
     while not times or (len(times) < MOST and time.monotonic() < deadline):
         times.append(sample())
     return statistics.median(times)

@@ -54,8 +54,8 @@ FLOAT64 = np.dtype(np.float64)
 # no members of an enumeration.
 ARRAYS = "X y G1 theta dG1 dtheta P T D G panel block sums e W vectors shift total Z all_e"
 ARRAYS += " C diagonal rest wide wide_panels V near means"
-Rows = collections.namedtuple("Rows", f"{ARRAYS} statistics passes products sweep gram_sweep total_row threads")
-At = Rows(*range(len(Rows._fields)))
+Rows: Any = collections.namedtuple("Rows", f"{ARRAYS} statistics passes products sweep gram_sweep total_row threads")  # type: ignore[misc]
+At: Any = Rows(*range(len(Rows._fields)))
 
 COLUMNS = 4  # of the table
 FUNCTIONS = At.statistics  # the row from which on there are functions

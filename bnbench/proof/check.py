@@ -115,8 +115,8 @@ def check(folder: Path = FOLDER, *, whole: bool = True, say: Callable[[str], Non
     for axiom in axioms:
         if axiom not in ALLOWED:
             raise ProofError(f"the theorems rest on {axiom}, which nothing proves")
-    version = re.search(r"version ([\d.]+)", run(".", "coqc", "--version", paths=())).group(1)
-    return Proof(version, tuple(files), each, axioms, took, whole, backed)
+    version = re.findall(r"version ([\d.]+)", run(".", "coqc", "--version", paths=()))
+    return Proof(version[0], tuple(files), each, axioms, took, whole, backed)
 
 
 def run(place: str | Path, program: str, *words: str, paths: tuple[str, ...] = ("-Q", ".", "bnbench")) -> str:

@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -76,8 +76,8 @@ class Variant(ABC):
         The arrays of the batch are C-contiguous, of the problem's dtype, and stay the caller's: read only.
         A subclass calls this first; `self.batch` is then the caller's X and y with parameters of the variant's own.
         """
-        parameters = (None if array is None else np.array(array) for array in batch[2:])
-        self.batch, self.problem, self.regime = Batch(*batch[:2], *parameters), problem, regime
+        parameters = [None if array is None else np.array(array) for array in batch[2:]]
+        self.batch, self.problem, self.regime = Batch._make([*batch[:2], *parameters]), problem, regime
 
     def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
         """Take new parameters, of the same shapes, for the steps to come.
@@ -94,7 +94,7 @@ class Variant(ABC):
             if mine is not None:
                 mine[...] = new
 
-    def __reduce__(self) -> None:
+    def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"a {type(self).__name__} can be neither copied nor pickled: it holds memory that compiled code knows by "
             "address; allowed is to copy what bnbench.prepare gives, which sets up anew"

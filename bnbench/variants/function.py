@@ -73,8 +73,8 @@ class FunctionVariant(Variant):
         """What it says itself, and an activation or normalization that it has no keyword for."""
         taken = keywords(cls.function)
         for name, plural, built_in in (
-            ("activation", "activations", "relu"),
-            ("normalization", "normalizations", "batch"),
+            ("activation", "activations", Problem.activation),
+            ("normalization", "normalizations", Problem.normalization),
         ):
             value = getattr(problem, name)
             if name not in taken and plural not in cls.supports and value != built_in:

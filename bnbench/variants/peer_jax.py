@@ -20,15 +20,16 @@ class JaxJit(Peer):
     family = "autodiff"
     package = "jax"
     compile_allowance_s = 60.0
-    precision = None  # of products: that of the arrays
+    precision: str | None = None  # of products: that of the arrays
 
     def __init__(self) -> None:
         import jax
         import jax.experimental
 
-        self.jax = jax
+        self.jax: Any = jax
         # a context of our own steps: the caller's setting is the caller's
-        self.enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+        home: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
+        self.enable_x64 = home.enable_x64
 
     def use_threads(self, threads: int) -> dict[str, int]:
         """XLA's pool is as large as the machine; the process is held to so many processors."""
@@ -45,23 +46,23 @@ class JaxJit(Peer):
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """The arrays on the device, and the jitted gradient."""
         super().prepare(batch, problem, regime)
-        jax, np = self.jax, self.jax.numpy
+        jax, jnp = self.jax, self.jax.numpy
         activate = {
             "relu": jax.nn.relu,
             "sigmoid": jax.nn.sigmoid,
-            "tanh": np.tanh,
-            "gaussian": lambda B: np.exp(-0.5 * B * B),
+            "tanh": jnp.tanh,
+            "gaussian": lambda B: jnp.exp(-0.5 * B * B),
             "identity": lambda B: B,
         }[problem.activation]
         ddof, eps, precision = problem.ddof, problem.eps, self.precision
 
         def loss(parameters: tuple, X: Any, y: Any) -> Any:
             G1, *affine, G2 = parameters
-            B = np.matmul(X, G1, precision=precision)
+            B = jnp.matmul(X, G1, precision=precision)
             if affine:
                 gamma, beta = affine
-                B = gamma * (B - B.mean(axis=0)) / np.sqrt(B.var(axis=0, ddof=ddof) + eps) + beta
-            return np.mean((y - np.matmul(activate(B), G2, precision=precision)) ** 2)
+                B = gamma * (B - B.mean(axis=0)) / jnp.sqrt(B.var(axis=0, ddof=ddof) + eps) + beta
+            return jnp.mean((y - jnp.matmul(activate(B), G2, precision=precision)) ** 2)
 
         self.copy()
         self.value_and_grad = jax.jit(jax.value_and_grad(loss))

@@ -54,12 +54,17 @@ class Session:
 
     def __init__(self, form: str) -> None:
         self.folder = TemporaryFolder()
-        command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder.path, FOLDER / "loops.cpp"]
+        files = FOLDER / "peer.R", form, self.folder.path, FOLDER / "loops.cpp"
+        command = ["Rscript", "--vanilla", *map(str, files)]
         environment = os.environ | {"TMPDIR": str(self.folder.path)}  # R has a folder of its own, which a kill leaves
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment
         )
-        self.turns, self.owner, self.done_with = threading.RLock(), os.getpid(), []
+        self.turns, self.owner = threading.RLock(), os.getpid()
+        self.done_with: list[str] = []  # problems that R may forget
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.ears, self.mouth = self.process.stdin, self.process.stdout
         atexit.register(self.end)
         self.ask("drop nothing")  # R has started when it answers
 
@@ -77,11 +82,11 @@ class Session:
     def answer(self, line: str) -> str:
         """R's answer, for who has the turn."""
         try:
-            self.process.stdin.write(line + "\n")
-            self.process.stdin.flush()
+            self.ears.write(line + "\n")
+            self.ears.flush()
         except OSError as error:
             raise RuntimeError("R: the process ended") from error
-        said = self.process.stdout.readline().strip()
+        said = self.mouth.readline().strip()
         if not said or said.startswith("error:"):
             raise RuntimeError(f"R: {said.removeprefix('error:').strip() or 'the process ended'}")
         return said

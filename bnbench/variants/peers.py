@@ -54,7 +54,7 @@ class Peer(Variant):
         """Gradients from the loss and the arrays in the order of `parameters`."""
         parts = dict(zip(self.parameters(), (np.array(array) for array in found), strict=True))
         order = ("G1", "gamma", "beta", "G2")
-        return Gradients(np.dtype(self.problem.dtype).type(loss), *(parts.get(name) for name in order))
+        return Gradients._make([np.dtype(self.problem.dtype).type(loss), *(parts.get(name) for name in order)])
 
 
 def started(compile_one: Callable) -> float:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from bnbench.variants.base import Variant
@@ -84,7 +84,7 @@ def variants() -> Mapping[str, type[Variant]]:
         PluginError: an installed entry point could not be loaded.
     """
     load_built_in()
-    return MappingProxyType(_registry)
+    return MappingProxyType(cast("dict[str, type[Variant]]", _registry))  # all are imported now
 
 
 def load_built_in() -> None:
@@ -121,12 +121,12 @@ def load_plugin(path: str | Path) -> list[str]:
     # The folder's hash keeps files of one name apart, in every process alike.
     module_name = f"bnbench_plugin_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise PluginError(f"plug-in {path.name}: allowed is a Python file, NAME.py")
-    module = importlib.util.module_from_spec(spec)
+    module, run = importlib.util.module_from_spec(spec), spec.loader.exec_module
     sys.modules[module_name] = module
     try:
-        names = _guarded(f"plug-in {path.name}", lambda: spec.loader.exec_module(module))
+        names = _guarded(f"plug-in {path.name}", lambda: run(module))
         if not names:
             raise PluginError(
                 f"plug-in {path.name} registers no variant; decorate a function with @bnbench.variant(name, family=…)"
@@ -140,7 +140,8 @@ def load_plugin(path: str | Path) -> list[str]:
 
 def _guarded(what: str, load: Callable[[], object]) -> list[str]:
     """Load a plug-in and return the names it registered; where it fails, the registry is as before."""
-    before, names = dict(_registry), []
+    before = dict(_registry)
+    names: list[str] = []
     _loading.append(names)
     try:
         load()

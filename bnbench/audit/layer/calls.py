@@ -51,6 +51,7 @@ class Layer:
         self.files = files_of(forward, backward)
         self._beta_first = beta_before_gamma(self.backward)
         self.manner = UNSETTLED
+        self._rest: list = []  # what the last forward gave beside its output
         self._sort_arguments()
 
     # --- what it is given
@@ -205,7 +206,7 @@ class Layer:
             place = shapes.index(shape)
             given.insert(0, given.pop(place))
             self.remark(f"backward gives dx in place {place + 1}; (dx, dgamma, dbeta) is the usual order")
-        answers = dict(zip(("dx", "dgamma", "dbeta"), given, strict=False))
+        answers: dict[str, Any] = dict(zip(("dx", "dgamma", "dbeta"), given, strict=False))
         if self._beta_first and len(given) == 3:
             answers["dgamma"], answers["dbeta"] = answers["dbeta"], answers["dgamma"]
             self.remark("backward gives dbeta before dgamma; (dx, dgamma, dbeta) is the usual order")

@@ -15,7 +15,7 @@ Scales = tuple[np.ndarray, np.ndarray, int]  # sums of squares, s, and of how ma
 SPREADS = 10.0 ** np.array([-12, -10, -8, -7, -6, -5, -4, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 2, 3, 4])
 ROWS = (7, 12)  # at which s is read: a constant in the place of N shows
 PIXELS = (2, 3)  # H and W of the batches
-KNOWN = {  # (ddof, eps, place)
+KNOWN: dict[tuple, str] = {  # (ddof, eps, place)
     (0, 1e-5, "variance"): "as PyTorch",
     (0, 1e-3, "variance"): "as Keras",
     (1, 0.0, ""): "as R's scale",
@@ -31,6 +31,11 @@ CHANGES = (
     "function must keep no state that its output depends on)"
 )
 LIFT = 60.0  # β that keeps every entry above relu's kink
+
+
+def _near(read: float | None, eps: float) -> bool:
+    """Whether an eps that was read off is this one."""
+    return read is not None and bool(np.isclose(read, eps, rtol=1e-5))
 
 
 def number(value: float) -> str:
@@ -69,12 +74,13 @@ class Conventions:
 
     def scale(self, SS: np.ndarray, M: int, eps: float | None) -> tuple[np.ndarray, np.ndarray]:
         """s (D,) of the sums of squares SS (D,) about the mean of M rows, and the s-term's factor c = 2 M s ds/dSS."""
-        var = SS / (M - self.ddof)
-        e = eps if self.eps_argument else self.eps
-        c = M / (M - self.ddof)
+        free = M - (self.ddof or 0)
+        var = SS / free
+        e = (eps if self.eps_argument else self.eps) or 0.0
+        c = M / free
         if self.power == 2:
             s = var + e
-            return s, 2 * M * s / (M - self.ddof)
+            return s, 2 * M * s / free
         if self.eps_place == "sd":
             s = np.sqrt(var) + e
             return s, c * s / np.sqrt(var)
@@ -133,7 +139,7 @@ class Reader:
         others: further numbers that it is tried with; empty where the caller has chosen.
     """
 
-    def __init__(self, layer: Layer, eps: float | None, others: Sequence[float] = ()) -> None:
+    def __init__(self, layer: Layer, eps: float, others: Sequence[float] = ()) -> None:
         self.layer, self.eps, self.others, self.width = layer, eps, tuple(others), layer.manner.width
         self.rng = np.random.default_rng(2015)
         self.tolerance = 1e-7
@@ -208,15 +214,16 @@ class Reader:
         tolerance = 2e-4 if self.layer.single else 1e-9
         self.gamma = not np.allclose(self._out(x, g), plain, rtol=1e-6)
         self.beta = not np.allclose(self._out(x, 1.0, b), plain, rtol=1e-6)
-        g, b = g if self.gamma else 1.0, b if self.beta else 0.0
-        out = self._out(x, g, b)
+        scale: np.ndarray | float = g if self.gamma else 1.0
+        shift: np.ndarray | float = b if self.beta else 0.0
+        out = self._out(x, scale, shift)
         for name in INVERSES:
             if name == "relu" and (plain < 0).any():
                 continue
             self.activation = name
             with np.errstate(all="ignore"):
                 B, hat = INVERSES[name][0](out), self.xhat(x)
-                right = g * hat + b
+                right = scale * hat + shift
                 if name == "relu":
                     B, right = out, np.maximum(right, 0)
             if np.isfinite(hat).all() and np.abs(B - right).max() <= tolerance * max(1, np.abs(right).max()):
@@ -251,12 +258,12 @@ class Reader:
         argument = False
         for other in self.others:
             again = self._fit([self._scales(M, other) for M in ROWS])
-            argument = again is not None and np.isclose(again.eps, other, rtol=1e-5) and found.eps_place != ""
-        if self.eps is not None and not self.others:
-            argument = "eps" in self.layer.takes and np.isclose(found.eps, self.eps, rtol=1e-5)
-        if argument and np.isclose(found.eps, self.eps, rtol=1e-5):
+            argument = again is not None and _near(again.eps, other) and found.eps_place != ""
+        if not self.others:
+            argument = "eps" in self.layer.takes and _near(found.eps, self.eps)
+        if argument and _near(found.eps, self.eps):
             found = dataclasses.replace(found, eps=float(self.eps))
-        return dataclasses.replace(found, statistics="batch", eps_argument=bool(argument))
+        return dataclasses.replace(found, statistics="batch", eps_argument=argument)
 
     def _across(self, x: np.ndarray, hat: np.ndarray) -> str:
         """What is said of a forward that normalises the other axis; "" of others."""
@@ -271,7 +278,7 @@ class Reader:
 
     def _scales(self, M: int, eps: float | None) -> Scales:
         """(SS, s, M): over many spreads, the sums of squares about the mean and s = ‖x - μ‖/‖X̂‖."""
-        SS, s = [], []
+        squares, roots = [], []
         spreads = SPREADS[SPREADS < 1e4] if self.layer.single else SPREADS
         if self.layer.single:
             spreads = spreads[spreads > 1e-13]
@@ -280,10 +287,10 @@ class Reader:
             x = self.draw(M, group, offset=0.0)
             hat = self.xhat(x, eps)
             xc = x - x.mean(0)
-            SS.append((xc**2).sum(0))
+            squares.append((xc**2).sum(0))
             with np.errstate(all="ignore"):
-                s.append(np.sqrt(SS[-1]) / np.linalg.norm(hat, axis=0))
-        SS, s = np.concatenate(SS), np.concatenate(s)
+                roots.append(np.sqrt(squares[-1]) / np.linalg.norm(hat, axis=0))
+        SS, s = np.concatenate(squares), np.concatenate(roots)
         usable = np.isfinite(s) & (s > 0)
         order = np.argsort(SS[usable])
         return SS[usable][order], s[usable][order], self.rows(M)
@@ -337,7 +344,7 @@ class Reader:
             all_eps.append(e)
         if len(set(ddofs)) > 1 or residual > max(self.tolerance, 1e-6):
             return None
-        if max(all_eps) and not np.isclose(*all_eps, rtol=1e-3 if self.layer.single else 1e-5):
+        if max(all_eps) and not np.isclose(all_eps[0], all_eps[1], rtol=1e-3 if self.layer.single else 1e-5):
             return None
         e = float(f"{all_eps[0]:.3g}" if self.layer.single else f"{np.mean(all_eps):.9g}")
         return residual + 1e-15, Conventions("batch", ddofs[0], e, place if e else "", power=power)

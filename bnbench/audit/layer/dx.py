@@ -83,8 +83,8 @@ def _explained(answers: Answers) -> tuple[str, dict[str, str], str]:
         terms, values = _named(answers, letters, factors)
         if len(terms) < 3:
             a, b, c = values.values()
-            right = letters.gather_list([batch.right[2] for batch in batches])
-            if letters.find_other_scale(a, b, c / right if (right != 0).all() else c, c):
+            ratio = letters.gather_list([batch.right[2] for batch in batches])
+            if letters.find_other_scale(a, b, c / ratio if (ratio != 0).all() else c, c):
                 terms, values = _named(answers, letters, factors)
         if len(terms) == 3:
             right, _ = _named(answers, letters, [batch.right for batch in answers.batches])

@@ -116,10 +116,11 @@ class Examination:
             unread = "its output on other batches is not what they say"
             self.conventions = Conventions(gamma=c.gamma, beta=c.beta, activation=c.activation, unread=unread)
         few = trials[:4]
-        truths, doubts = zip(*(differences.truth_of(layer, trial) for trial in few), strict=True)
+        slopes = [differences.truth_of(layer, trial) for trial in few]
+        truths, doubts = [truth for truth, _ in slopes], [doubt for _, doubt in slopes]
         layer.remark("its gradient is taken of its forward, by differences")
         tolerance = 2e-2 if layer.single else 1e-6
-        return Answers(layer, self.conventions, few, list(given[:4]), list(truths), tolerance, [], list(doubts))
+        return Answers(layer, self.conventions, few, list(given[:4]), truths, tolerance, [], doubts)
 
     def truth(self, batch: Batch) -> Parts:
         """The true gradients at a batch; 0 for what the layer is given and does not use."""
@@ -191,7 +192,8 @@ class Examination:
 
     def say(self, answers: Answers) -> LayerVerdict:
         """The verdict on what the layer answered."""
-        findings, terms = {}, {}
+        findings: dict[str, str] = {}
+        terms: dict[str, str] = {}
         findings["dx"], factors = on_dx(answers)
         terms |= factors
         for name in ("dgamma", "dbeta"):

@@ -269,7 +269,7 @@ class Letters:
                 yield 1 / self.values[name]
         yield self.values[self.rows] / self.values[f"({self.rows}-1)"]
 
-    def _models(self, other: Factor, SS: np.ndarray, M: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
+    def _models(self, other: np.ndarray, SS: np.ndarray, M: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
         """(effort, formula, values) of each kind of s' with the eps that suits `other` best."""
         for ddof in (0, 1):
             n = self.rows if ddof == 0 else f"({self.rows}-1)"

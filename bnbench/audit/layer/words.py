@@ -57,7 +57,7 @@ def causes(wrong: Wrong, terms: dict[str, Factor], conventions: Conventions, oth
     if any(p.get("γ", 0) > 0 for p in powers.values()):
         parts.append("a stray γ: it is multiplied in twice")
     if any(p.get("s", 0) != 0 for p in powers.values()):
-        n = max((p.get("s", 0) for p in powers.values()), key=abs)
+        n = max((float(p.get("s", 0)) for p in powers.values()), key=abs)
         if len(wrong) == 3 and all(
             f.constant == 1 and p == {"γ": -1, "s": 1}
             for (f, _), p in zip(wrong.values(), powers.values(), strict=True)
