@@ -132,7 +132,7 @@ class Worker:
             self.pin(threads)
             first_step_s = self.timed(self.variant.step)
         self.pin(threads)
-        answer = validation.parts_of(self.variant.result())
+        answer = validation.plain(self.variant.result())
         self.other = None
         reset_peak()
         return {
@@ -158,7 +158,7 @@ class Worker:
         with self.calls:
             self.variant.load(*self.batch[2:])
             self.variant.step()
-        answer = validation.parts_of(self.variant.result())
+        answer = validation.plain(self.variant.result())
         reset_peak()
         return {"answer": answer, "details": self.details() | self.from_cache(), "kernels": self.kernels()}
 
@@ -215,10 +215,10 @@ class Worker:
             try:
                 variant.prepare(protected(other_parameters(own, problem)), problem, regime)
                 variant.step()
-                both.append(validation.parts_of(variant.result()))
+                both.append(validation.plain(variant.result()))
                 variant.load(*own[2:])
                 variant.step()
-                both.append(validation.parts_of(variant.result()))
+                both.append(validation.plain(variant.result()))
             except NotImplementedError:
                 continue
             return conventions, both
@@ -273,7 +273,7 @@ class Worker:
     def look_again(self) -> dict:
         """The answer of the last step that was timed, to be judged, and which arrays of the batch were changed."""
         self.peak = max(self.peak, peak_bytes())
-        answer = validation.parts_of(self.variant.result())
+        answer = validation.plain(self.variant.result())
         found = {"answer": answer, "changed": changed(self.batch, self.digest)}
         reset_peak()
         return found

@@ -65,7 +65,7 @@ class Proof:
 
 
 def installed() -> str:
-    """ "", or what is missing for the proof to be checked here and how it is installed."""
+    """What is missing for the proof to be checked here, and how it is installed; "" where nothing is."""
     missing = [name for name in ("coqc", "coqchk") if shutil.which(name) is None]
     if missing:
         return f"{' and '.join(missing)} cannot be found; {INSTALL}"

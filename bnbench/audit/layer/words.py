@@ -12,7 +12,7 @@ Wrong = dict[str, tuple[Factor, Factor]]  # a term to the factor that it has, an
 
 
 def grouped(wrong: Wrong) -> str:
-    """ "a = 1/N where 1 belongs; b = c = 0 where 1 belongs": terms with one factor stand together."""
+    """What stands where what belongs, as in "b = c = 0 where 1 belongs": terms with one factor stand together."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, (mine, right) in wrong.items():
         groups.setdefault((str(mine), str(right)), []).append(name)
