@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what type checkers alone look at
     from numpy.typing import ArrayLike, DTypeLike
 
 AUTO = "fused-numba", "matrix-numpy"  # what variant="auto" stands for: the first that is available
-LARGE_BYTES = 2**30  # from which on it is asked beforehand whether there is memory
+LARGE_BYTES = 2**30  # from here on, the free memory is checked first
 
 
 def gradients(
@@ -86,9 +86,9 @@ def prepare(
     """Check the data and set up once; the result's `.gradients(G1, gamma, beta, G2)` is what a loop calls.
 
     The arguments are those of `gradients`, with p2 the number of hidden nodes. X and y are copied, whatever their
-    layout and the regime: later changes of them are not seen. In the regime "fixed" what depends on X alone is
-    computed here.
-    dtype is that of the parameters to come, "float64" or "float32", where X and y are whole numbers; else theirs.
+    layout and the regime: later changes to them are not seen. In the regime "fixed", what depends on X alone is
+    computed here. Where X and y are whole numbers, dtype ("float64" or "float32") is that of the parameters to come;
+    elsewhere it must be theirs or None.
 
     Raises:
         ValueError: as in `gradients`.
@@ -104,7 +104,7 @@ class Prepared:
     """A checked and set-up gradient for one X (N,p1), y (N,) and p2; made by `prepare`.
 
     It may be called from many threads, which take turns. Copies, pickles and what a forked child inherits are set up
-    anew when they are first called.
+    again on their first call.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Prepared:
         self.renew()
 
     def renew(self) -> None:
-        """Forget what was set up, and who holds the lock."""
+        """Forget what was set up and who holds the lock."""
         self.variant: Variant | None = None
         self.lock = threading.RLock()
 
@@ -152,7 +152,7 @@ class Prepared:
         return variant
 
     def ones(self) -> list[np.ndarray | None]:
-        """Parameters to set up with before there are others."""
+        """Parameters to set up with until real ones are given."""
         _check_memory(self.cls, self.problem, self.regime)
         return [None if shape is None else np.ones(shape, self.dtype) for _, shape in self.shapes]
 
@@ -234,7 +234,7 @@ def _p2(G1: np.ndarray | None) -> int:
 
 
 def _dtype(read: dict[str, Any], asked: Any = None) -> np.dtype:
-    """The one dtype that arrays share, by the first that has one of its own; asked, if none has, or float64."""
+    """The one dtype of all arrays: that of the first float array, else the one asked for, else float64."""
     if asked is not None and (not isinstance(asked, str | type | np.dtype) or np.dtype(asked).name not in DTYPES):
         raise ValueError(f"dtype is {asked!r}; allowed are {', '.join(DTYPES)}")
     own = next((array.dtype for array in read.values() if array is not None and array.dtype.kind == "f"), None)
@@ -244,7 +244,7 @@ def _dtype(read: dict[str, Any], asked: Any = None) -> np.dtype:
 
 
 def _array(name: str, array: np.ndarray, dtype: np.dtype, *, copy: bool = False) -> np.ndarray:
-    """An array that `arrays.read` gave, C-contiguous and of a dtype, copied where it must be, or always."""
+    """An array from `arrays.read`, made C-contiguous and of a dtype; copied only where needed, unless `copy`."""
     if array.dtype.kind == "f" and array.dtype != dtype:
         raise ValueError(
             f"{name} is {array.dtype} and X is {dtype}; allowed is one dtype for all arrays "
@@ -274,7 +274,7 @@ def _data(
 
 
 def _check_memory(cls: type[Variant], problem: Problem, regime: str) -> None:
-    """Refuse what this machine has no memory for, before anything is allocated."""
+    """Refuse a problem that does not fit into memory, before anything is allocated."""
     parameters = 4 * problem.p1 * problem.p2 * np.dtype(problem.dtype).itemsize
     if max(parameters, problem.batch_bytes * problem.p2 // problem.p1) < LARGE_BYTES:
         return
@@ -284,5 +284,5 @@ def _check_memory(cls: type[Variant], problem: Problem, regime: str) -> None:
     if needs > free:
         raise ValueError(
             f"p2 is {problem.p2}, with N {problem.N} and p1 {problem.p1}: variant {cls.name} needs "
-            f"{needs / 2**30:.3g} GiB for a step, {free / 2**30:.3g} GiB are free; allowed is what fits"
+            f"{needs / 2**30:.3g} GiB for a step, {free / 2**30:.3g} GiB are free; reduce N, p1 or p2"
         )

@@ -20,8 +20,8 @@ from bnbench.variants import Variant
 Answer = dict[str, Any]  # of a formula, by name; as `parts_of` gives it
 Made = frozenset[Mistake]
 
-LEAST_CANCELLATION = 10.0  # (μ/s)² from which on E[z²] - μ² is excused what it loses
-LOST_DIGITS = "it loses digits at an offset of Z, as E[z²] - μ² does: Σ(z - μ)²/N keeps them"
+LEAST_CANCELLATION = 10.0  # (μ/s)² from which E[z²] - μ² may lose digits
+LOST_DIGITS = "it loses digits where Z has an offset, as E[z²] - μ² does: Σ(z - μ)²/N keeps them"
 LEAST_FLOAT32_ERROR = 2.0**-28  # relative: nothing that float32 rounds is nearer than this in all its entries
 
 
@@ -32,7 +32,7 @@ def case_of(
     trials: Sequence[Trial],
     own: Conventions | None = None,
 ) -> Case:
-    """What is said of a formula on these trials, in its own conventions where they are known."""
+    """The findings on a formula in these trials, in its own conventions if they are known."""
     own = own or Conventions()
     reasons = [reason_declined(cls, trial.problem) for trial in trials]
     if all(reasons):
@@ -144,7 +144,7 @@ def _lost(name: str, trials: Sequence[Trial], answers: Sequence[Answer]) -> bool
 def _reading(
     cls: type[Variant], name: str, own: Conventions, trials: Sequence[Trial], answers: Sequence[Answer]
 ) -> str:
-    """The factor by which a gradient, or a term of ∂R/∂Γ1, is off; "" where there is no such."""
+    """The factor by which a gradient, or a term of ∂R/∂Γ1, is off; "" where there is none."""
     if name != "dG1":
         factor = reading.of_vector(
             [

@@ -277,7 +277,7 @@ SYMBOLS = {"dbeta": "β", "dgamma": "γ", "dG1": "Γ1", "dG2": "Γ2"}
 def settled(
     name: str, claim: str, ruling: str, reason: str, evidence: Sequence[Evidence], derivation: str, trials: int = 0
 ) -> Ruling:
-    """A Ruling; a ruling that its evidence does not bear is refused, so that no reason can be mere words."""
+    """A Ruling; one that its evidence does not support is refused, so that no reason is mere words."""
     claims_numbers = name not in ("answer-gamma1", "kronecker-rule")
     if ruling == WRONG and claims_numbers and not evidence[0].proven_wrong:
         raise AssertionError(f"{name}: ruled wrong, but its evidence is not apart")

@@ -1,4 +1,4 @@
-"""What a formula has built in: seen by asking it, and by the loss that it returns."""
+"""What a formula has built in, by how it answers and by the loss that it returns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -33,9 +33,9 @@ class Conventions:
 
     Attributes:
         activation: the one that is built in; "" where it takes the argument.
-        ddof, eps: those that are built in; None where it takes the argument, or nothing was found out.
+        ddof, eps: those that are built in; None if it takes the argument, or if it is unknown.
         eps_place: what eps is added to, "variance", "sd" or "floor" (the variance is not below it).
-        only_ddof, only_eps: those that it answers, of all that were tried; empty where it takes any.
+        only_ddof, only_eps: those that it answers, of all that were tried; empty if it takes any.
     """
 
     activation: str = ""
@@ -46,7 +46,7 @@ class Conventions:
     only_eps: tuple[float, ...] = ()
 
     def says(self) -> list[str]:
-        """What has to be said beside "right", a phrase each; nothing where it takes every argument."""
+        """What qualifies "right", a phrase each; nothing if it takes every argument."""
         told = []
         if self.ddof is not None:
             told.append(f"ddof={self.ddof} is built in")
@@ -59,7 +59,7 @@ class Conventions:
         if self.eps_place == SD:
             told.append("eps is added to the standard deviation, outside the root")
         elif self.eps_place != VARIANCE:
-            told.append("the variance is kept from falling below eps, which is not added")
+            told.append("eps is the least variance and is not added")
         if self.activation:
             told.append(f"{self.activation} is built in")
         return told
@@ -82,12 +82,12 @@ def conventions_of(answer: Asked, activations: Sequence[str], normalization: str
     """The conventions of a formula.
 
     Args:
-        answer: gives its answer to a problem, name to array; None where it takes none such, or raises.
+        answer: gives its answer to a problem, name to array; None if it declines or raises.
         activations: those to ask it for.
         normalization: "batch", or "none" where it takes no other.
 
     Returns:
-        `Conventions`; those of a formula that takes every argument where it answers nothing at all.
+        `Conventions`; if it never answers, those of a formula that takes every argument.
     """
     asked = _Asked(answer, normalization)
     first = next(
@@ -116,7 +116,7 @@ def conventions_of(answer: Asked, activations: Sequence[str], normalization: str
 
 
 def _answered(asked: Callable[[Any], object], few: tuple, all_of_them: tuple) -> tuple[list, tuple]:
-    """Which of these it answers, a few where it answers all of those; and of the others which alone."""
+    """The values that it answers: the few if it answers all of those, else those of all; and if not all, which."""
     answered = [value for value in dict.fromkeys(few) if asked(value) is not None]
     if len(answered) == len(set(few)):
         return answered, ()

@@ -1,4 +1,4 @@
-"""The mistakes people make in this gradient, each as a formula of its own: what a wrong answer is compared with."""
+"""The mistakes that people make in this gradient, each as a formula, to compare a wrong answer with."""
 
 import functools
 import itertools
@@ -21,8 +21,8 @@ class Mistake:
         where: the place of it, where it has several; "" otherwise.
         text: what was done, as a phrase.
         normalized: whether it can occur with normalization="batch" only.
-        alone: whether it is looked for by itself only, in no pair.
-        whole: whether it names what is wrong with everything, and with no gradient alone.
+        alone: whether it is only looked for by itself, not in pairs.
+        whole: whether it explains all outputs together, and none by itself.
     """
 
     name: str

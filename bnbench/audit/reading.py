@@ -1,4 +1,4 @@
-"""What is wrong with a gradient that no known mistake gives: by which factor it, or a term of it, is off."""
+"""For a gradient that no known mistake explains: the factor by which it, or a term of it, is off."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from bnbench.problem import Batch, Problem
 Known = dict[str, Any]  # what `letters` gives
 
 FACTORS = (1.0, -1.0, 2.0, 0.5, -2.0, -0.5, 4.0, 0.25, 3.0, 1 / 3, -4.0, -0.25, -3.0, -1 / 3)
-NEAR = 1e-7  # relative: a factor that is read off
+NEAR = 1e-7  # relative: how well a factor must fit
 SMALL = 1e-6  # of the largest entry: entries below it say nothing of a factor
 POWERS = sorted(
     itertools.product((0, 1, -1, 2, -2), (0, 1, -1, 2, -2), (0, 1, -1, 2, -2, 3, -3)),
@@ -24,7 +24,7 @@ SIZES = (11, 7, 4), (17, 8, 3)
 
 
 def word(factor: float, powers: Sequence[int]) -> str:
-    """The factor k Nᵃ γᵇ sᶜ as one writes it."""
+    """The factor k Nᵃ γᵇ sᶜ in words."""
     above: list[str] = []
     below: list[str] = []
     for letter, power in zip(("N", "γ", "s"), powers, strict=True):
@@ -156,7 +156,7 @@ def of_other_s(pairs: Sequence[tuple[Any, Known]]) -> str:
 
 
 def _root(place: str, eps: float) -> str:
-    """S as one writes it, v the variance."""
+    """The formula of s, v being the variance."""
     number = f"{eps:.4g}"
     return (
         {"variance": f"√(v + {number})", "sd": f"√v + {number}", "floor": f"√max(v, {number})"}[place] if eps else "√v"
@@ -164,7 +164,7 @@ def _root(place: str, eps: float) -> str:
 
 
 def _backward(known: Known, place: str, eps: float) -> np.ndarray:
-    """∂R/∂Γ1 as a backward pass has it that takes another s throughout."""
+    """∂R/∂Γ1 of a backward pass that uses another s throughout."""
     variance, S = known["variance"], known["S"]
     s = s_of(variance, eps, place)
     Xhat = known["centred"] / s

@@ -1,4 +1,4 @@
-"""What a ruling is, and how claimed values are held against enclosures of the true ones."""
+"""A ruling on a claim, and the comparison of claimed values with enclosures of the true ones."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -84,7 +84,7 @@ class Ruling:
         evidence: what the ruling rests on; where it is "wrong" and numbers are claimed, the first that is apart
             proves it.
         trials: random problems on which the claim agreed with the certified gradient; 0 where none were needed.
-        derivation: the section of `derivation.md` that has the proof, or the place where the claim leaves it.
+        derivation: the section of `derivation.md` with the proof, or where the claim departs from it.
     """
 
     id: str
@@ -108,7 +108,7 @@ class Ruling:
 
 
 def shown(ball: Any, digits: int = DIGITS) -> str:
-    """A ball's midpoint in so many digits."""
+    """A ball's midpoint with that many digits."""
     return ball.mid().str(digits, radius=False)
 
 

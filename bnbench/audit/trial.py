@@ -10,8 +10,8 @@ from bnbench.audit.mistakes import VARIANCE, Mistake, mistaken
 from bnbench.problem import Batch, Gradients, Problem
 from bnbench.validation import derivation_problem
 
-CERTIFIED_WORK = 100_000  # N p1 p2 up to which the truth is certified (about a second); the sweep's reference beyond
-ROUNDINGS = 4096  # by which a formula computed otherwise may differ, at up to 1000 rows; above, it grows as √N
+CERTIFIED_WORK = 100_000  # N p1 p2 up to which the truth is certified (about a second); beyond, the reference
+ROUNDINGS = 4096  # that two computations of a formula may differ by, up to 1000 rows; beyond, it grows as √N
 MOST_CANCELLED = 64  # a gradient this much smaller than its terms is held to their rounding, not to its own
 
 

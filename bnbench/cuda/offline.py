@@ -1,4 +1,4 @@
-"""What the kernels compile to, found without a GPU: registers, shared memory, spills, for any architecture."""
+"""What the kernels compile to, for any architecture, without a GPU: registers, shared memory, spills."""
 
 import itertools
 import re
@@ -113,7 +113,7 @@ def compile_kernel(name: str, function: Any, signature: Any, dtype: str, archite
     said = linker.get_info_log()
 
     def number(pattern: str) -> int:
-        return max((int(found) for found in re.findall(pattern, said)), default=0)
+        return max((int(count) for count in re.findall(pattern, said)), default=0)
 
     return Compiled(
         name,

@@ -152,12 +152,12 @@ def stored_step(real: type) -> Callable:
     def step(table, group_rows, ddof, eps):
         """One step on the arrays of the table; the loss."""
         X, G1, dG1 = matrix(table, At.X, real), matrix(table, At.G1, real), matrix(table, At.dG1, real)
-        theta, dtheta = matrix(table, At.theta, real), matrix(table, At.dtheta, real)
+        per_node, d_per_node = matrix(table, At.per_node, real), matrix(table, At.d_per_node, real)
         vectors, sums = matrix(table, At.vectors, real), cube(table, At.sums, np.float64)
         (N, p1), p2, groups = X.shape, G1.shape[1], sums.shape[0]
         cols = up(p2, lanes)
-        gamma, beta, G2 = theta[GAMMA], theta[BETA_], theta[GAMMA2]
-        dgamma, dbeta, dG2 = dtheta[GAMMA], dtheta[BETA_], dtheta[GAMMA2]
+        gamma, beta, G2 = per_node[GAMMA], per_node[BETA_], per_node[GAMMA2]
+        dgamma, dbeta, dG2 = d_per_node[GAMMA], d_per_node[BETA_], d_per_node[GAMMA2]
         leading_mean(X, 0, N, vector(table, At.shift, real))
         if number(table, At.W, 2) == 0:
             gemm.panels(G1, vector(table, At.W, real), lanes)

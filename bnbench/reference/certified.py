@@ -64,10 +64,10 @@ def certify(batch: Batch, problem: Problem, *, radius: float = RADIUS, inputs: b
     while True:
         try:
             with ctx.workprec(bits):
-                found = _Network(batch, problem).differentiate(inputs, bits)
-            if found.radius <= radius or (bits >= LAST_BITS and found.kinks):
-                return found
-            reason = f"the radius is {found.radius:.2g}, asked is {radius:g}"
+                enclosure = _Network(batch, problem).differentiate(inputs, bits)
+            if enclosure.radius <= radius or (bits >= LAST_BITS and enclosure.kinks):
+                return enclosure
+            reason = f"the radius is {enclosure.radius:.2g}, asked is {radius:g}"
         except ZeroDivisionError:
             reason = "a column of X G1 has no variance and eps is 0; allowed are columns with variance"
         if bits >= LAST_BITS:

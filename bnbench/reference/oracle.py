@@ -1,4 +1,4 @@
-"""The reference: every gradient in double-double arithmetic, with what a correct answer may differ by.
+"""The reference: every gradient in double-double arithmetic, and how much a correct answer may differ.
 
 Two questions are answered in one pass over the data.
 
@@ -77,7 +77,7 @@ def worst_sum(n: int) -> float:
 
 
 def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Reference:
-    """The gradient of a batch in double-double, and what a correct answer may differ by.
+    """The gradient of a batch in double-double, and how much a correct answer may differ.
 
     Shapes as in `Batch`. factor_unit is for hardware that rounds the factors of matrix products to fewer digits than
     the dtype has: that format's rounding unit (TF32: 2⁻¹¹). Takes 24 N p2 bytes, or blocks of 4096 rows where that is
@@ -99,7 +99,7 @@ def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Refer
     else:
         xbar, nodes, lost = np.zeros(p1), np.zeros((9, p2)), False
         nodes[6] = G2
-    forward, backward = kernels.passes(CODES[problem.activation], normalize)
+    forward, backward = kernels.forward_and_backward(CODES[problem.activation], normalize)
 
     e = np.empty((3, N))
     sums, errors = np.zeros((3, 2, p2)), np.zeros((3, p2))  # of ∂R/∂β, ∂R/∂γ, ∂R/∂Γ2

@@ -33,8 +33,8 @@ class FusedNumba(Variant):
 
     @classmethod
     def unavailable(cls) -> str:
-        """Compilation switched off: its arrays are known by address, which the interpreter cannot follow."""
-        return "NUMBA_DISABLE_JIT is set, and this form is compiled code alone" if compiles_nothing() else ""
+        """Whether compilation is switched off: arrays are passed by address, which the interpreter cannot follow."""
+        return "NUMBA_DISABLE_JIT is set, and this form is compiled code only" if compiles_nothing() else ""
 
     @classmethod
     def needs_bytes(cls, problem: Problem, regime: str) -> int:
@@ -61,7 +61,7 @@ class FusedNumba(Variant):
         self.fallback: FusedNumba | None = None
 
     def set_up(self, plan: Layout) -> None:
-        """Take a layout: its scratch and its kernel."""
+        """Set up a layout: its scratch and its kernel."""
         from bnbench.fused.one_pass import gram, one_pass
         from bnbench.fused.scratch import At, allocate, parameters, table
         from bnbench.fused.stored import stored
@@ -70,8 +70,8 @@ class FusedNumba(Variant):
         problem, code = self.problem, CODES[self.problem.activation]
         normalize = problem.normalization == "batch"
         self.room, rows = allocate(problem, plan, self.regime)
-        self.G1, self.theta, self.dG1, self.dtheta = parameters(problem, plan, self.regime, self.room)
-        self.rows = tuple(self.theta)
+        self.G1, self.per_node, self.dG1, self.d_per_node = parameters(problem, plan, self.regime, self.room)
+        self.rows = tuple(self.per_node)
         real = self.X.dtype.type
         one = plan.algorithm == ONE_PASS
         several = plan.groups > 1 or plan.flush
@@ -146,7 +146,7 @@ class FusedNumba(Variant):
 
     def result(self) -> Gradients:
         """Copies of the last step's gradients."""
-        dG1, (dgamma, dbeta, dG2) = self.dG1.copy(), self.dtheta.copy()
+        dG1, (dgamma, dbeta, dG2) = self.dG1.copy(), self.d_per_node.copy()
         if self.problem.normalization == "none":
             dgamma = dbeta = None
         return Gradients(
@@ -155,7 +155,7 @@ class FusedNumba(Variant):
 
 
 def compiles_nothing() -> bool:
-    """Whether Numba is told to compile nothing; it is imported only where the environment or its file may say so."""
+    """Whether Numba is told to compile nothing; it is imported only if the environment or its file may say so."""
     told = os.environ.get("NUMBA_DISABLE_JIT") or os.path.exists(".numba_config.yaml")
     if not told and "numba" not in sys.modules:
         return False

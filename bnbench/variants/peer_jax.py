@@ -33,7 +33,7 @@ class JaxJit(Peer):
 
     def use_threads(self, threads: int) -> dict[str, int]:
         """XLA's pool is as large as the machine; the process is held to so many processors."""
-        self.jax.config.update("jax_platforms", self.device)  # a worker is ours: no other device need start in it
+        self.jax.config.update("jax_platforms", self.device)  # in a worker no other device need start
         self.jax.devices()
         return confine(threads)
 
@@ -73,7 +73,7 @@ class JaxJit(Peer):
         self.put_parameters()
 
     def put(self, values: Any) -> Any:
-        """Arrays on the device, copied: there JAX takes for granted that nobody changes them."""
+        """Arrays on the device, copied: JAX assumes that nobody changes them."""
         with self.enable_x64(True):
             copies = self.jax.tree.map(lambda array: array.copy(), values)
             return self.jax.block_until_ready(self.jax.device_put(copies, self.jax.devices(self.device)[0]))
@@ -90,11 +90,11 @@ class JaxJit(Peer):
     def step(self) -> None:
         """One call of the compiled gradient."""
         with self.enable_x64(True):
-            self.loss, self.found = self.jax.block_until_ready(self.value_and_grad(*self.arguments))
+            self.loss, self.slopes = self.jax.block_until_ready(self.value_and_grad(*self.arguments))
 
     def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss, self.found)
+        return self.gradients(self.loss, self.slopes)
 
 
 class JaxCuda(JaxJit):
@@ -121,12 +121,12 @@ class JaxCuda(JaxJit):
         return {}
 
     def time(self, count: int) -> float:
-        """Seconds of so many steps, one after the other without waiting between."""
+        """Seconds that `count` steps take, one after the other without waiting in between."""
         begun = time.perf_counter()
         with self.enable_x64(True):
             for _ in range(count):
-                found = self.value_and_grad(*self.arguments)
-            self.jax.block_until_ready(found)
+                answer = self.value_and_grad(*self.arguments)
+            self.jax.block_until_ready(answer)
         return time.perf_counter() - begun
 
     def device_times(self) -> dict[str, float]:

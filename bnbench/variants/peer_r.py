@@ -47,9 +47,9 @@ def installation() -> dict:
 
 
 class Session:
-    """One R process for a form of the step, whose problems are told apart by a word.
+    """One R process for a form of the step; a word identifies each problem in it.
 
-    Whoever asks several lines in a row, or reads and writes the files between them, holds `turns`.
+    Whoever sends several lines in a row, or reads and writes files in between, holds `turns`.
     """
 
     def __init__(self, form: str) -> None:
@@ -80,7 +80,7 @@ class Session:
             return self.answer(line)
 
     def answer(self, line: str) -> str:
-        """R's answer, for who has the turn."""
+        """R's answer, for the holder of `turns`."""
         try:
             self.ears.write(line + "\n")
             self.ears.flush()
@@ -92,7 +92,7 @@ class Session:
         return said
 
     def end(self) -> None:
-        """End the process, and what it wrote; not from a forked child, whose parent's they are."""
+        """End the process and remove its files, unless this is a forked child: they are its parent's."""
         if self.owner == os.getpid():
             self.process.kill()
             self.process.wait()
@@ -155,19 +155,19 @@ class RMatrix(Variant):
         return float(self.session.ask(f"compile {self.word}"))
 
     def step(self) -> None:
-        """One step in R, with the way there and back."""
+        """One step in R, including the round trip to its process."""
         self.time(1)
 
     def time(self, count: int) -> float:
-        """Seconds of so many steps by R's clock."""
+        """Seconds that `count` steps take by R's clock."""
         return float(self.session.ask(f"step {self.word} {count}"))
 
     def details(self) -> dict[str, str]:
         """R and its BLAS."""
-        found = installation()
-        name = found["blas"]
+        installed = installation()
+        name = installed["blas"]
         return {
-            "R": found["version"],
+            "R": installed["version"],
             "BLAS of R": name + " (reference BLAS)" * name.startswith("libblas"),
         }
 

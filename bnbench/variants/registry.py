@@ -31,7 +31,7 @@ BUILT_IN = {  # module to the variants that it defines
 }
 HOMES = {name: f"bnbench.variants.{module}" for module, names in BUILT_IN.items() for name in names}
 
-# The built-in ones stand in their order from the start, with None until their modules are imported.
+# Built-in variants hold their places from the start, with None until their modules are imported.
 _registry: dict[str, type[Variant] | None] = dict.fromkeys(HOMES)
 
 _turns = threading.RLock()  # another thread waits for the entry points; one of them may ask for the variants itself
@@ -45,7 +45,7 @@ class PluginError(Exception):
 
 
 def register(cls: type[Variant]) -> None:
-    """Add a Variant class under its name; the name must be new."""
+    """Add a Variant class under its name, which must be new."""
     name, family = cls.name, getattr(cls, "family", None)
     if not isinstance(name, str) or not name or any(c in ", /" for c in name) or not name.isprintable():
         raise ValueError(f"variant name is {name!r}; allowed is a word without commas, slashes or blanks")
@@ -59,14 +59,14 @@ def register(cls: type[Variant]) -> None:
 
 
 def _replaces(cls: type[Variant], old: type[Variant]) -> bool:
-    """Whether a class may take another's name: it is that very definition run again, as in a notebook's cell."""
+    """Whether a class may take another's name: only the same definition run again, as in a notebook cell."""
     same = (cls.__module__, cls.__qualname__) == (old.__module__, old.__qualname__)
     twice = any(cls.name in names for names in _loading)
     return cls is old or (same and not twice and not cls.__module__.startswith("bnbench."))
 
 
 def find(name: str) -> type[Variant] | None:
-    """The class of a name, None where there is none; of a built-in one no other module is imported.
+    """The class of a name, or None; for a built-in one, only its own module is imported.
 
     Raises:
         PluginError: as `variants`, where the name is not a built-in one's.
@@ -118,7 +118,7 @@ def load_plugin(path: str | Path) -> list[str]:
         return _plugins[path]
     if not path.is_file():
         raise PluginError(f"plug-in {path.name}: there is no such file at {path}")
-    # The folder's hash keeps files of one name apart, in every process alike.
+    # The folder's hash tells files of the same name apart, and is the same in every process.
     module_name = f"bnbench_plugin_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:

@@ -1,4 +1,4 @@
-"""What a layer's forward computes, read off its outputs: statistics, ddof, eps and its place, γ, β, what follows."""
+"""What a layer's forward computes, inferred from its outputs: statistics, ddof, eps and its place, γ, β, activation."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -27,8 +27,8 @@ INVERSES: dict[str, tuple[Callable, Callable]] = {  # of what follows the affine
     "relu": (lambda out: np.where(out > 0, out, np.nan), lambda out: (out > 0) * 1.0),
 }
 CHANGES = (
-    "it gives other numbers when it is called again on the same batch (as a class it is made anew for each call; a "
-    "function must keep no state that its output depends on)"
+    "it gives different numbers when it is called again on the same batch (a class is instantiated for each call; a "
+    "function must not keep state that its output depends on)"
 )
 LIFT = 60.0  # β that keeps every entry above relu's kink
 
@@ -49,14 +49,14 @@ class Conventions:
 
     Attributes:
         statistics: "batch", "frozen" (given, whatever the batch), or "" where it could not be read.
-        ddof: the variance divides by N - ddof; None where it does not show.
-        eps: the number that is added; None where it does not show.
+        ddof: the variance divides by N - ddof; None if it does not show.
+        eps: the number that is added; None if it does not show.
         eps_place: "variance", "sd", "floor" (the variance is not below eps), or "" for none.
         eps_argument: whether the caller gives eps.
         gamma, beta: whether the output depends on them.
         activation: what follows: "" for nothing, "tanh", "sigmoid" or "relu".
         power: 1 where s divides; 2 where the variance stands in its place.
-        unread: why they could not be read; "" where they were.
+        unread: why they could not be read; "" if they were.
         rows: what is averaged over, "N" or "N·H·W".
     """
 
@@ -136,7 +136,7 @@ class Reader:
     Args:
         layer: the Layer, settled.
         eps: the number that its eps argument is given, where it has one.
-        others: further numbers that it is tried with; empty where the caller has chosen.
+        others: further numbers to try; empty if the caller has chosen one.
     """
 
     def __init__(self, layer: Layer, eps: float, others: Sequence[float] = ()) -> None:
@@ -177,11 +177,11 @@ class Reader:
                 self.tolerance = 2e-4
             if unread:
                 return Conventions(gamma=self.gamma, beta=self.beta, activation=self.activation, unread=unread)
-            found = self._statistics()
+            conventions = self._statistics()
         except Raised as error:
             return Conventions(unread=f"forward raises {error}")
         rows = "N" if self.layer.layout in ("NC", "CN") else "N·H·W"
-        return dataclasses.replace(found, gamma=self.gamma, beta=self.beta, activation=self.activation, rows=rows)
+        return dataclasses.replace(conventions, gamma=self.gamma, beta=self.beta, activation=self.activation, rows=rows)
 
     def _out(
         self, x: np.ndarray, gamma: np.ndarray | float = 1.0, beta: np.ndarray | float = 0.0, eps: float | None = None
@@ -189,7 +189,7 @@ class Reader:
         return self.layer.out(self.trial(x, gamma, beta, eps))
 
     def xhat(self, x: np.ndarray, eps: float | None = None) -> np.ndarray:
-        """X̂ (M,D): the output with what follows it, γ and β taken off."""
+        """X̂ (M,D): the output with the activation, γ and β undone."""
         if self.activation == "relu":  # of γ = 1 and of γ = -1 the halves that it keeps make the whole
             if self.gamma:
                 return self._out(x, 1.0, 0.0, eps) - self._out(x, -1.0, 0.0, eps)
@@ -252,18 +252,18 @@ class Reader:
         if np.abs(before - ratio * xc).max() > self.tolerance * size:
             return Conventions(unread=self._across(x, before) or "X̂ is not (x - μ)/s of each node's own mean")
         scales = [self._scales(M, self.eps) for M in ROWS]
-        found = self._fit(scales)
-        if found is None:
+        conventions = self._fit(scales)
+        if conventions is None:
             return Conventions(unread="s is no known function of Σ(x-μ)² and N")
         argument = False
         for other in self.others:
             again = self._fit([self._scales(M, other) for M in ROWS])
-            argument = again is not None and _near(again.eps, other) and found.eps_place != ""
+            argument = again is not None and _near(again.eps, other) and conventions.eps_place != ""
         if not self.others:
-            argument = "eps" in self.layer.takes and _near(found.eps, self.eps)
-        if argument and _near(found.eps, self.eps):
-            found = dataclasses.replace(found, eps=float(self.eps))
-        return dataclasses.replace(found, statistics="batch", eps_argument=argument)
+            argument = "eps" in self.layer.takes and _near(conventions.eps, self.eps)
+        if argument and _near(conventions.eps, self.eps):
+            conventions = dataclasses.replace(conventions, eps=float(self.eps))
+        return dataclasses.replace(conventions, statistics="batch", eps_argument=argument)
 
     def _across(self, x: np.ndarray, hat: np.ndarray) -> str:
         """What is said of a forward that normalises the other axis; "" of others."""
@@ -300,9 +300,9 @@ class Reader:
         best = None
         for power in (1, 2):
             for place in ("variance", "sd", "floor"):
-                found = self._try(scales, power, place)
-                if found and (best is None or found[0] < 0.1 * best[0]):
-                    best = found
+                fit = self._try(scales, power, place)
+                if fit and (best is None or fit[0] < 0.1 * best[0]):
+                    best = fit
         return best and best[1]
 
     def _try(self, scales: Sequence[Scales], power: int, place: str) -> tuple[float, Conventions] | None:

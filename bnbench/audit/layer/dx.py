@@ -1,4 +1,4 @@
-"""What is said of a layer's dx: right, a wrong factor on one of its three terms, or where else its error lies."""
+"""The finding on a layer's dx: right, a wrong factor on one of its three terms, or where else its error lies."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ Terms = dict[str, Factor]  # "a", "b", "c", those that have a name
 
 
 def on_dx(answers: Answers) -> tuple[str, dict[str, str]]:
-    """What is said of dx, and the factors of its terms as text."""
+    """The finding on dx, and the factors of its terms as text."""
     layer, (given, truths) = answers.layer, answers.of("dx")
     finite = all(np.isfinite(mine).all() for mine in given)
     if not answers.batches and finite:

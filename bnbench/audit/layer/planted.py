@@ -132,9 +132,11 @@ def can_fail(check: Callable) -> CanFail:
     if not callable(check):
         raise ValueError(f"check is {check!r}; allowed is a function check(forward, backward)")
     refused = _verdict(check, "")
-    found = {planted.name: _verdict(check, planted.name) for planted in MISTAKES}
+    refusals = {planted.name: _verdict(check, planted.name) for planted in MISTAKES}
     return CanFail(
-        tuple(name for name, text in found.items() if not text), tuple(n for n, text in found.items() if text), refused
+        tuple(name for name, text in refusals.items() if not text),
+        tuple(n for n, text in refusals.items() if text),
+        refused,
     )
 
 
