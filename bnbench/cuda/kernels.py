@@ -171,7 +171,7 @@ def finish_statistics(real: type, shape: Shape) -> Callable:
     return kernel
 
 
-def plain_vectors(real: type, shape: Shape) -> Callable:
+def unnormalized_vectors(real: type, shape: Shape) -> Callable:
     """`(per_node, vectors)`: what `finish_statistics` leaves, without normalisation: b = z."""
     zero, one = real(0), real(1)
 

@@ -235,7 +235,9 @@ class MatrixSteps(Steps):
             finish = compiled(kernels.finish_statistics, real, shape)
             self.launch(finish, across, block, parts, used, N, problem.ddof, real(problem.eps), self.per_node, vectors)
         else:
-            self.launch(compiled(kernels.plain_vectors, real, shape), across, shape.lanes, self.per_node, vectors)
+            self.launch(
+                compiled(kernels.unnormalized_vectors, real, shape), across, shape.lanes, self.per_node, vectors
+            )
         used = min(shape.grid, blocks(N, shape.rows))
         self.launch(compiled(kernels.residuals, code, real, shape), used, block, Z, self.y, vectors, e, losses)
         self.launch(compiled(kernels.column_sums, code, real, shape), (used, across), block, Z, e, vectors, parts)

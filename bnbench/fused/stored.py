@@ -80,7 +80,7 @@ def statistics(real: type) -> Callable:
 
 
 @functools.cache
-def passes(code: int, real: type) -> Callable:
+def forward_backward(code: int, real: type) -> Callable:
     """ε̂ and the sums of a group's rows, for one activation and dtype."""
     forward, backward, lanes = forward_stored(code), backward_stored(code), VECTOR_BYTES // real().itemsize
 
@@ -137,7 +137,11 @@ def stored(code: int, real: type, several: bool) -> tuple[Callable, np.ndarray]:
 
     several says whether there are several groups, or one whose G is flushed.
     """
-    functions = {At.statistics: statistics(real), At.passes: passes(code, real), At.products: products(code, real)}
+    functions = {
+        At.statistics: statistics(real),
+        At.forward_backward: forward_backward(code, real),
+        At.products: products(code, real),
+    }
     if several:
         functions[At.total_row] = total_row(real)
     return stored_step(real), addresses(functions)
@@ -178,7 +182,7 @@ def stored_step(real: type) -> Callable:
             vectors[SHIFT, j], vectors[G2_, j], vectors[MU, j] = beta[j], G2[j], centre[j]
             vectors[WEIGHT, j] = gamma[j] / spread[j]
 
-        if not call_all(table, At.passes, group_rows):
+        if not call_all(table, At.forward_backward, group_rows):
             return BROKEN
         total_sums(sums, cols)
         for j in range(p2):
