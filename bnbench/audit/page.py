@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from bnbench.audit.rulings import HOLDS, VACUOUS, WRONG, Evidence, Ruling
+from bnbench.audit.rulings import HOLDS, VACUOUS, WRONG, Evidence, Ruling, shown
 from bnbench.folder import Folder
 from bnbench.report import templates
 from bnbench.report.plots import style
@@ -35,13 +35,13 @@ PANELS = (  # gradient, and the claims of numbers about it: id, place of the evi
 )  # fmt: skip
 
 
-def write(rulings: list[Ruling], reproduction: list[dict], folder: Path, command: str) -> None:
-    """Write the pages into `folder`, which is made if absent.
+def write(rulings: list[Ruling], reproduction: list[dict], path: Path, command: str) -> None:
+    """Write the pages into the folder at `path`, which is made if absent.
 
     Raises:
         FolderError: a file cannot be written, or one of its name is there that is not bnbench's.
     """
-    folder = Folder(folder)
+    folder = Folder(path)
     with matplotlib.rc_context(style.RC):
         _, svg = style.save(figure(rulings), folder, FIGURE)
     results = [ruling.plain() for ruling in rulings]
@@ -75,7 +75,7 @@ def entries(evidence: Evidence) -> dict[str, Any]:
     rows = []
     for index in np.ndindex(evidence.true.shape):
         place = ", ".join(str(i + 1) for i in index)
-        claimed, true = (ball[index].str(12, radius=False) for ball in (evidence.claimed, evidence.true))
+        claimed, true = shown(evidence.claimed[index]), shown(evidence.true[index])
         rows.append((place, claimed, true, f"{evidence.distances[index]:.3g}", bool(evidence.apart[index])))
     return evidence.plain() | {"rows": rows}
 
