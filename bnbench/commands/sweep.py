@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
         description="Validate and time every variant at every cell of a sweep, and write DIR/summary.csv, "
         "summary.md, plots/ and report.html beside the journal of raw samples.",
     )
-    plan_flags(sweep, "default", ("sampling_s", "timeout", "time_budget"))
+    plan_flags(sweep, "default", ("passes", "sampling_s", "timeout", "time_budget"))
     sweep.add_argument("--out", metavar="DIR", help=f"run folder (default: {RESULTS}/<date>-<host>-<short id>)")
     sweep.add_argument(
         "--resume", action="store_true", help="finish the run in --out, with its settings: only what is missing is done"
@@ -265,6 +265,6 @@ def drifts(rooflines: Sequence[dict[str, Any]]) -> list[str]:
 
 def held_down(records: "Iterable[Record]") -> list[str]:
     """What held a GPU's clocks down, and at how many cells; nothing where nothing did."""
-    why = [(record.clocks or {}).get("after", {}).get("held_down") for record in records]
+    why = [str((record.clocks or {}).get("after", {}).get("held_down") or "") for record in records]
     counts = {reason: why.count(reason) for reason in sorted(filter(None, set(why)))}
     return [f"the GPU's clocks were held down ({reason}) in {count} records" for reason, count in counts.items()]

@@ -44,7 +44,7 @@ FILTERS = {  # columns offered for choosing rows: "order" keeps the order of the
 )
 LAST = ("noise", "reason", "details")  # texts, of which most rows have none
 RATES = {"gemm_flops_s": "GFLOP/s", "triad_bytes_s": "GB/s"}
-SHARES = {"limit_fraction", "steal_share", "others_share"}
+SHARES = {"limit_fraction", "steal_share", "others_share", "process_spread"}
 
 
 @dataclass(frozen=True)

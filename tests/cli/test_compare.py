@@ -239,7 +239,7 @@ def test_what_was_there_before_is_not_discarded(tmp_path, monkeypatch, capsys):
         (out / name / store.ENVIRONMENT).write_text("{}")
         (out / name / "mine.txt").write_text("mine")
         assert cli.main([*command, "--out", str(out)]) == 2
-        assert "allowed is" in capsys.readouterr().err
+        assert "use " in capsys.readouterr().err
         assert [path.name for path in out.iterdir()] == [name]
         assert sorted(path.name for path in (out / name).iterdir()) == [store.ENVIRONMENT, "mine.txt"]
 

@@ -139,11 +139,11 @@ def test_a_full_disk_costs_no_record_and_leaves_no_half(tmp_path, described):
     # catches: half a line in the journal, a traceback, a summary that is cut off, temporary files left behind
     folder = tmp_path / "own"
     with store.Journal(folder, described, resume=False) as journal:
-        journal.append(FINISHED[0])
+        journal.append(Record.of(FINISHED[0]))
         whole = content(folder)
         with little_room(len(whole[store.JOURNAL]) + 100):
             with pytest.raises(store.StoreError, match=r"^[^\n]*1 records are kept. To go on: --resume[^\n]*$"):
-                journal.append(FINISHED[1])
+                journal.append(Record.of(FINISHED[1]))
             with pytest.raises(FolderError, match=r"environment.json cannot be written: File too large"):
                 store.add_rooflines(folder, [{"dtype": "float64", "threads": 1, "pad": "x" * 4096}])
         assert content(folder) == whole
