@@ -17,6 +17,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import numba
@@ -77,7 +78,7 @@ def find_folder() -> tuple[Path | None, str]:
     return folder, "" if os.access(folder, os.W_OK) else f"{folder} cannot be written"
 
 
-def report() -> dict:
+def report() -> dict[str, Any]:
     """Where compiled code is kept, how many files of what size; and what is wrong with that, a sentence or ""."""
     folder, reason = find_folder()
     sizes = []
@@ -87,7 +88,7 @@ def report() -> dict:
     return kept | {"warning": reason and f"compiled code is not kept, and every process compiles anew: {reason}"}
 
 
-def tidy(base):
+def tidy(base: Path) -> None:
     """Remove the folders of other versions but the latest few."""
     by_age = sorted((path.stat().st_mtime, path) for path in base.iterdir())
     for used, old in by_age[:-KEPT_FOLDERS]:
@@ -95,7 +96,7 @@ def tidy(base):
             shutil.rmtree(old, ignore_errors=True)
 
 
-def ours(folder) -> bool:
+def ours(folder: Path) -> bool:
     """Whether nobody else can write into a folder, which is made where it is not there."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,16 +105,16 @@ def ours(folder) -> bool:
         return False
 
 
-def _ours(about):
+def _ours(about: os.stat_result) -> bool:
     return os.name != "posix" or (about.st_uid == os.geteuid() and not about.st_mode & 0o022)
 
 
-def source_digest(path) -> bytes:
+def source_digest(path: str | Path) -> bytes:
     """A hash of a source file."""
     return hashlib.sha256(Path(path).read_bytes()).digest()
 
 
-def settings() -> list:
+def settings() -> list[tuple[str, str]]:
     """All settings of Numba that may change the code."""
     numba.config.reload_config()  # as its compiler does
     return sorted(
@@ -126,15 +127,15 @@ def settings() -> list:
 class CodeCache(NullCache):
     """What Numba asks for the compiled code of one function, of which the key says everything but the settings."""
 
-    def __init__(self, folder: Path, name: str, key: str):
+    def __init__(self, folder: Path, name: str, key: str) -> None:
         self.folder, self.name, self.key = folder, name, key
 
     @property
-    def cache_path(self):
+    def cache_path(self) -> str:
         """The folder, for Numba's statistics."""
         return str(self.folder)
 
-    def load_overload(self, sig, target_context):
+    def load_overload(self, sig: Any, target_context: Any) -> CompileResult | None:
         """Compiled code; None where there is none that is whole, or none with the seconds that somebody asks for.
 
         What only a compiler asks for is left out, unlike in Numba's own cache, for it takes longer than all else here:
@@ -156,7 +157,7 @@ class CodeCache(NullCache):
                 account.loaded(result.library, needs)
             return result
 
-    def save_overload(self, sig, data):
+    def save_overload(self, sig: Any, data: Any) -> None:
         """Save compiled code; where that fails (a full disk, a folder of somebody else), it is compiled again."""
         if data.library.has_dynamic_globals:  # addresses of this process
             return
@@ -166,7 +167,7 @@ class CodeCache(NullCache):
             code = defined_symbols(data.library), data._reduce()
             write(self._path(sig, data.codegen), dumps((code, needs)))
 
-    def _path(self, signature, codegen):
+    def _path(self, signature: Any, codegen: Any) -> Path:
         what = self.key, repr(signature), codegen.magic_tuple(), VERSIONS, settings()
         return self.folder / f"{self.name}-{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}"
 
@@ -174,7 +175,7 @@ class CodeCache(NullCache):
 class LoadedLibrary(JITCodeLibrary):
     """The object code of a library; its bitcode is parsed when a function that calls it is compiled."""
 
-    def __init__(self, codegen, symbols, name, object_code, bitcode):
+    def __init__(self, codegen: Any, symbols: set[str], name: str, object_code: bytes, bitcode: bytes) -> None:
         super().__init__(codegen, name)
         self.bitcode = bitcode
         self.enable_object_caching()
@@ -182,20 +183,20 @@ class LoadedLibrary(JITCodeLibrary):
         self._finalize_final_module()
         codegen._engine._defined_symbols |= symbols
 
-    def _get_module_for_linking(self):
+    def _get_module_for_linking(self) -> Any:
         if self._shared_module is None:
             self._shared_module = binding.parse_bitcode(self.bitcode)
         return self._shared_module
 
 
-def defined_symbols(library) -> set[str]:
+def defined_symbols(library: Any) -> set[str]:
     """The names that a library defines."""
     module = library._get_module_for_linking()
     every = (*module.functions, *module.global_variables)
     return {symbol.name for symbol in every if not symbol.is_declaration}
 
 
-def rebuild(context, symbols, state) -> CompileResult:
+def rebuild(context: Any, symbols: set[str], state: tuple) -> CompileResult:
     """What `CompileResult._rebuild` makes of a state, with a `LoadedLibrary` in it."""
     (name, kind, code), fndesc, env, signature, objectmode, lifted, annotation, reload_init, referenced_envs = state
     if kind != "object":
@@ -216,14 +217,14 @@ def rebuild(context, symbols, state) -> CompileResult:
 class Unpickler(pickle.Unpickler):
     """Loads what Numba pickled, without the modules of the functions that were copied into the code."""
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         """As ever, but for what rebuilds an environment."""
         if (module, name) == (_rebuild_env.__module__, _rebuild_env.__name__):
             return rebuild_environment
         return super().find_class(module, name)
 
 
-def rebuild_environment(module, constants, name) -> Environment:
+def rebuild_environment(module: str, constants: list, name: str) -> Environment:
     """A function's environment. Of its module compiled code uses nothing: it stays out where it is not loaded."""
     found = lookup_environment(name)
     if found is None:
@@ -246,7 +247,7 @@ def read(path: Path) -> bytes | None:
     return stored if hashlib.sha256(stored).digest() == checksum else None
 
 
-def write(path: Path, stored: bytes):
+def write(path: Path, stored: bytes) -> None:
     """Write a file at once, in place of whatever is there."""
     if not ours(path.parent):
         return

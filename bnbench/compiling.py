@@ -13,7 +13,8 @@ import contextlib
 import functools
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 START = "the compiler itself"  # what it does once in a process: the name under which that is kept
 
@@ -23,7 +24,7 @@ _account: "Account | None" = None
 class Frame:
     """A compilation in progress: what was compiled within it, and the seconds of that."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.parts: dict[str, float] = {}  # name of a function to its own seconds
         self.inner_s = 0.0
 
@@ -34,7 +35,7 @@ class Account:
     Numba holds a lock while it compiles, so that there is one stack of frames.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.parts = weakref.WeakKeyDictionary()  # library to the seconds of all that it needs, by function
         self.from_cache: set[str] = set()  # names of those whose seconds an earlier process wrote down
         self.by_address = weakref.WeakValueDictionary()  # address of a C function to its library
@@ -71,7 +72,7 @@ class Account:
                 self.aside_s += time.perf_counter() - wall
 
     @contextlib.contextmanager
-    def compiling(self, name: str):
+    def compiling(self, name: str) -> Iterator[list]:
         """Time the compilation of a function of that name; its library is to be put into the list that this gives."""
         made: list = []
         with self.frame() as frame:
@@ -97,12 +98,12 @@ class Account:
                 todo += getattr(library, "_linking_libraries", ())
         return found
 
-    def loaded(self, library, needs: dict[str, float]):
+    def loaded(self, library: Any, needs: dict[str, float]) -> None:
         """Take up a library that an earlier process compiled, with the seconds that it wrote down."""
         self.parts[library] = needs
         self.from_cache |= needs.keys()
 
-    def start(self):
+    def start(self) -> None:
         """Compile two small functions: by what the first takes longer than the second, the compiler starts."""
         import numba
 
@@ -118,17 +119,17 @@ class Account:
 class Calls:
     """The compiled functions that are called while it is entered, and what a process that calls them must compile."""
 
-    def __init__(self, account: Account):
+    def __init__(self, account: Account) -> None:
         self.account = account
         self.libraries: dict = {}  # to the name of what was called
         self.before = set(account.log)
 
-    def __enter__(self):
+    def __enter__(self) -> "Calls":
         from numba.core.registry import CPUDispatcher
 
         plain = CPUDispatcher.__call__
 
-        def call(dispatcher, *arguments, **named):
+        def call(dispatcher: Any, *arguments: Any, **named: Any) -> Any:
             answer = plain(dispatcher, *arguments, **named)
             begun = time.perf_counter()
             for overload in overloads(dispatcher, arguments):
@@ -139,7 +140,7 @@ class Calls:
         self.account.calls, CPUDispatcher.__call__ = self, call
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: Any) -> None:
         from numba.core.registry import CPUDispatcher
 
         self.account.calls = None
@@ -170,7 +171,7 @@ class Calls:
         return not self.account.from_cache.isdisjoint(self.account.needs(self.libraries))
 
 
-def overloads(dispatcher, arguments) -> list:
+def overloads(dispatcher: Any, arguments: tuple) -> list:
     """The compiled form of a dispatcher that takes such arguments; all of them where that is not plain."""
     from numba.core.typing.typeof import Purpose, typeof
 
@@ -196,12 +197,12 @@ def account() -> Account | None:
     return _account
 
 
-def aside():
+def aside() -> contextlib.AbstractContextManager:
     """As `Account.aside`, where an account is kept."""
     return _account.aside() if _account is not None else contextlib.nullcontext()
 
 
-def called(addresses: Iterable[int]):
+def called(addresses: Iterable[int]) -> None:
     """Tell whoever notes calls that C functions, made by `numba.cfunc`, will be called by their addresses."""
     if _account is not None and _account.calls is not None:
         for address in addresses:
@@ -210,7 +211,7 @@ def called(addresses: Iterable[int]):
                 _account.calls.libraries.setdefault(library, _account.names[library])
 
 
-def _wrap(account):
+def _wrap(account: Account) -> None:
     """Have every compilation of Numba's timed: of functions, of what they call, and of C functions."""
     from numba.core.ccallback import CFunc
     from numba.core.compiler import CompilerBase
@@ -218,14 +219,14 @@ def _wrap(account):
     begin = CompilerBase.__init__
 
     @functools.wraps(begin)
-    def __init__(self, *arguments, **named):
+    def __init__(self: Any, *arguments: Any, **named: Any) -> None:
         if account.start_s is None:
             account.start()
         begin(self, *arguments, **named)
 
-    def timed(method):
+    def timed(method: Callable) -> Callable:
         @functools.wraps(method)
-        def compile_it(self, *arguments, **named):
+        def compile_it(self: Any, *arguments: Any, **named: Any) -> Any:
             function = arguments[0] if arguments else named["func_ir" if "func_ir" in named else "func"]
             with account.compiling(_name(function, self.state.args)) as made:
                 result = method(self, *arguments, **named)
@@ -240,7 +241,7 @@ def _wrap(account):
     load, make = CFunc.compile, CFunc._compile_uncached
 
     @functools.wraps(make)
-    def _compile_uncached(self):
+    def _compile_uncached(self: Any) -> Any:
         with account.compiling(_name(self._pyfunc, self._sig.args) + ", as a C function") as made:
             result = make(self)
             result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)  # else made later
@@ -248,7 +249,7 @@ def _wrap(account):
         return result
 
     @functools.wraps(load)
-    def compile_c(self):
+    def compile_c(self: Any) -> None:
         load(self)
         account.by_address[self.address] = self._library
         account.names[self._library] = self.__qualname__
@@ -256,7 +257,7 @@ def _wrap(account):
     CFunc.compile, CFunc._compile_uncached = compile_c, _compile_uncached
 
 
-def _name(function, types) -> str:
+def _name(function: Any, types: Iterable) -> str:
     """What a function is called in the account: the same in every process."""
     of = getattr(function, "func_id", None)  # of Numba's intermediate representation
     if of is not None:

@@ -10,6 +10,7 @@ P is the Chebyshev fit to (exp(r) - 1 - r)/r², whose error is below a fifth of 
 """
 
 import functools
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -92,7 +93,7 @@ def reduced(typing, x, n):
     return x(x, n), build
 
 
-def functions(of):
+def functions(of: SimpleNamespace) -> dict[str, Callable]:
     """The four functions in one type.
 
     Fused multiply-adds are allowed, no other rearrangement: the order of the operations is the accuracy.
@@ -148,7 +149,7 @@ def functions(of):
 COMPILED = {types.float64: functions(FLOAT64), types.float32: functions(FLOAT32)}
 
 
-def _of_a_number(stub):
+def _of_a_number(stub: Callable) -> Callable:
     """Make a name stand for the function of the argument's type in compiled code."""
 
     @overload(stub, jit_options={"error_model": "numpy", "forceinline": True})
@@ -188,7 +189,7 @@ def gaussian(x):
 
 
 @functools.cache
-def compiled(code):
+def compiled(code: int) -> tuple[Callable, Callable]:
     """a(b) and a'(b) of one number in its own dtype, to be called in compiled code.
 
     code is the activation's place in `ACTIVATIONS`. The second is da(b, v) with v = a(b); it uses b for the Gaussian

@@ -9,6 +9,8 @@ function's key is made of what it holds.
 import contextlib
 import gc
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import numba
 from numba import _dynfunc
@@ -26,7 +28,7 @@ from bnbench.codecache import CodeCache, cache_dir, source_digest
 REASSOCIATE = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
 
-def key(function, options) -> str:
+def key(function: Callable, options: dict[str, Any]) -> str:
     """A hash of which function it is, how it is compiled and what it holds, compiled functions by their own key."""
     code = function.__code__
     options = options | {"fastmath": sorted(options["fastmath"] or ())}  # a set: in another order in every process
@@ -39,7 +41,7 @@ def key(function, options) -> str:
     return digest.hexdigest()
 
 
-def cached(compiled, function, options):
+def cached(compiled: Any, function: Callable, options: dict[str, Any]) -> None:
     """Give a compiled function our cache, where there is one and the function has a source file."""
     folder = cache_dir()
     if folder is not None:
@@ -48,7 +50,7 @@ def cached(compiled, function, options):
             compiled._cache = CodeCache(folder, function.__name__, source + key(function, options))
 
 
-def named(function, options):
+def named(function: Callable, options: dict[str, Any]) -> None:
     """Make a closure's name its own in every process.
 
     Numba counts functions to name them in the machine code: what one process compiled and another loads may be called
@@ -66,16 +68,16 @@ class InnerLibrary(JITCodeLibrary):
 
     alone = False  # optimised here too: where sums may be reordered, so that no caller decides on their order
 
-    def _optimize_final_module(self):
+    def _optimize_final_module(self) -> None:
         if self.alone:
             super()._optimize_final_module()
 
-    def _finalize_final_module(self):
+    def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
         self._finalized = True
 
 
-def no_entry(library, fndesc, env):
+def no_entry(library: Any, fndesc: Any, env: Any) -> Any:
     """What Numba takes for a function's entry from Python, where there is none: it knows the function by it."""
     library._ensure_finalized()
     return _dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname.split(".")[-1], "", 0, env, (library,))
@@ -97,7 +99,7 @@ PLAIN_PASSES = (
 class Whole(compiler.Compiler):
     """Numba's compiler without a search for cyclic garbage, which takes a tenth of the time and finds hardly any."""
 
-    def compile_extra(self, func):
+    def compile_extra(self, func: Any) -> Any:
         """Compile a function."""
         collects = gc.isenabled()
         gc.disable()
@@ -111,7 +113,7 @@ class Whole(compiler.Compiler):
 class Plain(Whole):
     """The same with only those of Numba's passes that loops over numbers and given arrays need."""
 
-    def define_pipelines(self):
+    def define_pipelines(self) -> list[PassManager]:
         """The one pipeline."""
         manager = Unchecked("plain")
         for name in PLAIN_PASSES:
@@ -123,7 +125,7 @@ class Plain(Whole):
 class Inner(Plain):
     """The same for an inner function, in its own library and without an entry."""
 
-    def define_pipelines(self):
+    def define_pipelines(self) -> list[PassManager]:
         """The one pipeline."""
         state = self.state
         state.library = InnerLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
@@ -132,7 +134,14 @@ class Inner(Plain):
         return super().define_pipelines()
 
 
-def njit(*, fastmath=False, parallel=False, forceinline=False, inner=False, plain=False):
+def njit(
+    *,
+    fastmath: bool | set[str] = False,
+    parallel: bool = False,
+    forceinline: bool = False,
+    inner: bool = False,
+    plain: bool = False,
+) -> Callable[[Callable], Any]:
     """`numba.njit(nogil, error_model="numpy")`, cached in `cache_dir()`, or within its callers if it is inner.
 
     A plain function is loops over numbers and the arrays that it is given: it makes none, and has neither array
@@ -144,7 +153,7 @@ def njit(*, fastmath=False, parallel=False, forceinline=False, inner=False, plai
     options |= {"nogil": True, "no_cpython_wrapper": inner, "no_cfunc_wrapper": True, "_nrt": not plain}
     pipeline = Inner if inner else Plain if plain else Whole
 
-    def decorate(function):
+    def decorate(function: Callable) -> Any:
         if numba.config.DISABLE_JIT:
             return function
         named(function, options)
@@ -156,14 +165,14 @@ def njit(*, fastmath=False, parallel=False, forceinline=False, inner=False, plai
     return decorate
 
 
-def cfunc(signature, *, fastmath=False, parallel=False):
+def cfunc(signature: Any, *, fastmath: bool | set[str] = False, parallel: bool = False) -> Callable[[Callable], CFunc]:
     """`numba.cfunc(error_model="numpy")`, compiled or taken from `cache_dir()` at once. Its `address` is for C.
 
     Plain, as in `njit`, unless it is parallel.
     """
     options = {"nopython": True, "fastmath": fastmath, "parallel": parallel, "error_model": "numpy", "_nrt": parallel}
 
-    def decorate(function):
+    def decorate(function: Callable) -> CFunc:
         named(function, options)
         pipeline = Whole if parallel else Plain
         compiled = CFunc(function, normalize_signature(signature), {}, options, pipeline_class=pipeline)

@@ -1,7 +1,11 @@
 """The gradient as a library call: `gradients` once, `prepare` for a training loop."""
 
+from __future__ import annotations
+
 import functools
 import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,26 +13,29 @@ from bnbench import arrays
 from bnbench.problem import DTYPES, REGIMES, Batch, Gradients, Problem
 from bnbench.scale import Scale
 from bnbench.threads import survive
-from bnbench.variants import variants
-from bnbench.variants.base import find
+from bnbench.variants import Variant, variants
+from bnbench.variants.registry import find
+
+if TYPE_CHECKING:  # what type checkers alone look at
+    from numpy.typing import ArrayLike, DTypeLike
 
 AUTO = "fused-numba", "matrix-numpy"  # what variant="auto" stands for: the first that is available
 LARGE_BYTES = 2**30  # from which on it is asked beforehand whether there is memory
 
 
 def gradients(
-    X,
-    y,
-    G1,
-    gamma,
-    beta,
-    G2,
+    X: ArrayLike,
+    y: ArrayLike,
+    G1: ArrayLike,
+    gamma: ArrayLike | None,
+    beta: ArrayLike | None,
+    G2: ArrayLike,
     *,
-    variant="auto",
-    activation="relu",
-    normalization="batch",
-    ddof=0,
-    eps=1e-5,
+    variant: str = "auto",
+    activation: str = "relu",
+    normalization: str = "batch",
+    ddof: int = 0,
+    eps: float = 1e-5,
 ) -> Gradients:
     """The loss and its gradients with respect to Γ1, γ, β and Γ2 (`bnbench docs gradient`).
 
@@ -62,18 +69,18 @@ def gradients(
 
 
 def prepare(
-    X,
-    y,
-    p2,
+    X: ArrayLike,
+    y: ArrayLike,
+    p2: int,
     *,
-    dtype=None,
-    variant="auto",
-    regime="fixed",
-    activation="relu",
-    normalization="batch",
-    ddof=0,
-    eps=1e-5,
-) -> "Prepared":
+    dtype: DTypeLike | None = None,
+    variant: str = "auto",
+    regime: str = "fixed",
+    activation: str = "relu",
+    normalization: str = "batch",
+    ddof: int = 0,
+    eps: float = 1e-5,
+) -> Prepared:
     """Check the data and set up once; the result's `.gradients(G1, gamma, beta, G2)` is what a loop calls.
 
     The arguments are those of `gradients`, with p2 the number of hidden nodes. X and y are copied, whatever their
@@ -98,7 +105,19 @@ class Prepared:
     anew when they are first called.
     """
 
-    def __init__(self, X, y, largest, p2, variant, regime, activation, normalization, ddof, eps):
+    def __init__(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        largest: float,
+        p2: int,
+        variant: str,
+        regime: str,
+        activation: str,
+        normalization: str,
+        ddof: int,
+        eps: float,
+    ) -> None:
         if regime not in REGIMES:
             raise ValueError(f"regime is {regime!r}; allowed are {', '.join(REGIMES)}")
         N, p1 = X.shape
@@ -109,11 +128,11 @@ class Prepared:
         self.shapes = (("G1", (p1, problem.p2)), ("gamma", affine), ("beta", affine), ("G2", (problem.p2,)))
         self.renew()
 
-    def renew(self):
+    def renew(self) -> None:
         """Forget what was set up, and who holds the lock."""
         self.variant, self.lock = None, threading.RLock()
 
-    def set_up(self, parameters):
+    def set_up(self, parameters: list[np.ndarray | None]) -> None:
         """Prepare the variant with these parameters, (G1, gamma, beta, G2) checked already.
 
         Raises:
@@ -128,12 +147,12 @@ class Prepared:
         variant.prepare(Batch(self.X, self.y, *parameters), problem, self.regime)
         self.variant = variant
 
-    def ones(self):
+    def ones(self) -> list[np.ndarray | None]:
         """Parameters to set up with before there are others."""
         _check_memory(self.cls, self.problem, self.regime)
         return [None if shape is None else np.ones(shape, self.dtype) for _, shape in self.shapes]
 
-    def gradients(self, G1, gamma, beta, G2) -> Gradients:
+    def gradients(self, G1: ArrayLike, gamma: ArrayLike | None, beta: ArrayLike | None, G2: ArrayLike) -> Gradients:
         """The gradients at these parameters; shapes and errors as in `bnbench.gradients`."""
         given = zip(self.shapes, (G1, gamma, beta, G2), strict=True)
         checked = [self._parameter(name, value, shape) for (name, shape), value in given]
@@ -148,7 +167,7 @@ class Prepared:
             self.variant.step()
             return self.variant.result()
 
-    def _parameter(self, name, value, shape):
+    def _parameter(self, name: str, value: Any, shape: tuple[int, ...] | None) -> tuple[np.ndarray | None, float]:
         """A parameter checked, as a contiguous array of the problem's dtype, and Σ of its |entries|."""
         if shape is None:
             if value is not None:
@@ -160,25 +179,25 @@ class Prepared:
             raise ValueError(f"{name} has shape {value.shape}; with this X and p2 allowed is {shape}")
         return value, _size(name, value)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         problem = self.problem
         conventions = problem.activation, problem.normalization, problem.ddof, problem.eps
         return _copy, (self.X, self.y, self.scale.largest, problem.p2, self.cls.name, self.regime, *conventions)
 
 
-def _copy(*arguments):
+def _copy(*arguments: Any) -> Prepared:
     """What a copy or a pickle of a `Prepared` becomes."""
     return survive(Prepared(*arguments))
 
 
 @functools.cache
-def _absolute_sum():
+def _absolute_sum() -> Callable[[np.ndarray], float]:
     from bnbench.sums import absolute_sum
 
     return absolute_sum
 
 
-def _size(name, array):
+def _size(name: str, array: np.ndarray) -> float:
     """Σ |entries|, infinite where it overflows; an entry that is NaN or infinite is refused."""
     total = _absolute_sum()(array.reshape(-1))
     if not total < np.inf:
@@ -192,7 +211,7 @@ def _size(name, array):
     return total
 
 
-def _variant(name):
+def _variant(name: object) -> type[Variant]:
     if isinstance(name, str) and name == "auto":
         return next(cls for cls in map(find, AUTO) if not cls.unavailable())
     cls = find(name) if isinstance(name, str) else None
@@ -201,7 +220,7 @@ def _variant(name):
     return cls
 
 
-def _p2(G1):
+def _p2(G1: np.ndarray | None) -> int:
     if G1 is None:
         raise ValueError("G1 is None; allowed is an array")
     if G1.ndim != 2:
@@ -209,7 +228,7 @@ def _p2(G1):
     return G1.shape[1]
 
 
-def _dtype(read, asked=None):
+def _dtype(read: dict[str, np.ndarray | None], asked: Any = None) -> np.dtype:
     """The one dtype that arrays share, by the first that has one of its own; asked, if none has, or float64."""
     if asked is not None and (not isinstance(asked, str | type | np.dtype) or np.dtype(asked).name not in DTYPES):
         raise ValueError(f"dtype is {asked!r}; allowed are {', '.join(DTYPES)}")
@@ -219,7 +238,7 @@ def _dtype(read, asked=None):
     return np.dtype(own.name) if own else np.dtype(asked or "float64")  # the one object that NumPy has of each
 
 
-def _array(name, array, dtype, *, copy=False):
+def _array(name: str, array: np.ndarray, dtype: np.dtype, *, copy: bool = False) -> np.ndarray:
     """An array that `arrays.read` gave, C-contiguous and of a dtype, copied where it must be, or always."""
     if array.dtype.kind == "f" and array.dtype != dtype:
         raise ValueError(
@@ -229,7 +248,9 @@ def _array(name, array, dtype, *, copy=False):
     return np.array(array, dtype, order="C") if copy else np.ascontiguousarray(array, dtype)
 
 
-def _data(X, y, dtype, *, copy=False):
+def _data(
+    X: np.ndarray | None, y: np.ndarray | None, dtype: np.dtype, *, copy: bool = False
+) -> tuple[np.ndarray, np.ndarray, float]:
     """X and y checked, read-only, and Σ |X_ik|; arrays of their own with copy."""
     if X is None or y is None:
         raise ValueError(f"{'X' if X is None else 'y'} is None; allowed is an array")
@@ -247,7 +268,7 @@ def _data(X, y, dtype, *, copy=False):
     return *held, float(sizes[0])
 
 
-def _check_memory(cls, problem, regime):
+def _check_memory(cls: type[Variant], problem: Problem, regime: str) -> None:
     """Refuse what this machine has no memory for, before anything is allocated."""
     parameters = 4 * problem.p1 * problem.p2 * np.dtype(problem.dtype).itemsize
     if max(parameters, problem.batch_bytes * problem.p2 // problem.p1) < LARGE_BYTES:

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class Problem:
     dtype: str = "float64"
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in (("N", 1), ("p1", 1), ("p2", 1), ("ddof", 0), ("seed", 0)):
             value = getattr(self, name)
             if type(value) is not int:  # the common case is spared the slower checks
@@ -114,7 +114,7 @@ class Problem:
         dtype = np.dtype(self.dtype)
         streams = [np.random.default_rng(s) for s in np.random.SeedSequence(self.seed).spawn(6)]
 
-        def normal(stream, shape, sd=1.0):
+        def normal(stream: int, shape: int | tuple[int, ...], sd: float = 1.0) -> np.ndarray:
             values = streams[stream].standard_normal(shape, dtype=dtype)
             return values if sd == 1.0 else values * dtype.type(sd)
 
@@ -134,7 +134,7 @@ class Problem:
 FIELDS = tuple(field.name for field in fields(Problem))
 
 
-def check_conventions(activation, normalization, ddof, eps):
+def check_conventions(activation: object, normalization: object, ddof: Any, eps: Any) -> None:
     """Raise ValueError, naming the field, where a convention is not one of the allowed."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; allowed are {', '.join(ACTIVATIONS)}")

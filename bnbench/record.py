@@ -23,8 +23,9 @@ from bnbench.problem import FIELDS, REGIMES, Problem
 
 STATUSES = ("ok", "invalid", "failed", "crashed", "timeout", "out-of-memory", "unsupported", "unavailable", "pruned")
 FAULTS = ("invalid", "failed", "crashed")  # what makes a sweep end with exit code 1
-AXES = ("N", "p1", "p2", "dtype", "activation", "normalization", "ddof", "eps", "threads", "regime", "memory")
-SETTING = tuple(axis for axis in AXES if axis not in ("N", "p1", "p2"))
+SIZES = ("N", "p1", "p2")
+SETTING = ("dtype", "activation", "normalization", "ddof", "eps", "threads", "regime", "memory")
+AXES = SIZES + SETTING
 MEMORIES = RETURNED, KEPT = ("returned", "kept")  # what the C library does with the memory that a step frees
 MOST_WORK = 2**53  # of N p1 p2: every table and every reader of JSON holds it exactly; a step would take hours
 MOST_THREADS = 2**20
@@ -244,14 +245,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return [statistics.median(samples) for samples in self.by_pass]
 
     @property
-    def process_spread(self) -> float:
-        """What another process of the same code may be off by: the largest of the passes' medians over the least, - 1.
-
-        NaN where there was one pass.
-        """
-        return max(self.pass_medians_s) / min(self.pass_medians_s) - 1 if len(self.pass_medians_s) > 1 else math.nan
-
-    @property
     def median_s(self) -> float:
         """The median."""
         return self.interval[0]
@@ -298,6 +291,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         errors = [entry.get("error") for entry in entries]
         known = [error for error in errors if error is not None]
         return max(known) if known and len(known) == len(errors) else math.nan
+
+    @property
+    def step_bytes(self) -> int | None:
+        """The memory that the worker took for the cell, beyond what it held before; None if unknown."""
+        if self.peak_bytes is None or self.baseline_bytes is None:
+            return None
+        return self.peak_bytes - self.baseline_bytes
 
     @property
     def steal_share(self) -> float:

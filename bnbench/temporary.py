@@ -25,7 +25,7 @@ class TemporaryFolder:
         OSError: the temporary directory cannot be written.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         clear()
         made = tempfile.mkdtemp(prefix="." + PREFIX)  # it gets the name that `clear` looks for when it is locked
         self.lock = _locked(made)
@@ -35,10 +35,10 @@ class TemporaryFolder:
     def __enter__(self) -> Path:
         return self.path
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.remove()
 
-    def remove(self):
+    def remove(self) -> None:
         """Delete the folder and what is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self.lock is not None:
@@ -46,7 +46,7 @@ class TemporaryFolder:
             self.lock = None
 
 
-def clear():
+def clear() -> None:
     """Delete the folders whose owners are gone: this user's, and no links."""
     with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
@@ -58,7 +58,7 @@ def clear():
                         os.close(lock)
 
 
-def _locked(path):
+def _locked(path: str) -> int | None:
     """The number of an open folder with its lock, or None where another has it, or there are no locks."""
     if fcntl is None:
         return None

@@ -11,15 +11,26 @@ import sys
 import threading
 import warnings
 import weakref
+from typing import Any, Protocol, TypeVar
 
-_survivors = weakref.WeakSet()  # objects that must be renewed in a forked child
-_state = {"forked": False, "said": False}
+
+class Renewable(Protocol):
+    """What is set up anew in a forked child."""
+
+    def renew(self) -> None:
+        """Forget what the parent set up."""
+
+
+Renewed = TypeVar("Renewed", bound=Renewable)
+
+_survivors: weakref.WeakSet[Renewable] = weakref.WeakSet()
+_state: dict[str, Any] = {"forked": False, "said": False}
 _turns = threading.RLock()
 _at_once = contextlib.nullcontext()
 _layer = ""
 
 
-def survive(thing):
+def survive(thing: Renewed) -> Renewed:
     """Have `thing.renew()` called in every forked child, before anything else runs there; the thing."""
     _survivors.add(thing)
     return thing
@@ -37,7 +48,7 @@ def alone() -> bool:
     return _state["forked"]
 
 
-def guard():
+def guard() -> contextlib.AbstractContextManager:
     """The context for a call of parallel code: threads take turns in it where the threading layer asks for that."""
     global _layer
     if not _layer:
@@ -66,7 +77,7 @@ def _running() -> bool:
     return True
 
 
-def _in_child():
+def _in_child() -> None:
     global _turns
     _turns = threading.RLock()
     _state["forked"] = _state["forked"] or _running()

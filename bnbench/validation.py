@@ -144,7 +144,7 @@ def judge(answer: dict[str, Any] | str, reference: Reference, problem: Problem) 
     return Verdict(reason, errors)
 
 
-def _compare(value, high, low, allowed) -> dict[str, float]:
+def _compare(value: Any, high: np.ndarray, low: np.ndarray, allowed: np.ndarray) -> dict[str, float]:
     """Error and tolerance over the size, and their ratio, of the entries whose allowed error is finite."""
     judged = np.isfinite(allowed)
     high, low, allowed = high[judged], low[judged], allowed[judged]
@@ -159,7 +159,7 @@ def _compare(value, high, low, allowed) -> dict[str, float]:
     return {"error": error / scale, "tolerance": tolerance, "ratio": error / allowed}
 
 
-def _norm(values) -> float:
+def _norm(values: np.ndarray) -> float:
     """‖values‖₂, also where the squares underflow."""
     largest = float(np.max(np.abs(values)))
     if not 0 < largest < np.inf:
@@ -167,7 +167,7 @@ def _norm(values) -> float:
     return largest * float(np.linalg.norm(values / largest))
 
 
-def malformed(name: str, value, expected, problem: Problem) -> str:
+def malformed(name: str, value: Any, expected: Any, problem: Problem) -> str:
     """What is wrong with the form of a part of an answer (as `plain` gives it) where `expected` belongs; or ""."""
     if isinstance(value, str):
         return (
@@ -187,12 +187,12 @@ def malformed(name: str, value, expected, problem: Problem) -> str:
     return ""
 
 
-def _infinite(name, value, allowed):
+def _infinite(name: str, value: Any, allowed: Any) -> str:
     wrong = np.count_nonzero(~np.isfinite(value) & np.isfinite(allowed)) if value is not None else 0
     return f"{name} is not finite ({wrong} of {value.size} entries are NaN or infinite)" if wrong else ""
 
 
-def derivation_problems(activation: str, normalization: str, **conventions) -> list[tuple[Batch, Problem]]:
+def derivation_problems(activation: str, normalization: str, **conventions: Any) -> list[tuple[Batch, Problem]]:
     """Small float64 problems on which no known mistake can hide, nor one that happens to work on ordinary numbers.
 
     N - ddof differs from N by 9 to 50 %, s² from its parts and from s by far more, mean/sd reaches 50, and |γ| stays
@@ -259,7 +259,7 @@ def own_sizes(problem: Problem) -> tuple[Batch, Problem] | None:
     return batch, drawn
 
 
-def _ties_and_zeros(batch):
+def _ties_and_zeros(batch: Batch) -> None:
     """Rows that agree, a constant input, nodes with the same weights, and a 0 in every array."""
     X, y, G1, gamma, beta, G2 = batch
     X[4], X[:, 3] = X[1], 1.5
@@ -270,13 +270,13 @@ def _ties_and_zeros(batch):
         gamma[2] = beta[3] = 0.0
 
 
-def _scales(batch):
+def _scales(batch: Batch) -> None:
     """Hidden nodes of very different spread, and an outcome far from unit size."""
     batch.G1[...] *= np.logspace(-4, 2, batch.G1.shape[1])
     batch.y[...] *= 1000.0
 
 
-def _saturation(batch):
+def _saturation(batch: Batch) -> None:
     """Nodes far out in the tails of every activation, on both sides, beyond the range of exp."""
     if batch.gamma is None:
         batch.G1[:, [0, 5]] *= 1000.0

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,18 +177,18 @@ def mistaken(batch: Batch, problem: Problem, mistakes: frozenset[Mistake], place
         return _mistaken(batch, problem, {(mistake.name, mistake.where) for mistake in mistakes}, place)
 
 
-def _mistaken(batch, problem, made, place):
+def _mistaken(batch: Batch, problem: Problem, made: set[tuple[str, str]], place: str) -> Gradients:
     X, y, G1, gamma, beta, G2 = (None if array is None else np.asarray(array, np.float64) for array in batch)
     N, free, eps = problem.N, problem.N - problem.ddof, problem.eps
 
-    def has(name, *places):
+    def has(name: str, *places: str) -> bool:
         return any((name, where) in made for where in places or ("",))
 
-    def degrees(*places):
+    def degrees(*places: str) -> int:
         """N - ddof, or what stands there."""
         return N if has("N-for-N-ddof", *places) else free - 1 if has("N-1-for-N", *places) else free
 
-    def s_as_made(variance, eps, *here):
+    def s_as_made(variance: np.ndarray, eps: float, *here: str) -> np.ndarray:
         """S as the forward pass or ∂R/∂Γ1 has it."""
         s = s_of(variance, eps, SD if has("eps-outside-root", *here) else place)
         if has("square-for-root", *here):
@@ -287,14 +288,16 @@ def _mistaken(batch, problem, made, place):
     return Gradients(loss, dG1.T if has("transposed-dG1") else dG1, outputs["dgamma"], outputs["dbeta"], outputs["dG2"])
 
 
-def s_of(variance, eps: float, place: str):
+def s_of(variance: np.ndarray, eps: float, place: str) -> np.ndarray:
     """S, by what eps is added to."""
     if place == SD:
         return np.sqrt(variance) + eps
     return np.sqrt(np.maximum(variance, eps) if place == FLOOR else variance + eps)
 
 
-def derived(variance, s, eps: float, place: str, has=lambda name, *where: False):
+def derived(
+    variance: np.ndarray, s: np.ndarray, eps: float, place: str, has: Callable[..., bool] = lambda name, *where: False
+) -> np.ndarray | float:
     """2 s ∂s/∂v: the factor of the s-term where s is another function of the variance v than √(v + eps)."""
     inside = variance + eps
     if has("square-for-root", DERIVED):

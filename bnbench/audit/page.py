@@ -1,17 +1,18 @@
 """The audit's pages: audit.md, audit.html, audit.json and one figure, in a folder."""
 
-import base64
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import jinja2
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from bnbench.audit.rulings import HOLDS, VACUOUS, WRONG, Ruling, plain
+from bnbench.audit.rulings import HOLDS, VACUOUS, WRONG, Evidence, Ruling
 from bnbench.folder import Folder
+from bnbench.report import templates
 from bnbench.report.plots import style
 
 FIGURE = "audit-claimed-against-true"
@@ -52,18 +53,15 @@ def write(rulings: list[Ruling], reproduction: list[dict], folder: Path, command
         "entries": {ruling.id: [entries(evidence) for evidence in ruling.evidence] for ruling in rulings},
         "command": command,
         "figure": FIGURE,
-        "svg": "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode(),
+        "svg": templates.svg_uri(svg),
     }
-    loader = jinja2.ChoiceLoader(
-        [jinja2.PackageLoader("bnbench.audit", "."), jinja2.PackageLoader("bnbench.report", ".")]
-    )
-    for name, escape in (("audit.md", False), ("audit.html", True)):
-        environment = jinja2.Environment(loader=loader, autoescape=escape, trim_blocks=True, lstrip_blocks=True)
+    for name, escaped in (("audit.md", False), ("audit.html", True)):
+        environment = templates.environment("bnbench.audit", escaped=escaped)
         environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")
         folder.put(name, environment.get_template(f"{name}.j2").render(content))
 
 
-def summary(rulings) -> str:
+def summary(rulings: Sequence[Ruling]) -> str:
     """How many claims hold, are wrong, are vacuous."""
     counts = Counter(ruling.ruling for ruling in rulings)
     return (
@@ -72,17 +70,17 @@ def summary(rulings) -> str:
     )
 
 
-def entries(evidence) -> dict:
+def entries(evidence: Evidence) -> dict[str, Any]:
     """An evidence with a row for each entry: index, claimed, true, distance, whether proven different."""
     rows = []
     for index in np.ndindex(evidence.true.shape):
         place = ", ".join(str(i + 1) for i in index)
         claimed, true = (ball[index].str(12, radius=False) for ball in (evidence.claimed, evidence.true))
         rows.append((place, claimed, true, f"{evidence.distances[index]:.3g}", bool(evidence.apart[index])))
-    return plain(evidence) | {"rows": rows}
+    return evidence.plain() | {"rows": rows}
 
 
-def figure(rulings) -> Figure:
+def figure(rulings: Sequence[Ruling]) -> Figure:
     """Claimed against true entries, a panel a gradient; what is right lies on the line."""
     by_id = {ruling.id: ruling for ruling in rulings}
     drawn = Figure(figsize=(11, 4.6))

@@ -17,8 +17,8 @@ WIDTH = 100  # columns
 
 def dry_run(plan: "Plan", there: "Iterable[Record]", notes: Sequence[str], as_json: bool) -> int:
     """Say which variants and cells a plan still has to measure beside these records; nothing is started."""
+    from bnbench.commands.progress import clock
     from bnbench.measure.forecast import Forecast
-    from bnbench.progress import clock
     from bnbench.record import SETTING
     from bnbench.variants import variants
 

@@ -19,6 +19,7 @@ from bnbench.commands.common import (
     conclude,
     default_folder,
     exit_code,
+    quiet_flag,
     saved_plan,
     write_report,
 )
@@ -26,9 +27,9 @@ from bnbench.commands.dry import dry_run
 from bnbench.commands.plans import make_plan, plan_flags, plan_of
 
 if TYPE_CHECKING:
+    from bnbench.commands.progress import Progress
     from bnbench.measure.data import Table
     from bnbench.measure.plan import Plan
-    from bnbench.progress import Progress
     from bnbench.record import Record
 
 LOST = ("timeout", "out-of-memory")  # how a cell may end before there is a verdict
@@ -46,19 +47,23 @@ def add(commands: Any) -> None:
     plan_flags(sweep, "default", ("passes", "sampling_s", "timeout", "time_budget"))
     sweep.add_argument("--out", metavar="DIR", help=f"run folder (default: {RESULTS}/<date>-<host>-<short id>)")
     sweep.add_argument(
-        "--resume", action="store_true", help="finish the run in --out, with its settings: only what is missing is done"
+        "--resume",
+        action="store_true",
+        help="finish the run in --out with its own settings; measure only what is missing",
     )
-    sweep.add_argument("--dry-run", action="store_true", help="say which cells, and roughly how long; measure nothing")
-    sweep.add_argument("--json", action="store_true", help="print the summary rows as JSON at the end")
+    sweep.add_argument("--dry-run", action="store_true", help="list the cells and estimate the time; measure nothing")
+    quiet_flag(sweep)
+    sweep.add_argument("--json", action="store_true", help="print the rows of summary.csv as JSON, and nothing else")
     sweep.set_defaults(command=run_sweep)
 
     verify = commands.add_parser(
         "verify",
         help="validate variants without timing them",
         description="Check every variant against the reference: all activations, normalizations, dtypes and "
-        "regimes at two sizes, or what the flags say. Nothing is timed or written.",
+        "regimes at two sizes, unless flags say otherwise. Nothing is timed or written.",
     )
     plan_flags(verify, None, ("timeout",))
+    quiet_flag(verify)
     verify.add_argument("--json", action="store_true", help="print one object a cell and variant as JSON")
     verify.set_defaults(command=run_verify)
 
@@ -66,8 +71,8 @@ def add(commands: Any) -> None:
 def run_sweep(options: Namespace) -> int:
     """`sweep`."""
     from bnbench import store
+    from bnbench.commands.progress import Progress
     from bnbench.measure import data, environment
-    from bnbench.progress import Progress
 
     if options.resume and not options.out:
         raise UsageError("--resume is given without --out; allowed is --resume --out DIR")
@@ -84,7 +89,7 @@ def run_sweep(options: Namespace) -> int:
         )
     except store.StoreError as error:
         raise UsageError(error) from error
-    with journal, Progress(plan) as progress:
+    with journal, Progress(plan, quiet=options.quiet, stored=journal.records) as progress:
         if journal.records:
             there = sum(not record.lacked_time for record in journal.records)
             progress.say(f"resuming: {there} records are there already")
@@ -93,7 +98,8 @@ def run_sweep(options: Namespace) -> int:
         try:
             records, rooflines = carry_out(plan, table, journal.append, journal.records, progress)
         except KeyboardInterrupt:
-            progress.say(f"interrupted; {len(journal.records)} records are kept. To go on: --resume --out {folder}")
+            again = f"bnbench sweep --resume --out {shlex.quote(str(folder))}"
+            progress.say(f"interrupted; {len(journal.records)} records are kept. To go on: {again}", always=True)
             return INTERRUPTED
         store.add_rooflines(folder, rooflines)
         for remark in drifts(rooflines) + held_down(records) + unfinished(records, folder):
@@ -107,8 +113,9 @@ def run_sweep(options: Namespace) -> int:
 
 def run_verify(options: Namespace) -> int:
     """`verify`."""
+    from bnbench.commands.progress import Progress
+    from bnbench.commands.tables import verdict_table
     from bnbench.problem import ACTIVATIONS, DTYPES, NORMALIZATIONS, REGIMES
-    from bnbench.progress import Progress, verdict_table
 
     plan, table = make_plan(
         options,
@@ -123,7 +130,7 @@ def run_verify(options: Namespace) -> int:
             "timeout": 60.0,
         },
     )
-    with Progress(plan) as progress:
+    with Progress(plan, timing=False, quiet=options.quiet) as progress:
         for note in notes(table):
             progress.say(f"note: {note}")
         records, _ = carry_out(plan, table, lambda record: record, [], progress, timing=False)
@@ -232,6 +239,7 @@ def carry_out(
             events = Events(stage=lambda text, number=number: progress.stage(f"pass {number}: {text}"))  # type: ignore[misc]
             again = dataclasses.replace(plan, time_budget=left)
             records = another(number, again, records, write, table=table, events=events)
+        progress.flush()
         return records, sweep.rooflines
     except NoRoomError as error:
         raise UsageError(error) from error

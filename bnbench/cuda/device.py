@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+from typing import Any
 
 from bnbench.cuda.available import no_device
 
@@ -26,7 +27,7 @@ def l2_bytes() -> int:
     return size.value or L2_UNKNOWN
 
 
-def clocks() -> dict:
+def clocks() -> dict[str, Any]:
     """`sm_mhz`, `memory_mhz`, `celsius` and `held_down` (what holds the clocks down, in words) of the first device.
 
     By NVML; what it does not say is left out, and all where there is no NVML.
@@ -49,7 +50,7 @@ def clocks() -> dict:
     return found
 
 
-def handle():
+def handle() -> tuple[Any, Any]:
     """NVML, and its handle of the device that CUDA counts first; an OSError where there is none."""
     driver, nvml = ctypes.CDLL("libcuda.so.1"), ctypes.CDLL("libnvidia-ml.so.1")
     address, device = ctypes.create_string_buffer(32), ctypes.c_void_p()

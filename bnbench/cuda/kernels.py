@@ -12,6 +12,7 @@ simulator has no shuffles. In float32 no operation is in float64: literals are o
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bnbench.activations import GAUSSIAN, RELU, SIGMOID, TANH
@@ -37,7 +38,7 @@ HARDWARE, SIMULATED = Shape(), Shape(4, 2, 16, 3)  # the simulator takes millise
 
 
 @functools.cache
-def activation(code, real):
+def activation(code: int, real: type) -> tuple[Callable, Callable]:
     """a(b) and a'(b) from b and v = a(b), as device functions of one dtype."""
     zero, half, one = real(0), real(0.5), real(1)
     device = cuda.jit(device=True, inline="always")  # or else compiling needs a device, to know its architecture
@@ -69,7 +70,7 @@ def activation(code, real):
     return a, da
 
 
-def column_statistics(real, shape):
+def column_statistics(real: type, shape: Shape) -> Callable:
     """`(Z, parts)`: mean, Σ(z - mean)² and count of a block's tiles, two passes a tile, merged by Chan's rule."""
     LANES, ROWS, TILE = shape.lanes, shape.rows, shape.tile
     zero = real(0)
@@ -127,7 +128,7 @@ def column_statistics(real, shape):
     return kernel
 
 
-def finish_statistics(real, shape):
+def finish_statistics(real: type, shape: Shape) -> Callable:
     """`(parts, used, N, ddof, eps, theta, vectors)`: merge what so many blocks found; μ, 1/s, γ/s, β and Γ2."""
     LANES, ROWS = shape.lanes, shape.rows
     zero, one = real(0), real(1)
@@ -170,7 +171,7 @@ def finish_statistics(real, shape):
     return kernel
 
 
-def plain_vectors(real, shape):
+def plain_vectors(real: type, shape: Shape) -> Callable:
     """`(theta, vectors)`: what `finish_statistics` leaves, without normalisation: b = z."""
     zero, one = real(0), real(1)
 
@@ -186,7 +187,7 @@ def plain_vectors(real, shape):
     return kernel
 
 
-def residuals(code, real, shape):
+def residuals(code: int, real: type, shape: Shape) -> Callable:
     """`(Z, y, vectors, e, losses)`: ε̂ by rows, and Σ ε̂² of a block's rows."""
     LANES, ROWS = shape.lanes, shape.rows
     zero = real(0)
@@ -227,7 +228,7 @@ def residuals(code, real, shape):
     return kernel
 
 
-def column_sums(code, real, shape):
+def column_sums(code: int, real: type, shape: Shape) -> Callable:
     """`(Z, e, vectors, parts)`: 1ᵀT, 1ᵀ(T ⊙ (Z - μ)), Aᵀε̂ and 1ᵀ(Z - μ) over a block's rows, T = ε̂ ⊙ a'(B)."""
     LANES, ROWS = shape.lanes, shape.rows
     zero = real(0)
@@ -269,7 +270,7 @@ def column_sums(code, real, shape):
     return kernel
 
 
-def finish_sums(normalize, real, shape):
+def finish_sums(normalize: bool, real: type, shape: Shape) -> Callable:
     """`(parts, losses, used, N, ddof, vectors, dtheta, loss)`: the gradients of γ, β, Γ2, the loss, what dZ needs.
 
     MEAN is that of C t - (z - μ) SLOPE: μ is rounded, 1ᵀ(Z - μ) is not quite 0, and an offset of X multiplies 1ᵀdZ.
@@ -324,7 +325,7 @@ def finish_sums(normalize, real, shape):
     return kernel
 
 
-def pre_activation_gradient(code, real, shape):
+def pre_activation_gradient(code: int, real: type, shape: Shape) -> Callable:
     """`(Z, e, vectors, dZ)`: dZ, which may be Z itself."""
     LANES, ROWS = shape.lanes, shape.rows
     a, da = activation(code, real)

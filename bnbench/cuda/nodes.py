@@ -4,12 +4,13 @@ Z, A (p2, N)      nodes (2, p2) = 1/s and γ/s      theta, dtheta (3, p2), as in
 """
 
 import math
+from collections.abc import Callable
 
 from bnbench.cuda.kernels import BETA, GAMMA, GAMMA2, activation
 from bnbench.cuda.runtime import cuda
 
 
-def forward(code, normalize, real, threads):
+def forward(code: int, normalize: bool, real: type, threads: int) -> Callable:
     """`(X, G1, theta, ddof, eps, Z, A, nodes)`: Z - μ and A of a hidden node by its own block, μ by a first pass.
 
     Z and A are (p2, N); nodes (2, p2) gets 1/s and γ/s.
@@ -68,7 +69,7 @@ def forward(code, normalize, real, threads):
     return kernel
 
 
-def rows(real, threads):
+def rows(real: type, threads: int) -> Callable:
     """`(A, theta, y, e, losses)`: ε̂, a thread a row, and Σ ε̂² of each block."""
     zero = real(0)
 
@@ -92,7 +93,7 @@ def rows(real, threads):
     return kernel
 
 
-def backward(code, normalize, real, threads):
+def backward(code: int, normalize: bool, real: type, threads: int) -> Callable:
     """`(X, theta, ddof, Z, A, nodes, e, losses, dG1, dtheta, loss)`: a hidden node's gradients by its own block."""
     zero, two = real(0), real(2)
     _, da = activation(code, real)

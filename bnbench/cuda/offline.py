@@ -2,8 +2,9 @@
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -11,6 +12,8 @@ from numba import types
 from bnbench.activations import CODES
 from bnbench.cuda import kernels, nodes, one_pass, products
 from bnbench.cuda.runtime import cuda
+
+Kernel = tuple[str, Any, types.Type]  # name, plain function, signature
 
 ARCHITECTURES = ((8, 0), (9, 0))
 OF_AN_ACTIVATION = ("residuals", "column_sums", "pre_activation_gradient", "node_forward", "node_backward", "sweep")
@@ -31,7 +34,7 @@ class Compiled:
     ptx: str
 
 
-def catalogue(dtype: str, activation: str) -> Iterator[tuple[str, object, types.Type]]:
+def catalogue(dtype: str, activation: str) -> Iterator[Kernel]:
     """Name, plain function and signature of every kernel for a dtype and activation."""
     real, number = np.dtype(dtype).type, types.float32 if dtype == "float32" else types.float64
     whole, code, shape = types.int64, CODES[activation], kernels.HARDWARE
@@ -40,7 +43,7 @@ def catalogue(dtype: str, activation: str) -> Iterator[tuple[str, object, types.
     flags = types.Array(types.int32, 1, "C")
     tile = products.HARDWARE
 
-    def of(name, function, *arguments):
+    def of(name: str, function: Any, *arguments: Any) -> Kernel:
         return name, function, types.void(*arguments)
 
     yield of("column_statistics", kernels.column_statistics(real, shape), matrix, cube)
@@ -76,7 +79,11 @@ def catalogue(dtype: str, activation: str) -> Iterator[tuple[str, object, types.
     yield of("finish", one_pass.finish(real, columns), *given)
 
 
-def kernels_for(dtypes=("float32", "float64"), activations=("tanh", "gaussian"), architectures=ARCHITECTURES):
+def kernels_for(
+    dtypes: Sequence[str] = ("float32", "float64"),
+    activations: Sequence[str] = ("tanh", "gaussian"),
+    architectures: Sequence[tuple[int, int]] = ARCHITECTURES,
+) -> Iterator[tuple[str, Any, Any, str, tuple[int, int]]]:
     """What `compile_kernel` takes, for every kernel, dtype and architecture; a kernel without activation once."""
     for architecture, dtype in itertools.product(architectures, dtypes):
         seen = set()
@@ -89,7 +96,7 @@ def kernels_for(dtypes=("float32", "float64"), activations=("tanh", "gaussian"),
                     yield label, function, signature, dtype, architecture
 
 
-def compile_kernel(name, function, signature, dtype, architecture) -> Compiled:
+def compile_kernel(name: str, function: Any, signature: Any, dtype: str, architecture: tuple[int, int]) -> Compiled:
     """Compile one kernel to PTX, assemble it, and read what the assembler says.
 
     Raises:
@@ -105,7 +112,7 @@ def compile_kernel(name, function, signature, dtype, architecture) -> Compiled:
     linker.link("cubin")
     said = linker.get_info_log()
 
-    def number(pattern):
+    def number(pattern: str) -> int:
         return max((int(found) for found in re.findall(pattern, said)), default=0)
 
     return Compiled(

@@ -6,6 +6,7 @@ holds.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bnbench.cuda.kernels import BETA, GAMMA, GAMMA2, activation
@@ -47,7 +48,9 @@ class Sizes:
         return max(1, self.threads // self.units)
 
 
-def sizes(p1: int, p2: int, itemsize: int, threads: int = 256, grid: int = 264, steps=(16, 32, 64)) -> Sizes | None:
+def sizes(
+    p1: int, p2: int, itemsize: int, threads: int = 256, grid: int = 264, steps: tuple[int, ...] = (16, 32, 64)
+) -> Sizes | None:
     """The least sizes that hold a problem; None where shared memory does not."""
     inputs = next((size for size in steps if size >= p1), 0)
     nodes = next((size for size in steps if size >= p2), 0)
@@ -62,7 +65,7 @@ def sizes(p1: int, p2: int, itemsize: int, threads: int = 256, grid: int = 264, 
     return None
 
 
-def weights(real, threads):
+def weights(real: type, threads: int) -> Callable:
     """`(U, diagonal, rest, G1, theta, N, ddof, eps, W, V, nodes, fell)`: s, W = Γ1 γ/s and V = C Γ1, a block a node.
 
     diagonal is that of C; x̄ = shift + rest. Where s² cancels, fell[0] becomes 1.
@@ -116,7 +119,7 @@ def weights(real, threads):
     return kernel
 
 
-def sweep(code, real, sizes):
+def sweep(code: int, real: type, sizes: Sizes) -> Callable:
     """`(X, y, shift, W, nodes, parts, G_parts, losses)`: ε̂, 1ᵀT, Aᵀε̂ and (X - shift)ᵀT over a block's tiles of rows.
 
     parts (grid, 2, p2); G_parts (grid * splits, p1, p2).
@@ -231,7 +234,7 @@ def sweep(code, real, sizes):
     return kernel
 
 
-def finish(real, threads):
+def finish(real: type, threads: int) -> Callable:
     """`(parts, G_parts, losses, rest, G1, V, nodes, N, ddof, theta, dG1, dtheta, loss)`: gradients, a block a node."""
     zero, two = real(0), real(2)
 

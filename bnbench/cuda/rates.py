@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,7 +16,7 @@ REPEATS = 5
 class Cupy:
     """Arrays, products and events of CuPy; its products are cuBLAS's, with TF32 where CUPY_TF32 is 1."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         import cupy
 
         self.put, self.copy = cupy.asarray, cupy.copyto
@@ -26,7 +27,7 @@ class Cupy:
 class Torch:
     """The same of PyTorch."""
 
-    def __init__(self, device="cuda"):
+    def __init__(self, device: str = "cuda") -> None:
         import torch
 
         torch.backends.cuda.matmul.allow_tf32 = tf32()
@@ -37,7 +38,7 @@ class Torch:
         self.multiply = torch.matmul
 
 
-def library():
+def library() -> Cupy | Torch | None:
     """CuPy, or PyTorch with CUDA; None where neither is here, or no device."""
     if simulated() or no_device():
         return None
@@ -50,7 +51,7 @@ def library():
     return None
 
 
-def measure(dtype: str) -> dict | None:
+def measure(dtype: str) -> dict[str, float] | None:
     """`gemm_flops_s` and `triad_bytes_s` (bytes read and written by a copy) of the device; None without a library."""
     on = library()
     if on is None:
@@ -64,7 +65,7 @@ def measure(dtype: str) -> dict | None:
     }
 
 
-def fastest(on, work) -> float:
+def fastest(on: Cupy | Torch, work: Callable[[], object]) -> float:
     """Seconds of the fastest of a few repeats by the device's events, after one that warms up."""
     work()
     best = math.inf

@@ -1,19 +1,21 @@
 """The steps of the three variants on a GPU: arrays that lie there, and lists of launches."""
 
+from typing import Any
+
 import numpy as np
 
 from bnbench.activations import CODES
 from bnbench.cuda import device, graph, kernels, nodes, one_pass, products, timing
 from bnbench.cuda.available import simulated
 from bnbench.cuda.runtime import compiled, cuda, cupy, cupy_on
-from bnbench.problem import Gradients
+from bnbench.problem import Batch, Gradients, Problem
 
 SPARE_BYTES = 2**28  # of device memory, for the context and what compiles
 HOST_ROWS = 8192  # of X in float64 at a time, on the host
 SHARES = 16  # into which the parts of G are added up first
 
 
-def blocks(length, size):
+def blocks(length: int, size: int) -> int:
     """How many blocks of a size cover a length."""
     return -(-length // size)
 
@@ -25,7 +27,7 @@ class Steps:
         MemoryError: the device has not the memory.
     """
 
-    def __init__(self, batch, problem, regime):
+    def __init__(self, batch: Batch, problem: Problem, regime: str) -> None:
         self.batch, self.problem, self.regime = batch, problem, regime
         self.dtype, self.real = batch.X.dtype, batch.X.dtype.type
         self.shape = kernels.SIMULATED if simulated() else kernels.HARDWARE
@@ -42,7 +44,7 @@ class Steps:
         self.replay = self.captured = None
         self.set_up()
 
-    def empty(self, *shape):
+    def empty(self, *shape: int) -> Any:
         """An array on the device, in the problem's dtype."""
         return cuda.device_array(shape, self.dtype)
 
@@ -52,7 +54,7 @@ class Steps:
         large = problem.N * (problem.p1 + 2 * problem.p2 + 3) + (products.SPLITS + 2) * problem.p1 * problem.p2
         return self.dtype.itemsize * (large + 4 * self.shape.grid * problem.p2)
 
-    def check_memory(self):
+    def check_memory(self) -> None:
         """Refuse a problem that the device's free memory does not hold."""
         if simulated():
             return
@@ -61,7 +63,7 @@ class Steps:
         if needs > free:
             raise MemoryError(f"needs {needs} bytes on the device, of whose {total} bytes {free} are free")
 
-    def load(self, G1, gamma, beta, G2):
+    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
         """Copy the parameters to the device."""
         self.G1.copy_to_device(np.ascontiguousarray(G1))
         for row, value in zip(self.host_theta, (gamma, beta, G2), strict=True):
@@ -69,16 +71,16 @@ class Steps:
                 row[...] = value
         self.theta.copy_to_device(self.host_theta)
 
-    def launch(self, kernel, grid, block, *arguments):
+    def launch(self, kernel: Any, grid: int | tuple[int, ...], block: int | tuple[int, ...], *arguments: Any) -> None:
         """Add a launch to those of a step: a function of the stream."""
         configured = kernel[grid, block]
 
-        def enqueue(stream=None):
+        def enqueue(stream: Any = None) -> None:
             (configured if stream is None else kernel[grid, block, stream])(*arguments)
 
         self.launches.append(enqueue)
 
-    def enqueue(self):
+    def enqueue(self) -> None:
         """Hand the device one step: a graph replayed, or launch by launch."""
         if self.replay is not None and self.captured is self.launches:
             self.replay()
@@ -86,7 +88,7 @@ class Steps:
         for launch in self.launches:
             launch()
 
-    def step(self):
+    def step(self) -> None:
         """One step, and wait for the device; the first tries a graph too, and is what that left."""
         self.enqueue()
         cuda.synchronize()
@@ -96,7 +98,7 @@ class Steps:
             self.enqueue()
             cuda.synchronize()
 
-    def time(self, count):
+    def time(self, count: int) -> float:
         """Seconds of so many steps by the device's own events, one step after the other without waiting between."""
         if simulated():  # which has no events
             return timing.clocked(*[self.step] * count)
@@ -108,30 +110,30 @@ class Steps:
         end.synchronize()
         return start.elapsed_time(end) / 1e3
 
-    def device_times(self):
+    def device_times(self) -> dict[str, float]:
         """Times of copies, and of a step whose data are not in the device's cache."""
         flushed = None if simulated() else cuda.device_array(2 * device.l2_bytes(), np.uint8)
 
-        def copy():
+        def copy() -> None:
             self.X.copy_to_device(self.batch.X)
             self.y.copy_to_device(self.batch.y)
             self.load(*self.batch[2:])
             cuda.synchronize()
 
-        def cold():
+        def cold() -> float:
             flushed.gpu_data.memset(0)
             return self.time(1)
 
         return timing.device_times(copy, self.step, self.result, None if flushed is None else cold)
 
-    def result(self):
+    def result(self) -> Gradients:
         """Copies of the last step's gradients."""
         dG1, (dgamma, dbeta, dG2) = self.dG1.copy_to_host(), self.dtheta.copy_to_host()
         if self.problem.normalization == "none":
             dgamma = dbeta = None
         return Gradients(float(self.loss.copy_to_host()[0]), dG1, dgamma, dbeta, dG2)
 
-    def launch_product(self, A, B, C, transposed=False):
+    def launch_product(self, A: Any, B: Any, C: Any, transposed: bool = False) -> None:
         """Add C = A B, or Aᵀ B, by Numba's tiles; a long sum in parts that are added up in their order."""
         rows, columns = C.shape
         length = A.shape[0] if transposed else A.shape[1]
@@ -143,14 +145,14 @@ class Steps:
         if parts > 1:
             self.launch_sum(found, C.reshape(1, rows, columns))
 
-    def launch_sum(self, parts, totals):
+    def launch_sum(self, parts: Any, totals: Any) -> None:
         """Add totals[s] = the sum of the s-th share of the parts."""
         shares, rows, columns = totals.shape
         lanes, height = self.shape.lanes, self.shape.rows
         grid = blocks(columns, lanes), blocks(rows, height), shares
         self.launch(compiled(products.sum_parts, self.real), grid, (lanes, height), parts, totals)
 
-    def details(self):
+    def details(self) -> dict[str, str]:
         """What did the products, whether a graph is replayed, and whether the simulator stood in for a device."""
         graph = self.graph if self.captured in (None, self.launches) else "none: these launches were not captured"
         return {"products": self.products, "graph": graph} | ({"device": "simulator"} if simulated() else {})
@@ -161,7 +163,7 @@ class LoopsSteps(Steps):
 
     products = "a loop for each hidden node"
 
-    def set_up(self):
+    def set_up(self) -> None:
         """One kernel forward, one over the rows, one backward."""
         problem, real = self.problem, self.real
         N, p2 = problem.N, problem.p2
@@ -187,7 +189,7 @@ class MatrixSteps(Steps):
     Where CuPy is absent the products are tiles in Numba too.
     """
 
-    def set_up(self):
+    def set_up(self) -> None:
         """Z, its statistics, ε̂, the sums over columns, dZ in Z's place, XᵀdZ."""
         problem = self.problem
         self.products = "Numba tiles" if cupy() is None else "cuBLAS"
@@ -196,7 +198,7 @@ class MatrixSteps(Steps):
         self.between(Z)
         self.multiply(self.X, Z, self.dG1, transposed=True)
 
-    def multiply(self, A, B, C, transposed=False):
+    def multiply(self, A: Any, B: Any, C: Any, transposed: bool = False) -> None:
         """Add a product by cuBLAS, or by Numba's tiles."""
         library = cupy()
         if library is None:
@@ -204,13 +206,13 @@ class MatrixSteps(Steps):
             return
         A, B, C = (library.asarray(array) for array in (A, B, C))
 
-        def enqueue(stream=None):
+        def enqueue(stream: Any = None) -> None:
             with cupy_on(stream):
                 library.matmul(A.T if transposed else A, B, out=C)
 
         self.launches.append(enqueue)
 
-    def between(self, Z):
+    def between(self, Z: Any) -> None:
         """Add what lies between the products: from Z to dZ in its place."""
         problem, real, shape = self.problem, self.real, self.shape
         N, p2, code = problem.N, problem.p2, CODES[problem.activation]
@@ -242,7 +244,7 @@ class FusedSteps(MatrixSteps):
     Elsewhere, and where a variance cancels, the stored form of `matrix-cuda`.
     """
 
-    def set_up(self):
+    def set_up(self) -> None:
         """The one-pass launches where they fit, and the stored ones beside them."""
         super().set_up()
         self.stored, self.one_pass = self.launches, None
@@ -254,7 +256,7 @@ class FusedSteps(MatrixSteps):
             self.set_up_one_pass()
             self.one_pass = self.launches
 
-    def set_up_one_pass(self):
+    def set_up_one_pass(self) -> None:
         """x̄ and a triangle U with UᵀU = C once; weights, one sweep, sums, gradients in every step."""
         problem, real, sizes = self.problem, self.real, self.sizes
         N, p1, p2 = problem.N, problem.p1, problem.p2
@@ -292,7 +294,7 @@ class FusedSteps(MatrixSteps):
             parts, G_parts, losses, rest, self.G1, V, own, *constants, self.theta, self.dG1, self.dtheta, self.loss,
         )  # fmt: skip
 
-    def step(self):
+    def step(self) -> None:
         """One sweep; again by the stored form where a variance cancelled."""
         if self.one_pass is not None:
             self.launches, self.fell[0] = self.one_pass, 0
@@ -301,12 +303,12 @@ class FusedSteps(MatrixSteps):
             self.launches = self.stored
             super().step()
 
-    def time(self, count):
+    def time(self, count: int) -> float:
         """As for all; where the last step was done twice, by the host's clock, so that both are counted."""
         if self.one_pass is not None and self.fell[0]:
             return timing.clocked(*[self.step] * count)
         return super().time(count)
 
-    def details(self):
+    def details(self) -> dict[str, str]:
         """The algorithm of the last step too."""
         return super().details() | {"algorithm": "stored" if self.launches is self.stored else "one-pass"}

@@ -2,12 +2,18 @@
 
 import statistics
 import time
+from collections.abc import Callable
 
 MOST = 10  # times of each kind
 BUDGET_S = 1.0  # for each kind, beyond its first
 
 
-def device_times(copy, step, result, cold=None) -> dict[str, float]:
+def device_times(
+    copy: Callable[[], object],
+    step: Callable[[], object],
+    result: Callable[[], object],
+    cold: Callable[[], float] | None = None,
+) -> dict[str, float]:
     """Medians in seconds: `host_to_device_s`, `end_to_end_s` and, where cold is given, `cold_s`.
 
     Args:
@@ -23,7 +29,7 @@ def device_times(copy, step, result, cold=None) -> dict[str, float]:
     return found if cold is None else {"cold_s": median_s(cold)} | found
 
 
-def median_s(sample) -> float:
+def median_s(sample: Callable[[], float]) -> float:
     """The median of a few of these samples, after one that is dropped."""
     sample()
     times, deadline = [], time.monotonic() + BUDGET_S
@@ -32,7 +38,7 @@ def median_s(sample) -> float:
     return statistics.median(times)
 
 
-def clocked(*works) -> float:
+def clocked(*works: Callable[[], object]) -> float:
     """Seconds of these, one after the other, by this process's clock."""
     begun = time.perf_counter()
     for work in works:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -55,7 +56,7 @@ from bnbench.jit import REASSOCIATE, njit
 
 
 @functools.cache
-def statistics(real):
+def statistics(real: type) -> Callable:
     """Z of a group's rows, and its statistics, in one dtype."""
     lanes = VECTOR_BYTES // real().itemsize
 
@@ -79,7 +80,7 @@ def statistics(real):
 
 
 @functools.cache
-def passes(code, real):
+def passes(code: int, real: type) -> Callable:
     """ε̂ and the sums of a group's rows, for one activation and dtype."""
     forward, backward, lanes = forward_stored(code), backward_stored(code), VECTOR_BYTES // real().itemsize
 
@@ -102,7 +103,7 @@ def passes(code, real):
 
 
 @functools.cache
-def products(code, real):
+def products(code: int, real: type) -> Callable:
     """G += (X_b - shift)ᵀ dZ over a group's rows, for one activation and dtype."""
     gradient, lanes = pre_activation_gradient(code), VECTOR_BYTES // real().itemsize
 
@@ -131,7 +132,7 @@ def products(code, real):
     return compute
 
 
-def stored(code, real, several):
+def stored(code: int, real: type, several: bool) -> tuple[Callable, np.ndarray]:
     """The step of the stored algorithm for one activation and dtype, and `addresses` of what it calls.
 
     several says whether there are several groups, or one whose G is flushed.
@@ -143,7 +144,7 @@ def stored(code, real, several):
 
 
 @functools.cache
-def stored_step(real):
+def stored_step(real: type) -> Callable:
     """The step of the stored algorithm in one dtype, for every activation."""
     lanes = VECTOR_BYTES // real().itemsize
 

@@ -76,6 +76,7 @@ class CellRun:
         table: SharedTable | None,
         data: str | None,
         stage: Callable[[str], None],
+        sampled: Callable[[str, float], None],
         write: Callable[[Record], None],
     ) -> None:
         """Run cells for a planner with the workers of a crew.
@@ -83,10 +84,11 @@ class CellRun:
         Args:
             plan, planner, crew, rounds, scope: what to do, with whom, in which order.
             table: the table whose leading rows are X and y, None for drawn data; data: its name.
-            stage: told what is being done; write: given each record.
+            stage: told what is being done; sampled: a lane, and the seconds of its sample's steps; write: given each
+                record.
         """
         self.plan, self.planner, self.crew, self.rounds, self.scope = plan, planner, crew, rounds, scope
-        self.table, self.data, self.stage, self.write = table, data, stage, write
+        self.table, self.data, self.stage, self.sampled, self.write = table, data, stage, sampled, write
         self.roofs: dict[tuple[str, int | str], Roof] = {}
         self.derived: dict[tuple, tuple[str, str]] = {}
 
@@ -284,6 +286,7 @@ class CellRun:
         taken = self.ask(measurement, "sample", allowance=patience, inner_loops=loops, step_s=step_s)
         measurement.samples.append(protocol.sample(taken))
         measurement.sampling_s += clock.now() - start
+        self.sampled(measurement.lane, measurement.samples[-1].step_s)
         return True
 
     def look_again(self, measurement: Measurement) -> bool:

@@ -28,12 +28,14 @@ JUDGED = Scope(times=False, compilation=False, limit=False)
 class Events:
     """What a sweep tells whoever watches it; each a function that does nothing by default.
 
-    stage(text); cell(place, seconds): a cell begins, with an estimate of the time left or None; record(record).
+    stage(text); cell(place, seconds): a cell begins, with an estimate of the time left or None; record(record);
+    sample(name, seconds): a lane has taken a sample of so many seconds a step.
     """
 
     stage: Callable[[str], None] = lambda text: None
     record: Callable[[Record], None] = lambda record: None
     cell: Callable[[int, float | None], None] = lambda place, seconds: None
+    sample: Callable[[str, float], None] = lambda name, step_s: None
 
 
 class Sweep:
@@ -89,6 +91,7 @@ class Sweep:
             table=here,
             data=table.name if table is not None else None,
             stage=self.events.stage,
+            sampled=self.events.sample,
             write=self.take,
         )
         self.rooflines: list[dict[str, Any]] = []

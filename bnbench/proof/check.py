@@ -119,7 +119,7 @@ def check(folder: Path = FOLDER, *, whole: bool = True, say: Callable[[str], Non
     return Proof(version, tuple(files), each, axioms, took, whole, backed)
 
 
-def run(place, program, *words, paths=("-Q", ".", "bnbench")) -> str:
+def run(place: str | Path, program: str, *words: str, paths: tuple[str, ...] = ("-Q", ".", "bnbench")) -> str:
     """What a program of Coq's prints; ProofError with its first complaint where it fails."""
     done = subprocess.run([program, *paths, *words], cwd=place, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -136,7 +136,7 @@ def complaint(printed: str) -> str:
     return f"{places[-1][0]} line {places[-1][1]}: {text}" if error and places else text
 
 
-def _has_coquelicot():
+def _has_coquelicot() -> bool:
     with tempfile.TemporaryDirectory(prefix="bnbench-proof-") as place:
         (Path(place) / "try.v").write_text("From Coquelicot Require Import Coquelicot.\n")
         try:
@@ -146,23 +146,23 @@ def _has_coquelicot():
     return True
 
 
-def _axioms(place, names):
+def _axioms(place: str | Path, names: list[str]) -> tuple[str, ...]:
     """The axioms that theorems rest on, all together: each by itself would be sought from the ground up."""
     lines = [_required(names), f"Definition all := ({', '.join(f'@bnbench.{name}' for name in names)})."]
     return _printed(place, [*lines, 'Redirect "all" Print Assumptions all.'], ["all"])["all"]
 
 
-def _axioms_of_each(place, names):
+def _axioms_of_each(place: str | Path, names: list[str]) -> dict[str, tuple[str, ...]]:
     """Each theorem to the axioms that Coq says it rests on."""
     lines = [f'Redirect "{name}" Print Assumptions bnbench.{name}.' for name in names]
     return _printed(place, [_required(names), *lines], names)
 
 
-def _required(names):
+def _required(names: list[str]) -> str:
     return f"From bnbench Require {' '.join(sorted({name.partition('.')[0] for name in names}))}."
 
 
-def _printed(place, lines, names):
+def _printed(place: str | Path, lines: list[str], names: list[str]) -> dict[str, tuple[str, ...]]:
     """The axioms that a file of commands prints, by the name of what they are of."""
     (Path(place) / "assumptions.v").write_text("\n".join(lines))
     run(place, "coqc", "-q", *HUSH, "assumptions.v")

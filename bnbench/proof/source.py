@@ -21,7 +21,7 @@ def sources(folder: Path = FOLDER) -> dict[str, str]:
     texts = {path.stem: path.read_text() for path in sorted(folder.glob("*.v"))}
     ordered: dict[str, str] = {}
 
-    def add(name):
+    def add(name: str) -> None:
         if name not in ordered:
             for other in required(texts[name]):
                 add(other)
@@ -38,7 +38,7 @@ def required(text: str) -> list[str]:
     return [name for names in found for name in names.split()]
 
 
-def theorems(text: str, kinds=KINDS) -> list[str]:
+def theorems(text: str, kinds: tuple[str, ...] = KINDS) -> list[str]:
     """The names of a file's results, in their order."""
     return re.findall(rf"^\s*(?:{'|'.join(kinds)}) ([^\s:({{]+)", text, re.MULTILINE)
 

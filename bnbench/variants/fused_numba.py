@@ -10,8 +10,8 @@ import sys
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.fused.layout import ALGORITHMS, ONE_PASS, STORED, layout
-from bnbench.problem import Gradients, Problem
+from bnbench.fused.layout import ALGORITHMS, ONE_PASS, STORED, Layout, layout
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.threads import guard
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
@@ -31,12 +31,12 @@ class FusedNumba(Variant):
     algorithms = ALGORITHMS
 
     @classmethod
-    def unavailable(cls):
+    def unavailable(cls) -> str:
         """Compilation switched off: its arrays are known by address, which the interpreter cannot follow."""
         return "NUMBA_DISABLE_JIT is set, and this form is compiled code alone" if compiles_nothing() else ""
 
     @classmethod
-    def needs_bytes(cls, problem, regime):
+    def needs_bytes(cls, problem: Problem, regime: str) -> int:
         """The scratch of the layout that would be chosen, and a copy of dΓ1, or that of C where it is made once."""
         from bnbench.fused.scratch import scratch_places
 
@@ -47,11 +47,11 @@ class FusedNumba(Variant):
             copied = max(copied, scratch_places(*of_gram(problem), "fresh")[1])
         return needs + copied
 
-    def __init__(self, algorithm=""):
+    def __init__(self, algorithm: str = "") -> None:
         """Choose by size, or always take the algorithm that is named."""
         self.asked = algorithm
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Choose the algorithm, allocate its scratch, and with a fixed design compute x̄ and C."""
         self.batch, self.problem, self.regime = batch, problem, regime  # the parameters are copied by `load`
         X, y, *values = batch
@@ -60,7 +60,7 @@ class FusedNumba(Variant):
         self.load(*values)
         self.stored = None
 
-    def set_up(self, plan):
+    def set_up(self, plan: Layout) -> None:
         """Take a layout: its scratch and its kernel."""
         from bnbench.fused.one_pass import gram, one_pass
         from bnbench.fused.scratch import At, allocate, parameters, table
@@ -96,7 +96,7 @@ class FusedNumba(Variant):
                     working = table(working, functions, self.X)
                     unbroken(compute(working.ctypes.data, plan.group_rows))
 
-    def load(self, G1, gamma, beta, G2):
+    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
         """Copy the parameters to where the kernels read them."""
         rows = self.rows
         self.G1[...] = G1
@@ -105,7 +105,7 @@ class FusedNumba(Variant):
             rows[0][...] = gamma
             rows[1][...] = beta
 
-    def step(self):
+    def step(self) -> None:
         """One compiled call, or two where XᵀX is part of the step."""
         if self.shared_out:
             with guard():
@@ -119,12 +119,12 @@ class FusedNumba(Variant):
             unbroken(said != BROKEN)
             self.fall_back()
 
-    def gram_and_kernel(self):
+    def gram_and_kernel(self) -> float:
         """C of an X that is not fixed, then the step."""
         unbroken(self.gram())
         return self.kernel()
 
-    def fall_back(self):
+    def fall_back(self) -> None:
         """Take a step in which a variance cancels in the one-pass form by the stored algorithm."""
         from bnbench.fused.scratch import At
 
@@ -140,11 +140,11 @@ class FusedNumba(Variant):
         """The algorithm of the last step, or of the one to come."""
         return STORED if self.said < 0 else self.plan.algorithm
 
-    def details(self):
+    def details(self) -> dict[str, str]:
         """The algorithm of the last step."""
         return {"algorithm": self.algorithm}
 
-    def result(self):
+    def result(self) -> Gradients:
         """Copies of the last step's gradients."""
         dG1, (dgamma, dbeta, dG2) = self.dG1.copy(), self.dtheta.copy()
         if self.problem.normalization == "none":
@@ -162,13 +162,13 @@ def compiles_nothing() -> bool:
     return bool(numba.config.DISABLE_JIT)
 
 
-def of_gram(problem):
+def of_gram(problem: Problem) -> tuple[Problem, Layout]:
     """The problem and the layout whose scratch is what C takes while it is made once."""
     square = Problem(problem.N, problem.p1, problem.p1, dtype=problem.dtype)
     return square, layout(square, "fresh", ONE_PASS)
 
 
-def unbroken(ended):
+def unbroken(ended: bool) -> None:
     """Raise RuntimeError where compiled code was left before its end."""
     if not ended:
         raise RuntimeError("compiled code of fused-numba ended in an exception, which standard error has: no gradients")

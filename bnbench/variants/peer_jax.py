@@ -2,10 +2,14 @@
 
 import importlib.util
 import time
+from typing import Any
+
+import numpy as np
 
 from bnbench.cuda.available import no_device, tf32
 from bnbench.cuda.device import l2_bytes
 from bnbench.cuda.timing import device_times
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.variants.peers import Peer, confine, started
 
 
@@ -18,7 +22,7 @@ class JaxJit(Peer):
     compile_allowance_s = 60.0
     precision = None  # of products: that of the arrays
 
-    def __init__(self):
+    def __init__(self) -> None:
         import jax
         import jax.experimental
 
@@ -26,19 +30,19 @@ class JaxJit(Peer):
         # a context of our own steps: the caller's setting is the caller's
         self.enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
-    def use_threads(self, threads):
+    def use_threads(self, threads: int) -> dict[str, int]:
         """XLA's pool is as large as the machine; the process is held to so many processors."""
         self.jax.config.update("jax_platforms", self.device)  # a worker is ours: no other device need start in it
         self.jax.devices()
         return confine(threads)
 
-    def start_compiler(self):
+    def start_compiler(self) -> float:
         """JAX and XLA start with the first gradient that they compile."""
         jax = self.jax
         jax.config.update("jax_enable_compilation_cache", False)  # a user may have one on disk
         return started(lambda: jax.block_until_ready(jax.jit(jax.value_and_grad(lambda x: x * x))(1.0)))
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """The arrays on the device, and the jitted gradient."""
         super().prepare(batch, problem, regime)
         jax, np = self.jax, self.jax.numpy
@@ -51,7 +55,7 @@ class JaxJit(Peer):
         }[problem.activation]
         ddof, eps, precision = problem.ddof, problem.eps, self.precision
 
-        def loss(parameters, X, y):
+        def loss(parameters: tuple, X: Any, y: Any) -> Any:
             G1, *affine, G2 = parameters
             B = np.matmul(X, G1, precision=precision)
             if affine:
@@ -62,32 +66,32 @@ class JaxJit(Peer):
         self.copy()
         self.value_and_grad = jax.jit(jax.value_and_grad(loss))
 
-    def copy(self):
+    def copy(self) -> None:
         """Put the data and the parameters on the device."""
         self.arguments = (None, *self.put((self.batch.X, self.batch.y)))
         self.put_parameters()
 
-    def put(self, values):
+    def put(self, values: Any) -> Any:
         """Arrays on the device, copied: there JAX takes for granted that nobody changes them."""
         with self.enable_x64(True):
             copies = self.jax.tree.map(lambda array: array.copy(), values)
             return self.jax.block_until_ready(self.jax.device_put(copies, self.jax.devices(self.device)[0]))
 
-    def put_parameters(self):
+    def put_parameters(self) -> None:
         """Put the parameters on the device."""
         self.arguments = (self.put(tuple(self.parameters().values())), *self.arguments[1:])
 
-    def load(self, G1, gamma, beta, G2):
+    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
         """Put other parameters on the device."""
         self.load_in_place(G1, gamma, beta, G2)
         self.put_parameters()
 
-    def step(self):
+    def step(self) -> None:
         """One call of the compiled gradient."""
         with self.enable_x64(True):
             self.loss, self.found = self.jax.block_until_ready(self.value_and_grad(*self.arguments))
 
-    def result(self):
+    def result(self) -> Gradients:
         """The last step's gradients."""
         return self.gradients(self.loss, self.found)
 
@@ -100,22 +104,22 @@ class JaxCuda(JaxJit):
     device = "cuda"
 
     @classmethod
-    def unavailable(cls):
+    def unavailable(cls) -> str:
         """JAX's absence, no device, or no CUDA plug-in of JAX."""
         reason = super().unavailable() or no_device()
         if not reason and not any(importlib.util.find_spec(f"jax_cuda{major}_plugin") for major in (12, 13)):
             reason = "JAX has no CUDA plug-in here; pip install 'jax[cuda13]' adds it"
         return reason
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.precision = "tensorfloat32" if tf32() else "highest"
 
-    def use_threads(self, threads):
+    def use_threads(self, threads: int) -> dict[str, int]:
         """The device does the work."""
         return {}
 
-    def time(self, count):
+    def time(self, count: int) -> float:
         """Seconds of so many steps, one after the other without waiting between."""
         begun = time.perf_counter()
         with self.enable_x64(True):
@@ -124,13 +128,13 @@ class JaxCuda(JaxJit):
             self.jax.block_until_ready(found)
         return time.perf_counter() - begun
 
-    def device_times(self):
+    def device_times(self) -> dict[str, float]:
         """Times from a cold cache, by the host's clock, and with the copies to the device and back."""
         jax = self.jax
         flushed = jax.numpy.zeros(2 * l2_bytes(), dtype="uint8")
         write = jax.jit(lambda array: array + 1)
 
-        def cold():
+        def cold() -> float:
             jax.block_until_ready(write(flushed))
             return self.time(1)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.problem import Gradients
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.temporary import TemporaryFolder
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
@@ -52,7 +52,7 @@ class Session:
     Whoever asks several lines in a row, or reads and writes the files between them, holds `turns`.
     """
 
-    def __init__(self, form):
+    def __init__(self, form: str) -> None:
         self.folder = TemporaryFolder()
         command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder.path, FOLDER / "loops.cpp"]
         environment = os.environ | {"TMPDIR": str(self.folder.path)}  # R has a folder of its own, which a kill leaves
@@ -74,7 +74,7 @@ class Session:
                 self.answer(f"drop {self.done_with.pop()}")
             return self.answer(line)
 
-    def answer(self, line):
+    def answer(self, line: str) -> str:
         """R's answer, for who has the turn."""
         try:
             self.process.stdin.write(line + "\n")
@@ -86,7 +86,7 @@ class Session:
             raise RuntimeError(f"R: {said.removeprefix('error:').strip() or 'the process ended'}")
         return said
 
-    def end(self):
+    def end(self) -> None:
         """End the process, and what it wrote; not from a forked child, whose parent's they are."""
         if self.owner == os.getpid():
             self.process.kill()
@@ -116,21 +116,21 @@ class RMatrix(Variant):
     arrays_like_X, arrays_like_Z = 3, 10
 
     @classmethod
-    def unavailable(cls):
+    def unavailable(cls) -> str:
         """No Rscript."""
         return "" if installation() else f"Rscript is not found; {INSTALL}"
 
     @classmethod
-    def unsupported(cls, problem, regime):
+    def unsupported(cls, problem: Problem, regime: str) -> str:
         """R has no single precision."""
         return "" if problem.dtype == "float64" else "R computes in float64 alone"
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.session = session(self.form)
         self.word = f"p{next(WORDS)}"
         weakref.finalize(self, self.session.done_with.append, self.word).atexit = False  # told with the next line
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Hand the arrays to R, once."""
         super().prepare(batch, problem, regime)
         normalize = problem.normalization == "batch"
@@ -145,19 +145,19 @@ class RMatrix(Variant):
             self.session.ask(f"prepare {self.word}")
             path.unlink()  # R has read it: no copy of the data is left by a kill
 
-    def start_compiler(self):
+    def start_compiler(self) -> float:
         """What R compiles serves every problem."""
         return float(self.session.ask(f"compile {self.word}"))
 
-    def step(self):
+    def step(self) -> None:
         """One step in R, with the way there and back."""
         self.time(1)
 
-    def time(self, count):
+    def time(self, count: int) -> float:
         """Seconds of so many steps by R's clock."""
         return float(self.session.ask(f"step {self.word} {count}"))
 
-    def details(self):
+    def details(self) -> dict[str, str]:
         """R and its BLAS."""
         found = installation()
         name = found["blas"]
@@ -166,7 +166,7 @@ class RMatrix(Variant):
             "BLAS of R": name + " (reference BLAS)" * name.startswith("libblas"),
         }
 
-    def result(self):
+    def result(self) -> Gradients:
         """What R wrote of its last step."""
         p1, p2 = self.problem.p1, self.problem.p2
         with self.session.turns:
@@ -197,7 +197,7 @@ class RcppLoop(RMatrix):
     compile_allowance_s = 120.0
 
     @classmethod
-    def unavailable(cls):
+    def unavailable(cls) -> str:
         """No Rscript, or no Rcpp."""
         reason = super().unavailable()
         if not reason and not installation()["rcpp"]:

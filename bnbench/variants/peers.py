@@ -8,7 +8,8 @@ import contextlib
 import importlib.util
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Peer(Variant):
     forks = False  # whether a child may use the package that its parent has loaded
 
     @classmethod
-    def unavailable(cls):
+    def unavailable(cls) -> str:
         """The package's absence, with the line that adds it; or that its threads are in another process."""
         if not cls.forks and forked_with(cls.package):
             return (
@@ -44,12 +45,12 @@ class Peer(Variant):
             )
         return missing(cls.package, cls.extra)
 
-    def parameters(self):
+    def parameters(self) -> dict[str, np.ndarray]:
         """Names and arrays of what is differentiated with respect to, in the order of `Gradients`."""
         names = ("G1", "G2") if self.problem.normalization == "none" else ("G1", "gamma", "beta", "G2")
         return {name: getattr(self.batch, name) for name in names}
 
-    def gradients(self, loss, found):
+    def gradients(self, loss: Any, found: Sequence) -> Gradients:
         """Gradients from the loss and the arrays in the order of `parameters`."""
         parts = dict(zip(self.parameters(), (np.array(array) for array in found), strict=True))
         order = ("G1", "gamma", "beta", "G2")

@@ -1,6 +1,7 @@
 """`compare`: verdicts on made-up samples whose truth is known, what is refused, two versions side by side."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -161,16 +162,19 @@ def test_the_command(tmp_path, capsys):
         tmp_path / "moved", [record(noisy(rng))], machine={"host": "there", "cpu": "some", "processors": 2}
     )
     assert cli.main(["compare", old, same]) == 0
-    assert "No regression in 1 cell" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith("No regression: 0 slower, 1 the same of 1 cell.\n")
     assert cli.main(["compare", old, slow, "--json"]) == 3
     answer = json.loads(capsys.readouterr().out)
     (cell,) = answer["cells"]
     assert (cell["variant"], cell["N"], cell["verdict"], cell["regression"]) == ("mine", 10, "slower", True)
     assert cell["low"] < cell["ratio"] < cell["high"]
     assert any("numba: none, 2" in note for note in answer["notes"])
-    assert any("1 records are in OLD alone" in note for note in answer["notes"])
+    assert "measured in OLD alone: mine at 1 cell" in answer["notes"]
+    assert (answer["only_in_old"], answer["only_in_new"], answer["gone"]) == ({"mine": 1}, {}, [])
     assert cli.main(["compare", slow, old, "--markdown"]) == 0
-    assert "| mine" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "| mine" in said
+    assert said.startswith("**Faster: 0 slower, 1 faster of 1 cell.**")
     assert cli.main(["compare", old, other]) == 2
     assert "cpu: some, other" in capsys.readouterr().err
     assert cli.main(["compare", old, moved]) == 0
@@ -184,6 +188,43 @@ def test_the_command(tmp_path, capsys):
     ):  # fmt: skip
         assert cli.main(wrong) == 2, wrong
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_was_not_found_out_is_said_and_fails_where_it_must(tmp_path, capsys):
+    # catches: "no regression" of cells that nothing is known about; these hidden among those in which nothing differs;
+    # a variant that is gone and passes
+    rng = np.random.default_rng(9)
+
+    def unclear(count):
+        return [record(noisy(rng, n=8, sd=0.3), N=N) for N in range(1, count + 1)]
+
+    gone = record(noisy(rng), variant="other")
+    absent = [record(status="unavailable", variant="third", N=N) for N in range(1, 5)]
+    few = [write_run(tmp_path / f"few-{side}", unclear(6) + absent) for side in "ab"]
+    many = [write_run(tmp_path / f"many-{side}", [*unclear(30), record(noisy(rng), N=99)]) for side in "ab"]
+    without = write_run(tmp_path / "without", [record(noisy(rng), N=99)])
+    with_it = write_run(tmp_path / "with", [record(noisy(rng), N=99), gone])
+    last = "Not known: 0 slower, 6 unclear of 6 cells: nothing can be said about these."
+    assert cli.main(["compare", *few]) == 0
+    assert capsys.readouterr().out.endswith(last + "\n")
+    assert cli.main(["compare", *few, "--json", "--strict"]) == 3
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["answer"] == last
+    assert "measured in neither run: 4 records" in answer["notes"]
+    assert [cell["measured"] for cell in answer["cells"]] == [True] * 6 + [False] * 4
+    for flag in ("--markdown", "--all"):
+        assert cli.main(["compare", *many, flag]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert (
+            "No regression found: 0 slower, 1 the same, 30 unclear of 31 cells: nothing can be said about the" in said
+        )
+        assert ("31 cells more: 30 unclear, 1 the same." in said) == (flag == "--markdown")
+    assert cli.main(["compare", with_it, without]) == 0
+    assert capsys.readouterr().out.endswith("1 the same of 1 cell. Gone from NEW: other.\n")
+    assert cli.main(["compare", with_it, without, "--strict", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["gone"] == ["other"]
+    assert cli.main(["compare", without, with_it, "--strict"]) == 0
+    assert "measured in NEW alone: other at 1 cell" in capsys.readouterr().out
 
 
 @pytest.mark.timed
@@ -239,7 +280,7 @@ def test_what_was_there_before_is_not_discarded(tmp_path, monkeypatch, capsys):
         (out / name / store.ENVIRONMENT).write_text("{}")
         (out / name / "mine.txt").write_text("mine")
         assert cli.main([*command, "--out", str(out)]) == 2
-        assert "use " in capsys.readouterr().err
+        assert re.search("allowed is|use ", capsys.readouterr().err)
         assert [path.name for path in out.iterdir()] == [name]
         assert sorted(path.name for path in (out / name).iterdir()) == [store.ENVIRONMENT, "mine.txt"]
 

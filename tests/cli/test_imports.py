@@ -69,7 +69,7 @@ THREADS = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 import bnbench
-from bnbench.variants.base import HOMES
+from bnbench.variants.registry import HOMES
 sys.setswitchinterval(1e-6)
 start = threading.Barrier(8)
 def call(place):

@@ -21,7 +21,7 @@ from bnbench import cli
 from bnbench.measure.noise import WORDS
 from bnbench.report import units
 from bnbench.report.tables import COLUMNS
-from bnbench.variants.base import HOMES
+from bnbench.variants.registry import HOMES
 
 ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "README.md", *sorted((ROOT / "bnbench/docs").glob("*.md")), ROOT / ".github/CONTRIBUTING.md"]

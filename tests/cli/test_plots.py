@@ -129,7 +129,7 @@ OFTEN = ["nothing", "nothing known", "one record", "families never meet", "scatt
 
 @pytest.mark.parametrize("case", covering(DEGENERATE, OFTEN))
 def test_build_survives(tmp_path, case):
-    remarks = report.build(typed(DEGENERATE[case]), ENVIRONMENT, tmp_path, "python -m bnbench sweep")
+    _, remarks = report.build(typed(DEGENERATE[case]), ENVIRONMENT, tmp_path, "python -m bnbench sweep")
     assert len(pd.read_csv(tmp_path / "summary.csv")) == len(DEGENERATE[case])
     assert (tmp_path / "summary.md").read_text().startswith("# ")
     assert (tmp_path / "report.html").stat().st_size > 2000

@@ -423,7 +423,9 @@ def test_what_was_named_and_not_judged_is_no_pass(tmp_path):
     for name, status in names.items():
         assert f"bnbench: {name} was judged at no cell; {status} at N=9" in done.stderr, done.stderr
     assert done.stderr.count("was judged at no cell") == len(names)
-    pruned = bnbench("sweep", "--variants", "matrix-numpy", "--time-budget", "0.01", "--out", tmp_path / "run", *size)
+    pruned = bnbench(
+        "sweep", "--variants", "matrix-numpy", "--time-budget", "0.01", "--out", tmp_path / "run", *size, bare=True
+    )
     assert pruned.returncode == 1
     assert "matrix-numpy was judged at no cell; pruned" in pruned.stderr
 

@@ -1,11 +1,16 @@
 """What a layer's forward computes, read off its outputs: statistics, ddof, eps and its place, γ, β, what follows."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from bnbench.audit.layer.calls import Raised, Trial
+from bnbench.audit.layer.calls import Layer, Raised
+from bnbench.audit.layer.layouts import Trial
+
+Scales = tuple[np.ndarray, np.ndarray, int]  # sums of squares, s, and of how many rows
 
 SPREADS = 10.0 ** np.array([-12, -10, -8, -7, -6, -5, -4, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 2, 3, 4])
 ROWS = (7, 12)  # at which s is read: a constant in the place of N shows
@@ -15,7 +20,7 @@ KNOWN = {  # (ddof, eps, place)
     (0, 1e-3, "variance"): "as Keras",
     (1, 0.0, ""): "as R's scale",
 }
-INVERSES = {  # of what follows the affine map, and its slope at the output
+INVERSES: dict[str, tuple[Callable, Callable]] = {  # of what follows the affine map, and its slope at the output
     "": (lambda out: out, lambda out: np.ones_like(out)),
     "tanh": (np.arctanh, lambda out: 1 - out**2),
     "sigmoid": (lambda out: np.log(out / (1 - out)), lambda out: out * (1 - out)),
@@ -28,7 +33,7 @@ CHANGES = (
 LIFT = 60.0  # β that keeps every entry above relu's kink
 
 
-def number(value) -> str:
+def number(value: float) -> str:
     """A number as people write it: 1e-5."""
     return f"{value:.6g}".replace("e-0", "e-")
 
@@ -62,7 +67,7 @@ class Conventions:
     unread: str = ""
     rows: str = "N"
 
-    def scale(self, SS, M, eps):
+    def scale(self, SS: np.ndarray, M: int, eps: float | None) -> tuple[np.ndarray, np.ndarray]:
         """s (D,) of the sums of squares SS (D,) about the mean of M rows, and the s-term's factor c = 2 M s ds/dSS."""
         var = SS / (M - self.ddof)
         e = eps if self.eps_argument else self.eps
@@ -89,7 +94,7 @@ class Conventions:
             self.eps_place, f"sqrt({var} + {e})"
         )
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self.unread:
             return f"its conventions could not be read: {self.unread}"
         places = {"variance": "inside the root", "sd": "outside the root", "floor": "as the least variance"}
@@ -114,7 +119,7 @@ class Conventions:
         known = KNOWN.get((self.ddof, self.eps, self.eps_place)) if self.power == 1 else None
         return ", ".join([*parts, *([known] if known and self.statistics == "batch" else [])])
 
-    def plain(self) -> dict:
+    def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         return dataclasses.asdict(self)
 
@@ -128,23 +133,32 @@ class Reader:
         others: further numbers that it is tried with; empty where the caller has chosen.
     """
 
-    def __init__(self, layer, eps, others=()):
+    def __init__(self, layer: Layer, eps: float | None, others: Sequence[float] = ()) -> None:
         self.layer, self.eps, self.others, self.width = layer, eps, tuple(others), layer.manner.width
         self.rng = np.random.default_rng(2015)
         self.tolerance = 1e-7
         self.activation, self.gamma, self.beta = "", True, True
 
-    def trial(self, x, gamma=1.0, beta=0.0, eps=None) -> Trial:
+    @classmethod
+    def knowing(cls, layer: Layer, eps: float, conventions: Conventions) -> "Reader":
+        """A reader of X̂ alone, of a layer whose conventions are known."""
+        reader = cls(layer, eps)
+        reader.activation, reader.gamma, reader.beta = conventions.activation, conventions.gamma, conventions.beta
+        return reader
+
+    def trial(
+        self, x: np.ndarray, gamma: np.ndarray | float = 1.0, beta: np.ndarray | float = 0.0, eps: float | None = None
+    ) -> Trial:
         """A trial of these rows."""
         full = np.ones(self.width)
         sizes = (len(x), 1, 1) if self.layer.layout in ("NC", "CN") else (len(x) // 6, *PIXELS)
         return Trial(x, full * gamma, full * beta, self.eps if eps is None else eps, sizes=sizes)
 
-    def rows(self, M):
+    def rows(self, M: int) -> int:
         """Rows in a layout's batch: N H W of it."""
         return M if self.layer.layout in ("NC", "CN") else 6 * (M // 4)
 
-    def draw(self, M, spread=1.0, offset=1.0):
+    def draw(self, M: int, spread: np.ndarray | float = 1.0, offset: float = 1.0) -> np.ndarray:
         """x (M,D): columns of these spreads, about offsets of their own in units of the spread."""
         z = self.rng.normal(size=(self.rows(M), self.width))
         return (z + offset * np.linspace(-1, 1.5, self.width)) * spread
@@ -163,10 +177,12 @@ class Reader:
         rows = "N" if self.layer.layout in ("NC", "CN") else "N·H·W"
         return dataclasses.replace(found, gamma=self.gamma, beta=self.beta, activation=self.activation, rows=rows)
 
-    def _out(self, x, gamma=1.0, beta=0.0, eps=None):
+    def _out(
+        self, x: np.ndarray, gamma: np.ndarray | float = 1.0, beta: np.ndarray | float = 0.0, eps: float | None = None
+    ) -> np.ndarray:
         return self.layer.out(self.trial(x, gamma, beta, eps))
 
-    def xhat(self, x, eps=None):
+    def xhat(self, x: np.ndarray, eps: float | None = None) -> np.ndarray:
         """X̂ (M,D): the output with what follows it, γ and β taken off."""
         if self.activation == "relu":  # of γ = 1 and of γ = -1 the halves that it keeps make the whole
             if self.gamma:
@@ -182,7 +198,7 @@ class Reader:
             gamma = np.clip(0.8 / size, 0.1, 1e13)
             return inverse(self._out(x, gamma, 0.0, eps)) / gamma
 
-    def _affine(self):
+    def _affine(self) -> str:
         """Whether the output is a(γ X̂ + β) for one of the known a; why not, or ""."""
         x = self.draw(9, np.linspace(0.7, 1.6, self.width))
         g, b = np.linspace(0.5, -0.8, self.width), np.linspace(-0.4, 0.7, self.width)
@@ -210,13 +226,13 @@ class Reader:
         self.activation = ""
         return "its output is not γ X̂ + β, nor tanh, sigmoid or relu of that"
 
-    def _squashed(self, x, hat):
+    def _squashed(self, x: np.ndarray, hat: np.ndarray) -> bool:
         """Whether X̂ is no affine map of x in its columns, where neither γ nor β can show it."""
         xc, hc = x - x.mean(0), hat - hat.mean(0)
         ratio = (hc * xc).sum(0) / (xc**2).sum(0)
         return np.abs(hc - ratio * xc).max() > 1e-6 * np.abs(hc).max()
 
-    def _statistics(self):
+    def _statistics(self) -> Conventions:
         x = self.draw(9, np.linspace(0.7, 1.6, self.width))
         moved = x.copy()
         moved[0] += 3.0
@@ -242,7 +258,7 @@ class Reader:
             found = dataclasses.replace(found, eps=float(self.eps))
         return dataclasses.replace(found, statistics="batch", eps_argument=bool(argument))
 
-    def _across(self, x, hat):
+    def _across(self, x: np.ndarray, hat: np.ndarray) -> str:
         """What is said of a forward that normalises the other axis; "" of others."""
         across = x - x.mean(1, keepdims=True)
         along = np.linalg.norm(hat, axis=1) / np.maximum(np.linalg.norm(across, axis=1), 1e-300)
@@ -253,7 +269,7 @@ class Reader:
             f", or its layout is {other}" if other else ""
         )
 
-    def _scales(self, M, eps):
+    def _scales(self, M: int, eps: float | None) -> Scales:
         """(SS, s, M): over many spreads, the sums of squares about the mean and s = ‖x - μ‖/‖X̂‖."""
         SS, s = [], []
         spreads = SPREADS[SPREADS < 1e4] if self.layer.single else SPREADS
@@ -272,7 +288,7 @@ class Reader:
         order = np.argsort(SS[usable])
         return SS[usable][order], s[usable][order], self.rows(M)
 
-    def _fit(self, scales):
+    def _fit(self, scales: Sequence[Scales]) -> Conventions | None:
         """The s that explains both batch sizes, from the largest spread (N-ddof) and the smallest (eps)."""
         best = None
         for power in (1, 2):
@@ -282,7 +298,7 @@ class Reader:
                     best = found
         return best and best[1]
 
-    def _try(self, scales, power, place):
+    def _try(self, scales: Sequence[Scales], power: int, place: str) -> tuple[float, Conventions] | None:
         residual, ddofs, all_eps = 0.0, [], []
         if power == 2 and place != "variance":
             return None
@@ -326,9 +342,9 @@ class Reader:
         e = float(f"{all_eps[0]:.3g}" if self.layer.single else f"{np.mean(all_eps):.9g}")
         return residual + 1e-15, Conventions("batch", ddofs[0], e, place if e else "", power=power)
 
-    def _frozen(self, x, hat):
+    def _frozen(self, x: np.ndarray, hat: np.ndarray) -> Conventions:
         """Statistics that do not depend on the batch: X̂ = (x - μ)/s for the same μ and s everywhere."""
-        mu, s = self._line(x, hat)
+        mu, s = self.line(x, hat)
         if not np.isfinite(mu).all() or not np.isfinite(s).all():
             return Conventions(unread="its output does not depend on x in every node")
         far = self.draw(11, 1.5 if self.activation else 7.0, offset=2.0)  # where nothing saturates
@@ -338,7 +354,7 @@ class Reader:
             )
         eps, place, argument = None, "", False
         for other in self.others or ((2 * self.eps + 0.1,) if "eps" in self.layer.takes else ()):
-            s2 = self._line(x, self.xhat(x, other))[1]
+            s2 = self.line(x, self.xhat(x, other))[1]
             if np.allclose(s2**2 - s**2, other - self.eps, rtol=1e-6):
                 eps, place, argument = self.eps, "variance", True
             elif np.allclose(s2 - s, other - self.eps, rtol=1e-6):
@@ -351,7 +367,7 @@ class Reader:
         return Conventions("frozen", None, eps, place, argument)
 
     @staticmethod
-    def _line(x, hat):
+    def line(x: np.ndarray, hat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(μ, s) of the line through the columns' points."""
         xc, hc = x - x.mean(0), hat - hat.mean(0)
         s = (xc**2).sum(0) / (xc * hc).sum(0)
