@@ -235,9 +235,11 @@ def carry_out(
             left = None if plan.time_budget is None else plan.time_budget - (clock.now() - started)
             if left is not None and left <= 0:
                 break
+            progress.flush()
             progress.say(f"pass {number} of {plan.passes}: the same again in new processes")
-            events = Events(stage=lambda text, number=number: progress.stage(f"pass {number}: {text}"))  # type: ignore[misc]
-            again = dataclasses.replace(plan, time_budget=left)
+            # a cell has one line, that of its first pass
+            events = Events(stage=progress.stage, cell=progress.begin, sample=progress.sample)
+            again = dataclasses.replace(plan, time_budget=left, passes=plan.passes - number + 1)
             records = another(number, again, records, write, table=table, events=events)
         progress.flush()
         return records, sweep.rooflines
