@@ -32,7 +32,7 @@ def protected(batch: Batch) -> Batch:
 
 def digest(batch: Batch) -> tuple[int, ...]:
     """A checksum of each array's bytes; arrays are C-contiguous."""
-    return tuple(0 if array is None else zlib.crc32(memoryview(array)) for array in batch)
+    return tuple(0 if array is None else zlib.crc32(array.data) for array in batch)
 
 
 def changed(batch: Batch, before: tuple[int, ...]) -> str:
