@@ -184,7 +184,7 @@ def test_of_many_sizes_the_telling_ones_are_shown(tmp_path, capsys):
         ends = {size.sizes[axis] for size in lines}
         assert {min(ends), max(ends)} <= {size.sizes[axis] for size in shown}
     ending(tables.frame(found), tmp_path)
-    assert "15 of 80 sizes" in capsys.readouterr().out
+    assert f"{MOST_SIZES} of 80 sizes" in capsys.readouterr().out
 
 
 def test_what_to_type_first_can_be_typed(capsys):
