@@ -289,7 +289,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The largest relative error of any gradient, the loss left out; NaN where one is unknown, or all are."""
         entries = [entry for name, entry in (self.errors or {}).items() if entry and name != "loss"]
         errors = [entry.get("error") for entry in entries]
-        return math.nan if not errors or None in errors else max(errors)
+        known = [error for error in errors if error is not None]
+        return max(known) if known and len(known) == len(errors) else math.nan
 
     @property
     def step_bytes(self) -> int | None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bnbench.record import Record
 
 START_S, BESIDE_SAMPLES_S = 20.0, 0.6  # of a sweep, and of a variant at a cell: as the presets take on two cores
+AGAIN_S, BESIDE_AGAIN_S = 6.0, 0.1  # of a pass after the first: nothing is compiled or judged
 WIDTH = 100  # columns
 
 
@@ -32,6 +33,7 @@ def dry_run(plan: "Plan", there: "Iterable[Record]", notes: Sequence[str], as_js
     to_do = [(cell, names) for cell, names in missing if names]
     count = sum(len(names) for _, names in to_do)
     roughly = sum(forecast.cost(*each) for each in to_do) + BESIDE_SAMPLES_S * count + START_S * bool(count)
+    roughly += (plan.passes - 1) * (sum(forecast.cost(*each) for each in to_do) + BESIDE_AGAIN_S * count + AGAIN_S)
     roughly = min(roughly, plan.time_budget or roughly)
     if as_json:
         cells = [cell.columns | {"variants": names} for cell, names in to_do]

@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
         description="Validate and time every variant at every cell of a sweep, and write DIR/summary.csv, "
         "summary.md, plots/ and report.html beside the journal of raw samples.",
     )
-    plan_flags(sweep, "default", ("sampling_s", "timeout", "time_budget"))
+    plan_flags(sweep, "default", ("passes", "sampling_s", "timeout", "time_budget"))
     sweep.add_argument("--out", metavar="DIR", help=f"run folder (default: {RESULTS}/<date>-<host>-<short id>)")
     sweep.add_argument(
         "--resume",
@@ -235,9 +235,11 @@ def carry_out(
             left = None if plan.time_budget is None else plan.time_budget - (clock.now() - started)
             if left is not None and left <= 0:
                 break
+            progress.flush()
             progress.say(f"pass {number} of {plan.passes}: the same again in new processes")
-            events = Events(stage=lambda text, number=number: progress.stage(f"pass {number}: {text}"))  # type: ignore[misc]
-            again = dataclasses.replace(plan, time_budget=left)
+            # a cell has one line, that of its first pass
+            events = Events(stage=progress.stage, cell=progress.begin, sample=progress.sample)
+            again = dataclasses.replace(plan, time_budget=left, passes=plan.passes - number + 1)
             records = another(number, again, records, write, table=table, events=events)
         progress.flush()
         return records, sweep.rooflines
@@ -273,6 +275,6 @@ def drifts(rooflines: Sequence[dict[str, Any]]) -> list[str]:
 
 def held_down(records: "Iterable[Record]") -> list[str]:
     """What held a GPU's clocks down, and at how many cells; nothing where nothing did."""
-    why = [(record.clocks or {}).get("after", {}).get("held_down") for record in records]
+    why = [str((record.clocks or {}).get("after", {}).get("held_down") or "") for record in records]
     counts = {reason: why.count(reason) for reason in sorted(filter(None, set(why)))}
     return [f"the GPU's clocks were held down ({reason}) in {count} records" for reason, count in counts.items()]

@@ -10,7 +10,7 @@ import itertools
 import lzma
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,7 +23,11 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 HEAD_BYTES = 2**16  # of a file, from which its encoding and separator are told
 LOOKED_AT = 20  # rows of them
-COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # and .zip, with one file in it
+COMPRESSED: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}  # and .zip, with one file in it
 
 
 class TableError(ValueError):
@@ -72,7 +76,7 @@ def read(file: IO[bytes], name: str, *, tabs: bool, header: bool, decimal: str) 
     try:
         separator = _separator(head.decode(encoding, "replace"), tabs)
         text = _rewound(file, encoding)
-        labels = _next_row(text, separator) if header else None
+        labels: list[Any] | None = _next_row(text, separator) if header else None
         if header and labels is None:
             raise TableError(f"{name} is empty; expected a header and rows of numbers")
         try:
@@ -135,7 +139,7 @@ def _next_row(text: Iterable[str], separator: str) -> list[str] | None:
     return next((row for _, row in _rows(text, separator)), None)
 
 
-def _rewound(file: IO[bytes], encoding: str) -> io.TextIOWrapper:
+def _rewound(file: Any, encoding: str) -> io.TextIOWrapper:
     file.seek(0)
     return io.TextIOWrapper(file, encoding=encoding, newline="")
 

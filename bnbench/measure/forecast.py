@@ -88,12 +88,16 @@ class Forecast:
         samples = sum(max(need, self.plan.sampling_s) for need in needs if need <= self.plan.timeout)
         return samples + REFERENCE_S * cell.problem.N * cell.problem.p2
 
-    def remaining(self, cells: Sequence[tuple[Cell, Sequence[str]]]) -> float | None:
-        """Seconds that these cells will take, roughly; None before a second one of a setting is done."""
+    def remaining(self, cells: Sequence[tuple[Cell, Sequence[str]]], again: int = 0) -> float | None:
+        """Seconds that these cells will take, roughly; None before a second one of a setting is done.
+
+        With the passes after this one, each of which measures again so many times, but no long steps.
+        """
         if not self.beside_s or not cells:
             return None
         beside_s = statistics.median(self.beside_s)
         predicted = sum(self.cost(cell, names) + beside_s * len(names) for cell, names in cells)
+        predicted += (self.plan.passes - 1) * again * max(0.0, self.plan.sampling_s + beside_s)
         return max(0.0, min(predicted, self.left()))
 
 

@@ -1,7 +1,6 @@
 """The judge process: it computes references and gives verdicts, so that workers hold and compile neither."""
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
@@ -122,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

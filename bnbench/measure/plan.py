@@ -148,7 +148,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "threads": (1,),  # at these sizes a second one gains nothing, and a worker can be held to its processor
         "memory": MEMORIES if can_keep() else (RETURNED,),
         "passes": 2,
-        "sampling_s": 0.08,
+        "sampling_s": 0.1,
         "timeout": 3.0,
     },
     "default": {},

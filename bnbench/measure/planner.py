@@ -54,8 +54,8 @@ class Planner:
         return [(cell, names) for cell, names in pairs if names]
 
     def remaining_s(self, place: int) -> float | None:
-        """Seconds that the cells from a place on will take, roughly; None where nothing is known yet."""
-        return self.forecast.remaining(self.to_do(place)) if self.timing else None
+        """Seconds that the cells from a place on and later passes take, roughly; None where nothing is known yet."""
+        return self.forecast.remaining(self.to_do(place), len(self.cells) * len(self.names)) if self.timing else None
 
     def sampling_s(self, place: int) -> float:
         """Seconds for the samples of one variant at the cell of a place."""

@@ -14,7 +14,7 @@ Positive = Annotated[float, Meta(gt=0, le=1e12)]
 Whole = Annotated[int, Meta(ge=0)]
 
 
-class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Answer(msgspec.Struct, forbid_unknown_fields=True):
     """An answer; what a variant itself gave as `answer` is for the judge to look at."""
 
 

@@ -10,7 +10,6 @@ device they are a large product's and a copy's within its memory (`bnbench.cuda.
 """
 
 import itertools
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -55,9 +54,9 @@ def with_best(records: list[Record], rooflines: list[dict]) -> list[Record]:
     """Records under the best rates that a run measured, at its start or its end: the limit is what a machine can do."""
     best: dict[tuple, dict[str, float]] = {}
     for entry in rooflines:
-        rates = best.setdefault((entry["dtype"], place(entry)), dict.fromkeys(Roof.__dataclass_fields__, 0.0))
-        for field in rates:
-            rates[field] = max(rates[field], entry[field])
+        highest = best.setdefault((entry["dtype"], place(entry)), dict.fromkeys(Roof.__dataclass_fields__, 0.0))
+        for rate in highest:
+            highest[rate] = max(highest[rate], entry[rate])
     under = []
     for record in records:
         cell, on_cpu = record.cell, record.device in (None, "cpu")
@@ -73,7 +72,7 @@ def measure(dtype: str, threads: int) -> dict:
     import threadpoolctl
 
     random = np.random.default_rng(0)
-    one, other = (random.standard_normal((GEMM_ORDER, GEMM_ORDER), dtype=dtype) for _ in range(2))
+    one, other = (random.standard_normal((GEMM_ORDER, GEMM_ORDER), dtype=np.dtype(dtype).type) for _ in range(2))
     out = np.empty_like(one)
     size = ARRAY_BYTES // out.itemsize
     a, b, c = (np.full(size, value, dtype) for value in (0, 1, 2))
@@ -111,4 +110,4 @@ def fastest(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(serve({"measure": measure, "measure_device": measure_device}))
+    serve({"measure": measure, "measure_device": measure_device})

@@ -1,5 +1,6 @@
 """Who gives the next sample at a cell, what several passes say of a variant, and how long a sweep will take."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -102,3 +103,7 @@ def test_first_estimates_are_of_what_is_left(monkeypatch):
         with known.watching(cells[place], names):
             now += took
     assert known.remaining([(cell, names) for cell in cells[2:]]) == pytest.approx(1.0, abs=0.01)
+    known.plan = dataclasses.replace(plan, passes=2)
+    assert known.remaining([(cell, names) for cell in cells[2:]], 8) == pytest.approx(3.0, abs=0.01)
+    known.plan = dataclasses.replace(plan, time_budget=20.0)
+    assert known.remaining([(cell, names) for cell in cells[2:]]) == 0, "and not less than none"
