@@ -22,7 +22,8 @@ from bnbench.report import units
 
 REDRAWN_S = 0.25  # at most so often
 MOST_ROWS = 12  # of the live table
-FAULT_LINES = 3  # that a reason may take when it first occurs
+NARROW = 60  # columns, below which sizes are written NxP1xP2, and the live table has names and times alone
+FAULT_LENGTH = 300  # characters of a reason, about, when it first occurs
 WRONG = (*FAULTS, "timeout", "out-of-memory")  # what a cell's line names; pruned and unsupported are in the report
 GROUPED = ("dtype", "activation", "normalization")  # verify has a line for each of these
 
@@ -94,6 +95,7 @@ class Progress:
         """What is being done now."""
         if not (self.doing or self.live or self.passes):
             self.say(f"{units.plural(len(self.cells), 'cell')}: {text}")
+        self.tell_absent()
         self.doing = text
         self.redraw(at_once=True)
 
@@ -104,12 +106,11 @@ class Progress:
 
     def begin(self, place: int, left_s: float | None) -> None:
         """A cell begins: its place in the plan, and the seconds that the sweep still takes, if they are known."""
-        before, cell = self.cells[self.place], self.cells[place]
-        if self.timing or self.group(cell) != self.group(before):
-            self.flush()
-        self.place, self.samples = place, {}
         if not self.passes:
             self.left_s = left_s
+        if self.timing or self.group(self.cells[place]) != self.group(self.cells[self.place]):
+            self.flush()
+        self.place, self.samples = place, {}
         self.redraw(at_once=True)
 
     def record(self, record: Record) -> None:
@@ -117,7 +118,6 @@ class Progress:
         if record.status == "unavailable":
             self.absent += [record.variant] * (record.variant not in self.absent)
             return
-        self.tell_absent()
         self.records.append(record)
         if record.status != "ok":
             self.samples.pop(record.variant, None)
@@ -126,7 +126,7 @@ class Progress:
             text = f"{record.variant}: {record.status} at {record}: {record.reason}"
             if not self.quiet:
                 self.console.print(
-                    wrapped(text, self.console.width, FAULT_LINES), markup=False, soft_wrap=True, style="red"
+                    wrapped(text, self.console.width, FAULT_LENGTH // self.console.width), markup=False, soft_wrap=True, style="red"
                 )
         self.redraw()
 
@@ -163,9 +163,11 @@ class Progress:
                 if self.heading != self.group(cell):
                     self.heading = self.group(cell)
                     self.say(f"{self.heading}:")
-                left = "" if self.left_s is None or self.live else f" ({clock(self.left_s)} left)"
+                known = self.left_s is not None and not self.live and self.place + 1 < len(self.cells)
+                left = f" ({clock(self.left_s or 0)} left)" if known else ""
                 here = f"{self.place + 1:>{len(str(len(self.cells)))}}/{len(self.cells)}"
-                self.say(cell_line(f"{here}  {sizes(cell)}", [*self.stored.get(cell, ()), *self.records], left, width))
+                size = sizes(cell) if width >= NARROW else "x".join(map(str, cell.sizes))
+                self.say(cell_line(f"{here}  {size}", [*self.stored.get(cell, ()), *self.records], left, width))
             else:
                 self.say(verdict_line(self.group(self.records[0].cell), self.records, width))
         self.records = []
@@ -216,7 +218,7 @@ class Progress:
             table.add_row(Text(name), units.seconds(medians[name]), ratio, str(len(self.samples[name])))
         if len(medians) > most:
             table.add_row(f"and {len(medians) - most} more")
-        if width < 50:
+        if width < NARROW:
             table.columns = table.columns[:2]
         return table
 
