@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bnbench.commands.terminal import can_redraw, console, listed, wrapped
+from bnbench.commands.terminal import NARROW, can_redraw, console, listed, wrapped
 from bnbench.measure.plan import Plan
 from bnbench.measure.scheduler import Events
 from bnbench.record import FAULTS, SETTING, Cell, Record
@@ -22,7 +22,6 @@ from bnbench.report import units
 
 REDRAWN_S = 0.25  # at most so often
 MOST_ROWS = 12  # of the live table
-NARROW = 60  # columns, below which sizes are written NxP1xP2, and the live table has names and times alone
 FAULT_LENGTH = 300  # characters of a reason, about, when it first occurs
 WRONG = (*FAULTS, "timeout", "out-of-memory")  # what a cell's line names; pruned and unsupported are in the report
 GROUPED = ("dtype", "activation", "normalization")  # verify has a line for each of these
@@ -84,10 +83,15 @@ class Progress:
         if self.live:
             self.live.stop()
 
-    def say(self, text: str, *, always: bool = False) -> None:
-        """Print a line of its own, wrapped where it is longer; always: even where it should be quiet."""
+    def say(self, text: str, *, always: bool = False, style: str = "", most: int = 0) -> None:
+        """Print a text on lines of its own, wrapped; an indented line is a command, and stays whole, to be copied.
+
+        always: even where it should be quiet; most: lines that each of its lines may become, 0 for any number.
+        """
         if always or not self.quiet:
-            self.console.print(wrapped(text, self.console.width), markup=False, soft_wrap=True)
+            width = self.console.width
+            lines = (line if line.startswith("  ") else wrapped(line, width, most) for line in text.split("\n"))
+            self.console.print("\n".join(lines), markup=False, soft_wrap=True, style=style)
 
     # --- what happens
 
@@ -124,10 +128,7 @@ class Progress:
         if record.status in WRONG and (record.variant, record.status) not in self.told:
             self.told.add((record.variant, record.status))  # the same at further cells is in their lines
             text = f"{record.variant}: {record.status} at {record}: {record.reason}"
-            if not self.quiet:
-                self.console.print(
-                    wrapped(text, self.console.width, FAULT_LENGTH // self.console.width), markup=False, soft_wrap=True, style="red"
-                )
+            self.say(text, style="red", most=FAULT_LENGTH // self.console.width)
         self.redraw()
 
     def of_pass(self, number: int) -> Events:
@@ -193,9 +194,10 @@ class Progress:
         turns = self.passes + 1 if self.passes else 1
         done, total = self.pass_number * len(self.cells) + self.place, turns * len(self.cells)
         left = "" if self.left_s is None else f"{clock(self.left_s)} left"
+        turn = f"pass {self.pass_number}/{self.passes}" if self.pass_number else "judging"
         head = Table.grid(padding=(0, 2))
         head.add_row(
-            f"pass {self.pass_number}/{self.passes}" if self.passes else f"{self.place + 1}/{len(self.cells)}",
+            turn if self.passes else f"{self.place + 1}/{len(self.cells)}",
             ProgressBar(total, done, width=max(4, min(24, width - 28))),
             left,
         )
