@@ -12,6 +12,7 @@ from rich.segment import ControlType
 
 T = TypeVar("T")
 
+NARROW = 60  # columns, below which tables leave out what can be done without
 WIDTH = 100  # columns of a line at most: longer ones are hard to read, and to paste
 
 
