@@ -42,7 +42,8 @@ def build(records: Iterable[Record], environment: dict, folder: str | Path, comm
     table = tables.frame(records)
     folder.put("summary.csv", tables.csv(table))
     folder.put("summary.md", tables.markdown(table, environment))
-    drawn, skipped = plots.draw(table, folder)
+    data = found.get("name", "") if isinstance(found := environment.get("table"), dict) else ""
+    drawn, skipped = plots.draw(table, folder, str(data))
     folder.retire(PLOTS, (name for plot in drawn for name in plot.files))
     remarks = [f"plot {name} skipped: {reason}" for name, reason in skipped]
     folder.put("report.html", html.page(table, drawn, environment, command, remarks))

@@ -12,7 +12,6 @@ from records import BARE, FOUR, frame, synthetic, timed
 
 from bnbench import report
 from bnbench.report import analysis, answers, html, pages, tables, units
-from bnbench.report.plots import layout, style
 from bnbench.variants import variants
 
 # ---- the table
@@ -335,24 +334,6 @@ def test_against_the_frameworks_takes_the_fastest_of_each_family():
     table = tables.against_frameworks(frame(rows))
     assert len(table) == 1
     assert (table["fastest framework"][0], table["times as long"][0]) == ("jax-jit", "4.0")
-
-
-def test_looks_differ_and_hold_still():
-    names = [*style.LOOKS, *(f"plugin-{i}" for i in range(20))]
-    assigned = style.looks(names)
-    assert len({(look.color, look.marker) for look in assigned.values()}) == len(names)
-    assert style.looks(["plugin-0", "matrix-numpy"])["matrix-numpy"] == assigned["matrix-numpy"]
-
-
-def test_labels_are_spread_and_stay_inside():
-    wanted = np.array([0.5, 0.51, 0.52, 0.1, 0.99])
-    placed = layout.spread(wanted, 0.1, 0.05, 0.95)
-    assert (np.argsort(placed) == np.argsort(wanted)).all()
-    assert np.diff(np.sort(placed)).min() >= 0.1 - 1e-12
-    assert placed.min() >= 0.05
-    assert placed.max() <= 0.95 + 1e-12
-    assert placed[3] == pytest.approx(0.1)
-    assert placed[:3].mean() == pytest.approx(0.51)
 
 
 # ---- the whole report
