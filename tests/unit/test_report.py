@@ -12,7 +12,6 @@ from records import BARE, FOUR, frame, synthetic, timed, typed
 
 from bnbench import report
 from bnbench.report import analysis, answers, html, markdown, pages, tables, units
-from bnbench.report.plots import layout, style
 from bnbench.report.table import NOISE_MARK
 from bnbench.variants import variants
 
@@ -393,24 +392,6 @@ def test_against_the_frameworks_takes_the_fastest_of_each_family():
     ]
     shown = tables.against_frameworks(analysis.parts(frame(rows))[0])
     assert (shown.texts("fastest framework"), shown.texts("times as long")) == (["jax-jit"], ["4.0"])
-
-
-def test_looks_differ_and_hold_still():
-    names = [*style.LOOKS, *(f"plugin-{i}" for i in range(20))]
-    assigned = style.looks(names)
-    assert len({(look.color, look.marker) for look in assigned.values()}) == len(names)
-    assert style.looks(["plugin-0", "matrix-numpy"])["matrix-numpy"] == assigned["matrix-numpy"]
-
-
-def test_labels_are_spread_and_stay_inside():
-    wanted = np.array([0.5, 0.51, 0.52, 0.1, 0.99])
-    placed = layout.spread(wanted, 0.1, 0.05, 0.95)
-    assert (np.argsort(placed) == np.argsort(wanted)).all()
-    assert np.diff(np.sort(placed)).min() >= 0.1 - 1e-12
-    assert placed.min() >= 0.05
-    assert placed.max() <= 0.95 + 1e-12
-    assert placed[3] == pytest.approx(0.1)
-    assert placed[:3].mean() == pytest.approx(0.51)
 
 
 # ---- the whole report
