@@ -1,5 +1,7 @@
 """Backpropagation through batch normalisation, loops against matrix form: proven right and measured honestly."""
 
+from typing import Any
+
 from bnbench.library import gradients, prepare
 from bnbench.problem import Batch, Gradients, Problem
 
@@ -25,7 +27,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name == "diagnose":  # the audit's imports are paid by those who ask for it
         from bnbench.audit.diagnosis import diagnose
 

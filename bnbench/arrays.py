@@ -1,11 +1,12 @@
-"""Arrays and tables as people hold them, read one way: by the library's calls and by `--data`.
+"""Arrays and tables of any kind, read in one way by the library's calls and by `--data`.
 
-Data frames are known by what they can do, so that pandas is never imported for somebody who has none.
+Data frames are recognised by their attributes, so that pandas is never imported here.
 """
 
 import re
 from decimal import Decimal
 from numbers import Real
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -21,11 +22,11 @@ KINDS = {  # of entries of a column that are no number: what to do about them
 ENCODE = "encode or drop it"
 
 
-def read(name: str, value) -> np.ndarray:
+def read(name: str, value: Any) -> np.ndarray:
     """The numbers of an array, a list, a data frame (a column each) or a series, in the machine's byte order.
 
     The result is float64 or float32, or whole numbers or bools as they were: these have no dtype of their own,
-    the caller picks one. Arrays that are so already are handed back as they are, without a look at their entries.
+    the caller picks one. Arrays that are already like this are returned unchanged, and their entries are not checked.
 
     Raises:
         ValueError: something in it is no number (text, dates, complex numbers, masked entries; of a data frame
@@ -44,7 +45,7 @@ def read(name: str, value) -> np.ndarray:
     return array
 
 
-def column(label: str, series) -> np.ndarray:
+def column(label: str, series: Any) -> np.ndarray:
     """The finite numbers of a pandas series of any dtype, nullable and Arrow's too; a ValueError begins with label."""
     missing = series.isna().to_numpy(bool)
     if missing.any():
@@ -64,7 +65,7 @@ def column(label: str, series) -> np.ndarray:
     return array
 
 
-def _frame(name, frame):
+def _frame(name: str, frame: Any) -> np.ndarray:
     columns = [column(f"column {label!r} of {name}", frame.iloc[:, k]) for k, label in enumerate(frame.columns)]
     floats = [array.dtype for array in columns if array.dtype.kind == "f"]
     kinds = floats or [array.dtype for array in columns] or [np.dtype(float)]
@@ -74,7 +75,7 @@ def _frame(name, frame):
     return array
 
 
-def _unmasked(name, value):
+def _unmasked(name: str, value: Any) -> np.ndarray:
     """The value as an array; masks that mask something are refused, where numpy.asarray would drop them."""
     parts = value if isinstance(value, list | tuple) else [value]
     for part in parts:
@@ -86,8 +87,8 @@ def _unmasked(name, value):
         raise ValueError(f"{name} cannot be read as an array: {_first_line(error)}; {ALLOWED}") from error
 
 
-def _numbers(name, array, kinds=None):
-    """The array, where it is of numbers; kinds are given where it is a frame's column."""
+def _numbers(name: str, array: np.ndarray, kinds: dict[str, str] | None = None) -> np.ndarray:
+    """The array if it holds numbers; `kinds` is given for a column of a data frame."""
     if array.dtype.kind == "O":
         array = _objects(name, array, kinds)
     elif array.dtype.kind in "US":
@@ -98,8 +99,8 @@ def _numbers(name, array, kinds=None):
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _objects(name, array, kinds):
-    """Python's numbers as an array of what they are; the first entry that is none is named."""
+def _objects(name: str, array: np.ndarray, kinds: dict[str, str] | None) -> np.ndarray:
+    """Python's numbers as a numeric array; the first entry that is not a number is named."""
     if array.ndim == 0:
         raise ValueError(f"{name} is a {type(array.item()).__name__}; allowed is an array of numbers")
     wrong = [place for place, entry in np.ndenumerate(array) if not isinstance(entry, Real | Decimal | np.bool_)]
@@ -114,36 +115,38 @@ def _objects(name, array, kinds):
         raise ValueError(f"{name} holds a number beyond float64: {_first_line(error)}") from error
 
 
-def _refuse_text(name, array, kinds, wrong=None):
-    """Name the first entry that is no number: of text, the first that does not read as one."""
+def _refuse_text(
+    name: str, array: np.ndarray, kinds: dict[str, str] | None, wrong: list[tuple[int, ...]] | None = None
+) -> NoReturn:
+    """Name the first entry that is not a number; in text, the first that does not parse as one."""
     wrong = list(np.ndindex(array.shape)) if wrong is None else wrong
     if not wrong:
         raise ValueError(f"{name} is of dtype {array.dtype}; {ALLOWED}")
     wrong = [place for place in wrong if not _reads_as_number(array[place])] or wrong
     place = wrong[0]
     where = f"{name} in row {place[0] + 1}" if array.ndim == 1 else f"{name}[{', '.join(map(str, place))}]"
-    found = f"{where} is {_quoted(array[place])}, no number ({_entries(len(wrong), 'such')})"
+    said = f"{where} is {_quoted(array[place])}, no number ({_entries(len(wrong), 'such')})"
     if kinds is None:
-        raise ValueError(f"{found}; {ALLOWED}")
+        raise ValueError(f"{said}; {ALLOWED}")
     text = str(array[place]).strip()
-    raise ValueError(f"{found}: {next((mend for kind, mend in kinds.items() if re.fullmatch(kind, text)), ENCODE)}")
+    raise ValueError(f"{said}: {next((mend for kind, mend in kinds.items() if re.fullmatch(kind, text)), ENCODE)}")
 
 
-def _reads_as_number(entry):
+def _reads_as_number(entry: object) -> bool:
     try:
         return isinstance(entry, str) and float(entry) is not None
     except ValueError:
         return False
 
 
-def _entries(count, kind):
+def _entries(count: int, kind: str) -> str:
     return f"{count} {kind} {'entry' if count == 1 else 'entries'}"
 
 
-def _quoted(value):
+def _quoted(value: Any) -> str:
     text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,8 +1,9 @@
-"""Compiled code on disk: what one process compiled, another loads.
+"""Compiled code on disk: compiled by one process, loaded by others.
 
 A file holds the code of one function for one signature, processor and setting of Numba, and its checksum. There is no
 index, unlike in Numba's own cache: a damaged file costs one compilation and is then replaced, and processes that write
-at once write the same. Loading means unpickling, which can run anything: only what nobody else could write is read.
+at once write the same. Loading means unpickling, which can run any code: only files that nobody else can write to are
+read.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import numba
@@ -32,8 +34,10 @@ from numba.core.serialize import dumps
 
 from bnbench import compiling
 
-SWITCH = "BNBENCH_JIT_CACHE"  # environment: "off" compiles afresh in every process,
-ALWAYS = "always"  # and with this workers whose compiling is timed load it too, with the seconds it once took
+SWITCH = "BNBENCH_JIT_CACHE"  # environment:
+OFF = "off"  # every process compiles afresh,
+FRESH = "fresh"  # or that as well, but keeps what it compiled for others: workers whose compiling is timed;
+ALWAYS = "always"  # with this they load it too, with the seconds it once took
 KEPT_FOLDERS = 3
 IN_USE_S = 24 * 3600.0  # since a process began with a folder, in which it may still be using it
 CHECKSUM_BYTES = hashlib.sha256().digest_size
@@ -52,11 +56,11 @@ def cache_dir() -> Path | None:
 
 
 def find_folder() -> tuple[Path | None, str]:
-    """The folder of this version's compiled code, made where it is not there; and why there is none, or no new code."""
+    """The folder of this version's compiled code, made if absent; and why there is none, or why none can be added."""
     switch = os.environ.get(SWITCH, "")
-    if switch == "off":
+    if switch == OFF:
         return None, f"{SWITCH} is off"
-    if switch not in ("", ALWAYS):
+    if switch not in ("", FRESH, ALWAYS):
         allowed = f'allowed is "off" or "{ALWAYS}"'
         warnings.warn(f"{SWITCH} is {switch!r} and has no effect; {allowed}", RuntimeWarning, stacklevel=3)
     sources = sorted(Path(__file__).parent.rglob("*.py"))
@@ -68,33 +72,33 @@ def find_folder() -> tuple[Path | None, str]:
     folder = base / hashlib.sha256(b"".join(map(source_digest, sources))).hexdigest()[:16]
     for each in (base, folder):
         if not ours(each):
-            return None, f"{each} cannot be made, belongs to another user, or others can write into it"
+            return None, f"{each} cannot be created, belongs to another user, or is writable by others"
     with contextlib.suppress(OSError):  # a cache that can only be read is as good
         os.utime(folder)
         tidy(base)
-    return folder, "" if os.access(folder, os.W_OK) else f"{folder} cannot be written"
+    return folder, "" if os.access(folder, os.W_OK) else f"{folder} is not writable"
 
 
-def report() -> dict:
-    """Where compiled code is kept, how many files of what size; and what is wrong with that, a sentence or ""."""
+def report() -> dict[str, Any]:
+    """Where compiled code is kept, how many files of what size, and a warning, a sentence or ""."""
     folder, reason = find_folder()
     sizes = []
     with contextlib.suppress(OSError):
         sizes = [entry.stat().st_size for entry in os.scandir(folder)] if folder else []
     kept = {"folder": str(folder) if folder else "", "files": len(sizes), "bytes": sum(sizes)}
-    return kept | {"warning": reason and f"compiled code is not kept, and every process compiles anew: {reason}"}
+    return kept | {"warning": reason and f"compiled code is not kept, so every process compiles again: {reason}"}
 
 
-def tidy(base):
-    """Remove the folders of other versions but the latest few."""
+def tidy(base: Path) -> None:
+    """Remove the folders of other versions, except the latest few."""
     by_age = sorted((path.stat().st_mtime, path) for path in base.iterdir())
     for used, old in by_age[:-KEPT_FOLDERS]:
         if used < time.time() - IN_USE_S:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def ours(folder) -> bool:
-    """Whether nobody else can write into a folder, which is made where it is not there."""
+def ours(folder: Path) -> bool:
+    """Whether nobody else can write into a folder, which is made if absent."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _ours(folder.stat())
@@ -102,16 +106,16 @@ def ours(folder) -> bool:
         return False
 
 
-def _ours(about):
+def _ours(about: os.stat_result) -> bool:
     return os.name != "posix" or (about.st_uid == os.geteuid() and not about.st_mode & 0o022)
 
 
-def source_digest(path) -> bytes:
+def source_digest(path: str | Path) -> bytes:
     """A hash of a source file."""
     return hashlib.sha256(Path(path).read_bytes()).digest()
 
 
-def settings() -> list:
+def settings() -> list[tuple[str, str]]:
     """All settings of Numba that may change the code."""
     numba.config.reload_config()  # as its compiler does
     return sorted(
@@ -122,28 +126,30 @@ def settings() -> list:
 
 
 class CodeCache(NullCache):
-    """What Numba asks for the compiled code of one function, of which the key says everything but the settings."""
+    """The cache that Numba asks for one function's code; the key says everything but Numba's settings."""
 
-    def __init__(self, folder: Path, name: str, key: str):
+    def __init__(self, folder: Path, name: str, key: str) -> None:
         self.folder, self.name, self.key = folder, name, key
 
     @property
-    def cache_path(self):
+    def cache_path(self) -> str:
         """The folder, for Numba's statistics."""
         return str(self.folder)
 
-    def load_overload(self, sig, target_context):
-        """Compiled code; None where there is none that is whole, or none with the seconds that somebody asks for.
+    def load_overload(self, sig: Any, target_context: Any) -> CompileResult | None:
+        """Compiled code; None if there is none that is intact, or none with its compile times where they are needed.
 
         What only a compiler asks for is left out, unlike in Numba's own cache, for it takes longer than all else here:
         Numba's implementations of Python and NumPy, which it loads when it compiles, and the bitcode of the function.
         """
+        if os.environ.get(SWITCH) == FRESH:
+            return None
         account = compiling.account()
         with compiling.aside():
-            stored = read(self._path(sig, target_context.codegen()))
-            if stored is None:
+            content = read(self._path(sig, target_context.codegen()))
+            if content is None:
                 return None
-            code, needs = Unpickler(io.BytesIO(stored)).load()
+            code, needs = Unpickler(io.BytesIO(content)).load()
             if account is not None and needs is None:  # whoever compiled it took no time
                 return None
             rtsys.initialize(target_context)
@@ -152,8 +158,8 @@ class CodeCache(NullCache):
                 account.loaded(result.library, needs)
             return result
 
-    def save_overload(self, sig, data):
-        """Save compiled code; where that fails (a full disk, a folder of somebody else), it is compiled again."""
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Save compiled code; if that fails (full disk, folder not ours), it is compiled again."""
         if data.library.has_dynamic_globals:  # addresses of this process
             return
         account = compiling.account()
@@ -162,7 +168,7 @@ class CodeCache(NullCache):
             code = defined_symbols(data.library), data._reduce()
             write(self._path(sig, data.codegen), dumps((code, needs)))
 
-    def _path(self, signature, codegen):
+    def _path(self, signature: Any, codegen: Any) -> Path:
         what = self.key, repr(signature), codegen.magic_tuple(), VERSIONS, settings()
         return self.folder / f"{self.name}-{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}"
 
@@ -170,7 +176,7 @@ class CodeCache(NullCache):
 class LoadedLibrary(JITCodeLibrary):
     """The object code of a library; its bitcode is parsed when a function that calls it is compiled."""
 
-    def __init__(self, codegen, symbols, name, object_code, bitcode):
+    def __init__(self, codegen: Any, symbols: set[str], name: str, object_code: bytes, bitcode: bytes) -> None:
         super().__init__(codegen, name)
         self.bitcode = bitcode
         self.enable_object_caching()
@@ -178,20 +184,20 @@ class LoadedLibrary(JITCodeLibrary):
         self._finalize_final_module()
         codegen._engine._defined_symbols |= symbols
 
-    def _get_module_for_linking(self):
+    def _get_module_for_linking(self) -> Any:
         if self._shared_module is None:
-            self._shared_module = binding.parse_bitcode(self.bitcode)
+            self._shared_module: Any = binding.parse_bitcode(self.bitcode)
         return self._shared_module
 
 
-def defined_symbols(library) -> set[str]:
+def defined_symbols(library: Any) -> set[str]:
     """The names that a library defines."""
     module = library._get_module_for_linking()
     every = (*module.functions, *module.global_variables)
     return {symbol.name for symbol in every if not symbol.is_declaration}
 
 
-def rebuild(context, symbols, state) -> CompileResult:
+def rebuild(context: Any, symbols: set[str], state: tuple) -> CompileResult:
     """What `CompileResult._rebuild` makes of a state, with a `LoadedLibrary` in it."""
     (name, kind, code), fndesc, env, signature, objectmode, lifted, annotation, reload_init, referenced_envs = state
     if kind != "object":
@@ -210,46 +216,46 @@ def rebuild(context, symbols, state) -> CompileResult:
 
 
 class Unpickler(pickle.Unpickler):
-    """Loads what Numba pickled, without the modules of the functions that were copied into the code."""
+    """Loads what Numba pickled, without importing the modules of functions that were inlined."""
 
-    def find_class(self, module, name):
-        """As ever, but for what rebuilds an environment."""
+    def find_class(self, module: str, name: str) -> Any:
+        """As usual, except for what rebuilds an environment."""
         if (module, name) == (_rebuild_env.__module__, _rebuild_env.__name__):
             return rebuild_environment
         return super().find_class(module, name)
 
 
-def rebuild_environment(module, constants, name) -> Environment:
-    """A function's environment. Of its module compiled code uses nothing: it stays out where it is not loaded."""
-    found = lookup_environment(name)
-    if found is None:
+def rebuild_environment(module: str, constants: list, name: str) -> Environment:
+    """A function's environment. Compiled code uses nothing of its module, which is not imported if absent."""
+    environment = lookup_environment(name)
+    if environment is None:
         loaded = sys.modules.get(module)
-        found = Environment({"__name__": module} if loaded is None else loaded.__dict__)
-        found.consts[:] = constants
-        found.env_name = name
-        Environment._memo[name] = found
-    return found
+        environment = Environment({"__name__": module} if loaded is None else loaded.__dict__)
+        environment.consts[:] = constants
+        environment.env_name = name
+        Environment._memo[name] = environment
+    return environment
 
 
 def read(path: Path) -> bytes | None:
-    """What was written to a file; None where it is not there, not whole, or could be somebody else's."""
+    """What was written to a file; None if it is absent, damaged, or may be somebody else's."""
     try:
         with open(path, "rb") as file:
-            content = file.read() if _ours(os.fstat(file.fileno())) else b""
+            whole = file.read() if _ours(os.fstat(file.fileno())) else b""
     except OSError:
         return None
-    checksum, stored = content[:CHECKSUM_BYTES], content[CHECKSUM_BYTES:]
-    return stored if hashlib.sha256(stored).digest() == checksum else None
+    checksum, content = whole[:CHECKSUM_BYTES], whole[CHECKSUM_BYTES:]
+    return content if hashlib.sha256(content).digest() == checksum else None
 
 
-def write(path: Path, stored: bytes):
-    """Write a file at once, in place of whatever is there."""
+def write(path: Path, content: bytes) -> None:
+    """Write a file atomically, in place of whatever is there."""
     if not ours(path.parent):
         return
     handle, unfinished = tempfile.mkstemp(dir=path.parent)
     try:
         with open(handle, "wb") as file:
-            file.write(hashlib.sha256(stored).digest() + stored)
+            file.write(hashlib.sha256(content).digest() + content)
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(unfinished, path)

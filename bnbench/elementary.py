@@ -14,6 +14,7 @@ P is the Chebyshev fit to (exp(r) - 1 - r)/r², whose error is below a fifth of 
 import functools
 import math
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,7 +98,7 @@ def reduced(typing, x, n):
     return x(x, n), build
 
 
-def functions(of):
+def functions(of: SimpleNamespace) -> dict[str, Callable]:
     """The four functions in one type.
 
     Fused multiply-adds are allowed, no other rearrangement: the order of the operations is the accuracy.
@@ -153,7 +154,7 @@ def functions(of):
 COMPILED = {types.float64: functions(FLOAT64), types.float32: functions(FLOAT32)}
 
 
-def _of_a_number(stub):
+def _of_a_number(stub: Callable) -> Callable:
     """Make a name stand for the function of the argument's type in compiled code."""
 
     @overload(stub, jit_options={"error_model": "numpy", "forceinline": True})
@@ -220,7 +221,7 @@ def softplus(b):
 
 
 @functools.cache
-def compiled(code):
+def compiled(code: int) -> tuple[Callable, Callable]:
     """a(b) and a'(b, v) of one number in its own dtype, to be called in compiled code.
 
     code is the activation's, one of `activations.CODES`. The second has v = a(b); it uses b where the activation's

@@ -12,8 +12,9 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 MANIFEST = "written.json"
 JOURNAL = "journal.jsonl"
@@ -24,7 +25,7 @@ GIVEN = re.compile(  # the names of an older version's files in a run
     r"(time-vs-N|crossover|winner|break-even|accuracy|memory|roofline|devices|history|audit-claimed)[^/]*\.(png|svg)"
 )
 NAME = re.compile(r"(plots/)?(?!\.)[^/\\]+")
-ALLOWED = "allowed is a new or an empty folder, or one that bnbench made and that holds nothing else"
+ALLOWED = "use a new or an empty folder, or one that bnbench made and that holds nothing else"
 
 
 class FolderError(Exception):
@@ -34,7 +35,7 @@ class FolderError(Exception):
 class Folder:
     """What bnbench wrote into a folder, by name, with a digest of its content; nothing is made before `put`."""
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path) -> None:
         """Raises FolderError where path is a symbolic link, no folder, or its list is not bnbench's."""
         self.path = Path(path)
         self.files: dict[str, list[str]] = {}
@@ -42,7 +43,7 @@ class Folder:
             for place in (self.path, self.path / PLOTS):
                 _refuse_link(place)
                 if os.path.lexists(place) and not place.is_dir():
-                    raise FolderError(f"{place} cannot be a folder, it is a file; {ALLOWED}")
+                    raise FolderError(f"{place} cannot be written into, it is a file and no folder; {ALLOWED}")
             self.is_run = _describes_a_run(self.path / ENVIRONMENT)
             if os.path.lexists(self.path / MANIFEST):
                 self.files = _read(self.path / MANIFEST)
@@ -54,8 +55,8 @@ class Folder:
     def names(self) -> list[str]:
         """Everything in the folder and its plots, by name from the folder on."""
         places = [(self.path, ""), (self.path / PLOTS, f"{PLOTS}/")]
-        found = [prefix + entry.name for place, prefix in places if place.is_dir() for entry in os.scandir(place)]
-        return sorted(name for name in found if name != PLOTS and not name.rpartition("/")[2].startswith("."))
+        names = [prefix + entry.name for place, prefix in places if place.is_dir() for entry in os.scandir(place)]
+        return sorted(name for name in names if name != PLOTS and not name.rpartition("/")[2].startswith("."))
 
     def claim(self) -> "Folder":
         """Refuse the folder if it holds anything that is not bnbench's; the folder itself.
@@ -72,7 +73,7 @@ class Folder:
                     self._check(name)
         return self
 
-    def begin(self):
+    def begin(self) -> None:
         """Make the folder and its list, so that from now on no other file in it is taken for bnbench's."""
         with told(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,7 @@ class Folder:
             write_whole(path, data)
         return path
 
-    def adopt(self, path: str | Path):
+    def adopt(self, path: str | Path) -> None:
         """Enter a new file that a user asked for as bnbench's own, where it lies in the folder."""
         path = Path(path)
         with told(path):
@@ -104,7 +105,7 @@ class Folder:
                 self.files[path.name] = [_digest(path.read_bytes())]
                 self._save()
 
-    def retire(self, names: re.Pattern, keep: Iterable[str]):
+    def retire(self, names: re.Pattern[str], keep: Iterable[str]) -> None:
         """Remove bnbench's files of these names but for those to keep; one that was changed since is left."""
         stale = {name for name in self.files if names.fullmatch(name)} - set(keep)
         with told(self.path):
@@ -114,7 +115,7 @@ class Folder:
                 del self.files[name]
             self._save()
 
-    def _check(self, name):
+    def _check(self, name: str) -> None:
         path = self.path / name
         _refuse_link(path)
         if not os.path.lexists(path) or self._is_as_written(name):
@@ -123,18 +124,18 @@ class Folder:
             raise FolderError(f"{path} was changed since bnbench wrote it; move it away or delete it")
         raise FolderError(f"{path} was not written by bnbench; {ALLOWED}")
 
-    def _is_as_written(self, name):
+    def _is_as_written(self, name: str) -> bool:
         path = self.path / name
         return path.is_file() and not path.is_symlink() and _digest(path.read_bytes()) in self.files.get(name, ())
 
-    def _save(self):
+    def _save(self) -> None:
         content = {"written by": "bnbench", "files": dict(sorted(self.files.items()))}
         write_whole(self.path / MANIFEST, utf8(json.dumps(content, indent=1) + "\n"))
 
 
 @contextlib.contextmanager
-def told(path: str | Path):
-    """Have what the system says against a file or folder as a FolderError of one line."""
+def told(path: str | Path) -> Iterator[None]:
+    """Turn what the system says against a file or folder into a FolderError of one line."""
     try:
         yield
     except OSError as error:
@@ -143,7 +144,7 @@ def told(path: str | Path):
         raise FolderError(f"{path} cannot be written: {error}") from error
 
 
-def write_whole(path: Path, data: bytes):
+def write_whole(path: Path, data: bytes) -> None:
     """Replace a file in one step, so that a reader sees the old one or the new one, never a part."""
     temporary = path.with_name(f".bnbench-{secrets.token_hex(8)}")
     try:
@@ -155,7 +156,7 @@ def write_whole(path: Path, data: bytes):
         raise
 
 
-def write_new(path: Path, data: bytes):
+def write_new(path: Path, data: bytes) -> None:
     """Write a file that must not be there yet, not as a link either; OSError, and no file, where that fails."""
     with open(path, "xb") as file:
         try:
@@ -171,21 +172,24 @@ def utf8(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _read(path):
+def _read(path: Path) -> dict[str, list[str]]:
     _refuse_link(path)
     content = _json(path)
     files = content.get("files") if content.get("written by") == "bnbench" else None
-    sound = isinstance(files, dict) and all(map(NAME.fullmatch, files))  # no way out of the folder
-    if not sound or not all(isinstance(digests, list) for digests in files.values()):
-        raise FolderError(f"{path} is not bnbench's list of what it wrote; {ALLOWED}")
+    if not (
+        isinstance(files, dict)
+        and all(map(NAME.fullmatch, files))  # no way out of the folder
+        and all(isinstance(digests, list) for digests in files.values())
+    ):
+        raise FolderError(f"{path} is not a list of what bnbench wrote; {ALLOWED}")
     return files
 
 
-def _describes_a_run(path):
+def _describes_a_run(path: Path) -> bool:
     return path.is_file() and not path.is_symlink() and {"schema", "machine_id"} <= set(_json(path))
 
 
-def _json(path):
+def _json(path: Path) -> dict[str, Any]:
     """The object in a file; an empty one where there is none."""
     try:
         content = json.loads(path.read_bytes())
@@ -194,10 +198,10 @@ def _json(path):
     return content if isinstance(content, dict) else {}
 
 
-def _refuse_link(path):
+def _refuse_link(path: Path) -> None:
     if path.is_symlink():
-        raise FolderError(f"{path} is a symbolic link; allowed is a folder or file itself, such as its target")
+        raise FolderError(f"{path} is a symbolic link; name the folder or file that it leads to")
 
 
-def _digest(data):
+def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -9,6 +9,8 @@ function's key is made of what it holds.
 import contextlib
 import gc
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import numba
 from numba import _dynfunc
@@ -26,8 +28,8 @@ from bnbench.codecache import CodeCache, cache_dir, source_digest
 REASSOCIATE = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
 
-def key(function, options) -> str:
-    """A hash of which function it is, how it is compiled and what it holds, compiled functions by their own key."""
+def key(function: Callable, options: dict[str, Any]) -> str:
+    """A hash of a function, its compilation options and what it closes over; compiled functions by their own key."""
     code = function.__code__
     options = options | {"fastmath": sorted(options["fastmath"] or ())}  # a set: in another order in every process
     which = function.__module__, function.__qualname__, code.co_firstlineno, sorted(options.items())
@@ -39,8 +41,8 @@ def key(function, options) -> str:
     return digest.hexdigest()
 
 
-def cached(compiled, function, options):
-    """Give a compiled function our cache, where there is one and the function has a source file."""
+def cached(compiled: Any, function: Callable, options: dict[str, Any]) -> None:
+    """Give a compiled function our cache, if there is one and the function has a source file."""
     folder = cache_dir()
     if folder is not None:
         with contextlib.suppress(OSError):
@@ -48,11 +50,11 @@ def cached(compiled, function, options):
             compiled._cache = CodeCache(folder, function.__name__, source + key(function, options))
 
 
-def named(function, options):
-    """Make a closure's name its own in every process.
+def named(function: Callable, options: dict[str, Any]) -> None:
+    """Give a closure a name that is the same in every process and no other function's.
 
-    Numba counts functions to name them in the machine code: what one process compiled and another loads may be called
-    as something else is there, and the linker takes the first of a name.
+    Numba numbers functions to name them in machine code: a function that one process compiled and another loads may
+    have the name of a different function there, and the linker takes the first of a name.
     """
     if function.__closure__:
         function.__qualname__ += f".{key(function, options)[:12]}"
@@ -61,28 +63,28 @@ def named(function, options):
 class InnerLibrary(JITCodeLibrary):
     """The code of a function that only compiled code calls, linked into every caller and made machine code there.
 
-    Numba's own library optimises it and makes machine code of it here too, which nobody would run: a third of the time.
+    Numba's own library also optimises it and makes machine code that nobody runs: a third of the compile time.
     """
 
     alone = False  # optimised here too: where sums may be reordered, so that no caller decides on their order
 
-    def _optimize_final_module(self):
+    def _optimize_final_module(self) -> None:
         if self.alone:
             super()._optimize_final_module()
 
-    def _finalize_final_module(self):
+    def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
         self._finalized = True
 
 
-def no_entry(library, fndesc, env):
-    """What Numba takes for a function's entry from Python, where there is none: it knows the function by it."""
+def no_entry(library: Any, fndesc: Any, env: Any) -> Any:
+    """A stand-in for a function's entry from Python, which it lacks: Numba identifies the function by it."""
     library._ensure_finalized()
     return _dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname.split(".")[-1], "", 0, env, (library,))
 
 
 class Unchecked(PassManager):
-    """Passes, without Numba's check of its own work after each of them."""
+    """Compiler passes without Numba's self-check after each of them."""
 
     _ENFORCING = False
 
@@ -95,9 +97,9 @@ PLAIN_PASSES = (
 
 
 class Whole(compiler.Compiler):
-    """Numba's compiler without a search for cyclic garbage, which takes a tenth of the time and finds hardly any."""
+    """Numba's compiler without garbage collection, which takes a tenth of the time and frees hardly anything."""
 
-    def compile_extra(self, func):
+    def compile_extra(self, func: Any) -> Any:
         """Compile a function."""
         collects = gc.isenabled()
         gc.disable()
@@ -109,9 +111,9 @@ class Whole(compiler.Compiler):
 
 
 class Plain(Whole):
-    """The same with only those of Numba's passes that loops over numbers and given arrays need."""
+    """The same with only the passes that loops over numbers and given arrays need."""
 
-    def define_pipelines(self):
+    def define_pipelines(self) -> list[PassManager]:
         """The one pipeline."""
         manager = Unchecked("plain")
         for name in PLAIN_PASSES:
@@ -123,7 +125,7 @@ class Plain(Whole):
 class Inner(Plain):
     """The same for an inner function, in its own library and without an entry."""
 
-    def define_pipelines(self):
+    def define_pipelines(self) -> list[PassManager]:
         """The one pipeline."""
         state = self.state
         state.library = InnerLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
@@ -132,19 +134,26 @@ class Inner(Plain):
         return super().define_pipelines()
 
 
-def njit(*, fastmath=False, parallel=False, forceinline=False, inner=False, plain=False):
+def njit(
+    *,
+    fastmath: bool | set[str] = False,
+    parallel: bool = False,
+    forceinline: bool = False,
+    inner: bool = False,
+    plain: bool = False,
+) -> Callable[[Callable], Any]:
     """`numba.njit(nogil, error_model="numpy")`, cached in `cache_dir()`, or within its callers if it is inner.
 
-    A plain function is loops over numbers and the arrays that it is given: it makes none, and has neither array
-    expressions nor closures. An inner one is plain, has no entry for Python and no machine code but its callers': only
-    compiled code may call it, and it may not print. With NUMBA_DISABLE_JIT the function is left as it is.
+    A plain function loops over numbers and the arrays that it is given: it creates none, and has neither array
+    expressions nor closures. An inner function is plain, has no entry for Python and no machine code outside its
+    callers': only compiled code may call it, and it must not print. With NUMBA_DISABLE_JIT functions stay as they are.
     """
     plain = plain or inner
     options = {"fastmath": fastmath, "parallel": parallel, "error_model": "numpy", "forceinline": forceinline}
     options |= {"nogil": True, "no_cpython_wrapper": inner, "no_cfunc_wrapper": True, "_nrt": not plain}
     pipeline = Inner if inner else Plain if plain else Whole
 
-    def decorate(function):
+    def decorate(function: Callable) -> Any:
         if numba.config.DISABLE_JIT:
             return function
         named(function, options)
@@ -156,14 +165,14 @@ def njit(*, fastmath=False, parallel=False, forceinline=False, inner=False, plai
     return decorate
 
 
-def cfunc(signature, *, fastmath=False, parallel=False):
+def cfunc(signature: Any, *, fastmath: bool | set[str] = False, parallel: bool = False) -> Callable[[Callable], CFunc]:
     """`numba.cfunc(error_model="numpy")`, compiled or taken from `cache_dir()` at once. Its `address` is for C.
 
     Plain, as in `njit`, unless it is parallel.
     """
     options = {"nopython": True, "fastmath": fastmath, "parallel": parallel, "error_model": "numpy", "_nrt": parallel}
 
-    def decorate(function):
+    def decorate(function: Callable) -> CFunc:
         named(function, options)
         pipeline = Whole if parallel else Plain
         compiled = CFunc(function, normalize_signature(signature), {}, options, pipeline_class=pipeline)

@@ -1,7 +1,11 @@
 """The gradient as a library call: `gradients` once, `prepare` for a training loop."""
 
+from __future__ import annotations
+
 import functools
 import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,26 +13,29 @@ from bnbench import arrays
 from bnbench.problem import DTYPES, REGIMES, Batch, Gradients, Problem
 from bnbench.scale import Scale
 from bnbench.threads import survive
-from bnbench.variants import variants
-from bnbench.variants.base import find
+from bnbench.variants import Variant, variants
+from bnbench.variants.registry import find
+
+if TYPE_CHECKING:  # what type checkers alone look at
+    from numpy.typing import ArrayLike, DTypeLike
 
 AUTO = "fused-numba", "matrix-numpy"  # what variant="auto" stands for: the first that is available
-LARGE_BYTES = 2**30  # from which on it is asked beforehand whether there is memory
+LARGE_BYTES = 2**30  # from here on, the free memory is checked first
 
 
 def gradients(
-    X,
-    y,
-    G1,
-    gamma,
-    beta,
-    G2,
+    X: ArrayLike,
+    y: ArrayLike,
+    G1: ArrayLike,
+    gamma: ArrayLike | None,
+    beta: ArrayLike | None,
+    G2: ArrayLike,
     *,
-    variant="auto",
-    activation="relu",
-    normalization="batch",
-    ddof=0,
-    eps=1e-5,
+    variant: str = "auto",
+    activation: str = Problem.activation,
+    normalization: str = Problem.normalization,
+    ddof: int = Problem.ddof,
+    eps: float = Problem.eps,
 ) -> Gradients:
     """The loss and its gradients with respect to Γ1, γ, β and Γ2 (`bnbench docs gradient`).
 
@@ -54,39 +61,41 @@ def gradients(
             node of zero variance with eps = 0, or of a variance beyond what the dtype holds, more than there is
             memory for, an unknown name; the message says which array or column.
     """
-    read = {name: value if value is None else arrays.read(name, value) for name, value in
+    read: dict[str, Any] = {name: value if value is None else arrays.read(name, value) for name, value in
             (("X", X), ("y", y), ("G1", G1), ("gamma", gamma), ("beta", beta), ("G2", G2))}  # fmt: skip
-    X, y, largest = _data(read["X"], read["y"], _dtype(read))
-    prepared = Prepared(X, y, largest, _p2(read["G1"]), variant, "fresh", activation, normalization, ddof, eps)
+    checked_X, checked_y, largest = _data(read["X"], read["y"], _dtype(read))
+    prepared = Prepared(
+        checked_X, checked_y, largest, _p2(read["G1"]), variant, "fresh", activation, normalization, ddof, eps
+    )
     return prepared.gradients(*(read[name] for name in ("G1", "gamma", "beta", "G2")))
 
 
 def prepare(
-    X,
-    y,
-    p2,
+    X: ArrayLike,
+    y: ArrayLike,
+    p2: int,
     *,
-    dtype=None,
-    variant="auto",
-    regime="fixed",
-    activation="relu",
-    normalization="batch",
-    ddof=0,
-    eps=1e-5,
-) -> "Prepared":
+    dtype: DTypeLike | None = None,
+    variant: str = "auto",
+    regime: str = "fixed",
+    activation: str = Problem.activation,
+    normalization: str = Problem.normalization,
+    ddof: int = Problem.ddof,
+    eps: float = Problem.eps,
+) -> Prepared:
     """Check the data and set up once; the result's `.gradients(G1, gamma, beta, G2)` is what a loop calls.
 
     The arguments are those of `gradients`, with p2 the number of hidden nodes. X and y are copied, whatever their
-    layout and the regime: later changes of them are not seen. In the regime "fixed" what depends on X alone is
-    computed here.
-    dtype is that of the parameters to come, "float64" or "float32", where X and y are whole numbers; else theirs.
+    layout and the regime: later changes to them are not seen. In the regime "fixed", what depends on X alone is
+    computed here. Where X and y are whole numbers, dtype ("float64" or "float32") is that of the parameters to come;
+    elsewhere it must be theirs or None.
 
     Raises:
         ValueError: as in `gradients`.
     """
-    read = {"X": arrays.read("X", X), "y": arrays.read("y", y)}
-    X, y, largest = _data(read["X"], read["y"], _dtype(read, dtype), copy=True)
-    prepared = Prepared(X, y, largest, p2, variant, regime, activation, normalization, ddof, eps)
+    read: dict[str, Any] = {"X": arrays.read("X", X), "y": arrays.read("y", y)}
+    checked_X, checked_y, largest = _data(read["X"], read["y"], _dtype(read, dtype), copy=True)
+    prepared = Prepared(checked_X, checked_y, largest, p2, variant, regime, activation, normalization, ddof, eps)
     prepared.set_up(prepared.ones())
     return survive(prepared)
 
@@ -95,10 +104,22 @@ class Prepared:
     """A checked and set-up gradient for one X (N,p1), y (N,) and p2; made by `prepare`.
 
     It may be called from many threads, which take turns. Copies, pickles and what a forked child inherits are set up
-    anew when they are first called.
+    again on their first call.
     """
 
-    def __init__(self, X, y, largest, p2, variant, regime, activation, normalization, ddof, eps):
+    def __init__(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        largest: float,
+        p2: int,
+        variant: str,
+        regime: str,
+        activation: str,
+        normalization: str,
+        ddof: int,
+        eps: float,
+    ) -> None:
         if regime not in REGIMES:
             raise ValueError(f"regime is {regime!r}; allowed are {', '.join(REGIMES)}")
         N, p1 = X.shape
@@ -109,12 +130,13 @@ class Prepared:
         self.shapes = (("G1", (p1, problem.p2)), ("gamma", affine), ("beta", affine), ("G2", (problem.p2,)))
         self.renew()
 
-    def renew(self):
-        """Forget what was set up, and who holds the lock."""
-        self.variant, self.lock = None, threading.RLock()
+    def renew(self) -> None:
+        """Forget what was set up and who holds the lock."""
+        self.variant: Variant | None = None
+        self.lock = threading.RLock()
 
-    def set_up(self, parameters):
-        """Prepare the variant with these parameters, (G1, gamma, beta, G2) checked already.
+    def set_up(self, parameters: list[Any]) -> Variant:
+        """The variant prepared with these parameters, (G1, gamma, beta, G2) checked already.
 
         Raises:
             ValueError: it cannot run here, cannot take this problem, or there is no memory for it.
@@ -127,13 +149,14 @@ class Prepared:
         variant = cls()
         variant.prepare(Batch(self.X, self.y, *parameters), problem, self.regime)
         self.variant = variant
+        return variant
 
-    def ones(self):
-        """Parameters to set up with before there are others."""
+    def ones(self) -> list[np.ndarray | None]:
+        """Parameters to set up with until real ones are given."""
         _check_memory(self.cls, self.problem, self.regime)
         return [None if shape is None else np.ones(shape, self.dtype) for _, shape in self.shapes]
 
-    def gradients(self, G1, gamma, beta, G2) -> Gradients:
+    def gradients(self, G1: ArrayLike, gamma: ArrayLike | None, beta: ArrayLike | None, G2: ArrayLike) -> Gradients:
         """The gradients at these parameters; shapes and errors as in `bnbench.gradients`."""
         given = zip(self.shapes, (G1, gamma, beta, G2), strict=True)
         checked = [self._parameter(name, value, shape) for (name, shape), value in given]
@@ -141,14 +164,15 @@ class Prepared:
         if self.problem.normalization == "batch":
             self.scale.check(*checked[0])
         with self.lock:
-            if self.variant is None:
-                self.set_up(parameters)
+            variant = self.variant
+            if variant is None:
+                variant = self.set_up(parameters)
             else:
-                self.variant.load(*parameters)
-            self.variant.step()
-            return self.variant.result()
+                variant.load(*parameters)
+            variant.step()
+            return variant.result()
 
-    def _parameter(self, name, value, shape):
+    def _parameter(self, name: str, value: Any, shape: tuple[int, ...] | None) -> tuple[Any, float]:
         """A parameter checked, as a contiguous array of the problem's dtype, and Σ of its |entries|."""
         if shape is None:
             if value is not None:
@@ -160,25 +184,25 @@ class Prepared:
             raise ValueError(f"{name} has shape {value.shape}; with this X and p2 allowed is {shape}")
         return value, _size(name, value)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         problem = self.problem
         conventions = problem.activation, problem.normalization, problem.ddof, problem.eps
         return _copy, (self.X, self.y, self.scale.largest, problem.p2, self.cls.name, self.regime, *conventions)
 
 
-def _copy(*arguments):
+def _copy(*arguments: Any) -> Prepared:
     """What a copy or a pickle of a `Prepared` becomes."""
     return survive(Prepared(*arguments))
 
 
 @functools.cache
-def _absolute_sum():
+def _absolute_sum() -> Callable[[np.ndarray], float]:
     from bnbench.sums import absolute_sum
 
     return absolute_sum
 
 
-def _size(name, array):
+def _size(name: str, array: np.ndarray) -> float:
     """Σ |entries|, infinite where it overflows; an entry that is NaN or infinite is refused."""
     total = _absolute_sum()(array.reshape(-1))
     if not total < np.inf:
@@ -192,16 +216,16 @@ def _size(name, array):
     return total
 
 
-def _variant(name):
+def _variant(name: object) -> type[Variant]:
     if isinstance(name, str) and name == "auto":
-        return next(cls for cls in map(find, AUTO) if not cls.unavailable())
+        return next(cls for cls in map(find, AUTO) if cls is not None and not cls.unavailable())
     cls = find(name) if isinstance(name, str) else None
     if cls is None:
         raise ValueError(f"variant is {name!r}; allowed are auto, {', '.join(variants())}")
     return cls
 
 
-def _p2(G1):
+def _p2(G1: np.ndarray | None) -> int:
     if G1 is None:
         raise ValueError("G1 is None; allowed is an array")
     if G1.ndim != 2:
@@ -209,8 +233,8 @@ def _p2(G1):
     return G1.shape[1]
 
 
-def _dtype(read, asked=None):
-    """The one dtype that arrays share, by the first that has one of its own; asked, if none has, or float64."""
+def _dtype(read: dict[str, Any], asked: Any = None) -> np.dtype:
+    """The one dtype of all arrays: that of the first float array, else the one asked for, else float64."""
     if asked is not None and (not isinstance(asked, str | type | np.dtype) or np.dtype(asked).name not in DTYPES):
         raise ValueError(f"dtype is {asked!r}; allowed are {', '.join(DTYPES)}")
     own = next((array.dtype for array in read.values() if array is not None and array.dtype.kind == "f"), None)
@@ -219,8 +243,8 @@ def _dtype(read, asked=None):
     return np.dtype(own.name) if own else np.dtype(asked or "float64")  # the one object that NumPy has of each
 
 
-def _array(name, array, dtype, *, copy=False):
-    """An array that `arrays.read` gave, C-contiguous and of a dtype, copied where it must be, or always."""
+def _array(name: str, array: np.ndarray, dtype: np.dtype, *, copy: bool = False) -> np.ndarray:
+    """An array from `arrays.read`, made C-contiguous and of a dtype; copied only where needed, unless `copy`."""
     if array.dtype.kind == "f" and array.dtype != dtype:
         raise ValueError(
             f"{name} is {array.dtype} and X is {dtype}; allowed is one dtype for all arrays "
@@ -229,7 +253,9 @@ def _array(name, array, dtype, *, copy=False):
     return np.array(array, dtype, order="C") if copy else np.ascontiguousarray(array, dtype)
 
 
-def _data(X, y, dtype, *, copy=False):
+def _data(
+    X: np.ndarray | None, y: np.ndarray | None, dtype: np.dtype, *, copy: bool = False
+) -> tuple[np.ndarray, np.ndarray, float]:
     """X and y checked, read-only, and Σ |X_ik|; arrays of their own with copy."""
     if X is None or y is None:
         raise ValueError(f"{'X' if X is None else 'y'} is None; allowed is an array")
@@ -244,11 +270,11 @@ def _data(X, y, dtype, *, copy=False):
         array = array.view()  # read-only, always: to Numba that is a type of its own, compiled for anew
         array.flags.writeable = False
         held.append(array)
-    return *held, float(sizes[0])
+    return held[0], held[1], float(sizes[0])
 
 
-def _check_memory(cls, problem, regime):
-    """Refuse what this machine has no memory for, before anything is allocated."""
+def _check_memory(cls: type[Variant], problem: Problem, regime: str) -> None:
+    """Refuse a problem that does not fit into memory, before anything is allocated."""
     parameters = 4 * problem.p1 * problem.p2 * np.dtype(problem.dtype).itemsize
     if max(parameters, problem.batch_bytes * problem.p2 // problem.p1) < LARGE_BYTES:
         return
@@ -258,5 +284,5 @@ def _check_memory(cls, problem, regime):
     if needs > free:
         raise ValueError(
             f"p2 is {problem.p2}, with N {problem.N} and p1 {problem.p1}: variant {cls.name} needs "
-            f"{needs / 2**30:.3g} GiB for a step, {free / 2**30:.3g} GiB are free; allowed is what fits"
+            f"{needs / 2**30:.3g} GiB for a step, {free / 2**30:.3g} GiB are free; reduce N, p1 or p2"
         )

@@ -1,9 +1,9 @@
-"""What is asked (`Problem`, `Spec`), its arrays (`Batch`; `Theta`, `Data`) and the answer (`Gradients`)."""
+"""What is asked (`Problem`, `Spec`), its arrays (`Batch`; `Theta`, `Data`) and the answer, with shapes (`Gradients`)."""
 
 import sys
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -17,15 +17,15 @@ class Batch(NamedTuple):
     """The arrays of one problem: the data X (N,p1), y (N,) and the parameters.
 
     G1 is Γ1 (p1,p2), gamma and beta are (p2,), G2 is Γ2 (p2,); with `normalization="none"` gamma and beta
-    are None.
+    are None (their type says Any, so that nobody who normalises has to ask).
     """
 
-    X: np.ndarray
-    y: np.ndarray
-    G1: np.ndarray
-    gamma: np.ndarray | None
-    beta: np.ndarray | None
-    G2: np.ndarray
+    X: Annotated[np.ndarray, "N", "p1"]
+    y: Annotated[np.ndarray, "N"]
+    G1: Annotated[np.ndarray, "p1", "p2"]
+    gamma: Annotated[np.ndarray | Any, "p2"]
+    beta: Annotated[np.ndarray | Any, "p2"]
+    G2: Annotated[np.ndarray, "p2"]
 
 
 class Gradients(NamedTuple):
@@ -35,10 +35,10 @@ class Gradients(NamedTuple):
     """
 
     loss: float
-    dG1: np.ndarray
-    dgamma: np.ndarray | None
-    dbeta: np.ndarray | None
-    dG2: np.ndarray
+    dG1: Annotated[np.ndarray, "p1", "p2"]
+    dgamma: Annotated[np.ndarray | Any, "p2"]
+    dbeta: Annotated[np.ndarray | Any, "p2"]
+    dG2: Annotated[np.ndarray, "p2"]
 
 
 class Layer(NamedTuple):
@@ -123,7 +123,7 @@ class Problem:
     dtype: str = "float64"
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in (("N", 1), ("p1", 1), ("p2", 1), ("ddof", 0), ("seed", 0)):
             value = getattr(self, name)
             if type(value) is not int:  # the common case is spared the slower checks
@@ -164,7 +164,7 @@ class Problem:
         dtype = np.dtype(self.dtype)
         streams = [np.random.default_rng(s) for s in np.random.SeedSequence(self.seed).spawn(6)]
 
-        def normal(stream, shape, sd=1.0):
+        def normal(stream: int, shape: int | tuple[int, ...], sd: float = 1.0) -> np.ndarray:
             values = streams[stream].standard_normal(shape, dtype=dtype)
             return values if sd == 1.0 else values * dtype.type(sd)
 
@@ -184,7 +184,7 @@ class Problem:
 FIELDS = tuple(field.name for field in fields(Problem))
 
 
-def check_conventions(activation, normalization, ddof, eps):
+def check_conventions(activation: object, normalization: object, ddof: Any, eps: Any) -> None:
     """Raise ValueError, naming the field, where a convention is not one of the allowed."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; allowed are {', '.join(ACTIVATIONS)}")

@@ -6,12 +6,14 @@ In the journal a record is one flat object (`Record.row`, and back by `Record.of
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import re
 import statistics
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -21,8 +23,10 @@ from bnbench.problem import FIELDS, REGIMES, Problem
 
 STATUSES = ("ok", "invalid", "failed", "crashed", "timeout", "out-of-memory", "unsupported", "unavailable", "pruned")
 FAULTS = ("invalid", "failed", "crashed")  # what makes a sweep end with exit code 1
-AXES = ("N", "p1", "p2", "dtype", "activation", "normalization", "ddof", "eps", "threads", "regime")
-SETTING = tuple(axis for axis in AXES if axis not in ("N", "p1", "p2"))
+SIZES = ("N", "p1", "p2")
+SETTING = ("dtype", "activation", "normalization", "ddof", "eps", "threads", "regime", "memory")
+AXES = SIZES + SETTING
+MEMORIES = RETURNED, KEPT = ("returned", "kept")  # what the C library does with the memory that a step frees
 MOST_WORK = 2**53  # of N p1 p2: every table and every reader of JSON holds it exactly; a step would take hours
 MOST_THREADS = 2**20
 BUDGET = "time budget"  # the words in the reason of a record that was pruned for lack of it
@@ -30,6 +34,7 @@ BUDGET = "time budget"  # the words in the reason of a record that was pruned fo
 KINDS = {"str": "text", "int": "a whole number", "float": "a number", "array": "a list", "object": "an object"}
 KINDS |= {"bool": "true or false"}  # as msgspec names them
 
+T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Number = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]  # seconds, or events a step
@@ -40,19 +45,41 @@ Rate = Annotated[float, Meta(ge=1, le=1e24)]  # a second
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of a sweep: a problem, the threads it may use, and its regime."""
+    """One point of a sweep.
+
+    Attributes:
+        problem: the problem.
+        threads: how many it may use.
+        regime: "fresh" or "fixed".
+        memory: whether the C library gives freed memory back to the system as it does in any new process, "returned",
+            or keeps it for the next step, "kept".
+    """
 
     problem: Problem
     threads: int = 1
     regime: str = "fresh"
+    memory: str = RETURNED
 
-    def __post_init__(self):
+    @classmethod
+    def of(cls, columns: Mapping[str, Any]) -> Cell:
+        """The cell of these `columns`; others are left out. Runs of before 2026-12 have no `memory`.
+
+        Raises:
+            KeyError: one is missing.
+            ValueError: one is out of range.
+        """
+        problem = Problem(**{name: columns[name] for name in FIELDS})
+        return cls(problem, columns["threads"], columns["regime"], columns.get("memory", RETURNED))
+
+    def __post_init__(self) -> None:
         if self.problem.work > MOST_WORK:
             raise ValueError(f"N p1 p2 is above {MOST_WORK:.0e} with {self}; allowed is up to that")
         if type(self.threads) is not int or not 1 <= self.threads <= MOST_THREADS:
             raise ValueError(f"threads is {self.threads!r}; allowed is a whole number of at least 1")
         if self.regime not in REGIMES:
             raise ValueError(f"regime is {self.regime!r}; allowed are {', '.join(REGIMES)}")
+        if self.memory not in MEMORIES:
+            raise ValueError(f"memory is {self.memory!r}; allowed are {', '.join(MEMORIES)}")
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -65,20 +92,21 @@ class Cell:
         return tuple(self.axes[name] for name in SETTING)
 
     @functools.cached_property
-    def axes(self) -> dict:
+    def axes(self) -> dict[str, Any]:
         """The cell by `AXES`: all but the seed."""
         columns = self.columns
         return {name: columns[name] for name in AXES}
 
     @property
-    def columns(self) -> dict:
+    def columns(self) -> dict[str, Any]:
         """The cell as columns of a journal record."""
         return {name: getattr(self.problem, name) for name in FIELDS} | {
             "threads": self.threads,
             "regime": self.regime,
+            "memory": self.memory,
         }
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"N={self.problem.N}, p1={self.problem.p1}, p2={self.problem.p2}"
 
 
@@ -94,7 +122,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         details: what the variant says of its last step.
         samples_s: every sample, in the order they were taken; of them `switches` (forced) and `faults` (page faults a
             step) are the accounts, one each (runs of before 2026-12 lack those of a first sample of 0.1 s or more).
-        passes: how many of the samples are of each pass of an interleaved comparison.
+        passes: how many of the samples are of each pass, which has a process of its own; None where there was one.
+        held: whether the worker was held to as many processors as it has threads.
         elapsed_s, stolen_s, others_s: over all samples, see measure/interference.py.
         interleaved: how many variants were sampled together.
         compile_s: what a process compiles that runs this cell alone; kernels: of it what is known, by kernel. Runs of
@@ -121,6 +150,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     switches: tuple[Count, ...] = ()
     faults: tuple[Amount, ...] = ()
     passes: tuple[Count, ...] | None = None
+    held: bool | None = None
     elapsed_s: Amount | None = None
     stolen_s: Number | None = None
     others_s: Number | None = None
@@ -140,32 +170,32 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     triad_bytes_s: Rate | None = None
     limit_s: Step | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise ValueError(f"status is {self.status!r}; allowed are {', '.join(STATUSES)}")
         if self.passes is not None and sum(self.passes) != len(self.samples_s):
             raise ValueError(f"passes are of {sum(self.passes)} samples together; there are {len(self.samples_s)}")
 
     @classmethod
-    def of(cls, row: dict) -> Record:
+    def of(cls, row: dict[str, Any]) -> Record:
         """The record that an object of the journal is; names that this version does not know are left out.
 
         Raises:
             ValueError: a field is missing, or holds what cannot be; the message says which.
         """
-        missing = [name for name in (*FIELDS, "threads", "regime") if name not in row]
-        if missing:
-            raise ValueError(f"it has no {missing[0]}")
-        cell = Cell(Problem(**{name: row[name] for name in FIELDS}), row["threads"], row["regime"])
+        try:
+            cell = Cell.of(row)
+        except KeyError as error:
+            raise ValueError(f"it has no {error.args[0]}") from None
         return typed(row | {"cell": cell}, cls)
 
-    def row(self) -> dict:
+    def row(self) -> dict[str, Any]:
         """The record as an object of the journal, without what is unknown; a number that is not finite is none."""
-        found = _finite(msgspec.structs.asdict(self) | {"cell": None})
-        found = {name: value for name, value in found.items() if value not in (None, [])}
-        return {"variant": self.variant, **self.cell.columns} | found
+        fields = _finite(msgspec.structs.asdict(self) | {"cell": None})
+        known = {name: value for name, value in fields.items() if value not in (None, [])}
+        return {"variant": self.variant, **self.cell.columns} | known
 
-    def having(self, **fields) -> Record:
+    def having(self, **fields: Any) -> Record:
         """The record with these fields."""
         return msgspec.structs.replace(self, **fields)
 
@@ -179,6 +209,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Whether it was pruned for lack of a time budget: with another it can be made."""
         return self.status == "pruned" and BUDGET in self.reason
 
+    def replaces(self, before: Record) -> bool:
+        """Whether it may follow another of the same variant and cell: another try, a pass more, or a fault in one."""
+        more = len(self.passes or ()) > max(1, len(before.passes or ()))
+        return before.lacked_time or more or (before.timed and self.status in FAULTS)
+
     @property
     def timed(self) -> bool:
         """Whether there are times to be shown."""
@@ -186,8 +221,28 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @functools.cached_property
     def interval(self) -> tuple[float, float, float]:
-        """The median of the samples and its 95 % interval; NaN where there is none to be shown."""
-        return median_interval(self.samples_s) if self.timed else (math.nan,) * 3
+        """The median of the samples and its 95 % interval; NaN where there is none to be shown.
+
+        Of several passes the interval also holds that of their medians, which for few passes is all of these.
+        """
+        if not self.timed:
+            return (math.nan,) * 3
+        median, low, high = median_interval(self.samples_s)
+        if len(self.pass_medians_s) > 1:
+            _, least, most = median_interval(self.pass_medians_s)
+            low, high = min(low, least), max(high, most)
+        return median, low, high
+
+    @functools.cached_property
+    def by_pass(self) -> list[tuple[float, ...]]:
+        """The samples of each pass."""
+        ends = list(itertools.accumulate(self.passes or [self.samples]))
+        return [self.samples_s[start:end] for start, end in itertools.pairwise([0, *ends]) if start < end]
+
+    @functools.cached_property
+    def pass_medians_s(self) -> list[float]:
+        """The median of each pass."""
+        return [statistics.median(samples) for samples in self.by_pass]
 
     @property
     def median_s(self) -> float:
@@ -234,7 +289,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The largest relative error of any gradient, the loss left out; NaN where one is unknown, or all are."""
         entries = [entry for name, entry in (self.errors or {}).items() if entry and name != "loss"]
         errors = [entry.get("error") for entry in entries]
-        return math.nan if not errors or None in errors else max(errors)
+        known = [error for error in errors if error is not None]
+        return max(known) if known and len(known) == len(errors) else math.nan
+
+    @property
+    def step_bytes(self) -> int | None:
+        """The memory that the worker took for the cell, beyond what it held before; None if unknown."""
+        if self.peak_bytes is None or self.baseline_bytes is None:
+            return None
+        return self.peak_bytes - self.baseline_bytes
 
     @property
     def steal_share(self) -> float:
@@ -256,11 +319,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """How many pages of memory a step touched that the system had yet to give it, the median; NaN if unknown."""
         return statistics.median(self.faults) if self.faults else math.nan
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.cell}, {self.cell.problem.dtype}, {self.cell.problem.activation}"
 
 
-def typed(content: object, kind: type):
+def typed(content: object, kind: type[T]) -> T:
     """What was read of JSON as an object of a type.
 
     Raises:
@@ -277,7 +340,7 @@ def typed(content: object, kind: type):
         raise ValueError(f"{place}: {said[0].lower()}{said[1:]}" if place else said) from None
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     """The value with NaN and infinities as None, which JSON has no names for, and NumPy's numbers as Python's."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}

@@ -1,13 +1,15 @@
 """Whether the variance of every hidden node is a number that the arrays' dtype holds.
 
-Where s² overflows, X̂ is 0 and the gradient finite and wholly wrong; where it underflows, its digits are lost. No test
-of the answer finds either, so that s is looked at: by a bound that costs next to nothing, and exactly where that does
-not do, in numbers taken apart into fraction and exponent.
+Where s² overflows, X̂ is 0 and the gradient is finite and wrong; where it underflows, its digits are lost. No test of
+the answer detects either, so s itself is checked: by a bound that costs next to nothing and, where that does not
+suffice, exactly, with numbers split into fraction and exponent.
 """
 
 import math
 
 import numpy as np
+
+from bnbench.problem import Problem
 
 ROOM = 3  # powers of two between N (Z - μ)² and the largest number
 LIMITS = {  # of a dtype: the largest number less that room, and what eps must be for smaller variances to be nothing
@@ -19,13 +21,13 @@ LIMITS = {  # of a dtype: the largest number less that room, and what eps must b
 class Scale:
     """The check for one X (N,p1), whose |X_ik| are at most `largest`, under a problem's conventions."""
 
-    def __init__(self, X, largest, problem):
+    def __init__(self, X: np.ndarray, largest: float, problem: Problem) -> None:
         self.X, self.problem, self.largest = X, problem, largest
         most, nothing = LIMITS[X.dtype]
         self.safe = math.sqrt(most / problem.N)
         self.eps_counts = problem.eps > nothing
 
-    def check(self, G1, total):
+    def check(self, G1: np.ndarray, total: float) -> None:
         """Refuse Γ1 (p1,p2), whose |Γ1_kj| add up to total at most, where a column of X Γ1 is out of range.
 
         Raises:
@@ -40,7 +42,7 @@ class Scale:
         exactly(self.X, G1, self.problem)
 
 
-def exactly(X, G1, problem):
+def exactly(X: np.ndarray, G1: np.ndarray, problem: Problem) -> None:
     """`Scale.check` by X Γ1 itself."""
     N, eps, info = problem.N, problem.eps, np.finfo(X.dtype)
     _, of_X = np.frexp(np.abs(X).max(axis=0).astype(np.float64))
@@ -70,6 +72,6 @@ def exactly(X, G1, problem):
             j = int(wrong.argmax())
             raise ValueError(
                 f"column {j} of X G1 has a variance of about 10^{bits[j] * np.log10(2):.0f}, {words} than {X.dtype} "
-                f"can work with ({np.count_nonzero(wrong)} such columns); allowed is X and G1 in units in which it is "
-                "nearer to 1"
+                f"can work with ({np.count_nonzero(wrong)} such columns); rescale X or G1 so that it is nearer "
+                "to 1"
             )

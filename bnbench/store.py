@@ -1,8 +1,8 @@
 """A run on disk: environment.json once, then journal.jsonl, one synced line a record.
 
-A record is final: a (variant, cell) has one, and `--resume` does what has none. Only one that was pruned for lack of a
-time budget is done again, and replaced by a later line. A line that a kill tore off is dropped, and said; anything else
-that is not a record of this schema and machine is refused.
+A (variant, cell) has one record, and `--resume` does what has none. A later line replaces it where it was pruned for
+lack of a time budget, and where another pass adds its samples. A line that a kill tore off is dropped, and said;
+anything else that is not a record of this schema and machine is refused.
 """
 
 import contextlib
@@ -10,14 +10,14 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
 from bnbench.folder import ENVIRONMENT, JOURNAL, MANIFEST, Folder, FolderError, told, write_whole
 from bnbench.measure.child import plain_line
 from bnbench.measure.environment import machine, machine_id
-from bnbench.record import Count, Number, Rate, Record, typed
+from bnbench.record import KEPT, Count, Number, Rate, Record, typed
 
 SCHEMA = 1
 
@@ -48,7 +48,7 @@ class Roofline(msgspec.Struct):
     threads: Count | None = None
     device: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.threads is None and self.device is None:
             raise ValueError("it has no threads")
 
@@ -67,19 +67,19 @@ class Description(msgspec.Struct):
     rooflines: list[Roofline] = []
     table: dict[str, Any] = {}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.date:
             datetime.fromisoformat(self.date).astimezone(UTC)
 
 
-MAY_CHANGE = ("time_budget", "named")  # of the plan, when a run is resumed
+MAY_CHANGE = ("time_budget", "named", "passes")  # of the plan, when a run is resumed
 
 
 class StoreError(FolderError):
     """A run folder cannot be used; the message is one line."""
 
 
-def read_environment(folder: str | Path) -> dict:
+def read_environment(folder: str | Path) -> dict[str, Any]:
     """The environment.json of a run.
 
     Raises:
@@ -111,7 +111,9 @@ def read_journal(folder: str | Path) -> tuple[list[Record], list[str]]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise StoreError(f"{folder} is no run: {JOURNAL} cannot be read ({error.strerror})") from error
-    torn, remarks, found = lines.pop(), [], {}
+    torn, remarks = lines.pop(), []
+    older = {"memory": KEPT} if _keeps_memory(folder) else {}
+    latest: dict[tuple, tuple[int, Record]] = {}
     if torn:
         remarks.append(f"the last line of {JOURNAL} is torn ({len(torn)} bytes) and left out")
     for number, line in enumerate(lines, 1):
@@ -122,23 +124,31 @@ def read_journal(folder: str | Path) -> tuple[list[Record], list[str]]:
             raise StoreError(f"{where} is not JSON: {error}") from error
         _check_schema(row, where)
         try:
-            record = Record.of(row)
+            record = Record.of(older | row)
         except (ValueError, OverflowError) as error:
             raise StoreError(f"{where} is not a record: {error}") from error
-        first, before = found.pop(record.key, (number, record))
-        if first != number and not before.lacked_time:
+        first, before = latest.pop(record.key, (number, record))
+        if first != number and not record.replaces(before):
             raise StoreError(f"{where} is not a record: its variant and cell are those of line {first}")
-        found[record.key] = number, record
-    return [record for _, record in found.values()], remarks
+        latest[record.key] = number, record
+    return [record for _, record in latest.values()], remarks
 
 
-def _loads(text):
+def _keeps_memory(folder: str | Path) -> bool:
+    """Whether a run of before memory was an axis kept what was freed."""
+    try:
+        return read_environment(folder)["plan"].get("keep_memory") is True
+    except StoreError:
+        return False
+
+
+def _loads(text: bytes) -> Any:
     """JSON without the NaN and infinities that it has no names for; ValueError for anything else.
 
     What cannot be printed, such as half a character or what moves a terminal's cursor, becomes its escape.
     """
 
-    def refuse(name):
+    def refuse(name: str) -> None:
         raise ValueError(f"it holds {name}")
 
     try:
@@ -147,7 +157,7 @@ def _loads(text):
         raise ValueError("it is nested too deeply") from None
 
 
-def _printable(value):
+def _printable(value: Any) -> Any:
     if isinstance(value, str):
         return value if value.isprintable() else plain_line(value)
     if isinstance(value, dict):
@@ -155,7 +165,7 @@ def _printable(value):
     return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
-def _check_schema(content, where):
+def _check_schema(content: Any, where: str) -> None:
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema is None:
         raise StoreError(f"{where} is not bnbench's: it says no schema; allowed is what a sweep wrote")
@@ -169,7 +179,7 @@ def _check_schema(content, where):
 class Journal:
     """The journal of a run that is being made; use it as a context manager."""
 
-    def __init__(self, folder: str | Path, environment: dict, *, resume: bool):
+    def __init__(self, folder: str | Path, environment: dict[str, Any], *, resume: bool) -> None:
         """Create or reopen a run folder.
 
         Raises:
@@ -178,13 +188,13 @@ class Journal:
         """
         self.folder = Path(folder)
         self.path = self.folder / JOURNAL
-        self.records: list[Record] = []
+        self._records: dict[tuple, Record] = {}
         self.remarks: list[str] = []
         self.machine = environment["machine_id"]
         with told(self.folder):
             exists = self.path.exists() or (self.folder / ENVIRONMENT).exists()
         if exists and not resume:
-            raise StoreError(f"{folder} holds a run already; allowed is --resume, or another --out")
+            raise StoreError(f"{folder} holds a run already; use --resume or another --out")
         if exists:
             self._check_folder(environment)  # before anything is written
         claimed = Folder(self.folder).claim()
@@ -195,53 +205,59 @@ class Journal:
             unlocked = lock(self.file, self.folder)
             claimed.begin()
             if (self.folder / ENVIRONMENT).exists():
-                self._check(found := read_environment(folder), environment)
+                self._check(there := read_environment(folder), environment)
                 changed = {name: value for name, value in environment["plan"].items() if name in MAY_CHANGE}
-                if found["plan"] | changed != found["plan"]:
-                    write_json(self.folder / ENVIRONMENT, found | {"plan": found["plan"] | changed})
+                if there["plan"] | changed != there["plan"]:
+                    write_json(self.folder / ENVIRONMENT, there | {"plan": there["plan"] | changed})
             else:
                 write_json(self.folder / ENVIRONMENT, environment)
-            self.records, remarks = read_journal(folder)
+            records, remarks = read_journal(folder)
+            self._records = {record.key: record for record in records}
             self.remarks = unlocked + remarks
             self._cut_torn_line()
         except BaseException:
             self.file.close()
             raise
 
-    def _check_folder(self, environment):
+    def _check_folder(self, environment: dict[str, Any]) -> None:
         """Refuse what cannot be resumed; a kill may have left an empty journal, or none, or no environment."""
         if (self.folder / ENVIRONMENT).exists():
-            self._check(found := read_environment(self.folder), environment)
-            self.machine = found["machine_id"]  # older versions made another of the same machine
+            self._check(there := read_environment(self.folder), environment)
+            self.machine = there["machine_id"]  # older versions made another of the same machine
         if self.path.exists() and (records := read_journal(self.folder)[0]):
             if not (self.folder / ENVIRONMENT).exists():
                 read_environment(self.folder)
             if any((record.machine or self.machine) != self.machine for record in records):
-                raise StoreError(f"{self.path} has records of another machine; allowed is another --out")
+                raise StoreError(f"{self.path} has records of another machine; use another --out")
 
-    def _check(self, found, wanted):
-        if machine_id(found["machine"]) != machine_id(wanted["machine"]):
-            here, there = machine(), found.get("machine", {})
+    def _check(self, there: dict[str, Any], wanted: dict[str, Any]) -> None:
+        if machine_id(there["machine"]) != machine_id(wanted["machine"]):
+            here, there = machine(), there.get("machine", {})
             differing = ", ".join(f"{k} {there.get(k)} there, {here[k]} here" for k in here if here[k] != there.get(k))
-            raise StoreError(f"{self.folder} was made on another machine ({differing}); allowed is another --out")
+            raise StoreError(f"{self.folder} was made on another machine ({differing}); use another --out")
         for name, value in wanted["plan"].items():
-            if name not in MAY_CHANGE and found["plan"].get(name) != value:
+            if name not in MAY_CHANGE and there["plan"].get(name) != value:
                 raise StoreError(
-                    f"{self.folder} was begun with {name} {found['plan'].get(name)}, not {value}; "
+                    f"{self.folder} was begun with {name} {there['plan'].get(name)}, not {value}; "
                     "leave the flag out, or use another --out"
                 )
 
-    def _cut_torn_line(self):
+    def _cut_torn_line(self) -> None:
         content = self.path.read_bytes()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(self.path, whole)
         self.size = whole
 
-    def __enter__(self):
+    @property
+    def records(self) -> list[Record]:
+        """The last record of each variant and cell."""
+        return list(self._records.values())
+
+    def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.file.close()
 
     def append(self, record: Record) -> Record:
@@ -261,10 +277,10 @@ class Journal:
                 f"To go on: --resume --out {self.folder}"
             ) from error
         self.size += len(line)
-        self.records.append(record)
+        self._records[record.key] = record
         return record
 
-    def discard(self):
+    def discard(self) -> None:
         """Close the journal and remove what was begun: a run that has no records is none."""
         self.file.close()
         with told(self.folder):
@@ -274,7 +290,7 @@ class Journal:
                 self.folder.rmdir()
 
 
-def lock(file, folder: Path) -> list[str]:
+def lock(file: IO[bytes], folder: Path) -> list[str]:
     """Keep other processes from writing the same journal while the file is open; remarks where that cannot be done.
 
     Raises:
@@ -291,7 +307,7 @@ def lock(file, folder: Path) -> list[str]:
     return []
 
 
-def new_environment(description: dict, plan: dict, command: str) -> dict:
+def new_environment(description: dict[str, Any], plan: dict[str, Any], command: str) -> dict[str, Any]:
     """The content of environment.json for a new run."""
     return {
         "schema": SCHEMA,
@@ -302,14 +318,14 @@ def new_environment(description: dict, plan: dict, command: str) -> dict:
     }
 
 
-def add_rooflines(folder: str | Path, rooflines: list[dict]):
+def add_rooflines(folder: str | Path, rooflines: list[dict[str, Any]]) -> None:
     """Append what was measured of the machine's limit to a run's environment.json."""
     content = read_environment(folder)
     content["rooflines"] = content.get("rooflines", []) + rooflines
     write_json(Path(folder) / ENVIRONMENT, content)
 
 
-def write_json(path: Path, content: dict):
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a file whole; FolderError where that fails."""
     with told(path):
         write_whole(path, json.dumps(content, indent=1).encode() + b"\n")

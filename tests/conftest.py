@@ -21,10 +21,22 @@ PEERS = ("autograd", "torch-eager", "torch-compile", "jax-jit", "tensorflow-xla"
 ON_CUDA = {"loops-cuda", "matrix-cuda", "fused-cuda", "torch-cuda", "torch-cuda-compile", "jax-cuda"}
 
 
-def bnbench(*arguments, timeout=300, cwd=None):
-    """Run `python -m bnbench` and return the finished process."""
+# The command line without what a sweep takes seconds for and most tests do not look at: the machine's limit, and plots.
+BARE = """
+import sys
+from bnbench.cli import main
+from bnbench.measure.crew import Crew
+from bnbench.report import plots
+Crew.roofs = lambda self, settings, stage: {}
+plots.draw = lambda table, folder: ([], [])
+sys.exit(main())
+"""
+
+
+def bnbench(*arguments, timeout=300, cwd=None, bare=False):
+    """Run `python -m bnbench`, or with `bare` the same without limit and plots, and return the finished process."""
     return subprocess.run(
-        [sys.executable, "-m", "bnbench", *map(str, arguments)],
+        [sys.executable, *(("-c", BARE) if bare else ("-m", "bnbench")), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -47,6 +59,16 @@ def command(capsys):
         return subprocess.CompletedProcess(arguments, code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """Leaves out of sweeps in this process what `BARE` does."""
+    from bnbench.measure.crew import Crew
+    from bnbench.report import plots
+
+    monkeypatch.setattr(Crew, "roofs", lambda self, settings, stage: {})
+    monkeypatch.setattr(plots, "draw", lambda table, folder: ([], []))
 
 
 @pytest.fixture(scope="session")
@@ -97,20 +119,27 @@ def pytest_collection_modifyitems(config, items):
     items[:] = sorted(kept, key=lambda item: item.get_closest_marker("timed") is None)
 
 
-def compiles_nothing():
-    """Within this context a function of Numba's that is compiled, or loaded from the cache, fails the test."""
+@contextlib.contextmanager
+def quick():
+    """Within this context a function of Numba's that is compiled or loaded, or a sweep that begins, fails the test."""
     from numba.core.dispatcher import Dispatcher
+
+    from bnbench.measure.child import Child
 
     def compile(dispatcher, signature):
         pytest.fail(f"{dispatcher.py_func.__qualname__} is compiled: a test that needs it is none of tests/unit")
 
-    return mock.patch.object(Dispatcher, "compile", compile)
+    def start(child, module, *arguments, **more):
+        pytest.fail(f"{module} is started: a test of a sweep that runs is none of tests/unit")
+
+    with mock.patch.object(Dispatcher, "compile", compile), mock.patch.object(Child, "__init__", start):
+        yield
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Hold tests of tests/unit to compile nothing, and let one that is marked `timed` run while no other does."""
-    with compiles_nothing() if folder(item) == "unit" else contextlib.nullcontext(), turn(item):
+    """Hold tests of tests/unit to what is quick, and let one that is marked `timed` run while no other does."""
+    with quick() if folder(item) == "unit" else contextlib.nullcontext(), turn(item):
         return (yield)
 
 

@@ -66,8 +66,8 @@ BUGS = {
     ),
     "a damaged file of the cache taken": Bug(
         "codecache.py",
-        "return stored if hashlib.sha256(stored).digest() == checksum else None",
-        "return stored",
+        "return content if hashlib.sha256(content).digest() == checksum else None",
+        "return content",
         "forms/test_jit.py",
     ),
     "settings of Numba left out of the key": Bug(
@@ -139,7 +139,7 @@ BUGS = {
         "forms/test_memory.py",
     ),
     "cuda: the offset of X kept": Bug(
-        "cuda/steps.py", "self.theta.copy_to_device(self.host_theta)", "None", "forms/test_cuda.py"
+        "cuda/steps.py", "self.per_node.copy_to_device(self.host_per_node)", "None", "forms/test_cuda.py"
     ),
     "jax: parameters of before": Bug(
         "variants/peer_jax.py",
@@ -176,7 +176,7 @@ BUGS = {
         "validation.py", "DERIVATIONS = len(DERIVATION_KINDS)", "DERIVATIONS = 1", "forms/test_validation.py"
     ),
     "a formula that raised once is right": Bug(
-        "audit/diagnosis.py",
+        "audit/findings.py",
         "all(case.correct for case in self.answered)",
         "any(case.correct for case in self.answered)",
         "forms/test_mistakes.py unit",
@@ -209,11 +209,11 @@ BUGS = {
     ),
     # layers, formulas, the proof
     "a small mistake in a layer passes": Bug(
-        "audit/layer/verdict.py", "DOUBLE, SINGLE = 1e-8, 1e-3", "DOUBLE, SINGLE = 1e-3, 1e-3", "unit/test_layers.py"
+        "audit/layer/answers.py", "DOUBLE, SINGLE = 1e-8, 1e-3", "DOUBLE, SINGLE = 1e-3, 1e-3", "unit/test_layers.py"
     ),
     "a layer tried at one eps alone": Bug(
-        "audit/layer/verdict.py",
-        "trials += [self._trial(D, 6, ordinary, OTHER_EPS), self._trial(D, 7, 0.4 * ordinary, OTHER_EPS)]",
+        "audit/layer/trials.py",
+        "trials += [self.draw(width, 6, ordinary, OTHER_EPS), self.draw(width, 7, 0.4 * ordinary, OTHER_EPS)]",
         "pass",
         "unit/test_layers.py",
     ),
@@ -239,8 +239,8 @@ BUGS = {
     ),
     "no correction for many cells": Bug(
         "compare/verdicts.py",
-        "adjusted = iter(false_discovery_control([found.p for found in shifts if found]))",
-        "adjusted = iter([found.p for found in shifts if found])",
+        "adjusted = iter(false_discovery_control([moved.p for moved in shifts if moved]))",
+        "adjusted = iter([moved.p for moved in shifts if moved])",
         "cli/test_compare.py unit",
     ),
     "a crossover taken linearly": Bug(
@@ -256,7 +256,7 @@ BUGS = {
         "unit",
     ),
     "an empty file name taken": Bug(
-        "cli.py", 'if "" in (given if isinstance(given, list) else [given]):', "if False:", "cli unit"
+        "cli.py", 'if "" in (given if isinstance(given, list) else [given]):', "if False:", "unit/test_streams.py"
     ),
     "an invalid variant ends with 0": Bug(
         "record.py", 'FAULTS = ("invalid", "failed", "crashed")', 'FAULTS = ("failed", "crashed")', "cli unit"

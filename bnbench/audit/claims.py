@@ -7,7 +7,7 @@ derivative of its activation; a formula that is not proven wrong there is tried 
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from flint import arb, ctx, fmpq
@@ -15,8 +15,8 @@ from flint import arb, ctx, fmpq
 from bnbench.audit import question
 from bnbench.audit.letters import Letters, diagonal, identity, vec
 from bnbench.audit.rulings import BITS, HOLDS, VACUOUS, WRONG, Evidence, Ruling, printed
-from bnbench.problem import ACTIVATIONS, Batch, Problem
-from bnbench.reference.certified import RADIUS, balls, certify
+from bnbench.problem import ACTIVATIONS, Batch, Gradients, Problem
+from bnbench.reference.certified import RADIUS, Enclosure, balls, certify
 
 TRIALS = 25
 LOSS = "for the loss Σε̂² of the question's code"
@@ -42,7 +42,7 @@ def rule_all() -> list[Ruling]:
         ]
 
 
-def beta_formula():
+def beta_formula() -> Ruling:
     """∂R/∂β = 1ᵀ stub."""
     return settle(
         "beta-formula",
@@ -55,10 +55,10 @@ def beta_formula():
     )
 
 
-def beta_figures():
+def beta_figures() -> Ruling:
     """The printed ∂R/∂β."""
     true = truth().dbeta
-    claimed = printed(question.load()["printed"]["loop_drdb"])
+    claimed = printed(question.published()["printed"]["loop_drdb"])
     evidence = Evidence("the four printed numbers for ∂R/∂β", claimed, true)
     active = int(letters().slope.sum())
     return settled(
@@ -73,7 +73,7 @@ def beta_figures():
     )
 
 
-def beta_loop():
+def beta_loop() -> Ruling:
     """The loop for ∂R/∂β."""
     X, G1, G2, gamma, beta, u = question.data()
     nodes = np.array([question.node_of_loop(X, G1, gamma, beta, i) for i in range(len(G2))], object).T
@@ -92,7 +92,7 @@ def beta_loop():
     )
 
 
-def gamma1_formula():
+def gamma1_formula() -> Ruling:
     """∂R/∂Γ1 = Xᵀ(stub ⊙ w), w with 1/σ."""
     return settle(
         "gamma1-formula",
@@ -105,9 +105,9 @@ def gamma1_formula():
     )
 
 
-def gamma1_figures():
+def gamma1_figures() -> Ruling:
     """The printed ∂R/∂Γ1."""
-    claimed = printed(question.load()["printed"]["drdG1"])
+    claimed = printed(question.published()["printed"]["drdG1"])
     return settled(
         "gamma1-figures",
         "the 7×4 numbers printed for ∂R/∂Γ1 are that gradient",
@@ -119,7 +119,7 @@ def gamma1_figures():
     )
 
 
-def gamma1_loop():
+def gamma1_loop() -> Ruling:
     """The loop for ∂R/∂Γ1."""
     worst = 0
     for seed in range(TRIALS):
@@ -144,7 +144,7 @@ def gamma1_loop():
     )
 
 
-def gamma_formula():
+def gamma_formula() -> Ruling:
     """∂R/∂γ with the factor γ."""
     return settle(
         "gamma-formula",
@@ -157,9 +157,9 @@ def gamma_formula():
     )
 
 
-def gamma_figures():
+def gamma_figures() -> Ruling:
     """The printed ∂R/∂γ."""
-    claimed = printed(question.load()["printed"]["loop_drdg"])
+    claimed = printed(question.published()["printed"]["loop_drdg"])
     return settled(
         "gamma-figures",
         "the numbers printed for ∂R/∂γ are that gradient",
@@ -170,7 +170,7 @@ def gamma_figures():
     )
 
 
-def nobn_gradients():
+def nobn_gradients() -> Ruling:
     """The gradients without normalisation."""
     q, true = letters("none"), truth("none", loss="R")
     first = 2 * (q.A.T @ q.e)
@@ -192,10 +192,10 @@ def nobn_gradients():
     )
 
 
-def answer_beta():
+def answer_beta() -> Ruling:
     """The answer's ∂R/∂β, through Jacobians."""
 
-    def formula(q):
+    def formula(q: Letters) -> np.ndarray:
         jacobian = diagonal(vec(q.slope))
         return -2 * q.e @ np.kron(q.G2[None], identity(q.N)) @ jacobian @ np.kron(identity(q.p2), q.one)
 
@@ -209,7 +209,7 @@ def answer_beta():
     )
 
 
-def answer_gamma():
+def answer_gamma() -> Ruling:
     """The answer's ∂R/∂γ."""
     return settle(
         "answer-gamma",
@@ -221,7 +221,7 @@ def answer_gamma():
     )
 
 
-def answer_gamma1():
+def answer_gamma1() -> Ruling:
     """The answer on ∂R/∂Γ1."""
     matrix_form = agreement("dG1", lambda q: q.N * q.dG1)
     return settled(
@@ -237,7 +237,7 @@ def answer_gamma1():
     )
 
 
-def kronecker_rule():
+def kronecker_rule() -> Ruling:
     """The rule for the derivative of A ⊗ B."""
     *_, beta, _ = question.data()
     q = letters()
@@ -255,7 +255,9 @@ def kronecker_rule():
     )
 
 
-def settle(name, claim, gradient, formula: Callable[[Letters], np.ndarray], reason, derivation) -> Ruling:
+def settle(
+    name: str, claim: str, gradient: str, formula: Callable[[Letters], np.ndarray], reason: str, derivation: str
+) -> Ruling:
     """Rule on a formula: wrong where it is apart from the enclosure, else tried on random problems as well.
 
     Raises:
@@ -272,8 +274,10 @@ def settle(name, claim, gradient, formula: Callable[[Letters], np.ndarray], reas
 SYMBOLS = {"dbeta": "β", "dgamma": "γ", "dG1": "Γ1", "dG2": "Γ2"}
 
 
-def settled(name, claim, ruling, reason, evidence, derivation, trials=0) -> Ruling:
-    """A Ruling; a ruling that its evidence does not bear is refused, so that no reason can be mere words."""
+def settled(
+    name: str, claim: str, ruling: str, reason: str, evidence: Sequence[Evidence], derivation: str, trials: int = 0
+) -> Ruling:
+    """A Ruling; one that its evidence does not support is refused, so that no reason is mere words."""
     claims_numbers = name not in ("answer-gamma1", "kronecker-rule")
     if ruling == WRONG and claims_numbers and not evidence[0].proven_wrong:
         raise AssertionError(f"{name}: ruled wrong, but its evidence is not apart")
@@ -282,7 +286,7 @@ def settled(name, claim, ruling, reason, evidence, derivation, trials=0) -> Ruli
     return Ruling(name, claim, ruling, reason, tuple(evidence), trials, derivation)
 
 
-def agreement(gradient, formula) -> int:
+def agreement(gradient: str, formula: Callable[[Letters], np.ndarray]) -> int:
     """On how many random problems a formula (for the loss Σε̂²) lies within the certified gradient: all of them.
 
     Raises:
@@ -300,7 +304,7 @@ def agreement(gradient, formula) -> int:
 
 
 @functools.cache
-def random_problems():
+def random_problems() -> list[tuple[Problem, Batch, Enclosure]]:
     """Random rational problems off every kink, each with its certified gradient: all activations, ddof and eps."""
     problems = []
     for seed in range(TRIALS):
@@ -323,24 +327,24 @@ def random_problems():
     return problems
 
 
-def exact_eps(problem):
+def exact_eps(problem: Problem) -> arb:
     """Its eps as an exact ball."""
     return arb(problem.eps)
 
 
-def fractions(random, shape) -> np.ndarray:
+def fractions(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Random fractions between -8 and 8 with denominators up to 9."""
     values = zip(random.integers(-40, 41, shape).flat, random.integers(5, 10, shape).flat, strict=True)
     out = np.empty(shape, object)
-    out.flat = [fmpq(int(p), int(q)) for p, q in values]
+    out.flat[:] = [fmpq(int(p), int(q)) for p, q in values]
     return out
 
 
 @functools.cache
-def setting(normalization="batch"):
+def setting(normalization: str = "batch") -> tuple[Problem, Batch]:
     """The question's problem and batch, as balls; y is ŷ + u, so that the residual is u."""
     X, G1, G2, gamma, beta, u = question.data()
-    problem = Problem(*X.shape, len(G2), "relu", normalization, ddof=1, eps=0.0)
+    problem = Problem(len(X), len(G1), len(G2), "relu", normalization, ddof=1, eps=0.0)
     batch = Batch(X, u, G1, gamma, beta, G2)
     if normalization == "none":
         batch = batch._replace(gamma=None, beta=None)
@@ -350,14 +354,14 @@ def setting(normalization="batch"):
 
 
 @functools.cache
-def letters(normalization="batch") -> Letters:
+def letters(normalization: str = "batch") -> Letters:
     """The letters at the question's data."""
     problem, batch = setting(normalization)
     return Letters(batch, problem, arb(0))
 
 
 @functools.cache
-def truth(normalization="batch", loss="Σε̂²"):
+def truth(normalization: str = "batch", loss: str = "Σε̂²") -> Gradients:
     """The certified gradients at the question's data, for Σε̂² or (loss="R") for R = Σε̂²/N.
 
     Raises:
@@ -370,5 +374,4 @@ def truth(normalization="batch", loss="Σε̂²"):
     if loss == "R":
         return enclosure.gradients
     with ctx.workprec(BITS):
-        scaled = (None if part is None else problem.N * part for part in enclosure.gradients)
-        return type(enclosure.gradients)(*scaled)
+        return Gradients._make(None if part is None else problem.N * part for part in enclosure.gradients)

@@ -1,12 +1,18 @@
-"""What a formula has built in: found out by asking it, and read off the loss that it returns."""
+"""What a formula has built in, by how it answers and by the loss that it returns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from bnbench.audit.mistakes import BUILT_IN_EPS, FORWARD, IN_S, MISTAKES, PLACES, SD, VARIANCE, mistaken
-from bnbench.problem import ACTIVATIONS, Batch, Problem
+from bnbench.audit.mistakes import BUILT_IN_EPS, FORWARD, IN_S, MISTAKES, PLACES, SD, VARIANCE, Mistake, mistaken
+from bnbench.problem import ACTIVATIONS, Batch, Gradients, Problem
+
+Answer = dict[str, Any]  # of a formula, by name; as `parts_of` gives it
+Asked = Callable[[Batch, Problem], Answer | None]
+Key = tuple[str, int, float]  # activation, ddof, eps
+Place = tuple  # the same, and what eps is added to; then a set of mistakes, if any
 
 DDOFS = (0, 1, 2, 3)
 TRIED_EPS = (1e-5, 1e-3, 0.1, 0.01, 1e-4, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 2e-5, 1e-15, 0.0)  # first to be asked
@@ -27,9 +33,9 @@ class Conventions:
 
     Attributes:
         activation: the one that is built in; "" where it takes the argument.
-        ddof, eps: those that are built in; None where it takes the argument, or nothing was found out.
+        ddof, eps: those that are built in; None if it takes the argument, or if it is unknown.
         eps_place: what eps is added to, "variance", "sd" or "floor" (the variance is not below it).
-        only_ddof, only_eps: those that it answers, of all that were tried; empty where it takes any.
+        only_ddof, only_eps: those that it answers, of all that were tried; empty if it takes any.
     """
 
     activation: str = ""
@@ -40,7 +46,7 @@ class Conventions:
     only_eps: tuple[float, ...] = ()
 
     def says(self) -> list[str]:
-        """What has to be said beside "right", a phrase each; nothing where it takes every argument."""
+        """What qualifies "right", a phrase each; nothing if it takes every argument."""
         told = []
         if self.ddof is not None:
             told.append(f"ddof={self.ddof} is built in")
@@ -53,7 +59,7 @@ class Conventions:
         if self.eps_place == SD:
             told.append("eps is added to the standard deviation, outside the root")
         elif self.eps_place != VARIANCE:
-            told.append("the variance is kept from falling below eps, which is not added")
+            told.append("eps is the least variance and is not added")
         if self.activation:
             told.append(f"{self.activation} is built in")
         return told
@@ -68,20 +74,20 @@ class Conventions:
         }
 
 
-def _listed(values) -> str:
+def _listed(values: Sequence) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def find(answer: Callable[[Batch, Problem], dict | None], activations: Sequence[str], normalization: str):
+def conventions_of(answer: Asked, activations: Sequence[str], normalization: str) -> Conventions:
     """The conventions of a formula.
 
     Args:
-        answer: gives its answer to a problem, name to array; None where it takes none such, or raises.
+        answer: gives its answer to a problem, name to array; None if it declines or raises.
         activations: those to ask it for.
         normalization: "batch", or "none" where it takes no other.
 
     Returns:
-        `Conventions`; those of a formula that takes every argument where it answers nothing at all.
+        `Conventions`; if it never answers, those of a formula that takes every argument.
     """
     asked = _Asked(answer, normalization)
     first = next(
@@ -105,12 +111,12 @@ def find(answer: Callable[[Batch, Problem], dict | None], activations: Sequence[
     every_eps, only_eps = _answered(lambda other: asked(name, ddof, other), (eps, 0.1, 0.0), TRIED_EPS)
     fixed_ddof = _built_in(asked, ddofs, lambda other: (name, other, eps))
     fixed_eps = _built_in(asked, every_eps, lambda other: (name, ddof, other))
-    found = Conventions(only_ddof=only_ddof, only_eps=only_eps)
-    return _read(asked, (name, ddof, max(every_eps)), fixed_activation, fixed_ddof, fixed_eps, found)
+    limits = Conventions(only_ddof=only_ddof, only_eps=only_eps)
+    return _read(asked, (name, ddof, max(every_eps)), fixed_activation, fixed_ddof, fixed_eps, limits)
 
 
-def _answered(asked, few, all_of_them):
-    """Which of these it answers, a few where it answers all of those; and of the others which alone."""
+def _answered(asked: Callable[[Any], object], few: tuple, all_of_them: tuple) -> tuple[list, tuple]:
+    """The values that it answers: the few if it answers all of those, else those of all; and if not all, which."""
     answered = [value for value in dict.fromkeys(few) if asked(value) is not None]
     if len(answered) == len(set(few)):
         return answered, ()
@@ -121,31 +127,32 @@ def _answered(asked, few, all_of_them):
 class _Asked:
     """A formula's answers to one batch under several conventions, each asked for once."""
 
-    def __init__(self, answer, normalization):
-        self.answer, self.normalization, self.known = answer, normalization, {}
+    def __init__(self, answer: Asked, normalization: str) -> None:
+        self.answer, self.normalization = answer, normalization
+        self.known: dict[Key, Answer | None] = {}
         problem = Problem(13, 4, 8, normalization=normalization, seed=1000)
         batch = problem.sample()
         spread = np.logspace(-6, 1, 8) if normalization == "batch" else 1.0
         self.problem, self.batch = problem, batch._replace(X=batch.X + 0.5, G1=batch.G1 * spread)
 
-    def of(self, activation, ddof, eps) -> Problem:
+    def of(self, activation: str, ddof: int, eps: float) -> Problem:
         return replace(self.problem, activation=activation, ddof=ddof, eps=eps)
 
-    def __call__(self, activation, ddof, eps):
+    def __call__(self, activation: str, ddof: int, eps: float) -> Answer | None:
         key = activation, ddof, eps
         if key not in self.known:
             self.known[key] = self.answer(self.batch, self.of(*key))
         return self.known[key]
 
 
-def _built_in(asked, values, key) -> bool:
+def _built_in(asked: _Asked, values: Sequence, key: Callable[[Any], Key]) -> bool:
     """Whether the answers to all of these are one and the same, so that the argument is ignored."""
     answers = [answer for answer in (asked(*key(value)) for value in values) if answer is not None]
     return len(answers) > 1 and all(_same(answers[0], other) for other in answers[1:])
 
 
-def _same(one, other) -> bool:
-    def close(a, b):
+def _same(one: Answer, other: Answer) -> bool:
+    def close(a: Any, b: Any) -> bool:
         if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
             return type(a) is type(b)
         return a.shape == b.shape and np.allclose(a, b, rtol=SAME, atol=0, equal_nan=True)
@@ -153,29 +160,33 @@ def _same(one, other) -> bool:
     return all(close(one[name], other[name]) for name in one)
 
 
-def _off(answer, known, N) -> float:
+def _off(answer: Answer | None, known: Gradients, N: int) -> float:
     """How far a loss, and ∂R/∂Γ2's direction, are from those of some conventions; the smaller of both, relative."""
-    off = [np.inf]
+    off: list[float] = [np.inf]
+    if answer is None:
+        return np.inf
     loss, dG2 = answer["loss"], answer["dG2"]
     if isinstance(loss, np.ndarray) and loss.size == 1 and np.isfinite(loss).all():
         ratio = float(loss.reshape(())) / float(known.loss)
         off += [abs(ratio / factor - 1) for factor in (1, N, 0.5, N / 2)]
     if isinstance(dG2, np.ndarray) and dG2.size == known.dG2.size and np.isfinite(dG2).all() and dG2.any():
         mine, right = dG2.reshape(-1) / np.linalg.norm(dG2), known.dG2 / np.linalg.norm(known.dG2)
-        off.append(min(np.linalg.norm(mine - right), np.linalg.norm(mine + right)))
-    return float(min(off))
+        off += [float(np.linalg.norm(mine - right)), float(np.linalg.norm(mine + right))]
+    return min(off)
 
 
-def _read_activation(asked, first) -> str:
+def _read_activation(asked: _Asked, first: Key) -> str:
     """The activation that is built in, of a formula without normalization."""
     answer, N = asked(*first), asked.problem.N
     offs = {name: _off(answer, mistaken(asked.batch, asked.of(name, *first[1:]), frozenset()), N)
             for name in ACTIVATIONS}  # fmt: skip
-    best = min(offs, key=offs.get)
+    best = min(offs, key=offs.__getitem__)
     return best if offs[best] < READ else ""
 
 
-def _read(asked, first, fixed_activation, fixed_ddof, fixed_eps, found) -> Conventions:
+def _read(
+    asked: _Asked, first: Key, fixed_activation: bool, fixed_ddof: bool, fixed_eps: bool, limits: Conventions
+) -> Conventions:
     """Read off the loss what is built in, and what eps is added to."""
     name, ddof, eps = first
     answer, N = asked(*first), asked.problem.N
@@ -183,28 +194,28 @@ def _read(asked, first, fixed_activation, fixed_ddof, fixed_eps, found) -> Conve
     ddofs = (0, 1) if fixed_ddof else (ddof,)
     every_eps = BUILT_IN_EPS if fixed_eps else (eps,)
 
-    def off(activation, ddof, eps, place, made=frozenset()):
+    def off(activation: str, ddof: int, eps: float, place: str, made: frozenset[Mistake] = frozenset()) -> float:
         return _off(answer, mistaken(asked.batch, asked.of(activation, ddof, eps), made, place), N)
 
-    keys = [
+    keys: list[Place] = [
         (a, d, e, place) for a in names for d in ddofs for e in every_eps for place in (PLACES if e else PLACES[:1])
     ]
     offs = {key: off(*key) for key in keys}
-    best = min(offs, key=offs.get)
+    best = min(offs, key=offs.__getitem__)
     if offs[best] > READ and fixed_eps:  # an eps that is no round number
         best = min((_between(off, key) for key in _nearest(offs)), key=lambda key: off(*key))
         offs[best] = off(*best)
     if offs[best] > READ:  # the forward pass itself is mistaken
-        wrong = {
-            (a, d, e, VARIANCE, frozenset([mistake])): None
+        keys = [
+            (a, d, e, VARIANCE, frozenset([mistake]))
             for mistake in FORWARD_MISTAKES for a in names for d in ddofs for e in every_eps
-        }  # fmt: skip
-        wrong = {key: off(*key) for key in wrong}
-        best_wrong = min(wrong, key=wrong.get)
-        best = best_wrong if wrong[best_wrong] < READ else (names[0], 0, 1e-5, VARIANCE)
+        ]  # fmt: skip
+        offs = {key: off(*key) for key in keys}
+        best = min(offs, key=offs.__getitem__)
+        best = best if offs[best] < READ else (names[0], 0, Problem.eps, VARIANCE)
     name, ddof, eps, place, *_ = best
     return replace(
-        found,
+        limits,
         activation=name if fixed_activation else "",
         ddof=ddof if fixed_ddof else None,
         eps=eps if fixed_eps else None,
@@ -212,15 +223,15 @@ def _read(asked, first, fixed_activation, fixed_ddof, fixed_eps, found) -> Conve
     )
 
 
-def _nearest(offs):
+def _nearest(offs: dict[Place, float]) -> list[Place]:
     """The two nearest keys of each activation, ddof and place."""
-    groups = {}
-    for key in sorted(offs, key=offs.get):
+    groups: dict[tuple, list[Place]] = {}
+    for key in sorted(offs, key=offs.__getitem__):
         groups.setdefault((key[0], key[1], key[3]), []).append(key)
     return [key for keys in groups.values() for key in keys[:2]]
 
 
-def _between(off, key):
+def _between(off: Callable[..., float], key: Place) -> Place:
     """The key with the eps near its own for which a formula is least off: a grid, then golden section, in logs."""
     activation, ddof, eps, place = key
     grid = np.log(max(eps, 1e-16)) + np.linspace(-1.1, 1.1, 89)

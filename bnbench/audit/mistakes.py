@@ -1,8 +1,10 @@
-"""The mistakes people make in this gradient, each as a formula of its own: what a wrong answer is compared with."""
+"""The mistakes that people make in this gradient, each as a formula, to compare a wrong answer with."""
 
 import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +21,8 @@ class Mistake:
         where: the place of it, where it has several; "" otherwise.
         text: what was done, as a phrase.
         normalized: whether it can occur with normalization="batch" only.
-        alone: whether it is looked for by itself only, in no pair.
-        whole: whether it names what is wrong with everything, and with no gradient alone.
+        alone: whether it is only looked for by itself, not in pairs.
+        whole: whether it explains all outputs together, and none by itself.
     """
 
     name: str
@@ -176,18 +178,18 @@ def mistaken(batch: Batch, problem: Problem, mistakes: frozenset[Mistake], place
         return _mistaken(batch, problem, {(mistake.name, mistake.where) for mistake in mistakes}, place)
 
 
-def _mistaken(batch, problem, made, place):
-    X, y, G1, gamma, beta, G2 = (None if array is None else np.asarray(array, np.float64) for array in batch)
+def _mistaken(batch: Batch, problem: Problem, made: set[tuple[str, str]], place: str) -> Gradients:
+    X, y, G1, gamma, beta, G2 = Batch._make(None if array is None else np.asarray(array, np.float64) for array in batch)
     N, free, eps = problem.N, problem.N - problem.ddof, problem.eps
 
-    def has(name, *places):
+    def has(name: str, *places: str) -> bool:
         return any((name, where) in made for where in places or ("",))
 
-    def degrees(*places):
+    def degrees(*places: str) -> int:
         """N - ddof, or what stands there."""
         return N if has("N-for-N-ddof", *places) else free - 1 if has("N-1-for-N", *places) else free
 
-    def s_as_made(variance, eps, *here):
+    def s_as_made(variance: np.ndarray, eps: float, *here: str) -> np.ndarray:
         """S as the forward pass or ∂R/∂Γ1 has it."""
         s = s_of(variance, eps, SD if has("eps-outside-root", *here) else place)
         if has("square-for-root", *here):
@@ -218,7 +220,11 @@ def _mistaken(batch, problem, made, place):
 
     S = factor * np.outer(e, G2) * slope
     bare = factor * np.outer(e, G2)  # S without a'
-    outputs = {"dG2": factor * ((B if has("B-for-A", "in ∂R/∂Γ2") else A).T @ e), "dgamma": None, "dbeta": None}
+    outputs: dict[str, Any] = {
+        "dG2": factor * ((B if has("B-for-A", "in ∂R/∂Γ2") else A).T @ e),
+        "dgamma": None,
+        "dbeta": None,
+    }
     if problem.normalization == "batch":
         seen = Xhat  # X̂ as the backward pass has it
         root = s_as_made(
@@ -287,14 +293,16 @@ def _mistaken(batch, problem, made, place):
     return Gradients(loss, dG1.T if has("transposed-dG1") else dG1, outputs["dgamma"], outputs["dbeta"], outputs["dG2"])
 
 
-def s_of(variance, eps: float, place: str):
+def s_of(variance: np.ndarray, eps: float, place: str) -> np.ndarray:
     """S, by what eps is added to."""
     if place == SD:
         return np.sqrt(variance) + eps
     return np.sqrt(np.maximum(variance, eps) if place == FLOOR else variance + eps)
 
 
-def derived(variance, s, eps: float, place: str, has=lambda name, *where: False):
+def derived(
+    variance: np.ndarray, s: np.ndarray, eps: float, place: str, has: Callable[..., bool] = lambda name, *where: False
+) -> np.ndarray | float:
     """2 s ∂s/∂v: the factor of the s-term where s is another function of the variance v than √(v + eps)."""
     inside = variance + eps
     if has("square-for-root", DERIVED):

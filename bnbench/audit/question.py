@@ -1,13 +1,14 @@
 """The question's data, its code followed step by step, and what it printed.
 
 `question.json` holds the data and the run's values at 17 digits, and the figures as the page prints them. `follow`
-does what the R code does, line by line and its mistakes included, so that what is ruled on is what was claimed. It
-does so in balls, so that no rounding of ours comes between the code and its figures.
+does what the R code does, line by line, mistakes included, so that what is ruled on is what was claimed. It does so
+in balls, so that no rounding of ours comes between the code and its figures.
 """
 
 import functools
 import importlib.resources
 import json
+from typing import Any
 
 import numpy as np
 from flint import arb, ctx
@@ -20,7 +21,7 @@ DATA = ("X", "G1", "G2", "gamma", "beta", "u")
 
 
 @functools.cache
-def load() -> dict:
+def published() -> dict[str, Any]:
     """`source`, `values` (name to array, as R computed them), `printed` (name to text) and `kronecker_rows`."""
     question = json.loads(importlib.resources.files("bnbench.audit").joinpath("question.json").read_text("utf-8"))
     question["values"] = {name: np.array(values, np.float64) for name, values in question["values"].items()}
@@ -29,27 +30,27 @@ def load() -> dict:
 
 def data() -> tuple[np.ndarray, ...]:
     """X, G1, G2, gamma, beta and u as exact balls."""
-    return tuple(balls(load()["values"][name]) for name in DATA)
+    return tuple(balls(published()["values"][name]) for name in DATA)
 
 
-def a(v):
+def a(v: np.ndarray) -> np.ndarray:
     """The question's activation: negatives become 0."""
     return np.where(v < 0, 0, v)
 
 
-def ap(v):
+def ap(v: np.ndarray) -> np.ndarray:
     """The question's derivative of it: negatives become 0, and then everything that is at least 0 becomes 1."""
     v = np.where(v < 0, 0, v)
     return np.where(v >= 0, 1, v)
 
 
-def sd(Z):
+def sd(Z: np.ndarray) -> np.ndarray:
     """R's standard deviation of each column, which divides by N - 1."""
     centred = Z - Z.sum(axis=0) / len(Z)
     return np.sqrt((centred * centred).sum(axis=0) / (len(Z) - 1))
 
 
-def scale(Z):
+def scale(Z: np.ndarray) -> np.ndarray:
     """R's scale."""
     return (Z - Z.sum(axis=0) / len(Z)) / sd(Z)
 
@@ -60,7 +61,7 @@ def follow() -> dict[str, np.ndarray]:
     (N, p1), p2 = X.shape, len(G2)
     one = np.full((N, 1), 1, object)
 
-    def b(Z):
+    def b(Z: np.ndarray) -> np.ndarray:
         return np.kron(gamma[None], one) * scale(Z) + np.kron(beta[None], one)
 
     y = a(b(X @ G1)) @ G2 + u
@@ -79,29 +80,29 @@ def follow() -> dict[str, np.ndarray]:
     return {name: np.array(values, object) for name, values in computed.items()}
 
 
-def node_of_loop(X, G1, gamma, beta, i):
+def node_of_loop(X: np.ndarray, G1: np.ndarray, gamma: np.ndarray, beta: np.ndarray, i: int) -> np.ndarray:
     """What the loop for ∂R/∂β hands to the activation: column i of X times row i of Γ1, its column i normalised."""
     return gamma[i] * scale(X[:, [i]] @ G1[[i], :])[:, i] + beta[i]
 
 
-def column_of_loop(x, w, stub):
+def column_of_loop(x: np.ndarray, w: np.ndarray, stub: np.ndarray) -> Any:
     """An entry as the loop for ∂R/∂Γ1 computes it: t(X[,i]) %*% diag(w[,j]) %*% stub[,j]."""
     return x @ np.diag(w) @ stub
 
 
-def kronecker_rule(A, B) -> np.ndarray:
+def kronecker_rule(A: np.ndarray, B: np.ndarray) -> np.ndarray:
     """The derivative of A ⊗ B with respect to A as the question's code has it, for a row A and a column B."""
     identity = np.eye(A.shape[1] * B.shape[1], dtype=int) @ np.eye(A.shape[1], dtype=int)
     return np.kron(np.kron(identity, B), np.eye(A.shape[0], dtype=int))
 
 
-def reproduce() -> list[dict]:
+def reproduce() -> list[dict[str, Any]]:
     """How the code's values compare with what the page prints and with the run in R, a dict a name.
 
     `printed` counts the numbers the page prints, `reproduced` says whether each comes out as printed, `digits`
     are the significant digits to which all values agree with the run's.
     """
-    question, rows = load(), []
+    question, rows = published(), []
     with ctx.workprec(BITS):
         followed = follow()
     for name, exact in followed.items():
@@ -130,7 +131,7 @@ def as_printed(values: np.ndarray) -> list:
     return np.array([as_printed(column) for column in values.T]).T.tolist()
 
 
-def _decimals(value):
+def _decimals(value: float) -> int:
     digits, exponent = f"{value:.{SIGNIFICANT - 1}e}".split("e")
     return max(0, len(digits.lstrip("-").rstrip("0").replace(".", "")) - 1 - int(exponent))
 

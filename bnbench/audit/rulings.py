@@ -1,7 +1,8 @@
-"""What a ruling is, and how claimed values are held against enclosures of the true ones."""
+"""A ruling on a claim, and the comparison of claimed values with enclosures of the true ones."""
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 from flint import arb, ctx, fmpq
@@ -55,6 +56,21 @@ class Evidence:
         largest = max(float(abs(t).mid()) for t in self.true.flat)
         return max(float(t.rad()) for t in self.true.flat) / (largest or 1.0)
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it: every number as text, true ones as [midpoint +/- radius]."""
+        return {
+            "what": self.what,
+            "entries": self.true.size,
+            "entries_proven_different": int(self.apart.sum()),
+            "worst_entry": list(self.worst),
+            "claimed": shown(self.claimed[self.worst]),
+            "true": self.true[self.worst].str(30),
+            "distance": float(self.distances[self.worst]),
+            "enclosure_radius": self.radius,
+            "all_claimed": np.vectorize(shown, otypes=[object])(self.claimed).tolist(),
+            "all_true": np.vectorize(lambda ball: ball.str(30), otypes=[object])(self.true).tolist(),
+        }
+
 
 @dataclass(frozen=True)
 class Ruling:
@@ -68,7 +84,7 @@ class Ruling:
         evidence: what the ruling rests on; where it is "wrong" and numbers are claimed, the first that is apart
             proves it.
         trials: random problems on which the claim agreed with the certified gradient; 0 where none were needed.
-        derivation: the section of `derivation.md` that has the proof, or the place where the claim leaves it.
+        derivation: the section of `derivation.md` with the proof, or where the claim departs from it.
     """
 
     id: str
@@ -79,11 +95,11 @@ class Ruling:
     trials: int
     derivation: str
 
-    def plain(self) -> dict:
+    def plain(self) -> dict[str, Any]:
         """The ruling as JSON has it."""
         keep = ("id", "claim", "ruling", "reason", "trials", "derivation")
-        found = {name: getattr(self, name) for name in keep} | {"theorems": list(self.theorems)}
-        return found | {"evidence": [plain(e) for e in self.evidence]}
+        fields = {name: getattr(self, name) for name in keep} | {"theorems": list(self.theorems)}
+        return fields | {"evidence": [e.plain() for e in self.evidence]}
 
     @property
     def theorems(self) -> tuple[str, ...]:
@@ -91,36 +107,21 @@ class Ruling:
         return claims()[self.id]
 
 
-def plain(evidence: Evidence) -> dict:
-    """An evidence as JSON has it: every number as text, true ones as [midpoint +/- radius]."""
-    return {
-        "what": evidence.what,
-        "entries": evidence.true.size,
-        "entries_proven_different": int(evidence.apart.sum()),
-        "worst_entry": list(evidence.worst),
-        "claimed": shown(evidence.claimed[evidence.worst]),
-        "true": evidence.true[evidence.worst].str(30),
-        "distance": float(evidence.distances[evidence.worst]),
-        "enclosure_radius": evidence.radius,
-        "all_claimed": np.vectorize(shown, otypes=[object])(evidence.claimed).tolist(),
-        "all_true": np.vectorize(lambda ball: ball.str(30), otypes=[object])(evidence.true).tolist(),
-    }
-
-
-def shown(ball, digits: int = DIGITS) -> str:
-    """A ball's midpoint in so many digits."""
+def shown(ball: Any, digits: int = DIGITS) -> str:
+    """A ball's midpoint with that many digits."""
     return ball.mid().str(digits, radius=False)
 
 
-def printed(texts) -> np.ndarray:
+def printed(texts: Any) -> np.ndarray:
     """The balls of printed figures: each holds the numbers that round to it, half a unit of its last digit around."""
     texts = np.array(texts, object)
     return np.vectorize(_figure, otypes=[object])(texts)
 
 
-def _figure(text):
+def _figure(text: str) -> arb:
     sign, digits, exponent = Decimal(text).as_tuple()
+    places = int(exponent)  # of a finite number it is one
     with ctx.workprec(BITS):
-        unit = arb(fmpq(10) ** exponent)
+        unit = arb(fmpq(10) ** places)
         value = int("".join(map(str, digits))) * (-1 if sign else 1)
         return arb(value * unit, (unit / 2).upper())

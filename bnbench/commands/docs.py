@@ -1,45 +1,46 @@
 """`docs`: the pages of bnbench/docs, listed or shown."""
 
+import argparse
 import sys
 from pathlib import Path
 
 from bnbench.commands.common import OK, UsageError
 
 FOLDER = Path(__file__).parents[1] / "docs"
-WIDTH = 100  # columns at most: longer lines are hard to read
 
 
-def add(commands):
+def add(commands: "argparse._SubParsersAction") -> None:
     """Add the command's parser."""
     docs = commands.add_parser(
         "docs",
         help="list the pages of the documentation, or show one",
-        description="List the pages of the documentation, or show one: formatted on a terminal, as Markdown elsewhere.",
+        description="List the pages of the documentation, or show one: formatted on a terminal, as Markdown in a pipe "
+        "or file (bnbench docs PAGE | less).",
     )
-    docs.add_argument("page", metavar="PAGE", nargs="?", help="a page's name (default: list them)")
+    docs.add_argument("page", metavar="PAGE", nargs="?", help="the name of a page (default: list all pages)")
     docs.set_defaults(command=run)
 
 
-def run(options) -> int:
+def run(options: argparse.Namespace) -> int:
     """`docs`."""
     pages = {path.stem: path for path in sorted(FOLDER.glob("*.md"))}
     if options.page is None:
         for name, path in pages.items():
             print(f"{name:<13} {summary(path.read_text('utf-8'))}")
-        print("\nbnbench docs PAGE shows one.")
+        print("\nbnbench docs PAGE shows one of them.")
         return OK
-    path = pages.get(options.page.removesuffix(".md"))
-    if path is None:
-        raise UsageError(f"page is {options.page!r}; allowed are {', '.join(pages)}")
-    text = path.read_text("utf-8")
+    page = options.page.removesuffix(".md")
+    if page not in pages:
+        raise UsageError(f"page is {options.page!r}; there are {', '.join(pages)}")
+    text = pages[page].read_text("utf-8")
     if not sys.stdout.isatty():
         print(text, end="")
         return OK
-    from rich.console import Console
     from rich.markdown import Markdown
 
-    console = Console()
-    console.print(Markdown(text, hyperlinks=False), width=min(console.width, WIDTH))
+    from bnbench.commands.terminal import console
+
+    console().print(Markdown(text, hyperlinks=False))
     return OK
 
 

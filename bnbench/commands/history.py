@@ -1,12 +1,14 @@
 """`history`: many runs in the order of their dates, and where a time made a step."""
 
+import argparse
 from pathlib import Path
+from typing import Any
 
 from bnbench.commands.common import OK, RESULTS, UsageError, as_text, command_line, default_folder, print_json
 from bnbench.commands.compare import read_threshold
 
 
-def add(commands):
+def add(commands: Any) -> None:
     """Add the command's parser."""
     history = commands.add_parser(
         "history",
@@ -31,13 +33,13 @@ def add(commands):
     history.set_defaults(command=run)
 
 
-def run(options) -> int:
+def run(options: argparse.Namespace) -> int:
     """`history`."""
+    from bnbench.commands.tables import steps_table
     from bnbench.compare import history, verdicts
     from bnbench.folder import Folder
     from bnbench.measure.plan import read_size
-    from bnbench.progress import steps_table
-    from bnbench.report import history as report
+    from bnbench.report import history_page
     from bnbench.report.tables import plain_rows
 
     threshold = read_threshold(options.threshold)
@@ -51,7 +53,7 @@ def run(options) -> int:
             if entry.differs and not options.force:
                 raise UsageError(
                     f"{entry.name} differs from the run before it in {'; '.join(entry.differs)}; "
-                    "allowed is the same, or --force"
+                    "use runs of one machine and its settings, or --force"
                 )
         entries = history.narrowed(entries, variants, sizes)
         frame = history.table(entries, threshold)
@@ -68,15 +70,15 @@ def run(options) -> int:
     )
     folder = Path(options.out) if options.out else default_folder({})
     Folder(folder).claim()
-    report.write(frame, entries, notes, folder, command(options))
+    history_page.write(frame, entries, notes, folder, command(options))
     if options.json:
-        print_json({"notes": notes, "medians": plain_rows(frame)})
+        print_json({"answer": history_page.answer(frame, entries), "notes": notes, "medians": plain_rows(frame)})
     else:
-        steps_table(report.steps(frame), notes, report.answer(frame, entries), folder / "history.html")
+        steps_table(history_page.steps(frame), notes, history_page.answer(frame, entries), folder / "history.html")
     return OK
 
 
-def command(options):
+def command(options: argparse.Namespace) -> str:
     """The command that draws this history again: its flags, folders and files by name."""
     names = [Path(folder).name for folder in options.folders]
     names += [f"--pytest-benchmark {Path(file).name}" for file in options.pytest_benchmark]

@@ -1,59 +1,62 @@
 """The flags that say what a sweep is made of, and the plan that they make."""
 
+import dataclasses
 import fnmatch
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bnbench.commands.common import UsageError, as_text, load_variants, needs_workers
 
-PRESET_HELP = "quick (about a minute), default (about 5 minutes), full (hours)"
+if TYPE_CHECKING:
+    from bnbench.compare.runs import Run
+    from bnbench.measure.data import Table
+    from bnbench.measure.plan import Plan
+
+PRESET_HELP = "quick (about a minute and a half), default (about 5 minutes), full (hours)"
 
 
-def plan_flags(command, preset):
-    """Add the flags that say what a sweep is made of."""
-    several = "; several with commas"
-    group = command.add_argument_group("what is swept")
-    group.add_argument("--preset", help=PRESET_HELP if preset else "begin from a sweep's preset: " + PRESET_HELP)
-    group.add_argument("--config", metavar="FILE.toml", help="settings from a file, keys as the flags")
-    group.add_argument("--N", metavar="N", help="rows" + several)
-    group.add_argument("--p1", metavar="P", help="inputs" + several)
-    group.add_argument("--p2", metavar="P", help="hidden nodes" + several)
-    group.add_argument("--sizes", metavar="NxP1xP2", help="cells of these sizes, in place of --N, --p1, --p2" + several)
-    group.add_argument("--dtype", help="float64, float32" + several)
-    group.add_argument("--activation", help="relu, sigmoid, tanh, gaussian, identity" + several)
-    group.add_argument("--normalization", help="batch, none" + several)
-    group.add_argument("--ddof", help="the variance divides by N - ddof" + several)
-    group.add_argument("--eps", help="added to the variance under the root" + several)
-    group.add_argument("--threads", help="threads (default: all processors, or as a quota allows)" + several)
-    group.add_argument("--regime", help="fresh (all in every step), fixed (what depends on X is kept)" + several)
-    group.add_argument("--tf32", action="store_true", help="let float32 products on a GPU round factors to TF32")
-    group.add_argument(
-        "--keep-memory", action="store_true",
-        help="let the C library (glibc) keep the memory that a step frees, instead of taking it from the system anew",
-    )  # fmt: skip
-    group.add_argument("--seed", help="of the drawn data and of the order (default: 0)")
-    group.add_argument(
-        "--variants",
-        metavar="A,B",
-        help="names, families, patterns such as 'fused*', and '-r-*' for all but those (default: all)",
-    )
-    group.add_argument("--plugin", action="append", metavar="FILE.py", help="a plug-in file; may be repeated")
-    group.add_argument("--data", metavar="FILE", help="take X and y from a .csv, .tsv, .parquet or .npy table")
-    group.add_argument("--target", metavar="COL", help="the table's outcome (without a header its number, from 0)")
-    group.add_argument("--no-header", action="store_true", help="the table's first row is data: columns are 0, 1, …")
-    group.add_argument("--decimal", metavar="POINT", help="the table's decimal point, . or , (default: .)")
+def plan_flags(command: ArgumentParser, preset: str | None, limits: Sequence[str] = ()) -> None:
+    """Add the flags that say what a sweep is made of, and those of these limits of time."""
+    from bnbench.measure.plan import SETTINGS
+    from bnbench.record import KEPT
+
+    what, time = command.add_argument_group("what is swept"), command.add_argument_group("how long it may take")
+    what.add_argument("--preset", help=PRESET_HELP if preset else "begin from a sweep's preset: " + PRESET_HELP)
+    what.add_argument("--config", metavar="FILE.toml", help="settings from a file, keys as the flags")
+    for setting in SETTINGS.values():
+        flag = setting.flag
+        if flag is None or (flag.limit and setting.name not in limits):
+            continue
+        group, name = time if flag.limit else what, setting.option
+        if setting.kind is bool:
+            group.add_argument(name, action="store_true", help=flag.help)
+        elif setting.name == "plugins":  # a path may hold a comma
+            group.add_argument(name, action="append", metavar=flag.metavar, help=flag.help)
+        else:
+            several = "; several with commas" if setting.several and setting.name != "variants" else ""
+            group.add_argument(name, metavar=flag.metavar, help=flag.help + several)
+        if setting.name == "memory":
+            group.add_argument(
+                "--keep-memory", dest="memory", action="store_const", const=KEPT, help=f"short for --memory {KEPT}"
+            )
 
 
-def make_plan(options, base):
-    """The plan that flags, config and preset make on top of base, and the table of --data, checked."""
-    from bnbench.measure import data
-    from bnbench.measure.plan import PRESETS, Plan, make_plan, read_config
+def make_plan(options: Namespace, base: dict[str, Any]) -> "tuple[Plan, Table | None]":
+    """The plan that flags, config and preset make on top of base, and the table of --data, checked.
+
+    Raises:
+        UsageError: a value that is not allowed, or flags that do not go together.
+    """
+    from bnbench.measure.plan import DRAWN, PRESETS, make_plan, read_config
 
     needs_workers()
     try:
         flags = given_flags(options)
         settings = read_config(options.config) if options.config else {}
-        preset = options.preset or settings.pop("preset", None)
-        settings.pop("preset", None)
+        preset = settings.pop("preset", None)
+        preset = options.preset or preset
         base = PRESETS.get(preset, {}) if preset else base
         plugins = [*settings.pop("plugins", ()), *(options.plugin or ())]
         known = load_variants(plugins)
@@ -68,27 +71,13 @@ def make_plan(options, base):
             families = {name: cls.family for name, cls in known.items()}
             chosen["variants"], chosen["named"] = choose(chosen["variants"], families)
         table = None
-        about = [name for name in ("target", "no_header", "decimal") if chosen.get(name)]
-        if about and not chosen.get("data"):
+        if chosen.get("data"):
+            table, of_table = read_table(base, chosen)
+            chosen |= of_table
+        elif about := [name for name in ("target", "no_header", "decimal") if chosen.get(name)]:
             flag = f"--{about[0].replace('_', '-')}"
             raise UsageError(f"{flag} is given without --data; allowed is --data FILE --target COL")
-        if chosen.get("data"):
-            if "p1" in chosen:
-                raise UsageError("--p1 is given with --data; allowed is one: the table's columns say p1")
-            said = {name: (base | chosen).get(name, getattr(Plan, name)) for name in ("target", "no_header", "decimal")}
-            table = data.read_table(
-                chosen["data"], said["target"], header=not said["no_header"], decimal=said["decimal"]
-            )
-            rows, p1 = table.X.shape
-            axis = chosen.get("N")
-            if axis is None:
-                axis = base.get("N", Plan.N)
-                axis = (*(N for N in axis if N < rows), rows)
-            too_many = [N for N in axis if N > rows]
-            if too_many:
-                raise UsageError(f"N is {too_many[0]}; {table.name} has {rows} rows, allowed is up to that")
-            chosen |= {"p1": (p1,), "N": tuple(axis)}
-        held = tuple(name for name in ("ddof", "eps") if name in chosen or name in base.get("held", ()))
+        held = tuple(name for name in DRAWN if name in chosen or name in base.get("held", ()))
         plan = make_plan(preset, base, chosen | {"held": held})
     except ValueError as error:
         raise UsageError(error) from error
@@ -98,28 +87,55 @@ def make_plan(options, base):
     return plan, table
 
 
-def given_flags(options) -> dict:
-    """The flags that were given, as settings of a plan; ValueError or UsageError where one is not what it may be."""
-    from bnbench.measure.plan import SWITCHES, coerce
-    from bnbench.record import AXES
+def read_table(base: dict[str, Any], chosen: dict[str, Any]) -> "tuple[Table, dict[str, Any]]":
+    """The table of --data, and the p1 and N that a plan gets by it.
+
+    Raises:
+        ValueError, UsageError: it cannot be read, or --p1 or --N do not fit it.
+    """
+    from bnbench.measure import data
+    from bnbench.measure.plan import Plan
+
+    if "p1" in chosen:
+        raise UsageError("--p1 is given with --data; allowed is one: the table's columns say p1")
+    target, no_header, decimal = (
+        (base | chosen).get(name, getattr(Plan, name)) for name in ("target", "no_header", "decimal")
+    )
+    table = data.read_table(chosen["data"], target, header=not no_header, decimal=decimal)
+    rows, p1 = table.X.shape
+    axis = chosen.get("N")
+    if axis is None:
+        axis = (*(N for N in base.get("N", Plan.N) if N < rows), rows)
+    if too_many := [N for N in axis if N > rows]:
+        raise UsageError(f"N is {too_many[0]}; {table.name} has {rows} rows, allowed is up to that")
+    return table, {"p1": (p1,), "N": tuple(axis)}
+
+
+def given_flags(options: Namespace) -> dict[str, Any]:
+    """The flags that were given, as settings of a plan; plug-ins apart.
+
+    Raises:
+        ValueError, UsageError: one is not what it may be.
+    """
+    from bnbench.measure.plan import SETTINGS
 
     flags = {}
-    for name in (*AXES, "sizes", "variants", "seed", "timeout", "time_budget", "data", "target", "decimal"):
-        given = getattr(options, name, None)
-        if given is not None:
-            given = given if name == "data" else as_text(given)
-            parts = [part.strip() for part in given.split(",")]
-            listed = name in (*AXES, "sizes", "variants")
-            if listed and "" in parts:
-                raise UsageError(f"--{name} is {given!r}; allowed are values with commas between them")
-            flags[name] = parts if listed else given
-    flags |= {name: True for name in SWITCHES if getattr(options, name)}
-    if getattr(options, "sampling", None) is not None:
-        flags["sampling_s"] = options.sampling
-    return {name: coerce(f"--{name.replace('_', '-')}", name, value) for name, value in flags.items()}
+    for setting in SETTINGS.values():
+        value = getattr(options, setting.key, None) if setting.flag and setting.name != "plugins" else None
+        if value is None or value is False:
+            continue
+        if isinstance(value, str) and setting.name != "data":
+            value = as_text(value)
+        if setting.several:
+            parts = [part.strip() for part in value.split(",")]
+            if "" in parts:
+                raise UsageError(f"{setting.option} is {value!r}; allowed are values with commas between them")
+            value = parts
+        flags[setting.name] = setting.read(setting.option, value)
+    return flags
 
 
-def choose(asked, families):
+def choose(asked: Sequence[str], families: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The variants that are asked for by name, family or pattern, less those behind a "-"; and those by name.
 
     Args:
@@ -129,7 +145,8 @@ def choose(asked, families):
     Raises:
         UsageError: one that stands for nothing, or nothing is left.
     """
-    found, named = {}, []
+    chosen: dict[str, None] = {}
+    named: list[str] = []
     for item in asked:
         wanted = item.removeprefix("-")
         names = [wanted] if wanted in families else [name for name, family in families.items() if family == wanted]
@@ -139,23 +156,24 @@ def choose(asked, families):
                 f"variant is {wanted!r}; expected {', '.join(families)}, a family, or a pattern such as 'loops*'"
             )
         if item != wanted:
-            found = {name: None for name in (families if item is asked[0] else found) if name not in names}
+            chosen = {name: None for name in (families if item is asked[0] else chosen) if name not in names}
         else:
-            found |= dict.fromkeys(names)
+            chosen |= dict.fromkeys(names)
             named += names if wanted in families else []
-    if not found:
+    if not chosen:
         raise UsageError(f"--variants {','.join(asked)} leaves no variant")
-    return tuple(found), tuple(name for name in named if name in found)
+    return tuple(chosen), tuple(name for name in named if name in chosen)
 
 
-def plan_of(folder):
+def plan_of(folder: str | Path) -> dict[str, Any]:
     """The settings of a run that is resumed; none where nothing was begun there.
 
     Raises:
         UsageError, StoreError: they cannot be read, or it is one side of a comparison.
     """
     from bnbench import store
-    from bnbench.measure.plan import FIELD_NAMES, coerce
+    from bnbench.measure.plan import SETTINGS
+    from bnbench.record import KEPT
 
     if not (Path(folder) / store.ENVIRONMENT).exists():
         return {}
@@ -163,10 +181,12 @@ def plan_of(folder):
         environment = store.read_environment(folder)
         plan = environment["plan"]
         settings = {
-            name: coerce(f"{name} in {store.ENVIRONMENT}", name, plan[name])
-            for name in (*FIELD_NAMES, "named", "held")
+            name: setting.read(f"{name} in {store.ENVIRONMENT}", plan[name])
+            for name, setting in SETTINGS.items()
             if plan.get(name) not in (None, "", [])
         }
+        if plan.get("keep_memory"):  # of before memory was an axis
+            settings["memory"] = (KEPT,)
     except ValueError as error:
         raise UsageError(error) from error
     if "interleaved" in environment:
@@ -177,16 +197,14 @@ def plan_of(folder):
 FILTERS = ("variants", "sizes")  # and the axes: flags by which records of two runs are chosen
 
 
-def chosen_of(options, runs):
+def chosen_of(options: Namespace, runs: "Sequence[Run]") -> "list[Run]":
     """The runs with those of their records that --variants, --sizes and the axes' flags choose.
 
     Raises:
         UsageError: a flag that chooses none of them, or that only says how to measure.
     """
-    import dataclasses
-
-    from bnbench.measure.plan import read_size
-    from bnbench.record import AXES
+    from bnbench.measure.plan import SETTINGS, read_size
+    from bnbench.record import AXES, Record
 
     try:
         flags = given_flags(options)
@@ -194,21 +212,21 @@ def chosen_of(options, runs):
     except ValueError as error:
         raise UsageError(error) from error
     asked = flags.pop("variants", ())
-    others = [name for name in ("preset", "config", "plugin", "sampling") if getattr(options, name)]
-    for name in [*others, *flags]:
-        if name not in AXES:
-            raise UsageError(
-                f"--{name.replace('_', '-')} says how to measure, with --interleaved; of two runs, "
-                f"--{', --'.join((*FILTERS, *AXES))} choose what is compared"
-            )
+    others = [f"--{name}" for name in ("preset", "config", "plugin") if getattr(options, name)]
+    others += [SETTINGS[name].option for name in flags if name not in AXES]
+    if others:
+        raise UsageError(
+            f"{others[0]} says how to measure, with --interleaved; of two runs, "
+            f"--{', --'.join((*FILTERS, *AXES))} choose what is compared"
+        )
     records = [record for run in runs for record in run.records]
-    wanted = {axis: set(values) for axis, values in flags.items()}
+    wanted: dict[str, set] = {axis: set(values) for axis, values in flags.items()}
     if asked:
-        wanted["variant"] = set(choose(asked, {record.variant: record.family for record in records})[0])
+        wanted["variant"] = set(choose(asked, {record.variant: str(record.family) for record in records})[0])
     if sizes:
         wanted["size"] = set(sizes)
 
-    def traits(record):
+    def traits(record: Record) -> dict[str, Any]:
         return {"variant": record.variant, "size": record.cell.sizes} | record.cell.axes
 
     for name, values in wanted.items():
@@ -227,6 +245,6 @@ def chosen_of(options, runs):
     ]
 
 
-def _listed(values, most=12):
+def _listed(values: Iterable, most: int = 12) -> str:
     texts = ["x".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in sorted(values)]
     return ", ".join(texts[:most]) + (", …" if len(texts) > most else "")

@@ -1,14 +1,15 @@
 """`audit --proof`: the theorems, checked by Coq, and the rulings that they back."""
 
+import argparse
 import sys
 
 from bnbench.commands.common import FAULT, OK, print_json
 
 
-def prove(options) -> int:
+def prove(options: argparse.Namespace) -> int:
     """Check the proof and print what it says; where Coq is missing, what there is to check and how. The exit code."""
     from bnbench.audit import claims
-    from bnbench.progress import proof_tables
+    from bnbench.commands.tables import proof_tables
     from bnbench.proof import ProofError, check
 
     say = (lambda text: None) if options.json else (lambda text: print(text, file=sys.stderr))

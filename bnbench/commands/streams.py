@@ -6,6 +6,8 @@ import io
 import os
 import sys
 import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 PLAIN = "bnbench-plain"
 PLAINLY = str.maketrans({
@@ -22,7 +24,7 @@ class OutputError(Exception):
 def plain(text: str) -> str:
     """The text in ASCII, as an engineer would type it: Γ is Gamma, × is x, and ? what has no such form."""
 
-    def one(character):
+    def one(character: str) -> str:
         name = unicodedata.name(character, "").split()
         if name[:1] == ["GREEK"] and "LETTER" in name:
             letter = name[name.index("LETTER") + 1]
@@ -35,7 +37,7 @@ def plain(text: str) -> str:
     return "".join(map(one, text))
 
 
-def _plain_handler(error):
+def _plain_handler(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return plain(error.object[error.start : error.end]), error.end
@@ -47,19 +49,19 @@ codecs.register_error(PLAIN, _plain_handler)
 class Stream:
     """A text stream whose failures go to a function; after one, nothing more is written."""
 
-    def __init__(self, stream, failed):
+    def __init__(self, stream: TextIO, failed: Callable[[OSError], None]):
         self._stream, self._failed, self._lost = stream, failed, False
 
-    def write(self, text):
+    def write(self, text: str) -> int | None:
         """Write, or drop the text where the stream is lost."""
         return self._try(self._stream.write, text) if not self._lost else None
 
-    def flush(self):
+    def flush(self) -> None:
         """Flush, unless the stream is lost."""
         if not self._lost:
             self._try(self._stream.flush)
 
-    def _try(self, do, *arguments):
+    def _try(self, do: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return do(*arguments)
         except OSError as error:
@@ -70,12 +72,12 @@ class Stream:
                 os.close(null)
             return self._failed(error)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
 @contextlib.contextmanager
-def guarded():
+def guarded() -> Iterator[bool]:
     """Standard streams that a command can rely on, for as long as it runs.
 
     What is written to standard error, or to an output whose reader has gone, may be lost: the work goes on. Output that
@@ -100,12 +102,12 @@ def guarded():
                 stream.reconfigure(errors=handler)
 
 
-def _output_failed(error):
+def _output_failed(error: OSError) -> None:
     if not isinstance(error, BrokenPipeError):
         raise OutputError(f"standard output cannot be written: {error.strerror}") from error
 
 
-def _fill_numbers():
+def _fill_numbers() -> None:
     number = 0
     while number <= 2:
         number = os.open(os.devnull, os.O_RDWR)

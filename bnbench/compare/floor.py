@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnbench.compare.verdicts import Verdict, pass_ratios
+from bnbench.compare.verdicts import Comparison, pass_ratios
 from bnbench.record import Record
 
 POWER, LEVEL = 0.8, 0.95
@@ -25,21 +25,20 @@ class Floor:
         apart: by how much two runs one after the other differ in 1 of 20 cases, though nothing is different.
     """
 
-    verdict: Verdict
+    verdict: Comparison
     rounds: float
     passes: float
     interleaved: float
     apart: float
 
 
-def floor(verdict: Verdict, old: Record, new: Record) -> Floor:
+def floor(verdict: Comparison, old: Record, new: Record) -> Floor:
     """The noise floor at one cell, from its two records of an interleaved sweep of the same code, and the verdict."""
     from scipy import stats
 
     ratios = pass_ratios(old, new)
     within = np.log(new.samples_s) - np.log(old.samples_s)
-    edges = np.cumsum(new.passes)[:-1]
-    medians = [math.log(np.median(part)) for record in (old, new) for part in np.split(record.samples_s, edges)]
+    medians = [math.log(np.median(samples)) for record in (old, new) for samples in record.by_pass]
     passes = float(np.std(ratios, ddof=1))
     free = len(ratios) - 1
     reach = stats.t.ppf((1 + LEVEL) / 2, free) + stats.t.ppf(POWER, free)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,13 +22,12 @@ from bnbench.compare.runs import Run
 from bnbench.measure.child import plain_line
 from bnbench.measure.environment import machine_id
 from bnbench.problem import Problem
-from bnbench.record import AXES, Cell, Record
+from bnbench.record import AXES, SIZES, Cell, Record
 
 SWEEP, PYTEST = SOURCES = ("bnbench", "pytest-benchmark")
 STEPS = (verdicts.FASTER, verdicts.SLOWER)
-KEY = ["variant", *AXES]
 COLUMNS = [
-    *["date", "run", "source", "machine", *KEY, "median_s", "ci_low_s", "ci_high_s"],
+    *["date", "run", "source", "machine", "variant", *AXES, "median_s", "ci_low_s", "ci_high_s"],
     *["verdict", "ratio", "ratio_low", "ratio_high", "against"],
 ]
 NAMED = re.compile(r"test_step\[(?P<variant>.+)-(?P<N>\d+)x(?P<p1>\d+)x(?P<p2>\d+)\]")  # tests/benchmarks/test_step.py
@@ -69,33 +69,33 @@ def read(folders: Sequence[str | Path], files: Sequence[str | Path] = ()) -> lis
     paths = [Path(path).resolve() for path in (*folders, *files)]
     for path, given in zip(paths, (*folders, *files), strict=True):
         if paths.count(path) > 1:
-            raise store.StoreError(f"{given} is given twice; allowed is each run once")
-    found = [_of_run(runs.read(folder)) for folder in folders] + [_of_file(Path(file)) for file in files]
-    found.sort(key=lambda entry: (entry.date, entry.run is not None and entry.run.environment.get("side") == "new"))
-    names = _names([(entry.run.folder if entry.run else Path(entry.name)).resolve() for entry in found])
-    before = {}
-    for place, entry in enumerate(found):
+            raise store.StoreError(f"{given} is given twice; give each run once")
+    entries = [_of_run(runs.read(folder)) for folder in folders] + [_of_file(Path(file)) for file in files]
+    entries.sort(key=lambda entry: (entry.date, entry.run is not None and entry.run.environment.get("side") == "new"))
+    names = _names([(entry.run.folder if entry.run else Path(entry.name)).resolve() for entry in entries])
+    before: dict[str, Entry] = {}
+    for place, entry in enumerate(entries):
         earlier = before.get(entry.source)
         differs = tuple(_differs(earlier, entry)) if earlier else ()
         before[entry.source] = entry
-        found[place] = replace(entry, name=names[place], differs=differs)
-    return found
+        entries[place] = replace(entry, name=names[place], differs=differs)
+    return entries
 
 
-def _names(paths):
+def _names(paths: Sequence[Path]) -> list[str]:
     """The last part of each path without a date, with the part before it where that is not unique, else a number."""
     paths = [Path(plain_line(str(path))) for path in paths]
-    found = [DATED.sub("", path.name) for path in paths]
-    found = [
-        f"{path.parent.name}/{name}" if found.count(name) > 1 else name for name, path in zip(found, paths, strict=True)
+    names = [DATED.sub("", path.name) for path in paths]
+    names = [
+        f"{path.parent.name}/{name}" if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)
     ]
     return [
-        f"{name} ({found[: place + 1].count(name)})" if found.count(name) > 1 else name
-        for place, name in enumerate(found)
+        f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
+        for place, name in enumerate(names)
     ]
 
 
-def _of_run(run):
+def _of_run(run: Run) -> Entry:
     date = run.environment.get("date")
     if not date:
         raise store.StoreError(f"{run.folder} has no date in {store.ENVIRONMENT}; a history is in the order of dates")
@@ -105,12 +105,12 @@ def _of_run(run):
     return Entry(run.folder.name, _utc(date), SWEEP, machine_id(run.environment["machine"]), kept, run)
 
 
-def _utc(text):
+def _utc(text: str) -> datetime:
     date = datetime.fromisoformat(text)
     return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
 
 
-def _of_file(path):
+def _of_file(path: Path) -> Entry:
     """An Entry of what `pytest tests/benchmarks --benchmark-save` or `--benchmark-json` wrote."""
     try:
         content = json.loads(path.read_bytes())
@@ -122,25 +122,26 @@ def _of_file(path):
         raise store.StoreError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         what = f"it has no {error.args[0]}" if isinstance(error, KeyError) else error
-        raise store.StoreError(f"{path} is no file of pytest-benchmark: {what}") from error
+        raise store.StoreError(f"{path} is not a file of pytest-benchmark: {what}") from error
     if not records:
-        raise store.StoreError(f"{path} has no benchmark of tests/benchmarks/test_step.py; no other can be read")
+        raise store.StoreError(f"{path} has no benchmark of tests/benchmarks/test_step.py, and others cannot be read")
     return Entry(str(path), date, PYTEST, machine, records)
 
 
-def _benchmark(entry, info):
+def _benchmark(entry: dict[str, Any], info: dict[str, Any]) -> Record:
     """A benchmark as a record: the convention's defaults and, where it does not say, a thread for each processor."""
-    named = NAMED.fullmatch(entry["name"])
-    sizes = (int(named[name]) for name in ("N", "p1", "p2"))
+    if not (named := NAMED.fullmatch(entry["name"])):
+        raise ValueError(f"{entry['name']} is not a benchmark of a step")
+    N, p1, p2 = (int(named[name]) for name in SIZES)
     threads = entry.get("extra_info", {}).get("threads") or info["cpu"]["count"]
-    cell = Cell(Problem(*sizes), int(threads))
+    cell = Cell(Problem(N, p1, p2), int(threads))
     stats = entry["stats"]
     row = {"variant": named["variant"], **cell.columns, "status": "ok"}
     return Record.of(row | {"samples_s": stats.get("data") or [stats["median"]]})
 
 
-def _differs(earlier, entry):
-    if entry.run:
+def _differs(earlier: Entry, entry: Entry) -> list[str]:
+    if earlier.run and entry.run:
         return runs.differences(earlier.run, entry.run)
     return [f"machine: {earlier.machine}, {entry.machine}"] if earlier.machine != entry.machine else []
 
@@ -161,7 +162,7 @@ def narrowed(entries: Sequence[Entry], variants: Sequence[str] = (), sizes: Sequ
         if size not in shapes:
             raise store.StoreError(f"sizes has {'x'.join(map(str, size))}, which none of these runs has timed")
 
-    def wanted(record):
+    def wanted(record: Record) -> bool:
         return (not variants or record.variant in variants) and (not sizes or record.cell.sizes in sizes)
 
     return [replace(entry, records=list(filter(wanted, entry.records))) for entry in entries]
@@ -178,7 +179,7 @@ def table(entries: Sequence[Entry], threshold: float | None = None) -> pd.DataFr
     """
     rows = []
     for place, entry in enumerate(entries):
-        found = _steps(entries[:place], entry, threshold) if entry.run else {}
+        verdicts_on = _verdicts(entries[:place], entry, threshold)
         for record in entry.records:
             median, low, high = record.interval
             if not entry.run and record.samples == 1:
@@ -186,7 +187,8 @@ def table(entries: Sequence[Entry], threshold: float | None = None) -> pd.DataFr
             row = {"variant": record.variant} | record.cell.axes
             row |= {"median_s": median, "ci_low_s": low, "ci_high_s": high}
             row |= {"date": entry.date.isoformat(), "run": entry.name, "source": entry.source}
-            row |= {"machine": entry.machine, "verdict": "", "against": ""} | found.get(verdicts.key(record), {})
+            row |= {"machine": entry.machine, "verdict": "", "against": ""}
+            row |= verdicts_on.get(verdicts.key(record), {})
             rows.append(row)
     frame = pd.DataFrame(rows, columns=COLUMNS)
     return frame.astype(dict.fromkeys(("ratio", "ratio_low", "ratio_high"), "float64"))
@@ -194,13 +196,15 @@ def table(entries: Sequence[Entry], threshold: float | None = None) -> pd.DataFr
 
 def steps(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table at which something became faster or slower, the farthest from 1 first."""
-    found = frame[frame["verdict"].isin(STEPS)]
-    return found.sort_values("ratio", key=lambda ratio: -ratio.where(ratio > 1, 1 / ratio), kind="stable")
+    there = frame[frame["verdict"].isin(STEPS)]
+    return there.sort_values("ratio", key=lambda ratio: -ratio.where(ratio > 1, 1 / ratio), kind="stable")
 
 
-def _steps(earlier, entry, threshold):
-    """By key, the verdict on each record of an entry against the latest earlier run that has it."""
-    found, waiting = {}, {verdicts.key(record): record for record in entry.records}
+def _verdicts(earlier: Sequence[Entry], entry: Entry, threshold: float | None) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """By key, the verdict on each record of a run against the latest earlier run that has it; none on a file."""
+    if not entry.run:
+        return {}
+    given, waiting = {}, {verdicts.key(record): record for record in entry.records}
     for before in reversed(earlier):
         old = [record for record in before.records if verdicts.key(record) in waiting]
         if not old or not before.run or before.machine != entry.machine:
@@ -208,7 +212,7 @@ def _steps(earlier, entry, threshold):
         new = [waiting.pop(verdicts.key(record)) for record in old]
         paired = bool(entry.run.interleaved) and entry.run.interleaved == before.run.interleaved
         limit = threshold or (verdicts.THRESHOLD_INTERLEAVED if paired else verdicts.THRESHOLD)
-        for verdict, record in zip(verdicts.compare(old, new, threshold=limit, paired=paired), new, strict=True):
-            words = {"verdict": verdict.verdict, "ratio": verdict.ratio, "against": before.name}
-            found[verdicts.key(record)] = words | {"ratio_low": verdict.low, "ratio_high": verdict.high}
-    return found
+        for each, record in zip(verdicts.compare(old, new, threshold=limit, paired=paired), new, strict=True):
+            words = {"verdict": each.verdict, "ratio": each.ratio, "against": before.name}
+            given[verdicts.key(record)] = words | {"ratio_low": each.low, "ratio_high": each.high}
+    return given

@@ -1,12 +1,15 @@
 """Runs as they are read for a comparison, and what forbids one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bnbench import store
 from bnbench.record import Record
 
-FREE = ("variants", "named", "plugins", "N", "p1", "p2", "sizes", "time_budget", "timeout")  # of it: may differ
+FREE = ("variants", "named", "plugins", "N", "p1", "p2", "sizes", "memory", "keep_memory", "passes")  # of it: may
+FREE += ("time_budget", "timeout")  # differ
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,7 @@ class Run:
     """A run folder's content."""
 
     folder: Path
-    environment: dict
+    environment: dict[str, Any]
     records: list[Record]
     remarks: list[str]
 
@@ -53,13 +56,13 @@ def software(old: Run, new: Run) -> list[str]:
     return _differing(*known)
 
 
-def _differing(one, other):
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Where two descriptions differ; a setting that an older run does not know counts as off."""
     names = [name for name in dict.fromkeys([*one, *other]) if (one.get(name) or None) != (other.get(name) or None)]
     return [f"{name}: {_say(one.get(name))}, {_say(other.get(name))}" for name in names]
 
 
-def _say(value):
+def _say(value: object) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value)) or "none"
     return "none" if value in (None, "") else str(value)

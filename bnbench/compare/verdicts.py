@@ -11,7 +11,9 @@ on these. All of it is on logarithms: twice and half as long are as far from 1.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,18 +28,20 @@ ALPHA = 0.01  # of the cells found faster or slower, the share that may be so by
 THRESHOLD, THRESHOLD_INTERLEAVED = 1.05, 1.01
 LEAST_SAMPLES = 6
 BROKEN = (*FAULTS, "timeout", "out-of-memory")  # what an ok cell must not become
+NOT_TRIED = ("unavailable", "unsupported", "pruned")
 ERRORS_FACTOR, ERRORS_FROM = 3.0, 0.1  # so many times the error, and at least that share of the tolerance
 MEMORY_FACTOR, MEMORY_FROM = 1.1, 2**23  # so many times the bytes, and so many more
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     """One variant at one cell in two runs.
 
     Attributes:
         cell: the axes of the cell, as in the journal.
         verdict: one of `VERDICTS`; reason: why it is unclear, where more is to be said.
-        ratio, low, high: time of a step in NEW over that in OLD, with its 95 % interval; None where one has none.
+        ratio, low, high: time of a step in NEW over that in OLD, with its 95 % interval; None where one has none. It is
+            estimated from all samples, and need not be the quotient of the medians.
         p: of the test, adjusted for all cells.
         old_s, new_s: the medians, seconds.
         validity, errors, memory: same, better or worse; validity may be missing (not tried in NEW).
@@ -67,14 +71,20 @@ class Verdict:
         """Whether NEW is worse in anything."""
         return self.verdict == SLOWER or WORSE in (self.validity, self.errors, self.memory)
 
-    def plain(self) -> dict:
+    @property
+    def measured(self) -> bool:
+        """Whether either run has measured it; else there is nothing to compare."""
+        return "ok" in (self.was, self.now)
+
+    def plain(self) -> dict[str, Any]:
         """As a flat dict, for JSON."""
-        found = asdict(self)
-        return {"variant": found.pop("variant")} | found.pop("cell") | found | {"regression": self.regression}
+        fields = asdict(self)
+        own = {"regression": self.regression, "measured": self.measured}
+        return {"variant": fields.pop("variant")} | fields.pop("cell") | fields | own
 
 
-def compare(old: list[Record], new: list[Record], *, threshold: float, paired: bool) -> list[Verdict]:
-    """The verdicts on all that both runs have a record of, in NEW's order.
+def compare(old: Sequence[Record], new: Sequence[Record], *, threshold: float, paired: bool) -> list[Comparison]:
+    """All that both runs have a record of, compared, in NEW's order.
 
     Args:
         old, new: the records of two runs.
@@ -86,20 +96,27 @@ def compare(old: list[Record], new: list[Record], *, threshold: float, paired: b
     before = {key(record): record for record in old}
     pairs = [(before[key(record)], record) for record in new if key(record) in before]
     shifts = [_shift(*pair, paired) for pair in pairs]
-    adjusted = iter(false_discovery_control([found.p for found in shifts if found]))
+    adjusted = iter(false_discovery_control([moved.p for moved in shifts if moved]))
     return [
-        _verdict(*pair, found, float(next(adjusted)) if found else None, threshold, paired)
-        for pair, found in zip(pairs, shifts, strict=True)
+        _compared(*pair, moved, float(next(adjusted)) if moved else None, threshold, paired)
+        for pair, moved in zip(pairs, shifts, strict=True)
     ]
 
 
-def unmatched(old: list[Record], new: list[Record]) -> tuple[int, int]:
-    """How many records are in OLD alone, and in NEW alone."""
-    keys = [{key(record) for record in records} for records in (old, new)]
-    return len(keys[0] - keys[1]), len(keys[1] - keys[0])
+def alone(one: Sequence[Record], other: Sequence[Record]) -> dict[str, int]:
+    """By variant, at how many cells one run has measured what the other has no record of."""
+    keys = {key(record) for record in other}
+    names = [record.variant for record in one if record.status == "ok" and key(record) not in keys]
+    return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
-def key(record: Record) -> tuple:
+def gone(old: Sequence[Record], new: Sequence[Record]) -> list[str]:
+    """The variants that OLD has measured, and that NEW has not even tried at any cell."""
+    tried = {record.variant for record in new if record.status not in NOT_TRIED}
+    return [name for name in dict.fromkeys(r.variant for r in old if r.status == "ok") if name not in tried]
+
+
+def key(record: Record) -> tuple[Any, ...]:
     """Variant and cell; the seed is left out, which forced comparisons may have two of."""
     return record.variant, *record.cell.axes.values()
 
@@ -112,24 +129,26 @@ def pass_ratios(old: Record, new: Record) -> list[float]:
     """
     if not new.passes or old.passes != new.passes:
         raise store.StoreError(f"{new.variant} at {new.cell} has no passes in common: the runs were not side by side")
-    rounds = np.log(new.samples_s) - np.log(old.samples_s)
-    return [float(np.median(part)) for part in np.split(rounds, np.cumsum(new.passes)[:-1])]
+    pairs = zip(old.by_pass, new.by_pass, strict=True)
+    return [float(np.median(np.log(now) - np.log(before))) for before, now in pairs]
 
 
-def _shift(old, new, paired) -> Shift | None:
+def _shift(old: Record, new: Record, paired: bool) -> Shift | None:
     """By how much log times lie above the old ones; None where there are too few samples."""
     if old.status != "ok" or new.status != "ok":
         return None
     if paired:
         ratios = pass_ratios(old, new)
         return mean_shift(ratios) if len(ratios) > 1 else None
-    x, y = (np.log(record.samples_s) for record in (old, new))
-    return shift(x, y) if min(x.size, y.size) >= LEAST_SAMPLES else None
+    before, now = (np.log(record.samples_s).tolist() for record in (old, new))
+    return shift(before, now) if min(len(before), len(now)) >= LEAST_SAMPLES else None
 
 
-def _verdict(old, new, found, p, threshold, paired):
+def _compared(
+    old: Record, new: Record, moved: Shift | None, p: float | None, threshold: float, paired: bool
+) -> Comparison:
     words = sorted({word for record in (old, new) for word in noise(record)})
-    common = {
+    common: dict[str, Any] = {
         "variant": new.variant,
         "cell": new.cell.axes,
         "validity": _validity(old.status, new.status),
@@ -139,25 +158,25 @@ def _verdict(old, new, found, p, threshold, paired):
     }
     if old.status == new.status == "ok":
         common |= {"errors": _errors(old, new), "memory": _memory(old, new)}
-    if found is None:
+    if moved is None or p is None:
         timed = old.status == new.status == "ok"
         reason = f"fewer than {LEAST_SAMPLES} samples" if timed else f"was {old.status}, is {new.status}"
-        return Verdict(verdict=UNCLEAR, reason=reason, **common)
+        return Comparison(verdict=UNCLEAR, reason=reason, **common)
     reason, verdict = "", UNCLEAR
-    ratio, low, high = (math.exp(value) for value in (found.estimate, found.low, found.high))
+    ratio, low, high = (math.exp(value) for value in (moved.estimate, moved.low, moved.high))
     if 1 / threshold < low and high < threshold:
         verdict = SAME
     elif p < ALPHA and not 1 / threshold < ratio < threshold:
         verdict = SLOWER if ratio > 1 else FASTER
         if not paired and "interference" in words:
             verdict, reason = UNCLEAR, "something else was running"
-    return Verdict(
+    return Comparison(
         verdict=verdict, reason=reason, ratio=ratio, low=low, high=high, p=p,
         old_s=old.median_s, new_s=new.median_s, **common,
     )  # fmt: skip
 
 
-def _validity(was, now):
+def _validity(was: str, now: str) -> str:
     if (was == "ok") == (now == "ok"):
         return SAME
     if now == "ok":
@@ -165,17 +184,17 @@ def _validity(was, now):
     return WORSE if now in BROKEN else MISSING
 
 
-def _errors(old, new):
+def _errors(old: Record, new: Record) -> str:
     was, now = (record.max_error_ratio or 0.0 for record in (old, new))
     return _grown(was, now, max(ERRORS_FROM, ERRORS_FACTOR * was), max(ERRORS_FROM, ERRORS_FACTOR * now))
 
 
-def _memory(old, new):
-    was, now = ((record.peak_bytes or 0) - (record.baseline_bytes or 0) for record in (old, new))
+def _memory(old: Record, new: Record) -> str:
+    was, now = (record.step_bytes or 0 for record in (old, new))
     return _grown(was, now, MEMORY_FACTOR * was + MEMORY_FROM, MEMORY_FACTOR * now + MEMORY_FROM)
 
 
-def _grown(was, now, limit_now, limit_was):
+def _grown(was: float, now: float, limit_now: float, limit_was: float) -> str:
     if now > limit_now:
         return WORSE
     return BETTER if was > limit_was else SAME

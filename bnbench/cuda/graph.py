@@ -1,15 +1,15 @@
 """A step's launches as one CUDA graph, which costs the host one launch."""
 
 import functools
+from collections.abc import Callable, Sequence
 
 from bnbench.cuda.runtime import cuda
 
 REASON_LENGTH = 100
 
 
-def capture(launches):
-    """("replayed", a function that replays the launches), or ("none: why", None) where they cannot be captured,
-    or the first replay fails.
+def capture(launches: Sequence[Callable]) -> tuple[str, Callable[[], None] | None]:
+    """("replayed", a function that replays the launches), or ("none: why", None) where that fails.
 
     Each launch is a function of the stream. All must have been made before, so that nothing is compiled or loaded now.
     """

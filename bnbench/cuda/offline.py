@@ -1,9 +1,10 @@
-"""What the kernels compile to, found without a GPU: registers, shared memory, spills, for any architecture."""
+"""What the kernels compile to, for any architecture, without a GPU: registers, shared memory, spills."""
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -11,6 +12,8 @@ from numba import types
 from bnbench.activations import CODES
 from bnbench.cuda import kernels, nodes, one_pass, products
 from bnbench.cuda.runtime import cuda
+
+Kernel = tuple[str, Any, types.Type]  # name, plain function, signature
 
 ARCHITECTURES = ((8, 0), (9, 0))
 OF_AN_ACTIVATION = ("residuals", "column_sums", "pre_activation_gradient", "node_forward", "node_backward", "sweep")
@@ -31,7 +34,7 @@ class Compiled:
     ptx: str
 
 
-def catalogue(dtype: str, activation: str) -> Iterator[tuple[str, object, types.Type]]:
+def catalogue(dtype: str, activation: str) -> Iterator[Kernel]:
     """Name, plain function and signature of every kernel for a dtype and activation."""
     real, number = np.dtype(dtype).type, types.float32 if dtype == "float32" else types.float64
     whole, code, shape = types.int64, CODES[activation], kernels.HARDWARE
@@ -40,13 +43,13 @@ def catalogue(dtype: str, activation: str) -> Iterator[tuple[str, object, types.
     flags = types.Array(types.int32, 1, "C")
     tile = products.HARDWARE
 
-    def of(name, function, *arguments):
+    def of(name: str, function: Any, *arguments: Any) -> Kernel:
         return name, function, types.void(*arguments)
 
     yield of("column_statistics", kernels.column_statistics(real, shape), matrix, cube)
     finish = kernels.finish_statistics(real, shape)
     yield of("finish_statistics", finish, cube, whole, whole, whole, number, matrix, matrix)
-    yield of("plain_vectors", kernels.plain_vectors(real, shape), matrix, matrix)
+    yield of("unnormalized_vectors", kernels.plain_vectors(real, shape), matrix, matrix)
     yield of("residuals", kernels.residuals(code, real, shape), matrix, vector, matrix, vector, vector)
     yield of("column_sums", kernels.column_sums(code, real, shape), matrix, vector, matrix, cube)
     gradient = kernels.pre_activation_gradient(code, real, shape)
@@ -58,7 +61,7 @@ def catalogue(dtype: str, activation: str) -> Iterator[tuple[str, object, types.
         forward = nodes.forward(code, normalize, real, threads)
         yield of(f"node_forward, {name}", forward, matrix, matrix, matrix, whole, number, matrix, matrix, matrix)
         backward = nodes.backward(code, normalize, real, threads)
-        given = matrix, matrix, whole, matrix, matrix, matrix, vector, vector, matrix, matrix, vector
+        given: tuple = matrix, matrix, whole, matrix, matrix, matrix, vector, vector, matrix, matrix, vector
         yield of(f"node_backward, {name}", backward, *given)
     yield of("node_rows", nodes.rows(real, threads), matrix, matrix, vector, vector, vector)
     for transposed in (False, True):
@@ -76,7 +79,11 @@ def catalogue(dtype: str, activation: str) -> Iterator[tuple[str, object, types.
     yield of("finish", one_pass.finish(real, columns), *given)
 
 
-def kernels_for(dtypes=("float32", "float64"), activations=("tanh", "gaussian"), architectures=ARCHITECTURES):
+def kernels_for(
+    dtypes: Sequence[str] = ("float32", "float64"),
+    activations: Sequence[str] = ("tanh", "gaussian"),
+    architectures: Sequence[tuple[int, int]] = ARCHITECTURES,
+) -> Iterator[tuple[str, Any, Any, str, tuple[int, int]]]:
     """What `compile_kernel` takes, for every kernel, dtype and architecture; a kernel without activation once."""
     for architecture, dtype in itertools.product(architectures, dtypes):
         seen = set()
@@ -89,7 +96,7 @@ def kernels_for(dtypes=("float32", "float64"), activations=("tanh", "gaussian"),
                     yield label, function, signature, dtype, architecture
 
 
-def compile_kernel(name, function, signature, dtype, architecture) -> Compiled:
+def compile_kernel(name: str, function: Any, signature: Any, dtype: str, architecture: tuple[int, int]) -> Compiled:
     """Compile one kernel to PTX, assemble it, and read what the assembler says.
 
     Raises:
@@ -105,8 +112,8 @@ def compile_kernel(name, function, signature, dtype, architecture) -> Compiled:
     linker.link("cubin")
     said = linker.get_info_log()
 
-    def number(pattern):
-        return max((int(found) for found in re.findall(pattern, said)), default=0)
+    def number(pattern: str) -> int:
+        return max((int(count) for count in re.findall(pattern, said)), default=0)
 
     return Compiled(
         name,

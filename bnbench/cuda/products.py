@@ -1,5 +1,6 @@
 """Matrix products as Numba kernels: tiles in shared memory, 4 × 4 sums in each thread's registers. No library."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bnbench.cuda.runtime import cuda
@@ -15,7 +16,7 @@ class Tile:
     depth: int = 16
 
     @property
-    def side(self):
+    def side(self) -> int:
         """Threads along each axis of the block."""
         return self.size // MICRO
 
@@ -24,7 +25,7 @@ HARDWARE, SIMULATED = Tile(), Tile(8, 4)
 SPLIT_ROWS, SPLITS = 2048, 64  # a sum over rows is shared out to so many blocks at most, of so many rows at least
 
 
-def product(transposed, real, tile):
+def product(transposed: bool, real: type, tile: Tile) -> Callable:
     """`(A, B, C)`: C[s] = A B, or Aᵀ B with transposed, over the s-th part of the sum; C is (parts, rows, columns)."""
     SIZE, DEPTH, SIDE = tile.size, tile.depth, tile.side
     THREADS, SHARE = SIDE * SIDE, SIZE * DEPTH
@@ -75,7 +76,7 @@ def product(transposed, real, tile):
     return kernel
 
 
-def sum_parts(real):
+def sum_parts(real: type) -> Callable:
     """`(parts, totals)`: totals[s] is the sum of the s-th share of the parts, in their order."""
     zero = real(0)
 

@@ -1,7 +1,8 @@
-"""What the device does at best: the rate of a large matrix product, and of copying within its memory."""
+"""The device's peak rates: of a large matrix product, and of copying within its memory."""
 
 import importlib.util
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,7 +16,7 @@ REPEATS = 5
 class Cupy:
     """Arrays, products and events of CuPy; its products are cuBLAS's, with TF32 where CUPY_TF32 is 1."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         import cupy
 
         self.put, self.copy = cupy.asarray, cupy.copyto
@@ -26,7 +27,7 @@ class Cupy:
 class Torch:
     """The same of PyTorch."""
 
-    def __init__(self, device="cuda"):
+    def __init__(self, device: str = "cuda") -> None:
         import torch
 
         torch.backends.cuda.matmul.allow_tf32 = tf32()
@@ -37,8 +38,8 @@ class Torch:
         self.multiply = torch.matmul
 
 
-def library():
-    """CuPy, or PyTorch with CUDA; None where neither is here, or no device."""
+def library() -> Cupy | Torch | None:
+    """CuPy, or PyTorch with CUDA; None if neither is installed or there is no device."""
     if simulated() or no_device():
         return None
     if importlib.util.find_spec("cupy") is not None:
@@ -50,13 +51,13 @@ def library():
     return None
 
 
-def measure(dtype: str) -> dict | None:
+def measure(dtype: str) -> dict[str, float] | None:
     """`gemm_flops_s` and `triad_bytes_s` (bytes read and written by a copy) of the device; None without a library."""
     on = library()
     if on is None:
         return None
     random = np.random.default_rng(0)
-    A, B, C = (on.put(random.standard_normal((GEMM_ORDER, GEMM_ORDER), dtype=dtype)) for _ in range(3))
+    A, B, C = (on.put(random.standard_normal((GEMM_ORDER, GEMM_ORDER), dtype=np.dtype(dtype).type)) for _ in range(3))
     here, there = (on.put(np.full(COPY_BYTES // A.dtype.itemsize, value, dtype)) for value in (1, 2))
     return {
         "gemm_flops_s": 2 * GEMM_ORDER**3 / fastest(on, lambda: on.multiply(A, B, out=C)),
@@ -64,8 +65,8 @@ def measure(dtype: str) -> dict | None:
     }
 
 
-def fastest(on, work) -> float:
-    """Seconds of the fastest of a few repeats by the device's events, after one that warms up."""
+def fastest(on: Cupy | Torch, work: Callable[[], object]) -> float:
+    """Seconds of the fastest of a few repeats by the device's events, after a warm-up."""
     work()
     best = math.inf
     for _ in range(REPEATS):

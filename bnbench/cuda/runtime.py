@@ -3,6 +3,9 @@
 import contextlib
 import functools
 import importlib.util
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 from numba import cuda
 
@@ -10,13 +13,13 @@ from bnbench.cuda.available import simulated
 
 
 @functools.cache
-def compiled(make, *arguments):
+def compiled(make: Callable, *arguments: Any) -> Any:
     """The kernel of a factory, for the device or the simulator."""
     return cuda.jit(make(*arguments))
 
 
 @functools.cache
-def cupy():
+def cupy() -> ModuleType | None:
     """CuPy, for cuBLAS on Numba's arrays; None where it is absent or a simulator stands in for the device."""
     if simulated() or importlib.util.find_spec("cupy") is None:
         return None
@@ -25,11 +28,12 @@ def cupy():
     return module
 
 
-def cupy_on(stream):
+def cupy_on(stream: Any) -> Any:
     """A context in which CuPy works on a stream that it did not make; without one, on its own."""
-    if stream is None:
+    library = cupy()
+    if stream is None or library is None:
         return contextlib.nullcontext()
-    streams = cupy().cuda
+    streams = library.cuda
     if hasattr(streams.Stream, "from_external"):
         return streams.Stream.from_external(stream)
     return streams.ExternalStream(stream.__cuda_stream__()[1])  # CuPy before 14

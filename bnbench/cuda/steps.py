@@ -1,19 +1,22 @@
 """The steps of the three variants on a GPU: arrays that lie there, and lists of launches."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from bnbench.activations import CODES
 from bnbench.cuda import device, graph, kernels, nodes, one_pass, products, timing
 from bnbench.cuda.available import simulated
 from bnbench.cuda.runtime import compiled, cuda, cupy, cupy_on
-from bnbench.problem import Gradients
+from bnbench.problem import Batch, Gradients, Problem
 
 SPARE_BYTES = 2**28  # of device memory, for the context and what compiles
 HOST_ROWS = 8192  # of X in float64 at a time, on the host
 SHARES = 16  # into which the parts of G are added up first
 
 
-def blocks(length, size):
+def blocks(length: int, size: int) -> int:
     """How many blocks of a size cover a length."""
     return -(-length // size)
 
@@ -25,24 +28,32 @@ class Steps:
         MemoryError: the device has not the memory.
     """
 
-    def __init__(self, batch, problem, regime):
+    products: str  # what does the products, in words
+
+    def __init__(self, batch: Batch, problem: Problem, regime: str) -> None:
         self.batch, self.problem, self.regime = batch, problem, regime
-        self.dtype, self.real = batch.X.dtype, batch.X.dtype.type
+        self.dtype = batch.X.dtype
+        self.real: Any = self.dtype.type
         self.shape = kernels.SIMULATED if simulated() else kernels.HARDWARE
         self.tile = products.SIMULATED if simulated() else products.HARDWARE
         self.check_memory()
         self.X, self.y = cuda.to_device(batch.X), cuda.to_device(batch.y)
         p1, p2 = problem.p1, problem.p2
-        self.G1, self.theta = self.empty(p1, p2), self.empty(3, p2)
-        self.dG1, self.dtheta, self.loss = self.empty(p1, p2), self.empty(3, p2), self.empty(1)
-        self.host_theta = np.zeros((3, p2), self.dtype)
+        self.G1, self.per_node = self.empty(p1, p2), self.empty(3, p2)
+        self.dG1, self.d_per_node, self.loss = self.empty(p1, p2), self.empty(3, p2), self.empty(1)
+        self.host_per_node = np.zeros((3, p2), self.dtype)
         self.load(*batch[2:])
-        self.launches = []
+        self.launches: list[Callable] = []
         self.graph = "none: the simulator has no streams" if simulated() else "not tried"
-        self.replay = self.captured = None
+        self.replay: Callable[[], None] | None = None
+        self.captured: list[Callable] | None = None  # the launches that it replays
         self.set_up()
 
-    def empty(self, *shape):
+    def set_up(self) -> None:
+        """Make the launches of a step."""
+        raise NotImplementedError
+
+    def empty(self, *shape: int) -> Any:
         """An array on the device, in the problem's dtype."""
         return cuda.device_array(shape, self.dtype)
 
@@ -52,7 +63,7 @@ class Steps:
         large = problem.N * (problem.p1 + 2 * problem.p2 + 3) + (products.SPLITS + 2) * problem.p1 * problem.p2
         return self.dtype.itemsize * (large + 4 * self.shape.grid * problem.p2)
 
-    def check_memory(self):
+    def check_memory(self) -> None:
         """Refuse a problem that the device's free memory does not hold."""
         if simulated():
             return
@@ -61,24 +72,24 @@ class Steps:
         if needs > free:
             raise MemoryError(f"needs {needs} bytes on the device, of whose {total} bytes {free} are free")
 
-    def load(self, G1, gamma, beta, G2):
+    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
         """Copy the parameters to the device."""
         self.G1.copy_to_device(np.ascontiguousarray(G1))
-        for row, value in zip(self.host_theta, (gamma, beta, G2), strict=True):
+        for row, value in zip(self.host_per_node, (gamma, beta, G2), strict=True):
             if value is not None:
                 row[...] = value
-        self.theta.copy_to_device(self.host_theta)
+        self.per_node.copy_to_device(self.host_per_node)
 
-    def launch(self, kernel, grid, block, *arguments):
+    def launch(self, kernel: Any, grid: int | tuple[int, ...], block: int | tuple[int, ...], *arguments: Any) -> None:
         """Add a launch to those of a step: a function of the stream."""
         configured = kernel[grid, block]
 
-        def enqueue(stream=None):
+        def enqueue(stream: Any = None) -> None:
             (configured if stream is None else kernel[grid, block, stream])(*arguments)
 
         self.launches.append(enqueue)
 
-    def enqueue(self):
+    def enqueue(self) -> None:
         """Hand the device one step: a graph replayed, or launch by launch."""
         if self.replay is not None and self.captured is self.launches:
             self.replay()
@@ -86,8 +97,8 @@ class Steps:
         for launch in self.launches:
             launch()
 
-    def step(self):
-        """One step, and wait for the device; the first tries a graph too, and is what that left."""
+    def step(self) -> None:
+        """One step, and wait for the device; the first call also tries to capture a graph."""
         self.enqueue()
         cuda.synchronize()
         if self.graph == "not tried":
@@ -96,7 +107,7 @@ class Steps:
             self.enqueue()
             cuda.synchronize()
 
-    def time(self, count):
+    def time(self, count: int) -> float:
         """Seconds of so many steps by the device's own events, one step after the other without waiting between."""
         if simulated():  # which has no events
             return timing.clocked(*[self.step] * count)
@@ -108,49 +119,49 @@ class Steps:
         end.synchronize()
         return start.elapsed_time(end) / 1e3
 
-    def device_times(self):
+    def device_times(self) -> dict[str, float]:
         """Times of copies, and of a step whose data are not in the device's cache."""
-        flushed = None if simulated() else cuda.device_array(2 * device.l2_bytes(), np.uint8)
+        flushed: Any = None if simulated() else cuda.device_array(2 * device.l2_bytes(), np.uint8)
 
-        def copy():
+        def copy() -> None:
             self.X.copy_to_device(self.batch.X)
             self.y.copy_to_device(self.batch.y)
             self.load(*self.batch[2:])
             cuda.synchronize()
 
-        def cold():
+        def cold() -> float:
             flushed.gpu_data.memset(0)
             return self.time(1)
 
         return timing.device_times(copy, self.step, self.result, None if flushed is None else cold)
 
-    def result(self):
+    def result(self) -> Gradients:
         """Copies of the last step's gradients."""
-        dG1, (dgamma, dbeta, dG2) = self.dG1.copy_to_host(), self.dtheta.copy_to_host()
+        dG1, (dgamma, dbeta, dG2) = self.dG1.copy_to_host(), self.d_per_node.copy_to_host()
         if self.problem.normalization == "none":
             dgamma = dbeta = None
         return Gradients(float(self.loss.copy_to_host()[0]), dG1, dgamma, dbeta, dG2)
 
-    def launch_product(self, A, B, C, transposed=False):
+    def launch_product(self, A: Any, B: Any, C: Any, transposed: bool = False) -> None:
         """Add C = A B, or Aᵀ B, by Numba's tiles; a long sum in parts that are added up in their order."""
         rows, columns = C.shape
         length = A.shape[0] if transposed else A.shape[1]
         parts = products.splits(length) if transposed else 1
-        found = C.reshape(1, rows, columns) if parts == 1 else self.empty(parts, rows, columns)
+        sums = C.reshape(1, rows, columns) if parts == 1 else self.empty(parts, rows, columns)
         size, side = self.tile.size, self.tile.side
         grid = blocks(rows, size), blocks(columns, size), parts
-        self.launch(compiled(products.product, transposed, self.real, self.tile), grid, (side, side), A, B, found)
+        self.launch(compiled(products.product, transposed, self.real, self.tile), grid, (side, side), A, B, sums)
         if parts > 1:
-            self.launch_sum(found, C.reshape(1, rows, columns))
+            self.launch_sum(sums, C.reshape(1, rows, columns))
 
-    def launch_sum(self, parts, totals):
-        """Add totals[s] = the sum of the s-th share of the parts."""
+    def launch_sum(self, parts: Any, totals: Any) -> None:
+        """Add a launch: totals[s] = the sum of the s-th share of the parts."""
         shares, rows, columns = totals.shape
         lanes, height = self.shape.lanes, self.shape.rows
         grid = blocks(columns, lanes), blocks(rows, height), shares
         self.launch(compiled(products.sum_parts, self.real), grid, (lanes, height), parts, totals)
 
-    def details(self):
+    def details(self) -> dict[str, str]:
         """What did the products, whether a graph is replayed, and whether the simulator stood in for a device."""
         graph = self.graph if self.captured in (None, self.launches) else "none: these launches were not captured"
         return {"products": self.products, "graph": graph} | ({"device": "simulator"} if simulated() else {})
@@ -161,7 +172,7 @@ class LoopsSteps(Steps):
 
     products = "a loop for each hidden node"
 
-    def set_up(self):
+    def set_up(self) -> None:
         """One kernel forward, one over the rows, one backward."""
         problem, real = self.problem, self.real
         N, p2 = problem.N, problem.p2
@@ -171,13 +182,13 @@ class LoopsSteps(Steps):
         losses = self.empty(self.shape.grid)
         constants = problem.ddof, real(problem.eps)
         forward = compiled(nodes.forward, code, normalize, real, threads)
-        self.launch(forward, p2, threads, self.X, self.G1, self.theta, *constants, Z, A, scales)
+        self.launch(forward, p2, threads, self.X, self.G1, self.per_node, *constants, Z, A, scales)
         rows = compiled(nodes.rows, real, threads)
-        self.launch(rows, self.shape.grid, threads, A, self.theta, self.y, e, losses)
+        self.launch(rows, self.shape.grid, threads, A, self.per_node, self.y, e, losses)
         backward = compiled(nodes.backward, code, normalize, real, threads)
         self.launch(
             backward, p2, threads,
-            self.X, self.theta, problem.ddof, Z, A, scales, e, losses, self.dG1, self.dtheta, self.loss,
+            self.X, self.per_node, problem.ddof, Z, A, scales, e, losses, self.dG1, self.d_per_node, self.loss,
         )  # fmt: skip
 
 
@@ -187,7 +198,7 @@ class MatrixSteps(Steps):
     Where CuPy is absent the products are tiles in Numba too.
     """
 
-    def set_up(self):
+    def set_up(self) -> None:
         """Z, its statistics, ε̂, the sums over columns, dZ in Z's place, XᵀdZ."""
         problem = self.problem
         self.products = "Numba tiles" if cupy() is None else "cuBLAS"
@@ -196,7 +207,7 @@ class MatrixSteps(Steps):
         self.between(Z)
         self.multiply(self.X, Z, self.dG1, transposed=True)
 
-    def multiply(self, A, B, C, transposed=False):
+    def multiply(self, A: Any, B: Any, C: Any, transposed: bool = False) -> None:
         """Add a product by cuBLAS, or by Numba's tiles."""
         library = cupy()
         if library is None:
@@ -204,14 +215,14 @@ class MatrixSteps(Steps):
             return
         A, B, C = (library.asarray(array) for array in (A, B, C))
 
-        def enqueue(stream=None):
+        def enqueue(stream: Any = None) -> None:
             with cupy_on(stream):
                 library.matmul(A.T if transposed else A, B, out=C)
 
         self.launches.append(enqueue)
 
-    def between(self, Z):
-        """Add what lies between the products: from Z to dZ in its place."""
+    def between(self, Z: Any) -> None:
+        """Add the launches between the products, from Z to dZ in its place."""
         problem, real, shape = self.problem, self.real, self.shape
         N, p2, code = problem.N, problem.p2, CODES[problem.activation]
         normalize = problem.normalization == "batch"
@@ -222,15 +233,17 @@ class MatrixSteps(Steps):
             used = min(shape.grid, blocks(N, shape.tile))
             self.launch(compiled(kernels.column_statistics, real, shape), (used, across), block, Z, parts)
             finish = compiled(kernels.finish_statistics, real, shape)
-            self.launch(finish, across, block, parts, used, N, problem.ddof, real(problem.eps), self.theta, vectors)
+            self.launch(finish, across, block, parts, used, N, problem.ddof, real(problem.eps), self.per_node, vectors)
         else:
-            self.launch(compiled(kernels.plain_vectors, real, shape), across, shape.lanes, self.theta, vectors)
+            self.launch(
+                compiled(kernels.unnormalized_vectors, real, shape), across, shape.lanes, self.per_node, vectors
+            )
         used = min(shape.grid, blocks(N, shape.rows))
         self.launch(compiled(kernels.residuals, code, real, shape), used, block, Z, self.y, vectors, e, losses)
         self.launch(compiled(kernels.column_sums, code, real, shape), (used, across), block, Z, e, vectors, parts)
         finish = compiled(kernels.finish_sums, normalize, real, shape)
         self.launch(
-            finish, across, block, parts, losses, used, N, problem.ddof, vectors, self.dtheta, self.loss
+            finish, across, block, parts, losses, used, N, problem.ddof, vectors, self.d_per_node, self.loss
         )  # fmt: skip
         gradient = compiled(kernels.pre_activation_gradient, code, real, shape)
         self.launch(gradient, (used, across), block, Z, e, vectors, Z)
@@ -242,24 +255,26 @@ class FusedSteps(MatrixSteps):
     Elsewhere, and where a variance cancels, the stored form of `matrix-cuda`.
     """
 
-    def set_up(self):
+    def set_up(self) -> None:
         """The one-pass launches where they fit, and the stored ones beside them."""
         super().set_up()
-        self.stored, self.one_pass = self.launches, None
+        self.stored = self.launches
+        self.one_pass: list[Callable] | None = None
         problem = self.problem
         few = (16, 6, (4, 8)) if simulated() else ()
         self.sizes = one_pass.sizes(problem.p1, problem.p2, self.dtype.itemsize, *few)
         if problem.normalization == "batch" and self.regime == "fixed" and self.sizes:
             self.launches = []
-            self.set_up_one_pass()
+            self.set_up_one_pass(self.sizes)
             self.one_pass = self.launches
 
-    def set_up_one_pass(self):
+    def set_up_one_pass(self, sizes: one_pass.Sizes) -> None:
         """x̄ and a triangle U with UᵀU = C once; weights, one sweep, sums, gradients in every step."""
-        problem, real, sizes = self.problem, self.real, self.sizes
+        problem, real = self.problem, self.real
         N, p1, p2 = problem.N, problem.p1, problem.p2
         X, info = self.batch.X, np.finfo(self.dtype)
-        mean, triangle = X.mean(axis=0, dtype=np.float64), np.zeros((0, p1))
+        mean = X.mean(axis=0, dtype=np.float64)
+        triangle: Any = np.zeros((0, p1))
         for start in range(0, N, HOST_ROWS):
             triangle = np.linalg.qr(np.vstack([triangle, X[start : start + HOST_ROWS] - mean]), mode="r")
         U = np.zeros((p1, p1))
@@ -279,7 +294,7 @@ class FusedSteps(MatrixSteps):
         threads = self.shape.lanes * 2
         self.launch(
             compiled(one_pass.weights, real, threads), p2, threads,
-            U, diagonal, rest, self.G1, self.theta, *constants, real(problem.eps), W, V, own, self.fell,
+            U, diagonal, rest, self.G1, self.per_node, *constants, real(problem.eps), W, V, own, self.fell,
         )  # fmt: skip
         sweep = compiled(one_pass.sweep, CODES[problem.activation], real, sizes)
         self.launch(sweep, used, sizes.threads, self.X, self.y, shift, W, own, parts, G_parts, losses)
@@ -289,10 +304,11 @@ class FusedSteps(MatrixSteps):
             G_parts = totals
         self.launch(
             compiled(one_pass.finish, real, threads), p2, threads,
-            parts, G_parts, losses, rest, self.G1, V, own, *constants, self.theta, self.dG1, self.dtheta, self.loss,
+            parts, G_parts, losses, rest, self.G1, V, own, *constants, self.per_node,
+            self.dG1, self.d_per_node, self.loss,
         )  # fmt: skip
 
-    def step(self):
+    def step(self) -> None:
         """One sweep; again by the stored form where a variance cancelled."""
         if self.one_pass is not None:
             self.launches, self.fell[0] = self.one_pass, 0
@@ -301,12 +317,12 @@ class FusedSteps(MatrixSteps):
             self.launches = self.stored
             super().step()
 
-    def time(self, count):
-        """As for all; where the last step was done twice, by the host's clock, so that both are counted."""
+    def time(self, count: int) -> float:
+        """As in general; if the last step was done twice, by the host's clock, so that both count."""
         if self.one_pass is not None and self.fell[0]:
             return timing.clocked(*[self.step] * count)
         return super().time(count)
 
-    def details(self):
+    def details(self) -> dict[str, str]:
         """The algorithm of the last step too."""
         return super().details() | {"algorithm": "stored" if self.launches is self.stored else "one-pass"}

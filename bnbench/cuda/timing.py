@@ -1,13 +1,19 @@
-"""What a step on a device costs beside its warm time: from a cold cache, and with the copies there and back."""
+"""What a step on a device costs beside its warm time: with a cold cache, and with the copies there and back."""
 
 import statistics
 import time
+from collections.abc import Callable
 
 MOST = 10  # times of each kind
 BUDGET_S = 1.0  # for each kind, beyond its first
 
 
-def device_times(copy, step, result, cold=None) -> dict[str, float]:
+def device_times(
+    copy: Callable[[], object],
+    step: Callable[[], object],
+    result: Callable[[], object],
+    cold: Callable[[], float] | None = None,
+) -> dict[str, float]:
     """Medians in seconds: `host_to_device_s`, `end_to_end_s` and, where cold is given, `cold_s`.
 
     Args:
@@ -16,24 +22,25 @@ def device_times(copy, step, result, cold=None) -> dict[str, float]:
         result: returns the gradients on the host.
         cold: empties the device's cache, and returns the seconds of the step that follows.
     """
-    found = {
+    times_s = {
         "host_to_device_s": median_s(lambda: clocked(copy)),
         "end_to_end_s": median_s(lambda: clocked(copy, step, result)),
     }
-    return found if cold is None else {"cold_s": median_s(cold)} | found
+    return times_s if cold is None else {"cold_s": median_s(cold)} | times_s
 
 
-def median_s(sample) -> float:
-    """The median of a few of these samples, after one that is dropped."""
+def median_s(sample: Callable[[], float]) -> float:
+    """The median of a few samples, after one that is discarded."""
     sample()
-    times, deadline = [], time.monotonic() + BUDGET_S
+    times: list[float] = []
+    deadline = time.monotonic() + BUDGET_S
     while not times or (len(times) < MOST and time.monotonic() < deadline):
         times.append(sample())
     return statistics.median(times)
 
 
-def clocked(*works) -> float:
-    """Seconds of these, one after the other, by this process's clock."""
+def clocked(*works: Callable[[], object]) -> float:
+    """Seconds that these calls take, one after the other, by this process's clock."""
     begun = time.perf_counter()
     for work in works:
         work()

@@ -9,6 +9,9 @@ Sizes are padded so that no tile has an edge: rows of a block to a multiple of 1
 the right-hand matrix to whole vectors. What lies in the padding of T must be finite; that of P and W must be 0.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -25,41 +28,41 @@ WHOLE, INDEX = ir.IntType(32), ir.IntType(64)
 class Emitter:
     """What the intrinsics below share: vectors of one dtype, loaded from and stored to arrays."""
 
-    def __init__(self, context, builder, dtype, lanes=None):
+    def __init__(self, context: Any, builder: Any, dtype: Any, lanes: int | None = None) -> None:
         self.context, self.builder = context, builder
         self.number = context.get_value_type(dtype)
         self.size = context.get_abi_sizeof(self.number)
         self.lanes = lanes or VECTOR_BYTES // self.size
         self.vector = ir.VectorType(self.number, self.lanes)
 
-    def pointer(self, array_type, array, offset):
+    def pointer(self, array_type: Any, array: Any, offset: Any) -> Any:
         """Where an array's element lies."""
         data = self.context.make_array(array_type)(self.context, self.builder, value=array).data
         return self.builder.gep(data, [offset])
 
-    def at(self, pointer, offset):
+    def at(self, pointer: Any, offset: Any) -> Any:
         """The vector that begins so many numbers further on."""
         moved = self.builder.gep(pointer, [INDEX(offset)])
         return self.builder.bitcast(moved, self.vector.as_pointer())
 
-    def load(self, pointer, offset=0):
+    def load(self, pointer: Any, offset: Any = 0) -> Any:
         """A vector, of any alignment."""
         value = self.builder.load(self.at(pointer, offset))
         value.align = self.size
         return value
 
-    def store(self, value, pointer, offset=0):
+    def store(self, value: Any, pointer: Any, offset: Any = 0) -> None:
         """Write a vector, of any alignment."""
         self.builder.store(value, self.at(pointer, offset)).align = self.size
 
-    def spread(self, pointer):
+    def spread(self, pointer: Any) -> Any:
         """A vector of one number."""
         undefined = ir.Constant(self.vector, ir.Undefined)
         one = self.builder.insert_element(undefined, self.builder.load(pointer), WHOLE(0))
         return self.builder.shuffle_vector(one, undefined, ir.VectorType(WHOLE, self.lanes)([0] * self.lanes))
 
 
-def tile(*, transposed: bool, height: int, vectors: int):
+def tile(*, transposed: bool, height: int, vectors: int) -> Callable:
     """The intrinsic `tile(P, p0, stride, B, b0, ldb, C, c0, ldc, K, add)` for a tile of the result in registers.
 
     With transposed off, C[m, :] = Σ_k P(m, k) B[k, :] over K columns of the block; with it on, C[m, :] = Σ_i P(i, m)
@@ -152,7 +155,7 @@ def shifted_four(typing, X, x0, shift, k, P, p0):
     return signature, build
 
 
-def panel_copy(vectors):
+def panel_copy(vectors: int) -> Callable:
     """The intrinsic `copy(T, t0, B, b0)` for so many vectors."""
 
     @intrinsic
@@ -172,8 +175,10 @@ def panel_copy(vectors):
     return copy
 
 
-Z3, Z2, Z1 = (tile(transposed=False, height=HEIGHTS_Z[vectors], vectors=vectors) for vectors in (3, 2, 1))
-G3, G2, G1 = (tile(transposed=True, height=HEIGHTS_G[vectors], vectors=vectors) for vectors in (3, 2, 1))
+tile_Z3, tile_Z2, tile_Z1 = (
+    tile(transposed=False, height=HEIGHTS_Z[vectors], vectors=vectors) for vectors in (3, 2, 1)
+)
+tile_G3, tile_G2, tile_G1 = (tile(transposed=True, height=HEIGHTS_G[vectors], vectors=vectors) for vectors in (3, 2, 1))
 copy3 = panel_copy(3)
 
 
@@ -228,16 +233,16 @@ def product(P, p0, R, rows, depth, W, ldw, vectors, lanes, Z, z0, ld):
     j = w = 0
     while vectors >= PANEL:
         for i in range(0, rows, HEIGHT_Z3):
-            Z3(P, p0 + FOUR * i, FOUR * R, W, w, ldw or PANEL * lanes, Z, z0 + i * ld + j, ld, depth, False)
+            tile_Z3(P, p0 + FOUR * i, FOUR * R, W, w, ldw or PANEL * lanes, Z, z0 + i * ld + j, ld, depth, False)
         j += PANEL * lanes
         w = j if ldw > 0 else j * depth
         vectors -= PANEL
     if vectors == 2:
         for i in range(0, rows, HEIGHT_Z2):
-            Z2(P, p0 + FOUR * i, FOUR * R, W, w, ldw or 2 * lanes, Z, z0 + i * ld + j, ld, depth, False)
+            tile_Z2(P, p0 + FOUR * i, FOUR * R, W, w, ldw or 2 * lanes, Z, z0 + i * ld + j, ld, depth, False)
     if vectors == 1:
         for i in range(0, rows, HEIGHT_Z1):
-            Z1(P, p0 + FOUR * i, FOUR * R, W, w, ldw or lanes, Z, z0 + i * ld + j, ld, depth, False)
+            tile_Z1(P, p0 + FOUR * i, FOUR * R, W, w, ldw or lanes, Z, z0 + i * ld + j, ld, depth, False)
 
 
 @njit(inner=True)
@@ -253,18 +258,18 @@ def transposed_product(P, R, rows, p1, T, ld, vectors, lanes, G, panel, upper, a
             for i in range(rows):
                 copy3(T, i * ld + j, panel, i * PANEL * lanes)
             for m in range(0, last, HEIGHT_G3):
-                G3(P, m * R, FOUR * R, panel, 0, PANEL * lanes, G, m * ld + j, ld, rows, add)
+                tile_G3(P, m * R, FOUR * R, panel, 0, PANEL * lanes, G, m * ld + j, ld, rows, add)
         else:
             for m in range(0, last, HEIGHT_G3):
-                G3(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
+                tile_G3(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
         j += PANEL * lanes
         vectors -= PANEL
     if vectors == 2:
         for m in range(0, p1, HEIGHT_G2):
-            G2(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
+            tile_G2(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
     if vectors == 1:
         for m in range(0, p1, HEIGHT_G1):
-            G1(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
+            tile_G1(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
 
 
 HEIGHT_Z3, HEIGHT_Z2, HEIGHT_Z1 = (HEIGHTS_Z[vectors] for vectors in (3, 2, 1))

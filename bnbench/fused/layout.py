@@ -94,7 +94,7 @@ def choose(problem: Problem, regime: str) -> str:
     return ONE_PASS if one_pass_ns(problem, regime) < stored_ns(problem) else STORED
 
 
-def up(number, multiple):
+def up(number: int, multiple: int) -> int:
     """The next multiple at or above a number."""
     return -(-number // multiple) * multiple
 

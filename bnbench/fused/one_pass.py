@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -57,7 +58,7 @@ LARGEST = 2.0**-3  # of the dtype's largest number: what Σ(X - x̄)² may be
 
 
 @functools.cache
-def sweep(code, real):
+def sweep(code: int, real: type) -> Callable:
     """ε̂, T and their sums over a group's rows, for one activation and dtype."""
     forward, backward, lanes = forward_centred(code), backward_centred(code), VECTOR_BYTES // real().itemsize
 
@@ -95,7 +96,7 @@ def sweep(code, real):
     return compute
 
 
-def one_pass(code, normalize, real, several):
+def one_pass(code: int, normalize: bool, real: type, several: bool) -> tuple[Callable, np.ndarray]:
     """The step of the one-pass algorithm for one activation, with batch normalisation or without, and dtype.
 
     And `addresses` of the group functions that it calls. several says whether there are several groups, or one whose G
@@ -108,7 +109,7 @@ def one_pass(code, normalize, real, several):
 
 
 @functools.cache
-def one_pass_step(normalize, real):
+def one_pass_step(normalize: bool, real: type) -> Callable:
     """The step of the one-pass algorithm in one dtype, for every activation."""
     lanes = VECTOR_BYTES // real().itemsize
 
@@ -117,7 +118,7 @@ def one_pass_step(normalize, real):
         """One step on the arrays of the table; the loss, or FELL_BACK where a variance cancels."""
         double = np.float64
         G1, dG1 = matrix(table, At.G1, real), matrix(table, At.dG1, real)
-        theta, dtheta = matrix(table, At.theta, real), matrix(table, At.dtheta, real)
+        per_node, d_per_node = matrix(table, At.per_node, real), matrix(table, At.d_per_node, real)
         W, vectors = vector(table, At.W, real), matrix(table, At.vectors, real)
         sums, total = cube(table, At.sums, double), matrix(table, At.total, double)
         wide, V = matrix(table, At.wide, double), matrix(table, At.V, double)
@@ -125,8 +126,8 @@ def one_pass_step(normalize, real):
         rest, panels = vector(table, At.rest, double), vector(table, At.wide_panels, double)
         N, (p1, p2) = number(table, At.X, 2), G1.shape
         cols = up(p2, lanes)
-        gamma, beta, G2 = theta[GAMMA], theta[BETA_], theta[GAMMA2]
-        dgamma, dbeta, dG2 = dtheta[GAMMA], dtheta[BETA_], dtheta[GAMMA2]
+        gamma, beta, G2 = per_node[GAMMA], per_node[BETA_], per_node[GAMMA2]
+        dgamma, dbeta, dG2 = d_per_node[GAMMA], d_per_node[BETA_], d_per_node[GAMMA2]
         s = sums[0, SPREAD]
         if normalize:
             # V = C Γ1, then s and W = Γ1 diag(γ/s)
@@ -207,7 +208,7 @@ def is_constant(X, k):
 
 
 @functools.cache
-def gram_sweep(real):
+def gram_sweep(real: type) -> Callable:
     """Sums of X - near and of its products over a group's rows; near is the mean of the first of them."""
     lanes = VECTOR_BYTES // real().itemsize
 
@@ -245,7 +246,7 @@ def gram_sweep(real):
     return compute
 
 
-def gram(real, several):
+def gram(real: type, several: bool) -> tuple[Callable, np.ndarray]:
     """What computes the means of X and C = (X - 1x̄ᵀ)ᵀ(X - 1x̄ᵀ) in one dtype, and `addresses` of what it calls."""
     functions = {At.gram_sweep: gram_sweep(real)}
     if several:
@@ -254,7 +255,7 @@ def gram(real, several):
 
 
 @functools.cache
-def gram_step(real):
+def gram_step(real: type) -> Callable:
     """What computes the means of X and C in one dtype."""
     least, most = float(np.finfo(real).tiny), LARGEST * float(np.finfo(real).max)
 

@@ -7,6 +7,7 @@ flushed now and then.
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -43,7 +44,7 @@ from bnbench.jit import REASSOCIATE, njit
 
 
 @functools.cache
-def forward_stored(code):
+def forward_stored(code: int) -> Callable:
     """The forward pass from stored Z for one activation."""
     a, _ = compiled(code)
 
@@ -66,7 +67,7 @@ def forward_stored(code):
 
 
 @functools.cache
-def forward_centred(code):
+def forward_centred(code: int) -> Callable:
     """The forward pass from X̂ γ for one activation."""
     a, _ = compiled(code)
 
@@ -92,7 +93,7 @@ def forward_centred(code):
 
 
 @functools.cache
-def backward_centred(code):
+def backward_centred(code: int) -> Callable:
     """T and the sums over a block for one activation."""
     _, da = compiled(code)
 
@@ -117,7 +118,7 @@ def backward_centred(code):
 
 
 @functools.cache
-def backward_stored(code):
+def backward_stored(code: int) -> Callable:
     """The sums over a block, from stored Z and A in T, for one activation."""
     _, da = compiled(code)
 
@@ -143,7 +144,7 @@ def backward_stored(code):
 
 
 @functools.cache
-def pre_activation_gradient(code):
+def pre_activation_gradient(code: int) -> Callable:
     """dZ of a block from stored Z, for one activation."""
     a, da = compiled(code)
 
@@ -221,7 +222,7 @@ def flush_now(start, first, R, G, sums):
 
 
 @functools.cache
-def total_row(real):
+def total_row(real: type) -> Callable:
     """The sum over groups of a row of G."""
 
     @group_function

@@ -16,12 +16,14 @@ X, y, G1, dG1 are as everywhere (all but X and y lie in the scratch), and beside
     C, diagonal, rest            XᵀX centred, in tiles, its diagonal, and x̄ - shift (float64)
     wide, wide_panels, V         Γ1 in float64, the same in panels, and C Γ1
     near, means                  by group, what is near the mean of X, and what is left of it (float64)
-    theta, dtheta (3, p2)        γ, β and Γ2, and their gradients
+    per_node, d_per_node (3, p2)        γ, β and Γ2, and their gradients
 """
 
 import collections
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -33,8 +35,9 @@ from numba.np.arrayobj import populate_array
 
 from bnbench.compiling import called
 from bnbench.fused.gemm import INDEX, PANEL, ROWS, VECTOR_BYTES
-from bnbench.fused.layout import LINE_BYTES, ONE_PASS, up
+from bnbench.fused.layout import LINE_BYTES, ONE_PASS, Layout, up
 from bnbench.jit import REASSOCIATE, cfunc, njit
+from bnbench.problem import Problem
 from bnbench.threads import alone
 
 # Rows of `vectors`: b = (z - MU) WEIGHT + SHIFT, dz = C t - MEAN - (z - MU) SLOPE.
@@ -43,29 +46,31 @@ VECTORS = 7
 # Rows of `sums`; the last holds the loss and the number of rows.
 D_BETA, D_G2, D_GAMMA, CENTRE, SPREAD, OTHERS = range(6)
 SUMS = 6
-GAMMA, BETA_, GAMMA2 = range(3)  # rows of theta and dtheta
+GAMMA, BETA_, GAMMA2 = range(3)  # rows of per_node and d_per_node
 
 FLOAT64 = np.dtype(np.float64)
 
 # The row of each array, and of each function of a group, in the table. Plain integers: Numba before 0.68 indexes with
 # no members of an enumeration.
-ARRAYS = "X y G1 theta dG1 dtheta P T D G panel block sums e W vectors shift total Z all_e"
+ARRAYS = "X y G1 per_node dG1 d_per_node P T D G panel block sums e W vectors shift total Z all_e"
 ARRAYS += " C diagonal rest wide wide_panels V near means"
-Rows = collections.namedtuple("Rows", f"{ARRAYS} statistics passes products sweep gram_sweep total_row threads")
-At = Rows(*range(len(Rows._fields)))
+Rows: Any = collections.namedtuple(
+    "Rows", f"{ARRAYS} statistics forward_backward products sweep gram_sweep total_row threads"
+)  # type: ignore[misc]
+At: Any = Rows(*range(len(Rows._fields)))
 
 COLUMNS = 4  # of the table
 FUNCTIONS = At.statistics  # the row from which on there are functions
 UNPACKED_ROWS = 24  # up to which Γ1 is not worth copying into panels
-PARAMETERS = ("G1", "theta", "dG1", "dtheta")
+PARAMETERS = ("G1", "per_node", "dG1", "d_per_node")
 
 
 def addresses(functions: dict[int, CFunc]) -> np.ndarray:
     """The addresses of group functions by row, from `FUNCTIONS` on, 0 for those that are not among them."""
-    found = np.zeros(len(At) - FUNCTIONS, np.int64)
+    lying = np.zeros(len(At) - FUNCTIONS, np.int64)
     for row, function in functions.items():
-        found[row - FUNCTIONS] = function.address
-    return found
+        lying[row - FUNCTIONS] = function.address
+    return lying
 
 
 def table(rows: np.ndarray, functions: np.ndarray, X: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
@@ -83,13 +88,13 @@ def table(rows: np.ndarray, functions: np.ndarray, X: np.ndarray, y: np.ndarray 
     return rows
 
 
-def load(builder, table, row, column):
+def load(builder: Any, table: Any, row: Any, column: Any) -> Any:
     """A number of the table at an address."""
     place = builder.add(table, builder.mul(row, INDEX(8 * COLUMNS)))
     return builder.load(builder.gep(builder.inttoptr(place, INDEX.as_pointer()), [INDEX(column)]))
 
 
-def view(axes, grouped=False):
+def view(axes: int, grouped: bool = False) -> Callable:
     """The intrinsic `array(table, row, dtype)`: the array in a row, with the last so many of its axes.
 
     With grouped it is `array(table, row, dtype, g)`, a group's part, whose axis is the one before these. It does what
@@ -167,7 +172,7 @@ DONE = 1  # what a group function answers; where it was left before its end the 
 FELL_BACK, BROKEN = -1.0, -2.0  # what a step answers in place of the loss: a variance cancels; a call was left so
 
 
-def group_function(function) -> CFunc:
+def group_function(function: Callable) -> CFunc:
     """Compile function(table, i, group_rows) for one group, or one row of G, to be called by its address.
 
     So what calls it is compiled without it, once for all, and it but once for one thread and for many. `table` is the
@@ -234,7 +239,7 @@ def call_all(table, row, group_rows):
     return done == count * DONE
 
 
-def allocate(problem, plan, regime) -> tuple[np.ndarray, np.ndarray]:
+def allocate(problem: Problem, plan: Layout, regime: str) -> tuple[np.ndarray, np.ndarray]:
     """The scratch of a layout, touched and all 0: its bytes, which must stay alive, and the table of its arrays."""
     begun, present, size = template(problem, plan, regime)
     room = np.empty(size + LINE_BYTES, np.uint8)
@@ -246,19 +251,19 @@ def allocate(problem, plan, regime) -> tuple[np.ndarray, np.ndarray]:
     return room[start:], rows
 
 
-def parameters(problem, plan, regime, room) -> list[np.ndarray]:
-    """Γ1, theta, dΓ1 and dtheta in a scratch that `allocate` made."""
+def parameters(problem: Problem, plan: Layout, regime: str, room: np.ndarray) -> list[np.ndarray]:
+    """Γ1, per_node, dΓ1 and d_per_node in a scratch that `allocate` made."""
     places, _ = scratch_places(problem, plan, regime)
     return [np.ndarray(shape, kind, room, offset) for _, shape, kind, offset in places[: len(PARAMETERS)]]
 
 
-def unpacked(problem, plan) -> bool:
+def unpacked(problem: Problem, plan: Layout) -> bool:
     """Whether Γ1 is read as it is: it needs no padding, and is not worth the copy."""
     return plan.in_place and problem.N <= UNPACKED_ROWS
 
 
 @functools.lru_cache(maxsize=256)
-def template(problem, plan, regime):
+def template(problem: Problem, plan: Layout, regime: str) -> tuple[np.ndarray, np.ndarray, int]:
     """A table with offsets in place of addresses, 1 for each row that is in it and else 0, and the bytes of all."""
     places, size = scratch_places(problem, plan, regime)
     rows, present = np.zeros((len(At), COLUMNS), np.int64), np.zeros(len(At), np.int64)
@@ -275,7 +280,9 @@ def template(problem, plan, regime):
 
 
 @functools.lru_cache(maxsize=256)
-def scratch_places(problem, plan, regime):
+def scratch_places(
+    problem: Problem, plan: Layout, regime: str
+) -> tuple[tuple[tuple[str, tuple[int, ...], np.dtype, int], ...], int]:
     """Name, shape, dtype and offset of every scratch array, each on a cache line, and the bytes of all."""
     N, p1, p2, dtype = problem.N, problem.p1, problem.p2, np.dtype(problem.dtype)
     lanes = VECTOR_BYTES // dtype.itemsize

@@ -5,6 +5,7 @@ a step of a millisecond may take fifty.
 """
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 MEMBERSHIP = Path("/proc/self/cgroup")
@@ -31,16 +32,16 @@ def held_s() -> float:
 @functools.cache
 def _limited() -> list[tuple[Path, float]]:
     """The groups with a quota that this process is in, itself or through a parent, and their quotas."""
-    found = []
+    limited = []
     for folder in dict.fromkeys(_folders()):
         allowed, *period = _read(folder / "cpu.max").split() or [_read(folder / "cpu.cfs_quota_us")]
         length = period[0] if period else _read(folder / "cpu.cfs_period_us")
         if allowed.isdecimal() and length.isdecimal() and int(length):
-            found.append((folder, int(allowed) / int(length)))
-    return found
+            limited.append((folder, int(allowed) / int(length)))
+    return limited
 
 
-def _folders():
+def _folders() -> Iterator[Path]:
     """Where the groups' files may lie: a container may see its own group as the root."""
     for line in _read(MEMBERSHIP).splitlines() or ["0::/"]:
         number, controllers, path = line.split(":", 2)
@@ -50,7 +51,7 @@ def _folders():
                 yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(ROOT / mounted))
 
 
-def _read(path):
+def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

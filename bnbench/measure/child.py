@@ -18,9 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from typing import Any
 
 from bnbench.measure import clock, deaths
 from bnbench.measure.environment import available_bytes, total_bytes
@@ -37,7 +38,7 @@ FAILURES = ("failed", "out-of-memory")  # what a child may say of itself
 class ChildError(Exception):
     """A request failed. `status` is the journal's word for how, the message why."""
 
-    def __init__(self, status: str, reason: str):
+    def __init__(self, status: str, reason: str) -> None:
         self.status, self.reason = status, plain_line(reason)
         super().__init__(self.reason)
 
@@ -49,11 +50,11 @@ class Child:
         self,
         module: str,
         arguments: list[str],
-        environment: dict,
+        environment: Mapping[str, str],
         memory_limit: int,
         source: Path | None = None,
         inherits: Sequence[int] = (),
-    ):
+    ) -> None:
         """Start it, of the package in the folder source where one is named. It inherits these open files.
 
         Raises:
@@ -61,7 +62,7 @@ class Child:
         """
         if source is not None:
             path = [str(source), environment.get("PYTHONPATH", ""), os.getcwd()]
-            environment = environment | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+            environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, path))}
         command = [sys.executable, *(["-P"] if source else []), "-m", module]
         with contextlib.ExitStack() as opened:
             try:
@@ -84,14 +85,14 @@ class Child:
         self.reserve = int(RESERVE_SHARE * total_bytes())
         self.seen = deaths.Seen(self.process.pid)
 
-    def send(self, do: str, **arguments):
+    def send(self, do: str, **arguments: Any) -> None:
         """Send a request; `receive` waits for its answer."""
         try:
             self.pipe.send_bytes(pickle.dumps((do, arguments)))
         except OSError:
             raise self._death() from None
 
-    def receive(self, timeout: float | None = None):
+    def receive(self, timeout: float | None = None) -> Any:
         """The answer to the last request. Time in which this process itself was stopped does not count.
 
         Raises:
@@ -160,12 +161,12 @@ class Child:
         self.arrived.clear()
         return message
 
-    def _no_answer(self, why):
+    def _no_answer(self, why: str) -> ChildError:
         """The error that something else than an answer is."""
         self.kill()
         return ChildError("crashed", f"its answer to the sweep cannot be read: {why}")
 
-    def ask(self, do: str, *, timeout: float | None = None, **arguments):
+    def ask(self, do: str, *, timeout: float | None = None, **arguments: Any) -> Any:
         """Send a request and wait for its answer; errors as in `receive`."""
         self.send(do, **arguments)
         return self.receive(timeout)
@@ -175,7 +176,7 @@ class Child:
         """Whether the process runs."""
         return self.process.poll() is None
 
-    def kill(self):
+    def kill(self) -> None:
         """End the process at once, and whatever it started."""
         if self.pipe.closed:
             return
@@ -185,7 +186,7 @@ class Child:
         self.pipe.close()
         self.log.close()
 
-    def _death(self):
+    def _death(self) -> ChildError:
         """The error that a child's death is."""
         if self.pipe.closed:
             return ChildError("crashed", "its process is gone")
@@ -202,14 +203,14 @@ class Child:
         status, reason = deaths.explain(-code, self.seen, short=2 * self.reserve)
         return ChildError(status, reason + (said if -code != signal.SIGKILL else ""))
 
-    def _last_words(self):
+    def _last_words(self) -> str:
         size = os.fstat(self.log.fileno()).st_size
         end = os.pread(self.log.fileno(), LOG_BYTES, max(0, size - LOG_BYTES)).decode(errors="replace")
         words = [line.strip() for line in end.split("\n") if line.strip()]
         return f" ({words[-1][:REASON_LENGTH]})" if words else ""
 
 
-def serve(handlers: dict):
+def serve(handlers: Mapping[str, Callable[..., Any]]) -> None:
     """Answer requests until the parent closes the pipe; the first two arguments are its number and a limit.
 
     handlers maps a request's name to a function of its arguments. An exception is an answer, too.
@@ -235,7 +236,7 @@ def serve(handlers: dict):
         pipe.send_bytes(message)
 
 
-def limit_memory(limit: int):
+def limit_memory(limit: int) -> None:
     """Limit this process's data to so many bytes; an allocation beyond fails with MemoryError."""
     import resource
 
@@ -253,7 +254,7 @@ def data_limit() -> float:
     return min((limit for limit in limits if limit != resource.RLIM_INFINITY), default=math.inf)
 
 
-def quiesce(limit_s: float = 0.05):
+def quiesce(limit_s: float = 0.05) -> None:
     """Wait until this process's other threads sleep: thread pools spin on for a while after their work."""
     me = str(os.getpid())
     deadline = time.monotonic() + limit_s
@@ -267,7 +268,7 @@ def quiesce(limit_s: float = 0.05):
         time.sleep(0.005)  # no /proc here: give them a fixed while
 
 
-def _running(thread):
+def _running(thread: str) -> bool:
     try:
         stat = Path(f"/proc/self/task/{thread}/stat").read_bytes()
     except FileNotFoundError:
@@ -281,7 +282,7 @@ def plain_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _one_line(error):
+def _one_line(error: BaseException) -> str:
     if said := getattr(error, "told", ""):
         return plain_line(said)[:REASON_LENGTH]
     text = plain_line(str(error))

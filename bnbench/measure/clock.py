@@ -18,10 +18,10 @@ def now() -> float:
 class Ticks:
     """Watches a loop of short waits for the time that this process was stopped in it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.last = time.monotonic()
 
-    def tick(self, expected_s: float):
+    def tick(self, expected_s: float) -> None:
         """Say that the loop has come round, after a wait of so many seconds at most."""
         global _stopped_s
         moment = time.monotonic()

@@ -6,14 +6,18 @@ import itertools
 import mmap
 import re
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from bnbench import arrays
 from bnbench.measure.delimited import COMPRESSED, DECIMALS, NUMBER, TableError, opened, read
 from bnbench.problem import Batch, Problem
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 TEXT = (".csv", ".tsv", ".txt", ".data")
 SUFFIXES = (*TEXT, ".parquet", ".npy")
@@ -60,7 +64,7 @@ def read_table(path: str | Path, target: str, *, header: bool = True, decimal: s
     frame, kind = _read(path, header, decimal)
     if not target:
         raise TableError("data is given without a target; name the outcome's column by --target")
-    notes = []
+    notes: list[str] = []
     if kind == ".npy" or not header:
         target = _numbered(target, frame.shape[1])
         frame.columns = [str(column) for column in frame.columns]
@@ -92,7 +96,7 @@ def described(table: Table | None) -> dict:
     return {"table": {"name": table.name, "rows": rows, "target": table.target, "inputs": list(table.inputs)}}
 
 
-def _read(path, header, decimal):
+def _read(path: Path, header: bool, decimal: str) -> "tuple[DataFrame, str]":
     """The frame of a file, and its kind."""
     import pandas
 
@@ -123,7 +127,7 @@ def _read(path, header, decimal):
     return pandas.DataFrame(array), kind
 
 
-def _numbered(target, columns):
+def _numbered(target: str, columns: int) -> str:
     """The name of a column that is given by its number."""
     if not re.fullmatch(r"-?[0-9]{1,9}", target) or not -columns <= int(target) < columns:
         raise TableError(
@@ -132,7 +136,7 @@ def _numbered(target, columns):
     return str(int(target) % columns)
 
 
-def _named(frame, file, notes):
+def _named(frame: "DataFrame", file: str, notes: list[str]) -> "DataFrame":
     """The frame with the columns that have names; a note on those that are left out.
 
     Raises:
@@ -155,7 +159,7 @@ def _named(frame, file, notes):
     return frame.iloc[:, kept]
 
 
-def _refuse_data_as_names(frame, file):
+def _refuse_data_as_names(frame: "DataFrame", file: str) -> None:
     """Refuse a header that is a row of data: each column of numbers has a number for its name, and not its own."""
     names = list(frame.columns)
     over_numbers = [name for name, dtype in zip(names, frame.dtypes, strict=True) if dtype.kind in "iuf"]
@@ -166,7 +170,7 @@ def _refuse_data_as_names(frame, file):
         )
 
 
-def _numbers(frame, file):
+def _numbers(frame: "DataFrame", file: str) -> np.ndarray:
     """The entries, or a TableError with all columns that are to be mended."""
     numbers, wrong = np.empty(frame.shape), []
     for place, name in enumerate(frame.columns):
@@ -181,12 +185,12 @@ def _numbers(frame, file):
     return numbers
 
 
-def _counts(column):
+def _counts(column: np.ndarray) -> bool:
     """Whether a column is 0, 1, 2, … or 1, 2, 3, …"""
     return len(column) > 2 and column[0] in (0, 1) and np.array_equal(column, np.arange(len(column)) + column[0])
 
 
-def _listed(names):
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
 
 
@@ -194,7 +198,7 @@ class NoRoomError(Exception):
     """A table has no room where the processes of a sweep are to find it; the message is one line."""
 
 
-class Stored(NamedTuple):
+class SharedTable(NamedTuple):
     """A table as the processes of a sweep find it: the number of an open file that they inherit, rows and columns."""
 
     file: int
@@ -208,7 +212,7 @@ class Stored(NamedTuple):
 
 
 @contextlib.contextmanager
-def stored(table: Table | None):
+def shared(table: Table | None) -> Iterator[SharedTable | None]:
     """Put a table where the processes of a sweep find it: a file without a name, gone when the last of them is.
 
     Raises:
@@ -227,10 +231,10 @@ def stored(table: Table | None):
                 f"{tempfile.gettempdir()} cannot take a copy of the table, {size:.3g} MiB ({error}); "
                 "allowed is TMPDIR=… with a folder that has room"
             ) from error
-        yield Stored(file.fileno(), *table.X.shape)
+        yield SharedTable(file.fileno(), *table.X.shape)
 
 
-def sample_batch(problem: Problem, table: Stored | None) -> Batch:
+def sample_batch(problem: Problem, table: SharedTable | None) -> Batch:
     """The batch of a problem: the leading rows of a table, or drawn data where there is none.
 
     X and y begin on a cache line: elsewhere by luck, from 16 bytes to 16, loops over the rows may be a sixth slower.
@@ -243,7 +247,7 @@ def sample_batch(problem: Problem, table: Stored | None) -> Batch:
     return batch._replace(X=_on_a_line(batch.X), y=_on_a_line(batch.y))
 
 
-def _on_a_line(array):
+def _on_a_line(array: np.ndarray) -> np.ndarray:
     room = np.empty(array.nbytes + LINE_BYTES, np.uint8)
     first = -room.ctypes.data % LINE_BYTES
     copy = room[first : first + array.nbytes].view(array.dtype).reshape(array.shape)

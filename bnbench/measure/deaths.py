@@ -13,15 +13,16 @@ CPU_MARGIN_S = 2.0  # how much less than its limit a process may be seen to have
 class Seen:
     """What was last seen of a process: the least memory that the machine had left, the processor time it had used."""
 
-    expected_kills = None  # of the system's accounts of processes killed for memory, those that were explained
+    # of the system's accounts of processes killed for memory, those that were explained
+    expected_kills: int | None = None
 
-    def __init__(self, pid: int):
+    def __init__(self, pid: int) -> None:
         self.pid, self.available, self.cpu_s = pid, math.inf, 0.0
         self.cpu_limit_s = cpu_limit()
         if Seen.expected_kills is None:
             Seen.expected_kills = oom_kills()
 
-    def look(self, available: int):
+    def look(self, available: int) -> None:
         """Take note; available is the memory that is left now."""
         self.available = min(self.available, available)
         if self.cpu_limit_s < math.inf:
@@ -32,7 +33,7 @@ class Seen:
 
     def killed_for_memory(self) -> bool:
         """Whether the system's accounts have one more process that it killed for memory."""
-        if oom_kills() <= Seen.expected_kills:
+        if Seen.expected_kills is None or oom_kills() <= Seen.expected_kills:
             return False
         Seen.expected_kills += 1
         return True
@@ -74,7 +75,7 @@ def cpu_limit() -> float:
 
 def oom_kills() -> int:
     """How many processes were killed for memory, by the accounts of this control group and the system that are here."""
-    found = [_account(Path("/proc/vmstat"))]
+    counts = [_account(Path("/proc/vmstat"))]
     try:
         groups = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -84,11 +85,11 @@ def oom_kills() -> int:
         if controllers in ("", "memory"):
             top = Path("/sys/fs/cgroup") / controllers
             folders = (top / path.lstrip("/"), top)  # the second as a container sees its own
-            found.append(max(_account(folder / name) for folder in folders for name in OOM_ACCOUNTS))
-    return max(found)
+            counts.append(max(_account(folder / name) for folder in folders for name in OOM_ACCOUNTS))
+    return max(counts)
 
 
-def _account(path):
+def _account(path: Path) -> int:
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -10,8 +10,12 @@ import itertools
 import lzma
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "blanks"}
 DECIMALS = (".", ",")
@@ -19,7 +23,11 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 HEAD_BYTES = 2**16  # of a file, from which its encoding and separator are told
 LOOKED_AT = 20  # rows of them
-COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # and .zip, with one file in it
+COMPRESSED: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}  # and .zip, with one file in it
 
 
 class TableError(ValueError):
@@ -27,7 +35,7 @@ class TableError(ValueError):
 
 
 @contextlib.contextmanager
-def opened(path: Path):
+def opened(path: Path) -> Iterator[tuple[IO[bytes], str]]:
     """The bytes of a file, uncompressed, and the ending that says what they are, in small letters."""
     ending = path.suffix.lower()
     if ending == ".zip":
@@ -45,7 +53,7 @@ def opened(path: Path):
             yield file, ending
 
 
-def read(file, name: str, *, tabs: bool, header: bool, decimal: str):
+def read(file: IO[bytes], name: str, *, tabs: bool, header: bool, decimal: str) -> "DataFrame":
     """The columns of a text file as a data frame, whose labels are the names in its header, or 0, 1, … without one.
 
     Args:
@@ -68,7 +76,7 @@ def read(file, name: str, *, tabs: bool, header: bool, decimal: str):
     try:
         separator = _separator(head.decode(encoding, "replace"), tabs)
         text = _rewound(file, encoding)
-        labels = _next_row(text, separator) if header else None
+        labels: list[Any] | None = _next_row(text, separator) if header else None
         if header and labels is None:
             raise TableError(f"{name} is empty; expected a header and rows of numbers")
         try:
@@ -98,13 +106,13 @@ def read(file, name: str, *, tabs: bool, header: bool, decimal: str):
     return frame
 
 
-def _rounded_right(pandas):
+def _rounded_right(pandas: Any) -> dict[str, str]:
     """The argument by which numbers are read to the last digit, where that is not the default."""
     version = tuple(map(int, pandas.__version__.split(".")[:2]))
     return {"float_precision": "round_trip"} if version < (3, 1) else {}
 
 
-def _separator(head, tabs):
+def _separator(head: str, tabs: bool) -> str:
     """What separates the fields: the first that splits some row as it does the header, else all rows alike."""
     candidates = sorted(SEPARATORS, key=lambda separator: separator != "\t") if tabs else list(SEPARATORS)
     fits, even, splits = [], [], []
@@ -118,7 +126,7 @@ def _separator(head, tabs):
     return (fits or even or splits or candidates)[0]
 
 
-def _rows(text, separator) -> Iterator[tuple[int, list[str]]]:
+def _rows(text: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, each with the number of its last line."""
     lines = (line.strip() for line in text) if separator == " " else text
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
@@ -127,16 +135,16 @@ def _rows(text, separator) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, [field.strip() for field in row]
 
 
-def _next_row(text, separator):
+def _next_row(text: Iterable[str], separator: str) -> list[str] | None:
     return next((row for _, row in _rows(text, separator)), None)
 
 
-def _rewound(file, encoding):
+def _rewound(file: Any, encoding: str) -> io.TextIOWrapper:
     file.seek(0)
     return io.TextIOWrapper(file, encoding=encoding, newline="")
 
 
-def _refuse_uneven(text, encoding, name, separator, header):
+def _refuse_uneven(text: io.TextIOWrapper, encoding: str, name: str, separator: str, header: bool) -> None:
     """Name the first row that has not as many fields as the first one."""
     rows = _rows(_rewound(text.detach(), encoding), separator)
     _, first = next(rows)

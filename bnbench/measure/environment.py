@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -56,7 +57,7 @@ def available_bytes() -> int:
     return free
 
 
-def _memory(name):
+def _memory(name: str) -> int:
     try:
         return getattr(psutil.virtual_memory(), name)
     except (OSError, NotImplementedError):  # /proc is not mounted
@@ -107,9 +108,9 @@ def cuda() -> dict:
     """Whether kernels can run here, the versions of what compiles them, and of CuPy, which lends its products."""
     from bnbench.cuda.available import unavailable
 
-    found = {"kernels": unavailable() or "can run here"} | {package: version(package) for package in CUDA_PACKAGES}
+    versions = {"kernels": unavailable() or "can run here"} | {package: version(package) for package in CUDA_PACKAGES}
     lent = [f"{package} {version(package)}" for package in CUPY if version(package) != "not installed"]
-    return found | {"cupy": lent[0] if lent else "not installed"}
+    return versions | {"cupy": lent[0] if lent else "not installed"}
 
 
 def libraries() -> list[dict]:
@@ -119,11 +120,11 @@ def libraries() -> list[dict]:
     import threadpoolctl
 
     kept = ("user_api", "internal_api", "version", "architecture", "threading_layer", "num_threads")
-    found = [
+    pools = [
         {key: pool[key] for key in kept if key in pool} | {"file": os.path.basename(pool["filepath"])}
         for pool in threadpoolctl.threadpool_info()
     ]
-    return sorted(found, key=lambda pool: pool["file"])
+    return sorted(pools, key=lambda pool: pool["file"])
 
 
 def describe() -> dict:
@@ -169,44 +170,44 @@ def caches() -> dict:
 
 def warnings() -> list[str]:
     """What would make timings on this machine unreliable, a sentence each."""
-    found = []
+    trouble = []
     load = load_average()[:1]
     if load and load[0] > BUSY_LOAD:
-        found.append(f"the load average is {load[0]:.2f}: something else is running")
+        trouble.append(f"the load average is {load[0]:.2f}: something else is running")
     quota = cgroup.quota()
     if quota and quota < processors():
-        found.append(
+        trouble.append(
             f"a control group's quota gives this process {quota:g} of {processors()} processors: it is stopped "
             "whenever its share of a period is spent"
         )
     governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor and governor != "performance":
-        found.append(f"the frequency governor is {governor}: the clock changes while timing")
+        trouble.append(f"the frequency governor is {governor}: the clock changes while timing")
     flags = next((x for x in _read("/proc/cpuinfo").splitlines() if x.startswith("flags")), "")
     if " hypervisor" in flags:
-        found.append("this is a virtual machine: its processors may be shared with others")
+        trouble.append("this is a virtual machine: its processors may be shared with others")
     physical = _asked("cpu_count", logical=False)
     if physical and processors() > physical:
-        found.append(f"{processors()} logical processors on {physical} cores: threads share a core")
+        trouble.append(f"{processors()} logical processors on {physical} cores: threads share a core")
     if processors() < (os.cpu_count() or 1):
-        found.append(f"this process may use {processors()} of {os.cpu_count()} processors")
+        trouble.append(f"this process may use {processors()} of {os.cpu_count()} processors")
     battery = _asked("sensors_battery")
     if battery is not None and not battery.power_plugged:
-        found.append("running on battery: the clock is likely to be held down")
+        trouble.append("running on battery: the clock is likely to be held down")
     swap = _asked("swap_memory")
     if swap is not None and swap.used > 2**28:
-        found.append("swap is in use: memory is short")
-    found += [
+        trouble.append("swap is in use: memory is short")
+    trouble += [
         f"{name}={os.environ[name]} is set; a sweep sets its own in every worker"
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS")
         if name in os.environ
     ]
     if sys.flags.dev_mode or sys.gettrace() is not None:
-        found.append("Python runs in development mode or under a debugger")
-    return found
+        trouble.append("Python runs in development mode or under a debugger")
+    return trouble
 
 
-def _asked(name, **how):
+def _asked(name: str, **how: Any) -> Any:
     """What psutil says; None where it cannot: no such sensor, /proc or /sys not mounted."""
     try:
         return getattr(psutil, name)(**how)
@@ -214,7 +215,7 @@ def _asked(name, **how):
         return None
 
 
-def _read(path) -> str:
+def _read(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -1,14 +1,15 @@
-"""What a cell will cost, foreseen from the smaller cells of its setting: what to prune, and how long is left."""
+"""What a cell will cost, predicted from the smaller cells of its setting: what to prune, and how long is left."""
 
 import contextlib
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterator, Sequence
 
 from bnbench.measure import clock
 from bnbench.measure.plan import Plan
+from bnbench.measure.statistics import MIN_SAMPLES
 from bnbench.record import BUDGET, Cell, Record
 
-MIN_SAMPLES = 6  # from here on an interval of 95 % exists
 CALLS_S = 5e-3  # a step below this may be all calls, and says little of a larger one's products
 STEPS_BESIDE_SAMPLES = 2  # one for each verdict; calibrating and warming count only where steps are short
 REFERENCE_S = 4e-7  # of both references, for each element of Z
@@ -20,15 +21,16 @@ class Forecast:
     A step is taken to grow with N p1 p2, and a short one with N (p1 + p2): the least that either may.
     """
 
-    def __init__(self, plan: Plan):
+    def __init__(self, plan: Plan) -> None:
         """Begin with no records; the time budget runs from now."""
         self.plan = plan
         self.started = clock.now()
         self.steps: dict[tuple, list[tuple[Cell, float]]] = {}
         self.timed_out: dict[tuple, list[Cell]] = {}
-        self.foreseen_s, self.took_s, self.cells = 0.0, 0.0, 0
+        self.begun: set[tuple] = set()  # settings that have a cell already
+        self.beside_s: list[float] = []  # what later cells took for each variant beside their samples
 
-    def learn(self, record: Record):
+    def learn(self, record: Record) -> None:
         """Take up a record."""
         key = record.variant, record.cell.setting
         if record.timed:
@@ -37,13 +39,16 @@ class Forecast:
             self.timed_out.setdefault(key, []).append(record.cell)
 
     @contextlib.contextmanager
-    def watching(self, cell: Cell, names: Sequence[str]):
-        """Compare what a cell was foreseen to take with what it took; the estimate of what remains learns by it."""
-        foreseen, started = self.cost(cell, names), clock.now()
+    def watching(self, cell: Cell, names: Sequence[str]) -> Iterator[None]:
+        """Learn from what a cell takes, beside its samples and reference, for estimates of what remains.
+
+        The first cell of a setting teaches nothing: its variants compile.
+        """
+        predicted, started, first = self.cost(cell, names), clock.now(), cell.setting not in self.begun
         yield
-        self.foreseen_s += foreseen
-        self.took_s += clock.now() - started
-        self.cells += 1
+        self.begun.add(cell.setting)
+        if not first and names:
+            self.beside_s.append((clock.now() - started - predicted) / len(names))
 
     def pruned(self, name: str, cell: Cell, *, timing: bool) -> str:
         """Why a variant is not tried at a cell, or "": it timed out at a smaller one, or would overrun."""
@@ -78,23 +83,22 @@ class Forecast:
         return (MIN_SAMPLES + STEPS_BESIDE_SAMPLES) * min(estimates, default=0.0)
 
     def cost(self, cell: Cell, names: Sequence[str]) -> float:
-        """Seconds that a cell is foreseen to take: its samples and its reference."""
+        """Seconds that a cell is predicted to take: its samples and its reference."""
         needs = [self.least(name, cell) for name in names]
         samples = sum(max(need, self.plan.sampling_s) for need in needs if need <= self.plan.timeout)
         return samples + REFERENCE_S * cell.problem.N * cell.problem.p2
 
-    def remaining(self, cells: Sequence[tuple[Cell, Sequence[str]]]) -> float | None:
-        """Seconds that these cells will take, roughly; None before one is done.
+    def remaining(self, cells: Sequence[tuple[Cell, Sequence[str]]], again: int = 0) -> float | None:
+        """Seconds that these cells will take, roughly; None before a second one of a setting is done.
 
-        Cells of the first one's setting are foreseen, and scaled by how far that was off so far; a cell of a
-        setting to come counts as the average cell did.
+        With the passes after this one, each of which measures again so many times, but no long steps.
         """
-        if not self.cells or not cells:
+        if not self.beside_s or not cells:
             return None
-        here = [(cell, names) for cell, names in cells if cell.setting == cells[0][0].setting]
-        foreseen = sum(self.cost(cell, names) for cell, names in here)
-        rest = (len(cells) - len(here)) * self.took_s / self.cells
-        return min(foreseen * self.took_s / max(self.foreseen_s, 1e-9) + rest, self.left())
+        beside_s = statistics.median(self.beside_s)
+        predicted = sum(self.cost(cell, names) + beside_s * len(names) for cell, names in cells)
+        predicted += (self.plan.passes - 1) * again * max(0.0, self.plan.sampling_s + beside_s)
+        return max(0.0, min(predicted, self.left()))
 
 
 def work(cell: Cell) -> int:

@@ -14,8 +14,12 @@ def other_parameters(batch: Batch, problem: Problem) -> Batch:
     Whoever keeps the parameters of `prepare`, or takes one of them for another's, is far off at these.
     """
     drawn = dataclasses.replace(problem, seed=problem.seed + 1).sample(X=batch.X, y=batch.y)
-    pairs = zip(drawn[2:], batch[2:], strict=True)
-    return Batch(batch.X, batch.y, *(None if old is None else -np.copysign(new, old) for new, old in pairs))
+    turned = {
+        name: -np.copysign(getattr(drawn, name), old)
+        for name, old in zip(Batch._fields[2:], batch[2:], strict=True)
+        if old is not None
+    }
+    return batch._replace(**turned)
 
 
 def protected(batch: Batch) -> Batch:
@@ -28,7 +32,7 @@ def protected(batch: Batch) -> Batch:
 
 def digest(batch: Batch) -> tuple[int, ...]:
     """A checksum of each array's bytes; arrays are C-contiguous."""
-    return tuple(0 if array is None else zlib.crc32(array) for array in batch)
+    return tuple(0 if array is None else zlib.crc32(array.data) for array in batch)
 
 
 def changed(batch: Batch, before: tuple[int, ...]) -> str:

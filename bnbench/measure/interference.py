@@ -9,6 +9,7 @@ import functools
 import glob
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ class Interference:
     switches: int = 0
     faults: float = 0.0
 
-    def __add__(self, other):
+    def __add__(self, other: "Interference") -> "Interference":
         return Interference(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
@@ -89,18 +90,18 @@ def children() -> tuple[psutil.Process, ...]:
 
 def clock_mhz() -> list[float]:
     """The clock of each processor this process may use, in MHz, where the system says it."""
-    found = []
+    clocks = []
     for path in _clock_files(_processors()):
         try:
             with open(path, encoding="ascii") as file:
-                found.append(int(file.read()) / 1000)
+                clocks.append(int(file.read()) / 1000)
         except (OSError, ValueError):
             continue
-    return found
+    return clocks
 
 
 @functools.cache
-def _clock_files(processors):
+def _clock_files(processors: frozenset[int]) -> list[str]:
     wanted = {f"cpu{number}" for number in processors}
     return [path for path in glob.glob("/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq")
             if path.split("/")[-3] in wanted]  # fmt: skip
@@ -112,7 +113,7 @@ def _processors() -> frozenset[int]:
     return frozenset(range(os.cpu_count() or 1))
 
 
-def _processor_lines():
+def _processor_lines() -> Iterator[list[int]]:
     """The numbers of the lines of /proc/stat of the processors this process may use."""
     names = {f"cpu{number}" for number in _processors()}
     try:
@@ -132,11 +133,11 @@ def page_faults() -> int:
     return _rusage("ru_minflt")
 
 
-def _forced_switches():
+def _forced_switches() -> int:
     return _rusage("ru_nivcsw")
 
 
-def _rusage(name):
+def _rusage(name: str) -> int:
     try:
         import resource
     except ImportError:

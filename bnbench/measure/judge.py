@@ -1,15 +1,18 @@
 """The judge process: it computes references and gives verdicts, so that workers hold and compile neither."""
 
 import dataclasses
-import sys
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
 
 from bnbench import validation
 from bnbench.measure.child import serve
-from bnbench.measure.data import Stored, sample_batch
+from bnbench.measure.data import SharedTable, sample_batch
 from bnbench.measure.given import other_parameters
-from bnbench.problem import Problem
-from bnbench.reference import reference
+from bnbench.problem import Batch, Problem
+from bnbench.reference import Reference, reference
 
+CONVENTIONS = ("activation", "normalization", "ddof", "eps")  # of a problem, which the derivation check is about
 PREPARED, LOADED, TIMED = "prepared", "after other parameters were loaded", "after it was timed"  # stages of a run
 
 
@@ -19,15 +22,17 @@ class Judge:
     A variant is prepared with other parameters than the problem's own, which are loaded then.
     """
 
-    def __init__(self):
-        self.problem, self.references = None, {}
-        self.derivations = {}  # of each derivation problem, its references by conventions
+    def __init__(self) -> None:
+        self.problem: Problem | None = None
+        self.references: dict[bool, list[Reference]] = {}  # by whether products may round to TF32
+        # of each derivation problem: it, as it is with the cell's own conventions built in, and its references
+        self.derivations: dict[tuple, tuple[Problem, Problem, list[Reference]]] = {}
 
-    def refer(self, problem: Problem, table: Stored | None):
+    def refer(self, problem: Problem, table: SharedTable | None) -> None:
         """Compute the references of a problem, in advance."""
         self.known(problem, table, False)
 
-    def known(self, problem, table, tf32):
+    def known(self, problem: Problem, table: SharedTable | None, tf32: bool) -> list[Reference]:
         """The references of a problem, with the errors allowed where products may round to TF32, or not."""
         if problem != self.problem:
             self.problem, self.references = problem, {}
@@ -36,11 +41,13 @@ class Judge:
             self.references[tf32] = references(sample_batch(problem, table), problem, factor_unit=unit)
         return self.references[tf32]
 
-    def judge(self, answer, problem: Problem, table: Stored | None, stage: str, tf32: bool = False):
+    def judge(
+        self, answer: Any, problem: Problem, table: SharedTable | None, stage: str, tf32: bool = False
+    ) -> validation.Verdict:
         """The verdict on an answer to a problem; tf32 where its products may round to TF32."""
         return verdict(answer, self.known(problem, table, tf32), problem, stage)
 
-    def derive(self, problem: Problem, held: tuple[str, ...], answers: list) -> tuple[str, str]:
+    def derive(self, problem: Problem, held: Sequence[str], answers: list) -> tuple[str, str]:
         """The reason why the answers to the derivation problems are wrong, "" where none is; and what was not tried.
 
         Who ignores ddof or eps, and has the cell's own built in, is right here: all answers are then those at the
@@ -53,7 +60,7 @@ class Judge:
         declined = (
             f"{left} of the {validation.DERIVATIONS} problems of the derivation check are declined" if left else ""
         )
-        found = []
+        wrong_by = []
         for built_in in ((), ("ddof",), ("eps",), ("ddof", "eps")):
             if set(built_in) & set(held):
                 continue
@@ -61,53 +68,57 @@ class Judge:
             wrong = [reason for reason in reasons if reason]
             if not wrong:
                 return "", declined
-            found.append(wrong)
-        return min(found, key=len)[0], ""
+            wrong_by.append(wrong)
+        return min(wrong_by, key=len)[0], ""
 
-    def derived(self, cell, place, conventions, built_in, both) -> str:
+    def derived(
+        self, cell: Problem, place: int, conventions: dict[str, Any] | str, built_in: Sequence[str], both: list
+    ) -> str:
         """What is wrong with the answers to a derivation problem, where the cell's own conventions are built in."""
-        setting = cell.activation, cell.normalization, cell.ddof, cell.eps
+        setting = attrgetter(*CONVENTIONS)(cell)
         key = cell if conventions == validation.OWN_SIZES else setting, place, str(conventions), built_in
         if key not in self.derivations:
-            if conventions == validation.OWN_SIZES:
-                batch, problem = validation.own_sizes(cell)
+            if isinstance(conventions, str):  # its own sizes
+                own = validation.own_sizes(cell)
+                assert own is not None, "a worker has answered to it"
+                batch, problem = own
             else:
                 batch, problem = validation.derivation_problem(place, *setting[:2], **conventions)
             real = dataclasses.replace(problem, **{name: getattr(cell, name) for name in built_in})
             self.derivations[key] = problem, real, references(batch, real)
         problem, real, known = self.derivations[key]
         for stage, answer in zip((PREPARED, LOADED), both, strict=True):
-            found = verdict(answer, known, real, stage)
-            if not found.valid:
+            ruled = verdict(answer, known, real, stage)
+            if not ruled.valid:
                 return (
                     f"derivation check (N={problem.N}, p1={problem.p1}, p2={problem.p2}, ddof={problem.ddof}, "
-                    f"eps={problem.eps:g}): {found.reason}"
+                    f"eps={problem.eps:g}): {ruled.reason}"
                 )
         return ""
 
 
-def references(batch, problem, **more):
+def references(batch: Batch, problem: Problem, **more: float) -> list[Reference]:
     """The reference at the batch's own parameters, and the one at the others."""
     return [reference(each, problem, **more) for each in (batch, other_parameters(batch, problem))]
 
 
-def verdict(answer, known, problem, stage):
+def verdict(answer: Any, known: Sequence[Reference], problem: Problem, stage: str) -> validation.Verdict:
     """The verdict on an answer at a stage: at the other parameters of `prepare`, or at the own ones from then on."""
     at_others = stage == PREPARED
-    found = validation.judge(answer, known[at_others], problem)
-    if found.valid or at_others:
-        return found
-    reason = found.reason
+    ruled = validation.judge(answer, known[at_others], problem)
+    if ruled.valid or at_others:
+        return ruled
+    reason = ruled.reason
     if stage == LOADED and validation.judge(answer, known[True], problem).valid:
         reason = "they are ignored, the answer is that to the ones before"
-    return dataclasses.replace(found, reason=f"{stage}: {reason}")
+    return dataclasses.replace(ruled, reason=f"{stage}: {reason}")
 
 
-def main():
+def main() -> None:
     """Serve a sweep's requests."""
     judge = Judge()
     serve({"refer": judge.refer, "judge": judge.judge, "derive": judge.derive})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

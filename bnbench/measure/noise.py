@@ -24,27 +24,32 @@ WORDS = {
 }
 
 
-def _elbowed(record):
-    """Whether others wanted the processor that workers of an interleaved comparison are held to.
+def _elbowed(record: Record) -> bool:
+    """Whether others wanted the processor that a worker is held to.
 
     A worker that has slept is let in before what has run all the time, so that little of a short sample may be taken;
     but it is made to give way again and again. Workers that are held to none give way to each other's threads as well.
+    Comparisons of before 2026-12 do not say that they held their workers, but have passes.
     """
-    return bool(record.passes) and record.switches_per_s > FORCED_PER_S
+    held = bool(record.passes) if record.held is None else record.held
+    return held and record.switches_per_s > FORCED_PER_S
 
 
 def noise(record: Record) -> list[str]:
     """The words of `WORDS` that hold of a record; none where it has no times."""
     if not record.timed:
         return []
-    change, p = trend(record.samples_s)
-    ratio, share, p_modes = modes(record.samples_s)
+    # by how much a process is off as a whole is no drift within it, nor a second kind of samples
+    samples = [step_s / median for part, median in zip(record.by_pass, record.pass_medians_s, strict=True)
+               for step_s in part]  # fmt: skip
+    change, p = trend(samples)
+    ratio, share, p_modes = modes(samples)
     clock = record.clock_mhz
-    found = {
+    holds = {
         "drift": abs(change) > DRIFT and p < CHANCE,
         "bimodal": ratio > MODES_RATIO and share > MODES_SHARE and p_modes < CHANCE,
         "interference": record.steal_share + record.others_share > INTERFERENCE or _elbowed(record),
         "clock": clock is not None and clock[1] > CLOCK * clock[0],
         "noisy": (record.ci_high_s - record.ci_low_s) / 2 > NOISY * record.median_s,
     }
-    return [word for word in WORDS if found[word]]
+    return [word for word in WORDS if holds[word]]

@@ -1,19 +1,35 @@
-"""What a sweep is made of: the axes, the presets, and the cells in their order."""
+"""What a sweep is made of: its settings, each defined once for flags, files and defaults; presets; cells in order."""
 
 import dataclasses
 import itertools
 import re
 import tomllib
+import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
 
 from bnbench.measure.delimited import DECIMALS
 from bnbench.measure.environment import default_threads, processors
-from bnbench.problem import REGIMES, Problem
-from bnbench.record import AXES, SETTING, Cell
+from bnbench.measure.memory import can_keep
+from bnbench.problem import ACTIVATIONS, DTYPES, NORMALIZATIONS, REGIMES, Problem
+from bnbench.record import AXES, KEPT, MEMORIES, RETURNED, SETTING, Cell
 
-WHOLE_NUMBERS = ("N", "p1", "p2", "ddof", "threads")
-SWITCHES = ("tf32", "keep_memory", "no_header")
+DRAWN = ("ddof", "eps")  # conventions that the derivation check draws, unless they were asked for by name
+MOST_PASSES = 1000
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+class Flag(NamedTuple):
+    """How a setting is given on the command line; one without a flag is not given at all."""
+
+    help: str
+    metavar: str | None = None
+    name: str = ""  # where it is not the setting's own
+    limit: bool = False  # of time: a command names those that it takes
 
 
 @dataclass(frozen=True)
@@ -21,50 +37,58 @@ class Plan:
     """A sweep as it was asked for. The axes are tuples; the cells are their product.
 
     Attributes:
-        sizes: "NxP1xP2" each, in place of the product of N, p1 and p2; empty for that.
+        sizes: in place of the product of N, p1 and p2; empty for that.
         variants: names, in the order of the tables; empty means all.
-        plugins: files of plug-ins, loaded in every worker.
+        plugins: files, loaded in every worker.
         data: a table's file, or "" for drawn data; target: its outcome column.
-        no_header: whether the first row of that file is data; decimal: its decimal point.
-        tf32: whether float32 products on a device may round their factors to TF32.
-        keep_memory: whether the C library keeps the memory that a step frees, for the next one (glibc).
-        sampling_s: time for the samples of one variant at one cell, seconds.
-        timeout: limit for one variant at one cell, seconds, compilation apart.
-        time_budget: limit for the whole sweep, seconds; None for none.
+        passes: over the cells whose steps are short, each with new processes.
+        sampling_s, timeout, time_budget: seconds, compilation apart; None for no limit.
         named: of the variants, those that were asked for one by one, and not by a pattern or family.
-        held: "ddof", "eps" where they were asked for by name: the derivation check then draws no others.
+        held: of `DRAWN`, those that were asked for by name: the derivation check then draws no others.
     """
 
-    N: tuple[int, ...] = (10, 100, 1000, 10_000, 100_000)
-    p1: tuple[int, ...] = (4, 32, 256)
-    p2: tuple[int, ...] = (4, 32, 256)
-    dtype: tuple[str, ...] = ("float64",)
-    activation: tuple[str, ...] = ("relu",)
-    normalization: tuple[str, ...] = ("batch",)
-    ddof: tuple[int, ...] = (0,)
-    eps: tuple[float, ...] = (1e-5,)
-    threads: tuple[int, ...] = dataclasses.field(default_factory=lambda: (default_threads(),))
-    regime: tuple[str, ...] = ("fresh",)
-    sizes: tuple[str, ...] = ()
-    variants: tuple[str, ...] = ()
-    plugins: tuple[str, ...] = ()
-    data: str = ""
-    target: str = ""
-    no_header: bool = False
-    decimal: str = "."
-    seed: int = 0
-    tf32: bool = False
-    keep_memory: bool = False
-    sampling_s: float = 0.3
-    timeout: float = 12.0
-    time_budget: float | None = None
+    N: Annotated[tuple[int, ...], Flag("rows", "N")] = (10, 100, 1000, 10_000, 100_000)
+    p1: Annotated[tuple[int, ...], Flag("inputs", "P")] = (4, 32, 256)
+    p2: Annotated[tuple[int, ...], Flag("hidden nodes", "P")] = (4, 32, 256)
+    sizes: Annotated[tuple[str, ...], Flag("cells of these sizes, in place of --N, --p1, --p2", "NxP1xP2")] = ()
+    dtype: Annotated[tuple[str, ...], Flag(", ".join(DTYPES))] = ("float64",)
+    activation: Annotated[tuple[str, ...], Flag(", ".join(ACTIVATIONS))] = ("relu",)
+    normalization: Annotated[tuple[str, ...], Flag(", ".join(NORMALIZATIONS))] = ("batch",)
+    ddof: Annotated[tuple[int, ...], Flag("the variance divides by N - ddof")] = (Problem.ddof,)
+    eps: Annotated[tuple[float, ...], Flag("added to the variance under the root")] = (Problem.eps,)
+    threads: Annotated[tuple[int, ...], Flag("threads (default: all processors, or as a quota allows)")] = (
+        dataclasses.field(default_factory=lambda: (default_threads(),))
+    )
+    regime: Annotated[tuple[str, ...], Flag("fresh (all in every step), fixed (what depends on X is kept)")] = (
+        "fresh",
+    )
+    memory: Annotated[
+        tuple[str, ...],
+        Flag("what the C library does with freed memory: returned (as in any new process), kept (glibc alone)"),
+    ] = (RETURNED,)
+    tf32: Annotated[bool, Flag("let float32 products on a GPU round factors to TF32")] = False
+    seed: Annotated[int, Flag("of the drawn data and of the order (default: 0)")] = 0
+    variants: Annotated[
+        tuple[str, ...],
+        Flag("names, families, patterns such as 'fused*', and '-r-*' for all but those (default: all)", "A,B"),
+    ] = ()
+    plugins: Annotated[tuple[str, ...], Flag("a plug-in file; may be repeated", "FILE.py", "plugin")] = ()
+    data: Annotated[str, Flag("take X and y from a .csv, .tsv, .parquet or .npy table", "FILE")] = ""
+    target: Annotated[str, Flag("the table's outcome (without a header its number, from 0)", "COL")] = ""
+    no_header: Annotated[bool, Flag("the table's first row is data: columns are 0, 1, …")] = False
+    decimal: Annotated[str, Flag("the table's decimal point, . or , (default: .)", "POINT")] = DECIMALS[0]
+    passes: Annotated[int, Flag("passes, each with new processes", "K", limit=True)] = 1
+    sampling_s: Annotated[
+        float, Flag("time for samples of one variant at one cell and pass in seconds", "S", "sampling", limit=True)
+    ] = 0.3
+    timeout: Annotated[float, Flag("limit for one variant at one cell in seconds", "S", limit=True)] = 12.0
+    time_budget: Annotated[float | None, Flag("limit for the whole sweep in seconds", "S", limit=True)] = None
     named: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for axis in AXES:
-            values = getattr(self, axis)
-            if not values:
+            if not getattr(self, axis):
                 raise ValueError(f"{axis} is empty; allowed is at least one value")
         for threads in self.threads:
             if not 1 <= threads <= processors():
@@ -73,6 +97,10 @@ class Plan:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name} is {value}; allowed is a positive number of seconds")
+        if not 1 <= self.passes <= MOST_PASSES:
+            raise ValueError(f"passes is {self.passes}; allowed is 1 to {MOST_PASSES}")
+        if KEPT in self.memory and not can_keep():
+            raise ValueError(f"memory is {KEPT!r}; this system's C library cannot be told to, allowed is {RETURNED!r}")
         if self.decimal not in DECIMALS:
             raise ValueError(f"decimal is {self.decimal!r}; allowed are {' and '.join(DECIMALS)}")
         self.cells()
@@ -80,18 +108,19 @@ class Plan:
     def cells(self) -> list[Cell]:
         """Every cell, settings apart and small before large, so that a larger one can be judged by a smaller.
 
+        Those for which memory is kept come last: a process that has begun to keep it does so for good.
+
         Raises:
             ValueError: a value that `Problem` does not allow.
         """
-        columns = [dict(zip(AXES, values, strict=True)) for values in self._product()]
-        cells = []
-        for column in columns:
-            threads, regime = column.pop("threads"), column.pop("regime")
-            cells.append(Cell(Problem(**column, seed=self.seed), threads, regime))
+        cells = [Cell.of(dict(zip(AXES, values, strict=True)) | {"seed": self.seed}) for values in self._product()]
         order = {setting: place for place, setting in enumerate(dict.fromkeys(cell.setting for cell in cells))}
-        return sorted(dict.fromkeys(cells), key=lambda cell: (order[cell.setting], cell.problem.work, cell.sizes))
+        return sorted(
+            dict.fromkeys(cells),
+            key=lambda cell: (cell.memory == KEPT, order[cell.setting], cell.problem.work, cell.sizes),
+        )
 
-    def _product(self):
+    def _product(self) -> Iterator[tuple]:
         settings = itertools.product(*(getattr(self, axis) for axis in SETTING))
         sizes = [read_size(text) for text in self.sizes] or list(itertools.product(self.N, self.p1, self.p2))
         return (size + setting for setting in settings for size in sizes)
@@ -106,15 +135,20 @@ def read_size(text: str) -> tuple[int, int, int]:
     parts = text.lower().split("x")
     if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
         raise ValueError(f"sizes has {text!r}; allowed is NxP1xP2, such as 1000x16x16")
-    return tuple(int(part) for part in parts)
+    N, p1, p2 = map(int, parts)
+    return N, p1, p2
 
 
-PRESETS = {
+STEADY = (KEPT,) if can_keep() else (RETURNED,)  # where luck with the heap is to be kept out of a comparison
+PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "N": (10, 100, 1000),
         "p1": (4, 32),
         "p2": (4, 32),
-        "sampling_s": 0.06,
+        "threads": (1,),  # at these sizes a second one gains nothing, and a worker can be held to its processor
+        "memory": MEMORIES if can_keep() else (RETURNED,),
+        "passes": 2,
+        "sampling_s": 0.1,
         "timeout": 3.0,
     },
     "default": {},
@@ -130,10 +164,65 @@ PRESETS = {
         "time_budget": 4 * 3600.0,
     },
 }
-FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Plan) if field.name not in ("named", "held"))
 
 
-def make_plan(preset: str | None, base: dict, settings: dict) -> Plan:
+@dataclass(frozen=True)
+class Setting:
+    """One field of `Plan`, and how a value for it is read.
+
+    Attributes:
+        name: the field's; kind: the type of one value; several: whether it is a tuple of those.
+        flag: how it is given on the command line, None where it is not.
+    """
+
+    name: str
+    kind: type
+    several: bool
+    flag: Flag | None
+
+    @property
+    def key(self) -> str:
+        """Its name on the command line and in files, with underscores."""
+        return (self.flag and self.flag.name) or self.name
+
+    @property
+    def option(self) -> str:
+        """Its flag."""
+        return "--" + self.key.replace("_", "-")
+
+    def read(self, label: str, value: Any) -> Any:
+        """A value from a flag's text, a file or a stored plan as the plan has it; of several, each once.
+
+        Raises:
+            ValueError: it is of another kind; the message names the label.
+        """
+        if not self.several:
+            return self._one(label, value)
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(dict.fromkeys(self._one(label, item) for item in items))
+
+    def _one(self, label: str, item: Any) -> Any:
+        try:
+            if self.kind is int and not isinstance(item, bool):
+                return whole(item)
+            return msgspec.convert(item, self.kind, strict=not (self.kind is float and isinstance(item, str)))
+        except (ValueError, OverflowError, TypeError):
+            raise ValueError(f"{label} is {item!r}; allowed is {KINDS[self.kind]}") from None
+
+
+def _setting(name: str, hint: Any) -> Setting:
+    """The setting of a field by its type."""
+    flag = None
+    if typing.get_origin(hint) is Annotated:
+        hint, flag = typing.get_args(hint)
+    kinds = typing.get_args(hint) or (hint,)
+    return Setting(name, kinds[0], typing.get_origin(hint) is tuple, flag)
+
+
+SETTINGS = {name: _setting(name, hint) for name, hint in typing.get_type_hints(Plan, include_extras=True).items()}
+
+
+def make_plan(preset: str | None, base: dict[str, Any], settings: dict[str, Any]) -> Plan:
     """The plan of a preset, or of base where none is named, changed by settings.
 
     Raises:
@@ -144,8 +233,14 @@ def make_plan(preset: str | None, base: dict, settings: dict) -> Plan:
     return Plan(**((PRESETS[preset] if preset else base) | settings))
 
 
-def read_config(path: str | Path) -> dict:
-    """The settings of a TOML file, each a key of the plan (`preset` and `plugin` as well), checked for type."""
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The settings of a TOML file by their names in `Plan`, and `preset`, checked for type.
+
+    A key is a flag's name or the setting's own.
+
+    Raises:
+        ValueError: the file cannot be read, or has another key or a value of another kind.
+    """
     path = Path(path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -155,16 +250,19 @@ def read_config(path: str | Path) -> dict:
         raise ValueError(f"config {path.name} is not TOML: {error}") from error
     except RecursionError:
         raise ValueError(f"config {path.name} is nested too deeply; allowed are keys and lists") from None
-    if "plugin" in content:
-        content["plugins"] = content.pop("plugin")
-    for key, value in content.items():
-        if key != "preset" and key not in FIELD_NAMES:
-            raise ValueError(f"config {path.name} has {key!r}; allowed are preset, {', '.join(FIELD_NAMES)}")
-        content[key] = coerce(f"{key} in config {path.name}", key, value)
-    return content
+    given = [setting for setting in SETTINGS.values() if setting.flag]
+    known = {key: setting for setting in given for key in (setting.name, setting.key)}
+    for key in content:
+        if key not in known and key != "preset":
+            allowed = ", ".join(setting.key for setting in given)
+            raise ValueError(f"config {path.name} has {key!r}; allowed are preset, {allowed}")
+    preset = {"preset": content.pop("preset")} if "preset" in content else {}
+    return preset | {
+        known[key].name: known[key].read(f"{key} in config {path.name}", value) for key, value in content.items()
+    }
 
 
-def whole(item) -> int:
+def whole(item: object) -> int:
     """The whole number that is meant, to the last digit: 12, "12", "1_000", "1e5", 1e5.
 
     Raises:
@@ -178,29 +276,6 @@ def whole(item) -> int:
     return int(number)
 
 
-def coerce(label: str, key: str, value):
-    """A setting as the plan wants it: a tuple for an axis, numbers as numbers; ValueError names the label."""
-
-    def one(item):
-        try:
-            if isinstance(item, bool):
-                raise ValueError
-            if key in WHOLE_NUMBERS or key == "seed":
-                return whole(item)
-            if key in ("eps", "sampling_s", "timeout", "time_budget"):
-                return float(item)
-        except (ValueError, OverflowError, TypeError):
-            kind = "a whole number" if key in WHOLE_NUMBERS or key == "seed" else "a number"
-            raise ValueError(f"{label} is {item!r}; allowed is {kind}") from None
-        if not isinstance(item, str):
-            raise ValueError(f"{label} is {item!r}; allowed is text")
-        return item
-
-    if key in SWITCHES:
-        if not isinstance(value, bool):
-            raise ValueError(f"{label} is {value!r}; allowed are true and false")
-        return value
-    if key in (*AXES, "sizes", "variants", "plugins", "named", "held"):
-        items = value if isinstance(value, list | tuple) else [value]
-        return tuple(dict.fromkeys(one(item) for item in items))
-    return one(value)
+def coerce(label: str, key: str, value: Any) -> Any:
+    """A setting as the plan has it; ValueError names the label."""
+    return SETTINGS[key].read(label, value)

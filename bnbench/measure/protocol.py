@@ -1,100 +1,129 @@
-"""What a worker answers to each request. Code of a plug-in stands behind it, so the parent takes nothing on trust."""
+"""What a worker answers to each request, a type each. Code of a plug-in stands behind it: nothing is taken on trust."""
 
-import json
-import math
+from typing import Annotated, Any
 
-from bnbench.measure.interference import Interference
+import msgspec
+from msgspec import Meta
+
+from bnbench.measure.interference import Interference, Sample
 
 PROTOCOL = 4  # another as soon as a request, an answer, the drawn data or the derivation problems are others
 
-
-def number(value) -> bool:
-    """Whether this is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def above_0(value) -> bool:
-    """Whether this is a finite number above 0."""
-    return number(value) and value > 0
+Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
+Positive = Annotated[float, Meta(gt=0, le=1e12)]
+Whole = Annotated[int, Meta(ge=0)]
 
 
-def whole(value) -> bool:
-    """Whether this is a whole number of at least 0."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+class Answer(msgspec.Struct, forbid_unknown_fields=True):
+    """An answer; what a variant itself gave as `answer` is for the judge to look at."""
 
 
-def text(value) -> bool:
-    """Whether this is text."""
-    return isinstance(value, str)
+class Accounts(Answer):
+    """What came between a sample and the machine, as `Interference` has it."""
+
+    elapsed_s: Seconds
+    stolen_s: Seconds
+    others_s: Seconds
+    switches: Whole
+    faults: Seconds
 
 
-def anything(value) -> bool:
-    """Any answer of a variant's: it is for the judge to say."""
-    return True
+Taken = tuple[Positive, Accounts]  # a sample
 
 
-def nothing(value) -> bool:
-    """None."""
-    return value is None
+class Hello(Answer):
+    """Whether a variant can run here ("" where it can), on what device, and how its worker is to be spoken to."""
+
+    unavailable: str
+    device: str
+    compile_allowance_s: Seconds
+    protocol: Whole
 
 
-def listed(fits):
-    """A list of such values."""
-    return lambda value: isinstance(value, list) and all(map(fits, value))
+class Survey(Answer):
+    """Why a variant cannot take a problem, or "", and the bytes that it says it needs beyond X and y."""
+
+    unsupported: str
+    needs_bytes: Whole
 
 
-def mapped(fits):
-    """A dict from text to such values."""
-    return lambda value: isinstance(value, dict) and all(text(name) and fits(part) for name, part in value.items())
+class Opened(Answer):
+    """Set-up and first step, with other parameters than the cell's."""
+
+    prepare_s: Seconds
+    first_step_s: Seconds
+    answer: Any
+    threads_in_force: dict[str, Whole]
 
 
-def fields(**expected):
-    """A dict with these names, each with such a value."""
-    return lambda value: (
-        isinstance(value, dict)
-        and value.keys() == expected.keys()
-        and all(fits(value[name]) for name, fits in expected.items())
-    )
+class Reloaded(Answer):
+    """A step with the cell's own parameters; what compiling took, in seconds by kernel."""
+
+    answer: Any
+    details: dict[str, str]
+    kernels: dict[str, Seconds]
 
 
-def some_of(**expected):
-    """A dict with some of these names, each with such a value."""
-    return lambda value: (
-        isinstance(value, dict) and all(name in expected and expected[name](part) for name, part in value.items())
-    )
+class Calibration(Answer):
+    """How many steps a sample holds, how long one took, and what is a sample already.
+
+    A bare time is an older worker's: it has no accounts, and is no sample.
+    """
+
+    inner_loops: Annotated[int, Meta(gt=0)]
+    step_s: Positive
+    samples: list[Taken | float]
 
 
-def plain(value) -> bool:
-    """Whether this is a number, text, or a dict or list of those: what JSON can hold."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return True
+class LookedAgain(Answer):
+    """The answer of the last timed step, and the names of the arrays that were changed, or ""."""
+
+    answer: Any
+    changed: str
 
 
-def sampled(value) -> bool:
-    """A sample's seconds a step, and what came in between."""
-    pair = isinstance(value, tuple) and len(value) == 2
-    return pair and above_0(value[0]) and isinstance(value[1], Interference) and mapped(number)(vars(value[1]))
+class DeviceTimes(Answer):
+    """What only a device has: its times beside the samples, and its clocks before and after these."""
+
+    cold_s: Seconds | None = None
+    host_to_device_s: Seconds | None = None
+    end_to_end_s: Seconds | None = None
+    clocks: dict[str, dict[str, str | float | None]] = {}
 
 
-def either(*kinds):
-    """A value that is of one of these kinds."""
-    return lambda value: any(fits(value) for fits in kinds)
+class Closed(Answer):
+    """Peak of memory in the cell and what the worker holds without it; the range of the processor's clock."""
+
+    peak_bytes: Whole
+    baseline_bytes: Whole
+    clock_mhz: tuple[Positive, Positive] | None
 
 
-ANSWERS = {
-    "hello": fields(unavailable=text, device=text, compile_allowance_s=number, protocol=whole),
-    "survey": fields(unsupported=text, needs_bytes=whole),
-    "load": nothing,
-    "open": fields(prepare_s=number, first_step_s=number, answer=anything, threads_in_force=mapped(whole)),
-    "reload": fields(answer=anything, details=mapped(text), kernels=mapped(number)),
-    "derive": listed(anything),
-    # a bare time is an older worker's: it has no accounts, and is no sample
-    "calibrate": fields(inner_loops=above_0, step_s=above_0, samples=listed(either(sampled, above_0))),
-    "sample": sampled,
-    "look_again": fields(answer=anything, changed=text),
-    "device_times": some_of(cold_s=number, host_to_device_s=number, end_to_end_s=number, clocks=mapped(mapped(plain))),
-    "close": fields(peak_bytes=whole, baseline_bytes=whole, clock_mhz=plain),
+ANSWERS: dict[str, Any] = {
+    "hello": Hello,
+    "survey": Survey,
+    "load": None,
+    "open": Opened,
+    "reload": Reloaded,
+    "derive": list[Any],
+    "calibrate": Calibration,
+    "sample": Taken,
+    "look_again": LookedAgain,
+    "device_times": DeviceTimes,
+    "close": Closed,
 }
+
+
+def sample(taken: Taken) -> Sample:
+    """A sample that a worker took."""
+    step_s, accounts = taken
+    return Sample(step_s, Interference(**msgspec.structs.asdict(accounts)))
+
+
+def read(do: str, answer: Any) -> Any:
+    """A worker's answer to a request as its type.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return msgspec.convert(answer, ANSWERS[do], from_attributes=True)

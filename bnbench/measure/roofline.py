@@ -10,8 +10,8 @@ device they are a large product's and a copy's within its memory (`bnbench.cuda.
 """
 
 import itertools
-import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -52,11 +52,11 @@ def place(entry: dict) -> int | str | None:
 
 def with_best(records: list[Record], rooflines: list[dict]) -> list[Record]:
     """Records under the best rates that a run measured, at its start or its end: the limit is what a machine can do."""
-    best = {}
+    best: dict[tuple, dict[str, float]] = {}
     for entry in rooflines:
-        rates = best.setdefault((entry["dtype"], place(entry)), dict.fromkeys(Roof.__dataclass_fields__, 0.0))
-        for field in rates:
-            rates[field] = max(rates[field], entry[field])
+        highest = best.setdefault((entry["dtype"], place(entry)), dict.fromkeys(Roof.__dataclass_fields__, 0.0))
+        for rate in highest:
+            highest[rate] = max(highest[rate], entry[rate])
     under = []
     for record in records:
         cell, on_cpu = record.cell, record.device in (None, "cpu")
@@ -72,14 +72,14 @@ def measure(dtype: str, threads: int) -> dict:
     import threadpoolctl
 
     random = np.random.default_rng(0)
-    one, other = (random.standard_normal((GEMM_ORDER, GEMM_ORDER), dtype=dtype) for _ in range(2))
+    one, other = (random.standard_normal((GEMM_ORDER, GEMM_ORDER), dtype=np.dtype(dtype).type) for _ in range(2))
     out = np.empty_like(one)
     size = ARRAY_BYTES // out.itemsize
     a, b, c = (np.full(size, value, dtype) for value in (0, 1, 2))
     edges = np.linspace(0, size, threads + 1).astype(int)
     parts = [slice(low, high) for low, high in itertools.pairwise(edges)]
 
-    def add(part):
+    def add(part: slice) -> None:
         np.add(b[part], c[part], out=a[part])
 
     gemm_s = add_s = float("inf")
@@ -98,7 +98,7 @@ def measure_device(dtype: str) -> dict | None:
     return rates.measure(dtype)
 
 
-def fastest(work) -> float:
+def fastest(work: Callable[[], object]) -> float:
     """Seconds of the fastest of a few repeats, after one that warms up."""
     work()
     times = []
@@ -110,4 +110,4 @@ def fastest(work) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(serve({"measure": measure, "measure_device": measure_device}))
+    serve({"measure": measure, "measure_device": measure_device})

@@ -11,6 +11,7 @@ import numpy as np
 
 FENCE = 1.5  # Tukey's factor on the interquartile range
 LEVEL = 0.95  # of every interval
+MIN_SAMPLES = 6  # from here on there is such an interval between order statistics
 
 
 def median_interval(samples: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
@@ -29,11 +30,11 @@ def median_interval(samples: Sequence[float], level: float = LEVEL) -> tuple[flo
     level : confidence asked for, in (0, 1). Where even [min, max] falls short of it (n < 6 at 0.95),
         [min, max] is given.
 
-    Returns
+    Returns:
     -------
     (median, low, high), in the unit of `samples`; for n == 1 the sample itself three times.
 
-    Raises
+    Raises:
     ------
     ValueError : no samples, a non-finite sample, or a level outside (0, 1).
     """
@@ -88,25 +89,26 @@ def shift(x: Sequence[float], y: Sequence[float], level: float = LEVEL) -> Shift
     """
     from scipy import stats
 
-    x, y = _finite(x), _finite(y)
-    n, m = x.size, y.size
-    p = 1.0 if np.ptp(np.concatenate([x, y])) == 0 else stats.mannwhitneyu(x, y).pvalue
-    return _hodges_lehmann(np.subtract.outer(y, x).ravel(), n * m * (n + m + 1) / 12, float(p), level)
+    first, second = _finite(x), _finite(y)
+    n, m = first.size, second.size
+    p = 1.0 if np.ptp(np.concatenate([first, second])) == 0 else stats.mannwhitneyu(first, second).pvalue
+    return _hodges_lehmann(np.subtract.outer(second, first).ravel(), n * m * (n + m + 1) / 12, float(p), level)
 
 
 def mean_shift(d: Sequence[float], level: float = LEVEL) -> Shift:
     """By how much differences d (n,), n ≥ 2, lie above 0: their mean, with the interval and p of Student's t."""
     from scipy import stats
 
-    d = _finite(d)
-    mean, error = float(d.mean()), float(d.std(ddof=1) / math.sqrt(d.size))
-    if error == 0:
+    differences = _finite(d)
+    mean = float(differences.mean())
+    if np.ptp(differences) == 0:
         return Shift(mean, mean, mean, float(mean == 0))
-    reach = float(stats.t.ppf((1 + level) / 2, d.size - 1)) * error
-    return Shift(mean, mean - reach, mean + reach, float(2 * stats.t.sf(abs(mean) / error, d.size - 1)))
+    test = stats.ttest_1samp(differences, 0.0)
+    low, high = test.confidence_interval(level)
+    return Shift(mean, float(low), float(high), float(test.pvalue))
 
 
-def _hodges_lehmann(values, variance, p, level):
+def _hodges_lehmann(values: np.ndarray, variance: float, p: float, level: float) -> Shift:
     """The median of values, and those that lie as far from both ends as the normal approximation of the ranks says."""
     from scipy import stats
 
@@ -157,7 +159,7 @@ def outliers(samples: Sequence[float]) -> np.ndarray:
 
     Tukey, Exploratory Data Analysis, 1977, ch. 2. The mask labels; nothing is dropped.
 
-    Raises
+    Raises:
     ------
     ValueError : no samples, or a non-finite sample.
     """

@@ -11,28 +11,29 @@ are is in protocol.py.
 """
 
 import contextlib
-import ctypes
 import dataclasses
+import functools
 import gc
 import math
 import os
 import random
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-import psutil
 
 from bnbench import compiling, validation
-from bnbench.codecache import ALWAYS, SWITCH
+from bnbench.codecache import ALWAYS, FRESH, OFF, SWITCH
 from bnbench.cuda import device
-from bnbench.cuda.available import TF32
 from bnbench.measure.child import limit_memory, plain_line, serve
-from bnbench.measure.data import Stored, sample_batch
+from bnbench.measure.data import SharedTable, sample_batch
 from bnbench.measure.given import changed, digest, other_parameters, protected
 from bnbench.measure.interference import Sample, Usage, children, clock_mhz, page_faults
+from bnbench.measure.memory import keep, peak_bytes, reset_peak, resident_bytes
 from bnbench.measure.protocol import ANSWERS, PROTOCOL
-from bnbench.problem import Problem
+from bnbench.problem import Batch, Problem
 from bnbench.variants import Variant, load_plugin, variants
 
 SAMPLE_S = 5e-3  # a sample lasts at least this long
@@ -44,78 +45,81 @@ PAGE_BYTES = 4096
 LONG_STEP_S = 0.1  # a step from this length on warms itself
 MOST_BYTES = 2**62  # that a variant may be said to need: more than there are
 DEVICE_TIMES = ("cold_s", "host_to_device_s", "end_to_end_s")
-PER_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
-def environment(threads: int, tf32: bool = False, keep_memory: bool = False) -> dict:
-    """The environment of a child with pools of so many threads at most, TF32 allowed or not, freed memory kept or not.
-
-    glibc gives back what is freed at the end of its heap, and maps large arrays one by one, so that a step that makes
-    new arrays may find each of their pages missing; whether it does depends on what else lies in the heap.
-    """
-    pools = dict.fromkeys(PER_THREAD_VARIABLES, str(threads))
-    # OpenBLAS's idle threads spin on for 2^26 cycles and would take a core from the next worker; 2^22 is 2 ms.
-    precision = dict.fromkeys((TF32, "CUPY_TF32"), "1" if tf32 else "0")
-    heap = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)} if keep_memory else {}
-    return os.environ | pools | precision | heap | {"OPENBLAS_THREAD_TIMEOUT": "22", "PYTHONUNBUFFERED": "1"}
 
 
 @contextlib.contextmanager
-def told(problem: Problem):
+def told(problem: Problem) -> Iterator[None]:
     """Say of what a plug-in raises where its author finds it."""
     try:
         yield
     except Exception as error:
-        error.told = validation.raised_text(error, problem)
+        vars(error)["told"] = validation.raised_text(error, problem)
         raise
 
 
 class Worker:
-    """The requests' handlers for one variant."""
+    """The requests' handlers for one variant; the answers are those of protocol.py, as dicts."""
 
-    def __init__(self, name: str):
+    variant: Variant  # from `open` to `close`, as
+    calls: compiling.Calls | None  # what it compiles is
+    batch: Batch  # from `load` to `close`; the other parameters until `open` has used them
+    other: Batch
+
+    def __init__(self, name: str) -> None:
         import numba  # noqa: F401  - its threads are held to the cell's before a variant imports it
 
-        self.name, self.cls = name, variants().get(name)
-        self.variant = self.batch = self.other = self.padding = None
-        self.limits = None
-        self.clocks = {}
+        self.name = name
         self.account = compiling.account()
-        self.start_s = None  # what the variant's own compiler does but once
+        self.allowed = processors()
+        self.clocks: dict[str, Any] = {}  # a device's, before and after the samples
+        self.start_s: float | None = None  # what the variant's own compiler does but once
 
-    def hello(self) -> dict:
+    @functools.cached_property
+    def cls(self) -> type[Variant]:
+        """The variant's class."""
+        return variants()[self.name]
+
+    def forget(self, *names: str) -> None:
+        """Let go of what is held for a cell."""
+        for name in names:
+            vars(self).pop(name, None)
+
+    def hello(self) -> dict[str, Any]:
         """Whether the variant can run here, on what device, and how this worker is to be spoken to."""
-        found = {"protocol": PROTOCOL, "device": "cpu", "compile_allowance_s": 0.0}
-        if self.cls is None:
-            return found | {"unavailable": f"this version has no variant {self.name}"}
-        found |= {
-            "device": plain_line(str(self.cls.device)),
-            "compile_allowance_s": float(self.cls.compile_allowance_s),
-        }
-        return found | {"unavailable": sentence("unavailable", self.cls.unavailable())}
+        if self.name not in variants():
+            reason, device, allowance_s = f"this version has no variant {self.name}", "cpu", 0.0
+        else:
+            device, allowance_s = plain_line(str(self.cls.device)), float(self.cls.compile_allowance_s)
+            reason = sentence("unavailable", self.cls.unavailable())
+        return {"protocol": PROTOCOL, "device": device, "compile_allowance_s": allowance_s, "unavailable": reason}
 
-    def survey(self, problem: Problem, regime: str) -> dict:
+    def survey(self, problem: Problem, regime: str) -> dict[str, Any]:
         """Why the variant cannot take a problem, or "", and the bytes that it says it needs beyond X and y."""
         reason = sentence("unsupported", self.cls.unsupported(problem, regime))
         needs = 0 if reason else min(MOST_BYTES, max(0, int(self.cls.needs_bytes(problem, regime))))
         return {"unsupported": reason, "needs_bytes": needs}
 
-    def load(self, problem: Problem, table: Stored | None, memory_limit: int):
-        """Sample the batch and draw the other parameters, within the cell's memory limit; nothing may write to them."""
-        self.variant = self.batch = self.other = None
+    def load(self, problem: Problem, table: SharedTable | None, memory_limit: int, keep_memory: bool = False) -> None:
+        """Sample the batch and draw the other parameters, within the cell's memory limit; nothing may write to them.
+
+        From the first cell on that asks for it, freed memory is kept.
+        """
+        if keep_memory:
+            keep()
+        self.forget("variant", "batch", "other")
         gc.collect()
         gc.freeze()  # what is left are libraries: no later collection has to walk through them
         if self.cls.device == "cpu":  # a GPU's driver maps far more than it uses
             limit_memory(memory_limit)
-        # Where on a page the cell's arrays begin is drawn by lot: else it might hang on the length of a path, be
-        # the same in all processes of one version and another in the next one's, and pass for a change of the code.
+        # Where on a page the cell's arrays begin is randomised per process: else it might depend on the length of a
+        # path, be the same in all processes of one version and another in the next one's, and pass for a change.
         self.padding = np.empty(16 * random.randrange(PAGE_BYTES // 16), np.uint8)
         self.batch = protected(sample_batch(problem, table))
         self.other = protected(other_parameters(self.batch, problem))
         self.digest = digest(self.batch)
         reset_peak()
 
-    def open(self, problem: Problem, regime: str, threads: int) -> dict:
+    def open(self, problem: Problem, regime: str, threads: int) -> dict[str, Any]:
         """Prepare with the other parameters and make the first step, both timed; its answer is to be judged.
 
         What Numba compiles on the way is no part of the times where it is accounted for, and is said by `reload`.
@@ -125,15 +129,15 @@ class Worker:
         if compiles_afresh():
             start_s = float(self.variant.start_compiler())
             self.start_s = start_s if self.start_s is None else self.start_s
-        self.calls = compiling.Calls(self.account) if self.account else contextlib.nullcontext()
-        with self.calls, told(problem):
+        self.calls = compiling.Calls(self.account) if self.account else None
+        with self.compiled(), told(problem):
             prepare_s = self.timed(lambda: self.variant.prepare(self.other, problem, regime))
             self.peak = peak_bytes()
             self.pin(threads)
             first_step_s = self.timed(self.variant.step)
         self.pin(threads)
         answer = validation.plain(self.variant.result())
-        self.other = None
+        self.forget("other")
         reset_peak()
         return {
             "prepare_s": prepare_s,
@@ -142,7 +146,11 @@ class Worker:
             "threads_in_force": self.in_force(),
         }
 
-    def timed(self, do) -> float:
+    def compiled(self) -> contextlib.AbstractContextManager[Any]:
+        """A context in which what is compiled is accounted for, where there is an account."""
+        return self.calls or contextlib.nullcontext()
+
+    def timed(self, do: Callable[[], object]) -> float:
         """Seconds of a call, without those in which Numba compiled."""
         aside = self.account.aside_s if self.account else 0.0
         begun = time.perf_counter()
@@ -150,12 +158,12 @@ class Worker:
         took = time.perf_counter() - begun
         return max(0.0, took - (self.account.aside_s - aside)) if self.account else took
 
-    def reload(self) -> dict:
+    def reload(self) -> dict[str, Any]:
         """Load the cell's own parameters, which are there to stay, and make a step; the answer to be judged.
 
         And what a process must compile that runs this cell alone, in seconds by kernel.
         """
-        with self.calls:
+        with self.compiled():
             self.variant.load(*self.batch[2:])
             self.variant.step()
         answer = validation.plain(self.variant.result())
@@ -164,20 +172,20 @@ class Worker:
 
     def kernels(self) -> dict[str, float]:
         """What compiling took, by kernel, where it is accounted for: Numba's, and what a compiler does but once."""
-        found = self.calls.kernels() if self.account else {}
-        return {plain_line(name): took for name, took in found.items()} | (
+        seconds = self.calls.kernels() if self.calls else {}
+        return {plain_line(name): took for name, took in seconds.items()} | (
             {f"the compiler of {self.name}": self.start_s} if self.start_s else {}
         )
 
     def from_cache(self) -> dict[str, str]:
         """A remark where what compiling took is not this process's own, or not all that it would be without a cache."""
-        if self.account and self.calls.from_cache:
+        if self.calls and self.calls.from_cache:
             return {"compile_s": "as it was when the cache was filled"}
         if os.environ.get(SWITCH) == ALWAYS and self.cls.start_compiler is not Variant.start_compiler:
             return {"compile_s": "less what its compiler had kept of earlier runs"}
         return {}
 
-    def details(self) -> dict:
+    def details(self) -> dict[str, str]:
         """What the variant says of its last step."""
         return {plain_line(str(name)): plain_line(str(value)) for name, value in self.variant.details().items()}
 
@@ -206,7 +214,7 @@ class Worker:
         reset_peak()
         return answers
 
-    def drawn(self, choices, regime: str):
+    def drawn(self, choices: Iterable[tuple[Any, tuple[Batch, Problem]]], regime: str) -> Any:
         """The conventions of the first choice that the variant takes; its answers at other and at own parameters."""
         for conventions, (batch, problem) in choices:
             if self.cls.unsupported(problem, regime):
@@ -224,16 +232,13 @@ class Worker:
             return conventions, both
         return validation.UNSUPPORTED
 
-    def calibrate(self, processors: list[int] | None = None) -> dict:
+    def calibrate(self, processors: Sequence[int] | None = None) -> dict[str, Any]:
         """How many steps a sample must hold, found on warm steps only, and how long a step took.
 
-        A step that fills a sample alone is a sample already, and given as one. From here on all threads run on these
-        processors alone, where some are named.
+        A step that fills a sample alone is a sample already, and given as one. Until `close`, or the next calibration,
+        all threads run on these processors alone, where some are named.
         """
-        if processors and hasattr(os, "sched_setaffinity"):
-            for thread in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ["0"]:
-                with contextlib.suppress(OSError):  # one that has ended meanwhile
-                    os.sched_setaffinity(int(thread), processors)
+        hold_to(processors or self.allowed)
         self.children = children()  # a process that the variant drives works for it
         self.clock_mhz = clock_mhz()
         if self.cls.device != "cpu":
@@ -264,47 +269,48 @@ class Worker:
         before = Usage.now(self.children)
         if step_s < LONG_STEP_S:
             self.time(max(1, min(inner_loops, math.ceil(WARM_S / step_s))))
-        faults = page_faults()
+        faults_before = page_faults()
         took = self.time(inner_loops) / inner_loops
-        faults = (page_faults() - faults) / inner_loops
+        faults = (page_faults() - faults_before) / inner_loops
         self.clock_mhz += clock_mhz()
         return Sample(took, dataclasses.replace(before.until(Usage.now(self.children)), faults=faults))
 
-    def look_again(self) -> dict:
+    def look_again(self) -> dict[str, Any]:
         """The answer of the last step that was timed, to be judged, and which arrays of the batch were changed."""
         self.peak = max(self.peak, peak_bytes())
         answer = validation.plain(self.variant.result())
-        found = {"answer": answer, "changed": changed(self.batch, self.digest)}
+        names = changed(self.batch, self.digest)
         reset_peak()
-        return found
+        return {"answer": answer, "changed": names}
 
-    def device_times(self) -> dict:
+    def device_times(self) -> dict[str, Any]:
         """What only a device has: its times beside the samples, and its clocks before and after these."""
         self.clocks["after"] = device.clocks()
-        found = self.variant.device_times()
-        return {name: float(found[name]) for name in DEVICE_TIMES if name in found} | {"clocks": self.clocks}
+        times = self.variant.device_times()
+        return {name: float(times[name]) for name in DEVICE_TIMES if name in times} | {"clocks": self.clocks}
 
-    def close(self) -> dict:
+    def close(self) -> dict[str, Any]:
         """Peak of resident memory in this cell, what the worker holds without it, in bytes; the clock's range.
 
         The cell's arrays are let go. What compilation left behind is in both, so their difference is the cell's.
         """
         peak = max(self.peak, peak_bytes())
-        self.variant = self.batch = None
+        self.forget("variant", "batch")
         reset_peak()
+        hold_to(self.allowed)
         clock = [min(self.clock_mhz), max(self.clock_mhz)] if self.clock_mhz else None
         return {"peak_bytes": peak, "baseline_bytes": min(peak, resident_bytes()), "clock_mhz": clock}
 
-    def pin(self, threads: int):
+    def pin(self, threads: int) -> None:
         """Hold BLAS, OpenMP and Numba to so many threads; again after each stage that may load a library."""
         import threadpoolctl
 
         self.limits = threadpoolctl.threadpool_limits(threads)
-        self.own_pools = self.variant.use_threads(threads) if self.variant is not None else {}
+        self.own_pools = self.variant.use_threads(threads)
         if "numba" in sys.modules:
             sys.modules["numba"].set_num_threads(threads)
 
-    def in_force(self) -> dict:
+    def in_force(self) -> dict[str, int]:
         """Library to the thread count it has now."""
         import threadpoolctl
 
@@ -317,68 +323,35 @@ class Worker:
         return pools | {str(name): int(count) for name, count in self.own_pools.items()}
 
 
+def processors() -> list[int]:
+    """The processors that this process may use; none where the system does not say."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def hold_to(processors: Sequence[int]) -> None:
+    """Have every thread of this process run on these processors alone, where the system can."""
+    if processors and hasattr(os, "sched_setaffinity"):
+        for thread in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ["0"]:
+            with contextlib.suppress(OSError):  # one that has ended meanwhile
+                os.sched_setaffinity(int(thread), processors)
+
+
 def compiles_afresh() -> bool:
     """Whether no variant may find here what an earlier process compiled."""
-    return os.environ.get(SWITCH) == "off"
+    return os.environ.get(SWITCH) in (FRESH, OFF)
 
 
-def sentence(method: str, answer) -> str:
+def sentence(method: str, answer: object) -> str:
     """What a variant's method says, which is text, or TypeError."""
     if not isinstance(answer, str):
         raise TypeError(f'{method}() gives {answer!r}; allowed is a sentence, or "" where there is no reason')
     return plain_line(answer)
 
 
-def _status_bytes(field):
-    with open("/proc/self/status", encoding="utf-8") as status:
-        for line in status:
-            if line.startswith(field):
-                return 1024 * int(line.split()[1])
-    raise OSError(f"/proc/self/status has no {field}")
-
-
-def give_back():
-    """Return freed memory to the system, where the allocator can."""
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # musl has no malloc_trim
-            ctypes.CDLL(None).malloc_trim(0)
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process now."""
-    try:
-        return _status_bytes("VmRSS")
-    except OSError:
-        with contextlib.suppress(psutil.Error):
-            return psutil.Process().memory_info().rss
-        return peak_bytes()  # /proc is not mounted
-
-
-def peak_bytes() -> int:
-    """Highest resident memory since `reset_peak`; where the system cannot reset it, since the start."""
-    try:
-        return _status_bytes("VmHWM")
-    except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def reset_peak():
-    """Begin `peak_bytes` anew, where the system can, from what is in use and not from what was freed."""
-    gc.collect()
-    give_back()
-    try:
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as control:
-            control.write("5")
-    except OSError:
-        return
-
-
-def main():
+def main() -> None:
     """Serve a sweep's requests: worker FD LIMIT NAME [PLUGIN ...]."""
     name, *plugins = sys.argv[3:]
-    if os.environ.get(SWITCH) in ("off", ALWAYS):
+    if os.environ.get(SWITCH) in (FRESH, OFF, ALWAYS):
         compiling.listen()
     for plugin in plugins:
         load_plugin(plugin)
@@ -387,4 +360,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -12,6 +12,7 @@ IEEE Transactions on Computers 66, 2017.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from flint import arb, arb_series, ctx
@@ -63,10 +64,10 @@ def certify(batch: Batch, problem: Problem, *, radius: float = RADIUS, inputs: b
     while True:
         try:
             with ctx.workprec(bits):
-                found = _Network(batch, problem).differentiate(inputs, bits)
-            if found.radius <= radius or (bits >= LAST_BITS and found.kinks):
-                return found
-            reason = f"the radius is {found.radius:.2g}, asked is {radius:g}"
+                enclosure = _Network(batch, problem).differentiate(inputs, bits)
+            if enclosure.radius <= radius or (bits >= LAST_BITS and enclosure.kinks):
+                return enclosure
+            reason = f"the radius is {enclosure.radius:.2g}, asked is {radius:g}"
         except ZeroDivisionError:
             reason = "a column of X G1 has no variance and eps is 0; allowed are columns with variance"
         if bits >= LAST_BITS:
@@ -74,7 +75,7 @@ def certify(batch: Batch, problem: Problem, *, radius: float = RADIUS, inputs: b
         bits *= 2
 
 
-def balls(values) -> np.ndarray:
+def balls(values: Any) -> np.ndarray:
     """An object array of exact balls from an array of numbers, arb or fmpq, or nested lists of them."""
     values = np.asarray(values, object)
     out = np.empty(values.shape, object)
@@ -83,7 +84,7 @@ def balls(values) -> np.ndarray:
     return out
 
 
-def normalise(z, ddof, eps):
+def normalise(z: list[Any], ddof: int, eps: arb) -> list[Any]:
     """x̂ of one column (a list of series): (z - μ)/s by the definitions of μ and s."""
     N = len(z)
     mu = sum(z) / N
@@ -94,7 +95,7 @@ def normalise(z, ddof, eps):
     return [(value - mu) / s for value in z]
 
 
-def activate(name, b):
+def activate(name: str, b: Any) -> tuple[Any, bool]:
     """a(b) of a series, and whether b sits on a kink."""
     if name == "identity":
         return b, False
@@ -113,18 +114,18 @@ def activate(name, b):
     return _series(value.nonnegative_part(), either * b[1]), True
 
 
-def _series(value, slope):
+def _series(value: Any, slope: Any) -> arb_series:
     return arb_series([value, slope], prec=SERIES_TERMS)
 
 
 class _Network:
     """The network at one batch and precision, and its loss along a direction."""
 
-    def __init__(self, batch, problem):
-        self.problem, self.kinks = problem, set()
-        self.X, self.y, self.G1, self.gamma, self.beta, self.G2 = (
-            None if array is None else balls(array) for array in batch
-        )
+    def __init__(self, batch: Batch, problem: Problem) -> None:
+        self.problem = problem
+        self.kinks: set[tuple[int, int]] = set()
+        exact = Batch._make(None if array is None else balls(array) for array in batch)
+        self.X, self.y, self.G1, self.gamma, self.beta, self.G2 = exact
         self.eps = arb(problem.eps)
         self.Z = self.X @ self.G1
         self.A = np.empty(self.Z.shape, object)
@@ -133,7 +134,7 @@ class _Network:
             self.A[:, j] = [a[0] for a in column]
         self.e = self.y - self.A @ self.G2
 
-    def column(self, j, z, gamma=None, beta=None):
+    def column(self, j: int, z: list[Any], gamma: Any = None, beta: Any = None) -> list[Any]:
         """Column j of A as series, from column j of Z and, where they are moved, γ_j and β_j."""
         if self.problem.normalization == "batch":
             gamma = self.gamma[j] if gamma is None else gamma
@@ -143,11 +144,11 @@ class _Network:
         self.kinks |= {(i, j) for i, (_, kink) in enumerate(activated) if kink}
         return [a for a, _ in activated]
 
-    def slope(self, moved):
+    def slope(self, moved: list[Any]) -> arb:
         """The derivative of R, given ŷ's moved part as a list of series."""
         return sum(((e - (part - part[0])) ** 2)[1] for e, part in zip(self.e, moved, strict=True)) / self.problem.N
 
-    def differentiate(self, inputs, bits):
+    def differentiate(self, inputs: bool, bits: int) -> Enclosure:
         """All derivatives, one direction at a time, with the radius they reached."""
         N, p1, p2 = self.problem.N, self.problem.p1, self.problem.p2
         normalize = self.problem.normalization == "batch"
@@ -161,22 +162,21 @@ class _Network:
             if normalize:
                 dgamma[j] = self.along(j, still, gamma=_series(self.gamma[j], 1))
                 dbeta[j] = self.along(j, still, beta=_series(self.beta[j], 1))
-        dX = None
-        if inputs:
-            dX = np.empty((N, p1), object)
+        dX = np.empty((N, p1), object) if inputs else None
+        if dX is not None:
             for i, k in np.ndindex(N, p1):
                 dX[i, k] = self.slope(self.moved_row(i, k))
         loss = sum(e * e for e in self.e) / N
-        arrays = [dG1, dG2, np.array([loss])] + [dgamma, dbeta] * normalize + [dX] * inputs
+        arrays = [dG1, dG2, np.array([loss])] + [dgamma, dbeta] * normalize + ([] if dX is None else [dX])
         gradients = Gradients(loss, dG1, dgamma if normalize else None, dbeta if normalize else None, dG2)
         reached = max(_relative(array, loss) for array in arrays)
         return Enclosure(gradients, dX, reached, bits, tuple(sorted(self.kinks)))
 
-    def along(self, j, z, gamma=None, beta=None):
+    def along(self, j: int, z: list[Any], gamma: Any = None, beta: Any = None) -> arb:
         """The derivative of R along a direction in column j."""
         return self.slope([a * self.G2[j] for a in self.column(j, z, gamma, beta)])
 
-    def moved_row(self, i, k):
+    def moved_row(self, i: int, k: int) -> list[Any]:
         """ŷ as series where X_ik is moved: every column of Z changes in row i, and all of B with it."""
         total = [_series(0, 0)] * self.problem.N
         for j in range(self.problem.p2):
@@ -185,7 +185,7 @@ class _Network:
         return total
 
 
-def _relative(array, loss):
+def _relative(array: np.ndarray, loss: arb) -> float:
     """The largest radius over the largest entry; over the loss where no entry can be told from 0."""
     entries = list(array.flat)
     if not all(entry.is_finite() for entry in entries):

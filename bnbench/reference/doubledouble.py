@@ -50,7 +50,7 @@ TERMS = 24  # 0.35ⁿ/n! < 2⁻¹¹⁵ from here on
 PAIR_TERMS = 14  # and < 2⁻⁵⁷ from here on, where one word of the coefficient is enough
 
 
-def _inverse_factorial(n):
+def _inverse_factorial(n: int) -> tuple[float, float]:
     """1/n! as a pair, each word correctly rounded (division of integers is)."""
     f = math.factorial(n)
     h = 1 / f
@@ -64,7 +64,7 @@ INVERSE_FACTORIAL = tuple(_inverse_factorial(n) for n in range(TERMS))
 TILE_ROWS, TILE_DEPTH, TILE_COLUMNS = 32, 16, 256
 
 
-def dot_bound(n):
+def dot_bound(n: int) -> float:
     """Bound on |computed - exact| / (|A||B|) of an element of `matmul` or `tmatmul` that sums n products.
 
     The kernel is Dot2 with its final pair kept, so that Proposition 5.5 of Ogita, Rump, Oishi loses its term
@@ -335,14 +335,14 @@ def _accumulate(A, Bh, Bl, H, L, rows):
                 H[i, j], L[i, j] = two_sum(H[i, j], L[i, j])
 
 
-def _product(A, Bh, Bl):
+def _product(A: np.ndarray, Bh: np.ndarray, Bl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     H, L = np.zeros((2, len(A), Bh.shape[1]))  # NumPy asks for huge pages, an allocation inside Numba does not
     rows = len(A) // (4 * numba.get_num_threads())
     _accumulate(A, Bh, Bl, H, L, max(1, min(TILE_ROWS, rows)))
     return H, L
 
 
-def matmul(A, B):
+def matmul(A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A B as (H, L), (n,q), for float64 A (n,p) and B (p,q); |H + L - AB| <= dot_bound(p) |A||B| elementwise.
 
     Bit-identical for every number of threads.
@@ -351,7 +351,7 @@ def matmul(A, B):
     return _product(A, B, np.zeros_like(B))
 
 
-def tmatmul(X, Dh, Dl):
+def tmatmul(X: np.ndarray, Dh: np.ndarray, Dl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Xᵀ(Dh + Dl) as (H, L), (p,q), for float64 X (n,p) and a double-double D (n,q).
 
     |H + L - XᵀD| <= dot_bound(n) |X|ᵀ|D| elementwise; bit-identical for every number of threads.

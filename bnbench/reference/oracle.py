@@ -1,4 +1,4 @@
-"""The reference: every gradient in double-double arithmetic, with what a correct answer may differ by.
+"""The reference: every gradient in double-double arithmetic, and how much a correct answer may differ.
 
 Two questions are answered in one pass over the data.
 
@@ -24,8 +24,10 @@ together or the negative ones together, no more.
 
 import functools
 import math
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -64,24 +66,25 @@ class Reference:
     ambiguous: int
 
 
-def phi(n):
+def phi(n: int) -> float:
     """The growth of rounding errors in a sum of n terms, in units of u Σ|terms|."""
     return min(float(n), LAMBDA * math.sqrt(n))
 
 
-def worst_sum(n):
+def worst_sum(n: int) -> float:
     """The relative growth in the reference's own sums of n terms, in units of Σ|terms|."""
     return n * DOUBLE_DOUBLE + dd.dot_bound(min(n, BLOCK_ROWS))
 
 
 def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Reference:
-    """The gradient of a batch in double-double, and what a correct answer may differ by.
+    """The gradient of a batch in double-double, and how much a correct answer may differ.
 
     Shapes as in `Batch`. factor_unit is for hardware that rounds the factors of matrix products to fewer digits than
     the dtype has: that format's rounding unit (TF32: 2⁻¹¹). Takes 24 N p2 bytes, or blocks of 4096 rows where that is
     more than 1 GiB.
     """
-    X, y, G1, gamma, beta, G2 = (None if array is None else np.ascontiguousarray(array, np.float64) for array in batch)
+    double = [None if array is None else np.ascontiguousarray(array, np.float64) for array in batch]
+    X, y, G1, gamma, beta, G2 = Batch._make(double)
     N, p1, p2, ddof = problem.N, problem.p1, problem.p2, problem.ddof
     normalize = problem.normalization == "batch"
     limits = np.finfo(problem.dtype)
@@ -96,7 +99,7 @@ def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Refer
     else:
         xbar, nodes, lost = np.zeros(p1), np.zeros((9, p2)), False
         nodes[6] = G2
-    forward, backward = kernels.passes(CODES[problem.activation], normalize)
+    forward, backward = kernels.forward_and_backward(CODES[problem.activation], normalize)
 
     e = np.empty((3, N))
     sums, errors = np.zeros((3, 2, p2)), np.zeros((3, p2))  # of ∂R/∂β, ∂R/∂γ, ∂R/∂Γ2
@@ -105,7 +108,7 @@ def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Refer
     dG1, error_G1, moved_G1 = np.zeros((2, p1, p2)), np.zeros((p1, p2)), np.zeros((2, p1, p2))
     ambiguous = 0
 
-    def pass_forward(rows, Z):
+    def pass_forward(rows: slice, Z: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         return forward(*Z, y[rows], nodes, minus_two_over_N, rounding, e[:, rows])
 
     for rows, (Xhat, part_sums, part_errors, part_moved) in blocks.each(pass_forward):
@@ -118,13 +121,13 @@ def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Refer
 
     over_N, over_Nd = kernels.quotient(1.0, float(N)), kernels.quotient(1.0, float(N - ddof))
 
-    def pass_backward(rows, Z):
+    def pass_backward(rows: slice, Z: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         return backward(*Z, e[:, rows], nodes, sums, errors, over_N, over_Nd, minus_two_over_N, rounding)
 
     for rows, (dZh, dZl, W, flips, Xhat) in blocks.each(pass_backward):
         kernels.add_to(dG1, *dd.tmatmul(X[rows], dZh, dZl))
         error_G1 += np.abs(X[rows]).T @ W
-        count = np.count_nonzero(flips)
+        count = int(np.count_nonzero(flips))
         if count:
             ambiguous += count
             kernels.move(X[rows] - xbar, flips, Xhat, slope, moved_G1)
@@ -132,14 +135,14 @@ def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Refer
     *loss, error_loss = kernels.loss(e, float(N), u, rounding[3])
     own = max(worst_sum(n) / (phi(n) * u) for n in (1, p1, p2 + 1, N))
 
-    def gradients(loss, dG1, dgamma, dbeta, dG2):
+    def gradients(loss: Any, dG1: np.ndarray, dgamma: np.ndarray, dbeta: np.ndarray, dG2: np.ndarray) -> Gradients:
         return Gradients(loss, dG1, dgamma if normalize else None, dbeta if normalize else None, dG2)
 
     errors_all = gradients(error_loss, error_G1, errors[1], errors[0], errors[2])
     kink = gradients(0.0, moved_G1.max(axis=0), moved[1].max(axis=0), moved[0].max(axis=0), np.zeros(p2))
     high = gradients(loss[0], dG1[0], sums[1, 0], sums[0, 0], sums[2, 0])
 
-    def allow(value, error, kinks):
+    def allow(value: Any, error: Any, kinks: Any) -> np.ndarray:
         allowed = error * (1 + own) + kinks + N * tiny
         return np.where(abs(value) + allowed <= float(limits.max), allowed, np.inf)  # which NaN is not
 
@@ -159,11 +162,11 @@ class _Blocks:
     What underflows in a product is rounded by u times least.
     """
 
-    def __init__(self, X, G1, least):
+    def __init__(self, X: np.ndarray, G1: np.ndarray, least: float) -> None:
         self.X, self.G1, self.least = X, G1, least
-        self.kept = {} if 24 * len(X) * G1.shape[1] <= Z_BYTES_KEPT else None
+        self.kept: dict[int, tuple[np.ndarray, ...]] | None = {} if 24 * len(X) * G1.shape[1] <= Z_BYTES_KEPT else None
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[slice, tuple[np.ndarray, ...]]]:
         for rows in _slices(0, len(self.X), BLOCK_ROWS):
             Z = self.kept.get(rows.start) if self.kept is not None else None
             if Z is None:
@@ -172,7 +175,7 @@ class _Blocks:
                     self.kept[rows.start] = Z
             yield rows, Z
 
-    def each(self, function):
+    def each(self, function: Callable) -> Iterator[tuple[slice, tuple[np.ndarray, ...]]]:
         """(rows, function(rows, Z)) of chunks of rows, in order; the chunks of a block run in threads."""
         for block, Z in self:
             chunks = list(_slices(block.start, block.stop, CHUNK_ROWS))
@@ -182,16 +185,18 @@ class _Blocks:
 
 
 @functools.cache
-def _threads():
+def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(numba.get_num_threads(), "reference")
 
 
-def _slices(start, stop, size):
+def _slices(start: int, stop: int, size: int) -> Iterator[slice]:
     for first in range(start, stop, size):
         yield slice(first, min(first + size, stop))
 
 
-def _statistics(X, G1, blocks, problem, u, tiny, phi_p1):
+def _statistics(
+    X: np.ndarray, G1: np.ndarray, blocks: "_Blocks", problem: Problem, u: float, tiny: float, phi_p1: float
+) -> tuple[np.ndarray, tuple[np.ndarray, ...], bool]:
     """x̄ (p1,); rows of p2: the halves of μ and of 1/s, the error of μ, the relative one of 1/s; whether s may be lost.
 
     Squares below tiny may be lost. A computed s² is at least eps, but for rounding, where the dtype has eps.
@@ -226,5 +231,5 @@ def _statistics(X, G1, blocks, problem, u, tiny, phi_p1):
     return columns[0, :, 0] / N, (*mu, *over_s, error_mu, rho), lost
 
 
-def _each(function, *gradients):
-    return Gradients(*(None if parts[0] is None else function(*parts) for parts in zip(*gradients, strict=True)))
+def _each(function: Callable, *gradients: Any) -> Gradients:
+    return Gradients._make(None if parts[0] is None else function(*parts) for parts in zip(*gradients, strict=True))

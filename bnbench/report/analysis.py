@@ -1,20 +1,23 @@
-"""What the table says: settings, winners, crossover, break-even, slopes, noise. Numbers only, no rendering."""
+"""What the table says: settings, winners, contests, break-even, slopes, noise. Numbers only, no rendering."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bnbench import record
 from bnbench.measure.excess import COMPILED_S, least_excess_s
 from bnbench.report import units
 
-CELL = ["N", "p1", "p2"]
-SETTING = ["dtype", "activation", "normalization", "ddof", "eps", "threads", "regime"]
+CELL, SETTING = list(record.SIZES), list(record.SETTING)  # as pandas takes names of columns
 ALWAYS_NAMED = {"dtype", "activation", "normalization", "threads", "regime"}
 UNRANKED = "noisy"  # the word of the column `noise` for a median that no ranking can lean on
+CLEAN = "clean"  # what the column `noise` says where nothing was found
 REFERENCE = "matrix-numpy"  # what a compiled variant has to pay its compile time back against
+WON, LOST, TIED = "won", "lost", "tied"
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,20 @@ class Part:
     """The rows measured under one setting."""
 
     label: str  # "float64, relu, batch, 2 threads, fresh"
+    short: str  # of it what differs between settings; empty where there is one
     suffix: str  # for file names: the values that differ between settings; empty where there is one
     table: pd.DataFrame  # its compile_s is that of `compile_times`
+
+
+def absent(table: pd.DataFrame) -> list[str]:
+    """The variants that are not installed here: all of their records are unavailable."""
+    here = table.loc[table["status"] != "unavailable", "variant"].unique()
+    return [name for name in table["variant"].unique() if name not in here]
+
+
+def present(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all other variants."""
+    return table[~table["variant"].isin(absent(table))]
 
 
 def parts(table: pd.DataFrame) -> list[Part]:
@@ -33,16 +48,17 @@ def parts(table: pd.DataFrame) -> list[Part]:
         return []
     differing = [name for name in SETTING if cells[name].nunique(dropna=False) > 1]
     cells = cells.assign(compile_s=compile_times(cells))
-    found = []
+    settings = []
     for values, group in cells.groupby(SETTING, dropna=False, sort=True):
         words = {
             name: _say(name, value)
             for name, value in zip(SETTING, values, strict=True)
             if pd.notna(value) and (name in ALWAYS_NAMED or name in differing)
         }
-        suffix = "".join(f"-{words[name].replace(' ', '')}" for name in differing if name in words)
-        found.append(Part(", ".join(words.values()), suffix, group.reset_index(drop=True)))
-    return found
+        said = [words[name] for name in differing if name in words]
+        suffix = "".join(f"-{each.replace(' ', '')}" for each in said)
+        settings.append(Part(", ".join(words.values()), ", ".join(said), suffix, group.reset_index(drop=True)))
+    return settings
 
 
 def compile_times(rows: pd.DataFrame) -> pd.Series:
@@ -54,7 +70,7 @@ def compile_times(rows: pd.DataFrame) -> pd.Series:
     old = rows["kernels_s"].isna()
     if not old.any():
         return rows["compile_s"]
-    memory = (rows["peak_bytes"] - rows["baseline_bytes"]).fillna(0)
+    memory = rows["step_bytes"].fillna(0)
     excess = rows["compile_s"].where(rows["compile_s"] >= least_excess_s(rows["median_s"], memory.astype(float)))
     here = excess.groupby([rows[name] for name in ["variant", *SETTING]], dropna=False).transform("max")
     anywhere = excess.groupby(rows["variant"]).transform("max")
@@ -69,13 +85,15 @@ def compile_time(seconds: pd.Series) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _say(name: str, value: object) -> str:
+def _say(name: str, value: Any) -> str:
     if name == "threads":
         return units.plural(value, "thread")
     if name in ("ddof", "eps"):
         return f"{name} {value:g}"
+    if name == "memory":
+        return f"memory {value}"
     if name == "normalization":
-        return {"batch": "batch normalisation", "none": "no normalisation"}.get(value, str(value))
+        return {"batch": "batch normalisation", "none": "no normalisation"}.get(str(value), str(value))
     return str(value)
 
 
@@ -86,12 +104,26 @@ def measured(part: pd.DataFrame) -> pd.DataFrame:
     return rows.astype(dict.fromkeys(CELL, "int64"))
 
 
-def winners(part: pd.DataFrame) -> list[dict]:
-    """For each cell measured: N, p1, p2, the winner, its median and interval, and those tied (itself first).
+def noise(table: pd.DataFrame) -> pd.Series:
+    """What is said against each row's median: words with commas between them, empty where nothing is."""
+    if "noise" not in table:
+        return pd.Series("", index=table.index, dtype=object)
+    return table["noise"].fillna("").astype(str).replace(CLEAN, "").astype(object)
 
-    A variant ties where its interval on the median overlaps the winner's.
+
+def unranked(table: pd.DataFrame) -> pd.Series:
+    """Whether each row's median is too noisy to rank."""
+    return noise(table).map(lambda words: UNRANKED in words.split(", ")).astype(bool)
+
+
+def winners(part: pd.DataFrame) -> list[dict]:
+    """For each cell measured: N, p1, p2, the fastest (winner), its median and interval, and those tied (itself first).
+
+    A variant ties where its interval on the median overlaps that of the fastest; a cell is won where nobody ties.
+    `noisy` says whether the fastest's median is too noisy to rank.
     """
     rows = measured(part).sort_values([*CELL, "median_s"], kind="stable")
+    rows = rows.assign(noisy=unranked(rows))
     best = rows.drop_duplicates(CELL)
     rows = rows.merge(best[[*CELL, "ci_high_s"]], on=CELL, suffixes=("", "_best"))
     tied: dict[tuple, list[str]] = {}
@@ -100,27 +132,58 @@ def winners(part: pd.DataFrame) -> list[dict]:
     return [
         {k: row[k] for k in CELL}
         | {"winner": row["variant"], "tied": tied[tuple(row[k] for k in CELL)]}
-        | {name: row[name] for name in ("median_s", "ci_low_s", "ci_high_s")}
+        | {name: row[name] for name in ("median_s", "ci_low_s", "ci_high_s", "noisy")}
         for row in best.to_dict("records")
     ]
 
 
-def crossover(part: pd.DataFrame) -> pd.DataFrame:
-    """Loops against matrix form: N, p1, p2, loops_s, matrix_s (the families' fastest medians), ratio.
+def standings(won: list[dict]) -> pd.DataFrame:
+    """Of `winners`: by variant the cells in which it is the fastest (`first`), and those in which it ties (`tied`)."""
+    rows = [(name, len(row["tied"]) == 1) for row in won for name in row["tied"]]
+    counts = (
+        pd.DataFrame(rows, columns=["variant", "first"]).groupby("variant", sort=False)["first"].agg(["sum", "size"])
+    )
+    counts = pd.DataFrame({"first": counts["sum"], "tied": counts["size"] - counts["sum"]}).astype(int)
+    return counts.sort_values(["first", "tied"], ascending=False, kind="stable")
 
-    ratio = loops_s / matrix_s, above 1 where the matrix form is faster; NaN where a family is missing.
-    Where variants ran on several devices, the device with most cells of both families is taken (`device`).
+
+def contest(rows: pd.DataFrame, ours: str, theirs: str) -> pd.DataFrame:
+    """The fastest variant of one family against that of another, at each cell that either was measured at.
+
+    Columns: N, p1, p2; ours, theirs (the variants), ours_s, theirs_s (their medians); ratio = ours_s / theirs_s, and
+    low, high between which it lies by the intervals on both; verdict: `WON` or `LOST` where these are apart, `TIED`
+    where they overlap, empty where a family is missing; ranked: whether neither median is too noisy to rank.
+    """
+    columns = [*CELL, "variant", "median_s", "ci_low_s", "ci_high_s", "noisy"]
+    rows = rows.assign(noisy=unranked(rows)).sort_values("median_s", kind="stable")
+    one, other = (rows.loc[rows["family"] == family, columns].drop_duplicates(CELL) for family in (ours, theirs))
+    both = one.merge(other, how="outer", on=CELL, suffixes=("_ours", "_theirs"))
+    cells = both[CELL].assign(
+        **{side: both[f"variant_{side}"] for side in ("ours", "theirs")},
+        **{f"{side}_s": both[f"median_s_{side}"] for side in ("ours", "theirs")},
+        ratio=both["median_s_ours"] / both["median_s_theirs"],
+        low=both["ci_low_s_ours"] / both["ci_high_s_theirs"],
+        high=both["ci_high_s_ours"] / both["ci_low_s_theirs"],
+        ranked=both["noisy_ours"].eq(False) & both["noisy_theirs"].eq(False),
+    )
+    outcomes = {WON: cells["high"] < 1, LOST: cells["low"] > 1, TIED: cells["ratio"].notna()}
+    return cells.assign(verdict=np.select(list(outcomes.values()), list(outcomes), ""))
+
+
+def crossover(part: pd.DataFrame) -> pd.DataFrame:
+    """The contest of loops with the matrix form: loops, matrix (variants), loops_s, matrix_s, ratio and so on.
+
+    ratio = loops_s / matrix_s, above 1 where the matrix form is faster; NaN where a family is missing. It lies between
+    low and high; verdict is `WON` where loops win. Where variants ran on several devices, that with most cells of both
+    families is taken (`device`).
     """
     rows = measured(part)
     rows = rows[rows["family"].isin(["loops", "matrix"])]
-    best = rows.groupby(["device", *CELL, "family"], dropna=False)["median_s"].min().unstack("family")
-    best = best.reindex(columns=["loops", "matrix"]).rename(columns={"loops": "loops_s", "matrix": "matrix_s"})
-    best["ratio"] = best["loops_s"] / best["matrix_s"]
-    best = best.reset_index().rename_axis(columns=None)
-    if best["device"].nunique() > 1:
-        both = best[best["ratio"].notna()].groupby("device").size()
-        best = best[best["device"] == (both.idxmax() if both.size else best["device"].iloc[0])]
-    return best.reset_index(drop=True)
+    if rows["device"].nunique() > 1:
+        both = rows.groupby(["device", *CELL])["family"].nunique() == 2
+        rows = rows[rows["device"] == both.groupby("device").sum().idxmax()]
+    cells = contest(rows, "loops", "matrix").assign(device=rows["device"].iloc[0] if len(rows) else None)
+    return cells.rename(columns={"ours": "loops", "theirs": "matrix", "ours_s": "loops_s", "theirs_s": "matrix_s"})
 
 
 def frontier(N: np.ndarray, ratio: np.ndarray) -> list[float]:
@@ -128,11 +191,11 @@ def frontier(N: np.ndarray, ratio: np.ndarray) -> list[float]:
     order = np.argsort(N)
     x, y = np.log(np.asarray(N, float)[order]), np.log(np.asarray(ratio, float)[order])
     x, y = x[np.isfinite(y)], y[np.isfinite(y)]
-    found = [x[i] for i in range(len(x)) if y[i] == 0]
+    crossings = [x[i] for i in range(len(x)) if y[i] == 0]
     for i in range(len(x) - 1):
         if y[i] * y[i + 1] < 0:
-            found += [x[i] - y[i] * (x[i + 1] - x[i]) / (y[i + 1] - y[i])]
-    return sorted(float(np.exp(value)) for value in found)
+            crossings += [x[i] - y[i] * (x[i + 1] - x[i]) / (y[i + 1] - y[i])]
+    return sorted(float(np.exp(value)) for value in crossings)
 
 
 def devices(part: pd.DataFrame) -> pd.DataFrame:
@@ -141,19 +204,18 @@ def devices(part: pd.DataFrame) -> pd.DataFrame:
     `end_to_end_s` is the least of the device's variants with the copies there and back, NaN where none was measured.
     Only cells that were timed on both.
     """
-    rows = measured(part)
-    found = []
-    for cell, group in rows.groupby(CELL):
+    cells = []
+    for cell, group in measured(part).groupby(CELL):
         cpu, other = group[group["device"] == "cpu"], group[group["device"] != "cpu"]
         if len(cpu) and len(other):
             best = {"cpu": cpu.loc[cpu["median_s"].idxmin()], "device": other.loc[other["median_s"].idxmin()]}
-            found.append(
+            cells.append(
                 dict(zip(CELL, cell, strict=True))
                 | {name: row["variant"] for name, row in best.items()}
                 | {f"{name}_s": row["median_s"] for name, row in best.items()}
                 | {"end_to_end_s": other["end_to_end_s"].min()}
             )
-    return pd.DataFrame(found, columns=[*CELL, "cpu", "device", "cpu_s", "device_s", "end_to_end_s"])
+    return pd.DataFrame(cells, columns=[*CELL, "cpu", "device", "cpu_s", "device_s", "end_to_end_s"])
 
 
 def wins_from(N: np.ndarray, ratio: np.ndarray) -> float:
@@ -168,22 +230,30 @@ def break_even(part: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Calls until compiling has paid: one row a compiled variant and cell, and the reference's name.
 
     Columns: variant, N, p1, p2, compile_s (what the cell's own kernels took), saved_s (per step, against the
-    reference), calls = compile_s / saved_s, infinite where nothing is saved. The reference is
-    `matrix-numpy`, else the fastest variant of each cell that does not compile.
+    reference), calls = compile_s / saved_s, infinite where nothing is saved; verdict: `TIED` where the intervals of
+    both overlap, so that what is saved may be nothing. The reference is `matrix-numpy`, else the fastest variant of
+    each cell that does not compile.
     """
     rows = measured(part)
     compiled = set(rows.loc[rows["compile_s"] >= COMPILED_S, "variant"])
-    plain = rows[~rows["variant"].isin(compiled)]
+    others = rows[~rows["variant"].isin(compiled)]
     name = "the fastest variant that does not compile"
-    if (plain["variant"] == REFERENCE).any():
-        name, plain = REFERENCE, plain[plain["variant"] == REFERENCE]
-    reference = plain.groupby(CELL)["median_s"].min().rename("reference_s").reset_index()
-    found = rows[rows["variant"].isin(compiled)].merge(reference, on=CELL)
-    found["saved_s"] = found["reference_s"] - found["median_s"]
-    found["calls"] = np.where(
-        found["saved_s"] > 0, found["compile_s"] / found["saved_s"].where(found["saved_s"] > 0, 1), np.inf
+    if (others["variant"] == REFERENCE).any():
+        name, others = REFERENCE, others[others["variant"] == REFERENCE]
+    reference = others.sort_values("median_s", kind="stable").drop_duplicates(CELL)
+    cells = rows[rows["variant"].isin(compiled)].merge(
+        reference[[*CELL, "median_s", "ci_low_s", "ci_high_s"]], on=CELL, suffixes=("", "_reference")
     )
-    return found[["variant", *CELL, "compile_s", "saved_s", "calls"]], name
+    saved = cells["median_s_reference"] - cells["median_s"]
+    outcomes = {
+        WON: cells["ci_high_s"] < cells["ci_low_s_reference"], LOST: cells["ci_low_s"] > cells["ci_high_s_reference"],
+    }  # fmt: skip
+    cells = cells.assign(
+        saved_s=saved,
+        calls=np.where(saved > 0, cells["compile_s"] / saved.where(saved > 0, 1), np.inf),
+        verdict=np.select(list(outcomes.values()), list(outcomes), TIED),
+    )
+    return cells[["variant", *CELL, "compile_s", "saved_s", "calls", "verdict"]], name
 
 
 def slope(N: np.ndarray, time_s: np.ndarray) -> float:
@@ -195,21 +265,3 @@ def slope(N: np.ndarray, time_s: np.ndarray) -> float:
     if len(np.unique(x[upper])) < 2:
         return float("nan")
     return float(np.polyfit(x[upper], y[upper], 1)[0])
-
-
-def against_frameworks(part: pd.DataFrame) -> list[tuple[tuple, dict, dict]]:
-    """Cells with both: (cell, the row of the fastest variant of the family fused, that of the fastest framework)."""
-    rows = measured(part)
-    best = rows.loc[rows.groupby([*CELL, "family"])["median_s"].idxmin()].to_dict("records")
-    fused, peers = (
-        {tuple(row[k] for k in CELL): row for row in best if row["family"] == family}
-        for family in ("fused", "autodiff")
-    )
-    return [(cell, row, peers[cell]) for cell, row in fused.items() if cell in peers]
-
-
-def noise(table: pd.DataFrame) -> pd.Series:
-    """What is said against each row's median: words with commas between them, empty where nothing is."""
-    if "noise" not in table:
-        return pd.Series("", index=table.index, dtype=object)
-    return table["noise"].fillna("").astype(str).astype(object)

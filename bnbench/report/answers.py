@@ -1,15 +1,21 @@
-"""The three questions, answered in words drawn from the table. Plain text: the pages render it."""
+"""The three questions, answered in words drawn from the table. Plain text: the pages render it.
+
+Who wins is said by intervals: where they overlap it is a tie. By how much is said of medians that are not too noisy to
+rank, and of no others.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
+from bnbench.record import FAULTS
 from bnbench.report import analysis, units
-from bnbench.report.analysis import CELL
+from bnbench.report.analysis import CELL, LOST, TIED, WON, Part
 
 MOST_NAMED = 6  # wrong variants that are named one by one
 MOST_INPUTS = 12  # columns of a table that its heading names
@@ -28,28 +34,37 @@ class Answer:
 
 def answers(table: pd.DataFrame, warnings: Sequence[str] = ()) -> list[Answer]:
     """Answer from `tables.frame`'s table; `warnings` are what the machine said against its timings."""
-    return [is_it_right(table), which_is_fastest(table), is_it_slower(table, warnings)]
+    here = analysis.present(table)
+    return [is_it_right(here), which_is_fastest(here), is_it_slower(here, warnings)]
 
 
 def scope(table: pd.DataFrame) -> str:
-    """How much was asked: variants, cells, settings, records."""
-    settings = analysis.parts(table)
+    """How much was asked of the variants that are installed: variants, cells, settings, records; how many are not."""
+    here, absent = analysis.present(table), len(analysis.absent(table))
+    settings = analysis.parts(here)
     cells = sum(len(part.table.drop_duplicates(CELL)) for part in settings)
     several = f" in {units.plural(len(settings), 'setting')}" if len(settings) > 1 else ""
-    ok = int((table["status"] == "ok").sum())
+    ok = int((here["status"] == "ok").sum())
+    more = f" {units.plural(absent, 'variant')} more {'is' if absent == 1 else 'are'} not installed." if absent else ""
     return (
-        f"{units.plural(table['variant'].nunique(), 'variant')} on {units.plural(cells, 'cell')}{several}: "
-        f"{units.count(ok)} of {units.plural(len(table), 'record')} ok."
+        f"{units.plural(here['variant'].nunique(), 'variant')} on {units.plural(cells, 'cell')}{several}: "
+        f"{units.count(ok)} of {units.plural(len(here), 'record')} ok.{more}"
     )
+
+
+def not_installed(table: pd.DataFrame) -> str:
+    """Which variants are not installed, and what says how to add them; empty where all are."""
+    names = analysis.absent(table)
+    return f"Not installed: {', '.join(names)}. `bnbench list` says how to add them." if names else ""
 
 
 def source(environment: dict) -> str:
     """The table that X and y are from, and the names of its columns; empty where they were drawn."""
-    found = environment.get("table")
-    if not isinstance(found, dict) or not isinstance(inputs := found.get("inputs"), list):
+    table = environment.get("table")
+    if not isinstance(table, dict) or not isinstance(inputs := table.get("inputs"), list):
         return ""
     named = ", ".join(map(str, inputs[:MOST_INPUTS])) + (", …" if len(inputs) > MOST_INPUTS else "")
-    return f"Data: {found.get('name')}, {found.get('target')} from {units.plural(len(inputs), 'input')} ({named})."
+    return f"Data: {table.get('name')}, {table.get('target')} from {units.plural(len(inputs), 'input')} ({named})."
 
 
 # ---- is this gradient right?
@@ -62,7 +77,6 @@ def is_it_right(table: pd.DataFrame) -> Answer:
     within = (table["status"] == "ok") | (table["max_error_ratio"] <= 1) & ~table["status"].isin(["failed", "crashed"])
     valid = table[within & (table["status"] != "invalid")]
     judged = len(wrong) + len(valid)
-    lines = []
     if not judged:
         verdict = "Not known: no gradient was judged."
     elif wrong.empty:
@@ -75,9 +89,8 @@ def is_it_right(table: pd.DataFrame) -> Answer:
             f"Not of {_listed(wrong['variant'].unique())}: {units.count(len(wrong))} of {units.count(judged)} "
             "gradients that were judged are invalid."
         )
-    if (worst := _worst_error(table)) and judged:
-        lines.append(worst)
-    for status in ("invalid", "failed", "crashed"):
+    lines = [_worst_error(table)] if judged else []
+    for status in FAULTS:
         for variant, rows in list(table[table["status"] == status].groupby("variant", sort=False))[:MOST_NAMED]:
             lines.append(
                 f"{variant}: {status} in {units.plural(len(rows), 'record')}, first at {_place(rows.iloc[0])}: "
@@ -90,7 +103,7 @@ def is_it_right(table: pd.DataFrame) -> Answer:
             f"Not judged: {units.plural(len(unjudged), 'record')} "
             f"({', '.join(f'{units.count(n)} {status}' for status, n in counts.items())})."
         )
-    return Answer(question, verdict, lines)
+    return Answer(question, verdict, [line for line in lines if line])
 
 
 def _worst_error(table: pd.DataFrame) -> str:
@@ -119,101 +132,141 @@ def which_is_fastest(table: pd.DataFrame) -> Answer:
     won = [row for part in settings for row in analysis.winners(part.table)]
     if not won:
         return Answer(question, "Not known: nothing was timed successfully.")
-    names = table.loc[table["status"] == "ok", "variant"].unique()
-    tally = pd.Series([row["winner"] for row in won]).value_counts()
-    best = tally.index[0]
-    if len(names) == 1:
-        verdict = f"Only {best} was timed, so there is nothing to rank it against."
+    if table.loc[table["status"] == "ok", "variant"].nunique() == 1:
+        verdict = f"Only {won[0]['winner']} was timed, so there is nothing to rank it against."
     else:
-        verdict = f"{best} is fastest in {units.count(tally[best])} of {units.plural(len(won), 'cell')}"
-        tied = sum(row["winner"] != best and best in row["tied"] for row in won)
-        verdict += f" and tied with the fastest in {units.count(tied)} more" if tied else ""
+        best = analysis.standings(won).iloc[0]
+        cells = units.plural(len(won), "cell")
+        verdict = f"{best.name} is the fastest in {units.count(best['first'])} of {cells}"
+        verdict += f" and ties with the fastest in {units.count(best['tied'])}" if best["tied"] else ""
         shares = pd.concat([_shares(part.table) for part in settings])["limit_fraction"]
-        low, high = units.percent(shares.min()), units.percent(shares.max())
-        reached = "a share that was not measured" if shares.empty else low if low == high else f"{low} to {high}"
-        verdict += f". The fastest of each cell reaches {reached} of the machine's limit."
-    found = [(part.label, _under_one_setting(part.table)) for part in settings]
-    if len(settings) == 1:
-        return Answer(question, verdict, found[0][1])
-    return Answer(question, verdict, settings=found)
+        span = _span(units.percent(shares.min()), units.percent(shares.max()))
+        reached = "a share that was not measured" if shares.empty else span
+        verdict += f". The fastest of each cell reaches {reached} of the machine's limit.{_loops_or_matrix(settings)}"
+    said = [(part.label, _under_one_setting(part)) for part in settings]
+    return Answer(question, verdict, said[0][1]) if len(said) == 1 else Answer(question, verdict, settings=said)
 
 
-def _under_one_setting(part: pd.DataFrame) -> list[str]:
+def _loops_or_matrix(settings: list[Part]) -> str:
+    """In how many cells loops beat the matrix form, by setting where there are two."""
+    tables = [(part.short, analysis.crossover(part.table)["verdict"]) for part in settings]
+    if len(tables) > 2:
+        tables = [("", pd.concat([verdicts for _, verdicts in tables]))]
+    said = []
+    for short, verdicts in tables:
+        won, lost, tied = ((verdicts == word).sum() for word in (WON, LOST, TIED))
+        if cells := won + lost + tied:
+            where = f" with {short}" if short else ""
+            tie = f", tie in {units.count(tied)}" if tied else ""
+            said.append(
+                f"{units.count(won)} of {units.plural(cells, 'cell')}{where} (lose in {units.count(lost)}{tie})"
+            )
+    return f" Loops beat the matrix form in {', and in '.join(said)}." if said else ""
+
+
+def _under_one_setting(setting: Part) -> list[str]:
+    part = setting.table
     won = analysis.winners(part)
     if not won:
         return ["Nothing was timed successfully."]
-    lines = [_who_wins(part, won), _loops_or_matrix(part), _share_of_limit(part), _frameworks(part)]
-    lines.append(_compiling(part))
-    return [line for line in [*lines, _page_faults(part), _unsettled(part, won)] if line]
+    crossover = analysis.crossover(part)
+    frameworks = analysis.contest(analysis.measured(part), "fused", "autodiff")
+    lines = [
+        _who_wins(part, won),
+        _contest(crossover, "loops", "beat", "the matrix form", "beats") + _what_decides(crossover),
+        _share_of_limit(part),
+        _contest(frameworks, "the fused form", "beats", "the fastest framework", "beats"),
+        _compiling(part), _page_faults(part), _unsettled(part, won), _processes(part),
+    ]  # fmt: skip
+    return [line for line in lines if line]
 
 
 def _who_wins(part: pd.DataFrame, won: list[dict]) -> str:
-    rows = analysis.measured(part)
-    cells = rows[CELL].drop_duplicates()
-    winners = pd.DataFrame(won)
-    words = []
-    for name, n in winners["winner"].value_counts().items():
-        where = _where(winners[winners["winner"] == name], cells)
-        words.append(f"{name} in {units.plural(n, 'cell')}{where}")
-    tied = int((winners["tied"].map(len) > 1).sum())
-    text = f"Fastest: {', '.join(words)}." + (f" In {units.count(tied)} of these a runner-up is tied." if tied else "")
-    first = winners["winner"].value_counts().index[0]
-    own = rows[rows["variant"] == first].merge(winners[[*CELL, "median_s"]], on=CELL, suffixes=("", "_best"))
-    ratio = own["median_s"] / own["median_s_best"]
-    if len(ratio) and ratio.max() > 1:
-        text += f" Where it loses, {first} takes at most {units.factor(ratio.max())} times as long as the winner."
+    rows, winners = analysis.measured(part), pd.DataFrame(won)
+    rows = rows.assign(noisy=analysis.unranked(rows))
+    cells, alone = rows[CELL].drop_duplicates(), winners[winners["tied"].map(len) == 1]
+    counts = alone["winner"].value_counts()
+    words = [
+        f"{name} in {units.plural(n, 'cell')}{_where(alone[alone['winner'] == name], cells)}"
+        for name, n in counts.items()
+    ]
+    ties = units.plural(len(winners) - len(alone), "cell")
+    text = f"Fastest: {', '.join(words)}." if words else f"No variant is the fastest alone: in all {ties} several tie."
+    if words and len(winners) > len(alone):
+        text += f" In {ties} several tie."
+    first = analysis.standings(won).index[0]
+    lost = winners[[first not in tied for tied in winners["tied"]]]
+    own = rows[rows["variant"] == first].merge(lost, on=CELL, suffixes=("", "_best"))
+    own = own[~own["noisy"] & ~own["noisy_best"]]
+    if len(own):
+        most = units.factor((own["median_s"] / own["median_s_best"]).max())
+        text += f" Where it loses, {first} takes at most {most} times as long as the winner{_of_ranked(own, lost)}."
     return text
 
 
-def _loops_or_matrix(part: pd.DataFrame) -> str:
-    ratio = analysis.crossover(part).dropna(subset=["ratio"])
-    if ratio.empty:
-        return "Loops against matrix form: no cell was timed in both families."
-    loops, matrix = ratio[ratio["ratio"] < 1], ratio[ratio["ratio"] >= 1]
-    both = units.plural(len(ratio), "cell")
-    if loops.empty:
-        most = units.factor(matrix["ratio"].max())
-        return f"The matrix form beats loops in all {both} with both, by up to {most} times."
-    text = (
-        f"Loops beat the matrix form in {units.count(len(loops))} of {both} with both{_where(loops, ratio)}, by up to "
-        f"{units.factor(1 / loops['ratio'].min())} times"
-    )
-    if matrix.empty:
-        return text + "."
-    return (
-        f"{text}; the matrix form beats them in {units.count(len(matrix))}{_where(matrix, ratio)}, by up to "
-        f"{units.factor(matrix['ratio'].max())} times.{_what_decides(ratio)}"
-    )
+def _contest(cells: pd.DataFrame, one: str, beats: str, other: str, beat: str) -> str:
+    """Who wins in how many cells, by how much, and in how many both tie."""
+    cells = cells[cells["verdict"] != ""]
+    title = one[0].upper() + one[1:]
+    if cells.empty:
+        return f"{title} against {other}: no cell was timed with both."
+    both = f"{units.plural(len(cells), 'cell')} with both"
+    sides = ((WON, one, beats, other, 1 / cells["ratio"]), (LOST, other, beat, one, cells["ratio"]))
+    said: list[str] = []
+    for verdict, name, verb, loser, factors in sides:
+        rows = cells[cells["verdict"] == verdict]
+        if rows.empty:
+            continue
+        number = "all" if len(rows) == len(cells) else f"{units.count(len(rows))} of"
+        where = f"in {units.count(len(rows))}" if said else f"in {number} {'the ' * (number != 'all')}{both}"
+        ranked = rows[rows["ranked"]]
+        span = factors[ranked.index]
+        by = f", by {_span(units.factor(span.min()), units.factor(span.max()))} times" if len(ranked) else ""
+        by += _of_ranked(ranked, rows)
+        said.append(f"{name} {verb} {loser} {where}{_where(rows, cells)}{by}")
+    if ties := (cells["verdict"] == TIED).sum():
+        said.append(f"they tie in {units.count(ties)}" if said else f"{one} and {other} tie in all {both}")
+    text = "; ".join(said)
+    return text[0].upper() + text[1:] + "."
 
 
-def _what_decides(ratio: pd.DataFrame) -> str:
+def _of_ranked(ranked: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """Of how many of some cells a factor is said; empty where it is all."""
+    if len(ranked) == len(rows):
+        return ""
+    if ranked.empty:
+        return ", too noisy to say by how much"
+    return f" in the {units.count(len(ranked))} of these where neither median is noisy"
+
+
+def _what_decides(cells: pd.DataFrame) -> str:
     """Say how often loops win by the axis along which that changes most."""
-    wins = ratio.assign(loops=ratio["ratio"] < 1)
+    wins = cells[cells["verdict"] != ""].assign(loops=cells["verdict"] == WON)
+    if wins.empty:
+        return ""
     shares = {name: wins.groupby(name)["loops"].agg(["sum", "size"]) for name in CELL}
     spread = {
-        name: (found["sum"] / found["size"]).agg(lambda share: share.max() - share.min())
-        for name, found in shares.items()
+        name: (share["sum"] / share["size"]).agg(lambda values: values.max() - values.min())
+        for name, share in shares.items()
     }
-    name = max(spread, key=spread.get)
-    found = shares[name]
-    if spread[name] == 0 or len(found) > MOST_NAMED:
+    name = max(spread, key=lambda axis: spread[axis])
+    if spread[name] == 0 or len(shares[name]) > MOST_NAMED:
         return ""
     words = [
         f"{units.count(row['sum'])} of {units.count(row['size'])} at {units.count(value)}"
-        for value, row in found.iterrows()
+        for value, row in shares[name].iterrows()
     ]
     return f" By {name}, loops win {', '.join(words)}."
 
 
 def _page_faults(part: pd.DataFrame) -> str:
     """Which variants' steps take memory from the system anew, and in how many cells."""
-    rows = analysis.measured(part)
     words = []
-    for name, own in rows.groupby("variant", sort=False):
-        found = own.loc[own["page_faults"] >= 1, "page_faults"]
-        if len(found):
-            most = units.grouped(found.max(), 0)
-            words.append(f"{name} in {units.count(len(found))} of {units.count(len(own))} (up to {most} a step)")
+    for name, own in analysis.measured(part).groupby("variant", sort=False):
+        faults = own.loc[own["page_faults"] >= 1, "page_faults"]
+        if len(faults):
+            most = units.grouped(faults.max(), 0)
+            words.append(f"{name} in {units.count(len(faults))} of {units.count(len(own))} (up to {most} a step)")
     if not words:
         return ""
     return (
@@ -244,31 +297,15 @@ def _share_of_limit(part: pd.DataFrame) -> str:
     )
 
 
-def _frameworks(part: pd.DataFrame) -> str:
-    pairs = analysis.against_frameworks(part)
-    if not pairs:
-        return "Fused against frameworks: no cell was timed with both."
-    ratios = [peer["median_s"] / fused["median_s"] for _, fused, peer in pairs]
-    cells = units.plural(len(pairs), "cell")
-    won = sum(ratio > 1 for ratio in ratios)
-    if won == len(ratios):
-        low, high = units.factor(min(ratios)), units.factor(max(ratios))
-        span = low if low == high else f"{low} to {high}"
-        return f"The fused form beats the fastest framework in all {cells} with both, by {span} times."
-    text = f"The fused form beats the fastest framework in {units.count(won)} of {cells} with both"
-    text += f", by up to {units.factor(max(ratios))} times" if won else ""
-    return f"{text}; elsewhere it takes up to {units.factor(1 / min(ratios))} times as long."
-
-
 def _compiling(part: pd.DataFrame) -> str:
     """What compiling takes, and how soon that is paid back; nothing where a run has but first steps' excess."""
     if part.loc[part["compile_s"].notna(), "kernels_s"].isna().any():
         return ""
-    found, reference = analysis.break_even(part)
+    cells, reference = analysis.break_even(part)
     words = []
-    for name, rows in found.groupby("variant", sort=False):
-        took, calls = analysis.compile_time(rows["compile_s"]), rows["calls"].min()
-        paid = f"after {units.plural(math.ceil(calls), 'call')} at best" if math.isfinite(calls) else "never"
+    for name, rows in cells.groupby("variant", sort=False):
+        took, calls = analysis.compile_time(rows["compile_s"]), rows.loc[rows["verdict"] == WON, "calls"].min()
+        paid = f"after {units.plural(math.ceil(calls), 'call')} at best" if math.isfinite(calls) else "in no cell"
         words.append(f"{name} {took} ({paid})")
     if not words:
         return ""
@@ -280,8 +317,7 @@ def _compiling(part: pd.DataFrame) -> str:
 def _unsettled(part: pd.DataFrame, won: list[dict]) -> str:
     """How many cells are too noisy to rank: the fastest are tied there, and one of them is marked so."""
     rows = analysis.measured(part)
-    noisy = rows[analysis.noise(rows).map(lambda words: analysis.UNRANKED in _words(words))]
-    marked = set(noisy[[*CELL, "variant"]].itertuples(index=False, name=None))
+    marked = set(rows.loc[analysis.unranked(rows), [*CELL, "variant"]].itertuples(index=False, name=None))
     if not marked:
         return ""
     touched = [row for row in won if any((*(row[k] for k in CELL), name) in marked for name in row["tied"])]
@@ -290,6 +326,24 @@ def _unsettled(part: pd.DataFrame, won: list[dict]) -> str:
         f"Too noisy to rank: {units.count(tied)} of {units.plural(len(won), 'cell')}, where the fastest are tied and "
         f"one of them is noisy. In all, {units.count(len(marked))} of {units.plural(len(rows), 'median')} are noisy, "
         f"the fastest in {units.plural(len(touched), 'cell')} among them."
+    )
+
+
+def _processes(part: pd.DataFrame) -> str:
+    """What another process of the same code would give."""
+    rows = analysis.measured(part)
+    rows = rows[rows["passes"].fillna(1) > 1]
+    if rows.empty:
+        return (
+            "Each cell was measured in one process. Another of the same code may be faster or slower as a whole: these "
+            "intervals do not cover that."
+        )
+    count, spread = int(rows["passes"].min()), rows["pass_high_s"] / rows["pass_low_s"] - 1
+    return (
+        f"Measured in {count} processes one after the other: between them half of {units.plural(len(rows), 'median')} "
+        f"move by less than {units.percent(spread.median())}, nine in ten by less than "
+        f"{units.percent(spread.quantile(0.9))}. The intervals hold what all of them gave; one more process of the "
+        f"same code is expected within that in {units.percent((count - 1) / (count + 1))} of cells."
     )
 
 
@@ -311,7 +365,7 @@ def is_it_slower(table: pd.DataFrame, warnings: Sequence[str] = ()) -> Answer:
         lines.append("What this run would let it see is not known: no timing has an interval.")
     noise = analysis.noise(table)
     if noise.any():
-        counts = noise[noise != ""].map(_words).explode().value_counts()
+        counts = noise[noise != ""].str.split(", ").explode().value_counts()
         kinds = ", ".join(f"{units.count(n)} {word}" for word, n in counts.items())
         timings = units.plural(int((table["status"] == "ok").sum()), "timing")
         lines.append(
@@ -319,10 +373,10 @@ def is_it_slower(table: pd.DataFrame, warnings: Sequence[str] = ()) -> Answer:
             "them again before a change is blamed."
         )
         lines.append(
-            "On a noisy machine let both versions be measured side by side instead: "
+            "On a noisy machine have both versions measured side by side instead: "
             "`python -m bnbench compare --interleaved --old-ref GITREF`."
         )
-    lines += [f"Said before the run: {warning}." for warning in warnings]
+    lines += [f"A warning before the run: {warning}." for warning in warnings]
     return Answer(
         "Did my change make it slower?",
         "A single run cannot say. Run the same sweep before and after the change, on the same machine, and compare "
@@ -335,21 +389,21 @@ def is_it_slower(table: pd.DataFrame, warnings: Sequence[str] = ()) -> Answer:
 # ---- words
 
 
-def _words(noise: str) -> list[str]:
-    return [word.strip() for word in noise.split(",") if word.strip()]
-
-
 def _where(cells: pd.DataFrame, all_cells: pd.DataFrame) -> str:
     """The ranges of N, p1 and p2 of some cells, those left out that span everything: " (N 100, p2 4)"."""
     words = []
     for name in CELL:
         low, high = cells[name].min(), cells[name].max()
         if (low, high) != (all_cells[name].min(), all_cells[name].max()):
-            words.append(f"{name} {units.count(low)}" + ("" if low == high else f" to {units.count(high)}"))
+            words.append(f"{name} {_span(units.count(low), units.count(high))}")
     return f" ({', '.join(words)})" if words else ""
 
 
-def _place(row: pd.Series) -> str:
+def _span(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
+
+
+def _place(row: Any) -> str:
     return ", ".join(f"{name} {units.count(row[name])}" for name in CELL)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from bnbench.report import analysis, tables, units
+from bnbench.report.table import Table
 from bnbench.variants import PluginError, Variant, variants
 
 PLUGIN, FOLDER = "bnbench_plugin_", 9  # how a module made of a plug-in file is named: this, its stem, _ and 8 digits
@@ -23,7 +25,7 @@ class Page:
     description: list[str]  # paragraphs; none where the variant is not known here, as a plug-in that was not loaded
     formula: str
     facts: list[tuple[str, str]]
-    not_ok: pd.DataFrame
+    not_ok: Table
 
 
 def pages(table: pd.DataFrame) -> list[Page]:
@@ -32,29 +34,27 @@ def pages(table: pd.DataFrame) -> list[Page]:
         known = variants()
     except PluginError:  # an installed plug-in is broken: the run's words matter less than its figures
         known = {}
-    settings = analysis.parts(table)
-    won = [(part, row) for part in settings for row in analysis.winners(part.table)]
+    won = [row for part in analysis.parts(table) for row in analysis.winners(part.table)]
     compiling = analysis.compile_times(table)
     names = ids(table["variant"].unique())
-    found = []
+    made = []
     for name, rows in table.groupby("variant", sort=False):
         cls = known.get(name)
         facts = [*_identity(rows, cls), *_figures(name, rows, won, compiling[rows.index].dropna())]
-        not_ok = tables.not_ok(rows).drop(columns="variant", errors="ignore")
         formula = (cls.formula or "").strip() if cls else ""
-        found.append(Page(name, names[name], _paragraphs(cls), formula, facts, not_ok))
-    return found
+        made.append(Page(name, names[name], _paragraphs(cls), formula, facts, tables.not_ok(rows)))
+    return made
 
 
 def ids(names: Iterable[str]) -> dict[str, str]:
     """Each variant's anchor in the page: its name, with what an anchor may not hold replaced."""
     taken: dict[str, str] = {}
     for name in names:
-        anchor = plain = "variant-" + (re.sub(r"[^\w-]+", "-", name).strip("-") or "unnamed")
+        anchor = first = "variant-" + (re.sub(r"[^\w-]+", "-", name).strip("-") or "unnamed")
         count = 1
         while anchor in taken.values():
             count += 1
-            anchor = f"{plain}-{count}"
+            anchor = f"{first}-{count}"
         taken[name] = anchor
     return taken
 
@@ -81,7 +81,7 @@ def _identity(rows: pd.DataFrame, cls: type[Variant] | None) -> list[tuple[str, 
     return facts
 
 
-def _figures(name: str, rows: pd.DataFrame, won: list, compiling: pd.Series) -> list[tuple[str, str]]:
+def _figures(name: str, rows: pd.DataFrame, won: list[dict], compiling: pd.Series) -> list[tuple[str, str]]:
     ok = int((rows["status"] == "ok").sum())
     facts = [("Records ok", f"{units.count(ok)} of {units.count(len(rows))}")]
     judged = rows[rows["max_error_ratio"].notna()]
@@ -91,9 +91,8 @@ def _figures(name: str, rows: pd.DataFrame, won: list, compiling: pd.Series) -> 
     timed = rows[rows["median_s"].notna()]
     if timed.empty:
         return facts
-    fastest = sum(row["winner"] == name for _, row in won)
-    tied = sum(row["winner"] != name and name in row["tied"] for _, row in won)
-    words = f"{units.count(fastest)} of {units.plural(len(won), 'cell')}"
+    first, tied = analysis.standings(won).reindex([name], fill_value=0).loc[name, ["first", "tied"]]
+    words = f"{units.count(first)} of {units.plural(len(won), 'cell')}"
     facts.append(("Fastest", words + (f", and tied in {units.count(tied)} more" if tied else "")))
     limited = timed[timed["limit_fraction"].notna()]
     if len(limited):
@@ -106,5 +105,5 @@ def _figures(name: str, rows: pd.DataFrame, won: list, compiling: pd.Series) -> 
     return facts
 
 
-def _at(row: pd.Series) -> str:
+def _at(row: Any) -> str:
     return "at " + ", ".join(f"{k} {units.count(row[k])}" for k in analysis.CELL) + f", {row['dtype']}"

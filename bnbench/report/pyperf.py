@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
-import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnbench.folder import FolderError, told, write_new
 from bnbench.record import Record
@@ -42,7 +41,7 @@ def write(run: Run, path: str | Path) -> None:
         ) from error
     path = Path(path)
     if os.path.lexists(path):
-        raise ExportError(f"{path} is there already; allowed is a new file, as with pyperf's own --output")
+        raise ExportError(f"{path} is there already; name a new file, as for pyperf's own --output")
     records = [record for record in run.records if record.timed]
     if not records:
         raise ExportError(f"{run.folder} has no record that is ok; pyperf has no empty file")
@@ -53,7 +52,7 @@ def write(run: Run, path: str | Path) -> None:
             pyperf.Benchmark(
                 [
                     pyperf.Run(part, metadata=common | own(record) | {"name": name}, collect_metadata=False)
-                    for part in passes(record)
+                    for part in record.by_pass
                 ]
             )
             for name, record in zip(named, records, strict=True)
@@ -79,17 +78,10 @@ def names(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def passes(record: Record) -> list[list[float]]:
-    """The samples, by pass where there are several."""
-    samples = list(record.samples_s)
-    ends = list(itertools.accumulate(record.passes or [len(samples)]))
-    return [samples[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def metadata(environment: dict) -> dict:
+def metadata(environment: dict[str, Any]) -> dict[str, Any]:
     """What pyperf's metadata has names for, of environment.json."""
     machine, software = environment["machine"], environment.get("software", {})
-    found = {
+    known = {
         "hostname": machine.get("host"),
         "platform": machine.get("system"),
         "cpu_model_name": machine.get("cpu"),
@@ -100,13 +92,13 @@ def metadata(environment: dict) -> dict:
         "bnbench_command": environment["command"],
         "unit": "second",
     }
-    return {name: value for name, value in found.items() if value and isinstance(value, str | int)}
+    return {name: value for name, value in known.items() if value and isinstance(value, str | int)}
 
 
-def own(record: Record) -> dict:
+def own(record: Record) -> dict[str, Any]:
     """What is said of one record: the steps of a value (of several passes only the first's are known), and the cell."""
-    steps = None if len(passes(record)) > 1 else record.inner_loops
-    found = {"loops": steps, "mem_max_rss": record.peak_bytes}
-    return {name: value for name, value in found.items() if value} | {
+    steps = None if len(record.by_pass) > 1 else record.inner_loops
+    known = {"loops": steps, "mem_max_rss": record.peak_bytes}
+    return {name: value for name, value in known.items() if value} | {
         f"bnbench_{name}": value for name, value in ({"variant": record.variant} | record.cell.axes).items()
     }

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from bnbench.report import analysis, tables, units
+from bnbench.record import AXES
+from bnbench.report import tables, units
+from bnbench.report.table import Text
 
 HEADS = {
     "median_s": "median",
@@ -19,6 +22,7 @@ HEADS = {
     "prepare_s": "prepare",
     "peak_bytes": "peak memory",
     "baseline_bytes": "baseline memory",
+    "step_bytes": "memory of the step",
     "gflops": "GFLOP/s",
     "limit_s": "limit",
     "limit_fraction": "share of limit",
@@ -30,17 +34,13 @@ HEADS = {
     "others_share": "others' time",
     "switches_per_s": "switches per second",
     "page_faults": "page faults a step",
+    "pass_low_s": "fastest process",
+    "pass_high_s": "slowest process",
 }
 FILTERS = {  # columns offered for choosing rows: "order" keeps the order of the rows, "words" splits at commas
     "variant": "order",
     "noise": "words",
-} | dict.fromkeys(
-    [
-        *["family", "device", *analysis.CELL, "dtype", "activation", "normalization", "ddof", "eps"],
-        *["threads", "regime", "status"],
-    ],
-    "sorted",
-)
+} | dict.fromkeys(["family", "device", *AXES, "status"], "sorted")
 LAST = ("noise", "reason", "details")  # texts, of which most rows have none
 RATES = {"gemm_flops_s": "GFLOP/s", "triad_bytes_s": "GB/s"}
 SHARES = {"limit_fraction", "steal_share", "others_share"}
@@ -56,14 +56,6 @@ class Column:
     filter: str  # how it is offered for choosing rows, see `FILTERS`; empty where it is not
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A text, and for a number its value at six digits; both empty where there is none."""
-
-    text: str
-    value: str = ""
-
-
 def columns(table: pd.DataFrame) -> list[Column]:
     """The columns worth a reader's while: those that are all empty, or the same in every row, are left out."""
     dull = {name for name in table if table[name].isna().all() or (table[name] == "").all()}
@@ -76,19 +68,20 @@ def columns(table: pd.DataFrame) -> list[Column]:
     ]
 
 
-def rows(table: pd.DataFrame, shown: list[Column]) -> list[list[Cell]]:
-    """The table's rows as cells of the columns shown."""
-    found = []
+def rows(table: pd.DataFrame, shown: list[Column]) -> list[list[Text]]:
+    """The table's rows as texts of the columns shown; the key of a number has six digits."""
+    made = []
     for row in table.to_dict("records"):
         interval = (row.get("ci_low_s", math.nan), row.get("ci_high_s", math.nan))
-        cells = []
+        texts = []
         for column in shown:
             value = row[column.name]
             median = column.name == "median_s" and pd.notna(value)
-            text = tables.median(row) if median else say(column.name, value, interval)
-            cells.append(Cell(text, f"{value:.6g}".replace("inf", "Infinity") if column.number and text else ""))
-        found.append(cells)
-    return found
+            text = tables.median(row) if median else Text(say(column.name, value, interval))
+            key = f"{value:.6g}".replace("inf", "Infinity") if column.number and text.text else ""
+            texts.append(text._replace(key=key))
+        made.append(texts)
+    return made
 
 
 def constant(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -98,16 +91,16 @@ def constant(table: pd.DataFrame) -> list[tuple[str, str]]:
     """
     if len(table) < 2:
         return []
-    found = []
+    constants = []
     for name in table.columns.drop("variant"):
         values = table[name].dropna().unique()
         whole = name in RATES or table[name].notna().all()
         if len(values) == 1 and whole and (text := say(name, values[0])):
-            found.append((name, text))
-    return found
+            constants.append((name, text))
+    return constants
 
 
-def say(name: str, value: object, interval: tuple[float, float] = (math.nan, math.nan)) -> str:
+def say(name: str, value: Any, interval: tuple[float, float] = (math.nan, math.nan)) -> str:
     """A value of a column as text, empty where there is none; times on the interval's digits."""
     if value is None or pd.isna(value):
         return ""

@@ -1,6 +1,18 @@
-// Sorting and filtering of the record table, and folded parts opened for print. The page is whole without it.
+// Sorting and filtering of the record table, a hint at what scrolls, and folded parts opened for print. The page is whole
+// without it.
 (() => {
   "use strict";
+
+  const hints = new ResizeObserver((boxes) => {
+    for (const { target } of boxes) target.nextElementSibling.hidden = target.scrollWidth <= target.clientWidth + 1;
+  });
+  for (const box of document.querySelectorAll(".scroll")) {
+    const hint = document.createElement("p");
+    hint.className = "hint";
+    hint.textContent = "↔ More columns: scroll sideways.";
+    box.after(hint);
+    hints.observe(box);
+  }
 
   addEventListener("beforeprint", () => {
     for (const part of document.querySelectorAll("details:not([open])")) {

@@ -1,66 +1,57 @@
-"""Journal records as one table, and the table as CSV and Markdown."""
+"""Journal records as one table, that as CSV and JSON, and the tables of a report."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
 from bnbench.measure.noise import WORDS, noise
 from bnbench.record import STATUSES, Record
-from bnbench.report import analysis, answers, units
+from bnbench.report import analysis, units
+from bnbench.report.analysis import LOST, TIED, WON, Part
+from bnbench.report.table import NOISE_MARK, Table, Text, number
 
 DEVICE_TIMES = ["cold_s", "host_to_device_s", "end_to_end_s"]
+OF_RUN = ["data", "run", "date"]  # what tells rows of several runs apart
 TEXT = ["variant", "family", "device", "dtype", "activation", "normalization", "regime", "status", "reason", "details"]
-TEXT += ["noise"]
-WHOLE = [
-    *["N", "p1", "p2", "threads", "samples", "inner_loops", "peak_bytes", "ddof", "baseline_bytes"],
-    "outliers",
-]
-COLUMNS = [
+TEXT += ["noise", "memory", *OF_RUN]
+WHOLE = ["N", "p1", "p2", "threads", "samples", "inner_loops", "peak_bytes", "ddof", "baseline_bytes", "outliers"]
+WHOLE += ["step_bytes", "passes"]
+COLUMNS = [  # described in docs/reports.md
     *["variant", "family", "device", "N", "p1", "p2", "dtype", "activation", "normalization", "threads"],
     *["regime", "status", "reason", "median_s", "ci_low_s", "ci_high_s", "samples", "inner_loops"],
     *["compile_s", "prepare_s", "peak_bytes", "gflops", "limit_s", "limit_fraction", "max_error_ratio"],
     *["ddof", "eps", "baseline_bytes", "max_error", "outliers", "gemm_flops_s", "triad_bytes_s"],
     *["details", "noise", "steal_share", "others_share", "switches_per_s", "page_faults"],
     *DEVICE_TIMES,
-    "kernels_s",
+    *["kernels_s", "memory", "step_bytes", "passes", "pass_low_s", "pass_high_s", *OF_RUN],
 ]
 OF_TIMED = [  # empty where there are no times
     *["median_s", "ci_low_s", "ci_high_s", "samples", "inner_loops", "compile_s", "prepare_s", "gflops", "limit_s"],
-    *["limit_fraction", "outliers", *DEVICE_TIMES, "kernels_s"],
+    *["limit_fraction", "outliers", *DEVICE_TIMES, "kernels_s", "passes", "pass_low_s", "pass_high_s"],
 ]
-NOISE_MARK = "≈"
+LEAST_SAMPLES = 4  # from which on that nothing was found against them says something
+SIZES_HEAD = "N × p1 × p2"
 COMPILE_HEAD = "compile time of one cell"
 COMPILE_NOTE = "What a process must compile that runs one cell alone, its compiler's own start included."
 OLD_COMPILE_NOTE = (
-    "This run is of before compile times were measured: what is shown is the most that a first step took longer than a "
+    "This run was made before compile times were measured: shown is the most that a first step took longer than a "
     "steady one. What was compiled before that step is not in it."
 )
 FORMULAS = ("=", "+", "-", "@")
 REASON_WIDTH = 200  # characters of an example reason that a table shows
 
 
-def frame(records: Iterable[Record]) -> pd.DataFrame:
+def frame(records: Iterable[Record], run: str = "", date: str = "") -> pd.DataFrame:
     """One row a record, columns `COLUMNS`, sorted by setting, N, p1, p2 and first appearance.
 
-    Times are in seconds per step, with the 95 % order-statistic interval on the median; `gflops` counts the
-    two matrix products of a step, 2 N p1 p2 flops each: 4 N p1 p2 / median_s / 1e9. `max_error` is the
-    largest relative error of any gradient (the loss left out). `limit_s` is the least time of a step at the
-    machine's rates (`gemm_flops_s`, `triad_bytes_s`; see measure/roofline.py), `limit_fraction` that over the median.
-    `compile_s` is what a process that runs the cell alone must compile, `kernels_s` of it what is known kernel by
-    kernel, the rest the first step's excess over a steady one; where `kernels_s` is empty the run is of before that was
-    measured, and its `compile_s` is that excess, whatever was compiled before.
-    `details` is what a variant says of itself there: its algorithm, a library it ran on. `noise` says what is wrong
-    with the samples (words of measure/noise.py); `steal_share` and `others_share` are the shares of the processors'
-    time that other machines and other processes took, `switches_per_s` how often a thread had to give up its processor;
-    `page_faults` how many pages a step touched that the system had yet to give the worker (not those of an R process).
-    On a device alone: `cold_s` is a step after its cache was emptied, `host_to_device_s` copying X, y and the
-    parameters there, `end_to_end_s` these copies, a step and the gradients copied back; each a median.
-    Timing columns are empty (NaN, or <NA> in whole-number columns) where the status is not ok.
+    Times are in seconds per step. Timing columns are empty (NaN, or <NA> in whole-number columns) where the status is
+    not ok. `run` and `date` are the same in every row.
     """
-    table = pd.DataFrame([_row(record) for record in records], columns=COLUMNS)
+    table = pd.DataFrame([_row(record) | {"run": run, "date": date} for record in records], columns=COLUMNS)
     for name in WHOLE:
         table[name] = pd.array(table[name], dtype="Int64")
     for name in COLUMNS:
@@ -76,11 +67,16 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def _row(record: Record) -> dict:
+def _row(record: Record) -> dict[str, Any]:
     row = record.cell.columns | {name: getattr(record, name) for name in COLUMNS if hasattr(Record, name)}
+    words, medians = ", ".join(noise(record)), record.pass_medians_s
     row |= {
         "details": "; ".join(f"{name}: {value}" for name, value in (record.details or {}).items()),
-        "noise": ", ".join(noise(record)),
+        "noise": words or (analysis.CLEAN if record.timed and record.samples >= LEAST_SAMPLES else ""),
+        "passes": len(medians),
+        "pass_low_s": min(medians) if len(medians) > 1 else None,
+        "pass_high_s": max(medians) if len(medians) > 1 else None,
+        "data": record.data or "",
     }
     return row if record.timed else row | dict.fromkeys(OF_TIMED, None)
 
@@ -88,7 +84,7 @@ def _row(record: Record) -> dict:
 def csv(table: pd.DataFrame) -> str:
     """The table as CSV, full precision; before what a spreadsheet would take for a formula stands an apostrophe."""
 
-    def harmless(value):
+    def harmless(value: object) -> object:
         return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
 
     texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
@@ -101,111 +97,125 @@ def plain_rows(table: pd.DataFrame) -> list[dict]:
     return [{name: value.item() if hasattr(value, "item") else value for name, value in row.items()} for row in rows]
 
 
-def markdown(table: pd.DataFrame, environment: dict | None = None) -> str:
-    """Markdown summary: the three answers, statuses, medians by cell, what is not ok and why, accuracy, compile times.
-
-    In the medians, the fastest variant of a cell is bold, and so is every one whose interval overlaps its.
-    """
-    blocks = ["# bnbench: summary", answers.scope(table)]
-    blocks += [_plain(source)] if (source := answers.source(environment or {})) else []
-    for answer in answers.answers(table):
-        lines = [*answer.lines, *(f"{label}: {line}" for label, lines in answer.settings for line in lines)]
-        blocks += [f"## {answer.question}", answer.verdict]
-        blocks += [f"    {answer.command}"] if answer.command else []
-        blocks += ["\n".join(f"- {_plain(line)}" for line in lines)]
-    blocks += ["## Records by status", _table(statuses(table))]
-    for part in analysis.parts(table):
-        blocks += [
-            f"## Median time of a step: {part.label}",
-            "Bold is fastest; several bold in a row are tied (their 95 % intervals overlap the fastest's)."
-            + f" {noise_legend(part.table)}".rstrip(),
-            _table(medians(part.table, bold=("**", "**"))),
-        ]
-        if (against := against_frameworks(part.table)).size:
-            blocks += [
-                f"## Against the frameworks: {part.label}",
-                "The fastest variant of the family `fused` against the fastest of `autodiff`.",
-                _table(against),
-            ]
-    if (failures := not_ok(table)).size:
-        blocks += ["## Everything that is not ok, with its reason", _table(failures)]
-    if (errors := accuracy(table)).size:
-        blocks += ["## Accuracy: the worst error over its tolerance", _table(errors)]
-    if (compiling := compile_times(table)).size:
-        blocks += ["## Compile times", compile_note(table), _table(compiling)]
-    return "\n\n".join(blocks) + "\n"
+# ---- the tables of a report
 
 
-def statuses(table: pd.DataFrame) -> pd.DataFrame:
+def statuses(table: pd.DataFrame) -> Table:
     """Variants by status: the number of records of each."""
-    counts = pd.crosstab(table["variant"], table["status"]) if len(table) else pd.DataFrame()
-    columns = [status for status in STATUSES if status in counts]
-    columns += [status for status in counts if status not in columns]
-    counts = counts.reindex(index=table["variant"].unique(), columns=columns)
-    return counts.astype(object).rename_axis(columns=None).reset_index(names="variant")
+    counts = table.groupby(["variant", "status"], sort=False).size()
+    heads = [status for status in STATUSES if status in counts.index.get_level_values("status")]
+    rows = [
+        {"variant": name} | {status: number(units.count(counts.get((name, status), 0))) for status in heads}
+        for name in table["variant"].unique()
+    ]
+    return Table.of("Records by status", rows)
 
 
-def medians(part: pd.DataFrame, bold: tuple[str, str] = ("", "")) -> pd.DataFrame:
-    """Cells by variants, as text: the median time, or the status in words where there is none.
+def loops_or_matrix(part: Part) -> Table:
+    """Shapes by N: whether loops or the matrix form win there, by how much, or that they tie."""
+    rows: dict[str, dict[str, str | Text]] = {}
+    cells = analysis.crossover(part.table)
+    for cell in cells.sort_values(["p1", "p2", "N"]).to_dict("records"):
+        shape = f"{units.count(cell['p1'])} × {units.count(cell['p2'])}"
+        rows.setdefault(shape, {"p1 × p2": number(shape)})[_at_N(cell["N"])] = _lead(cell)
+    heads = ["p1 × p2", *(_at_N(N) for N in sorted(cells["N"].unique()))]
+    note = (
+        "The faster of the two forms, each by its fastest variant, and by how many times. A tie: their 95 % intervals "
+    )
+    note += f"overlap. ≥ is the least that the intervals allow, where a median is too noisy to rank ({NOISE_MARK})."
+    return Table.of(f"Loops or matrix form, by size: {part.label}", rows.values(), heads, note)
 
-    `bold` is put around the winner of each cell and those tied with it. Variants that are not available on this
-    machine have no column.
+
+def _at_N(N: int) -> str:
+    return f"N = {units.count(N)}"
+
+
+def _lead(cell: dict[str, Any]) -> Text:
+    if not cell["verdict"]:
+        return Text("only matrix" if pd.isna(cell["loops_s"]) else "only loops", "status")
+    if cell["verdict"] == TIED:
+        return Text("tie", "tie", "" if cell["ranked"] else analysis.UNRANKED)
+    name, factor, least = {
+        WON: ("loops", 1 / cell["ratio"], 1 / cell["high"]), LOST: ("matrix", cell["ratio"], cell["low"]),
+    }[cell["verdict"]]  # fmt: skip
+    if cell["ranked"]:
+        return Text(f"{name} {units.factor(factor)}×", name)
+    return Text(f"{name} ≥{units.at_least(least)}×", name, analysis.UNRANKED)
+
+
+def medians(part: Part) -> Table:
+    """Cells by variants: the median time, or the status where there is none; "best" are the fastest and its ties.
+
+    Variants that are not available under the setting have no column.
     """
-    best = {tuple(row[k] for k in analysis.CELL): row["tied"] for row in analysis.winners(part)}
-    rows: dict[tuple, dict] = {}
-    for row in part.to_dict("records"):
+    best = {tuple(row[k] for k in analysis.CELL): row["tied"] for row in analysis.winners(part.table)}
+    here = part.table[part.table["status"] != "unavailable"]
+    rows: dict[tuple, dict[str, str | Text]] = {}
+    for row in here.to_dict("records"):
         cell = tuple(row[k] for k in analysis.CELL)
-        text = row["status"]
+        text = Text(row["status"], "status")
         if row["status"] == "ok":
-            text = median(row)
-        if row["status"] == "ok" and row["variant"] in best.get(cell, ()):
-            text = bold[0] + text + bold[1]
-        rows.setdefault(cell, {k: units.count(v) for k, v in zip(analysis.CELL, cell, strict=True)})
-        rows[cell][row["variant"]] = text
-    here = part[part["status"] != "unavailable"]
-    columns = [*analysis.CELL, *here["variant"].unique()]
-    return pd.DataFrame(rows.values(), columns=columns).fillna("")
+            text = median(row, "best" if row["variant"] in best.get(cell, ()) else "number")
+        rows.setdefault(cell, {SIZES_HEAD: number(sizes(row))})[row["variant"]] = text
+    note = (
+        "Bold is fastest; several bold in a row are tied: their 95 % intervals overlap the fastest's. Digits go as far "
+    )
+    note += f"as the interval justifies. {noise_legend(here)}"
+    heads = [SIZES_HEAD, *here["variant"].unique()]
+    return Table.of(f"Median time of a step: {part.label}", rows.values(), heads, note.rstrip())
 
 
-def against_frameworks(part: pd.DataFrame) -> pd.DataFrame:
-    """Cells, as text: fastest fused variant and framework, the ratio of their times, share of the limit.
+def against_frameworks(part: Part) -> Table:
+    """Cells: the fastest fused variant and framework, the ratio of their times, the share of the limit.
 
     Empty where a run has not both families.
     """
+    measured = analysis.measured(part.table)
+    by_name = {(*(row[k] for k in analysis.CELL), row["variant"]): row for row in measured.to_dict("records")}
     rows = []
-    for cell, fused, peer in analysis.against_frameworks(part):
+    for cell in analysis.contest(measured, "fused", "autodiff").to_dict("records"):
+        if not cell["verdict"]:
+            continue
+        fused, peer = (by_name[*(cell[k] for k in analysis.CELL), cell[side]] for side in ("ours", "theirs"))
+        factor = Text(units.factor(1 / cell["ratio"]), "number", "" if cell["ranked"] else analysis.UNRANKED)
         share = fused["limit_fraction"]
         rows.append(
-            {k: units.count(v) for k, v in zip(analysis.CELL, cell, strict=True)}
-            | {
+            {
+                SIZES_HEAD: number(sizes(cell)),
                 "fused": median(fused),
                 "of": fused["details"] or fused["variant"],
                 "fastest framework": peer["variant"],
                 "its time": median(peer),
-                "times as long": units.factor(peer["median_s"] / fused["median_s"]),
-                "share of the limit": "" if pd.isna(share) else units.percent(share),
+                "times as long": Text("tie", "tie") if cell["verdict"] == TIED else factor,
+                "share of the limit": number("" if pd.isna(share) else units.percent(share)),
             }
         )
-    return pd.DataFrame(rows)
+    note = "The fastest variant of the family fused against the fastest of autodiff."
+    return Table.of(f"Against the frameworks: {part.label}", rows, note=note)
 
 
 def noise_legend(table: pd.DataFrame) -> str:
     """What the mark of noise means, and each of its words that occurs; empty where none does."""
-    found = {word for words in analysis.noise(table) for word in words.split(", ") if word}
-    if not found:
+    words = {word for said in analysis.noise(table) for word in said.split(", ") if word}
+    if not words:
         return ""
-    said = [f"{word} ({WORDS[word]})" if word in WORDS else word for word in sorted(found)]
+    said = [f"{word} ({WORDS[word]})" if word in WORDS else word for word in sorted(words)]
     return f"{NOISE_MARK} marks a median with something against it, which the column noise says: {', '.join(said)}."
 
 
-def median(row: pd.Series | dict) -> str:
-    """A row's median as text, with `NOISE_MARK` after it where the column `noise` says something against it."""
-    text = units.seconds(row["median_s"], row["ci_low_s"], row["ci_high_s"])
-    noise = row.get("noise")
-    return text + (NOISE_MARK if isinstance(noise, str) and noise else "")
+def median(row: dict[str, Any], role: str = "number") -> Text:
+    """A row's median, with what the column `noise` says against it."""
+    words = row.get("noise")
+    said = words if isinstance(words, str) and words != analysis.CLEAN else ""
+    return Text(units.seconds(row["median_s"], row["ci_low_s"], row["ci_high_s"]), role, said)
 
 
-def not_ok(table: pd.DataFrame) -> pd.DataFrame:
+def sizes(row: dict[str, Any]) -> str:
+    """N × p1 × p2 of a row."""
+    return " × ".join(units.count(row[name]) for name in analysis.CELL)
+
+
+def not_ok(table: pd.DataFrame) -> Table:
     """Everything that is not ok, one row for each variant, status and kind of reason, with an example.
 
     Two reasons are of a kind when they differ in numbers only.
@@ -222,15 +232,17 @@ def not_ok(table: pd.DataFrame) -> pd.DataFrame:
             {
                 "variant": variant,
                 "status": status,
-                "records": units.count(len(group)),
-                **{name: _span(group[name]) for name in analysis.CELL},
+                "records": number(units.count(len(group))),
+                **{name: number(_span(group[name])) for name in analysis.CELL},
                 "reason (an example)": shown or "none given",
             }
         )
-    return pd.DataFrame(rows)
+    return Table.of(
+        "Everything that is not ok, with its reason", rows, note="Reasons that differ in numbers only are one row."
+    )
 
 
-def accuracy(table: pd.DataFrame) -> pd.DataFrame:
+def accuracy(table: pd.DataFrame) -> Table:
     """Variants with a verdict: the worst error over its tolerance, where it occurred, and the worst error."""
     rows = []
     for variant, group in table[table["max_error_ratio"].notna()].groupby("variant", sort=False):
@@ -238,19 +250,17 @@ def accuracy(table: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "variant": variant,
-                "worst error / tolerance": f"{worst['max_error_ratio']:.3g}",
-                "at N": units.count(worst["N"]),
-                "p1": units.count(worst["p1"]),
-                "p2": units.count(worst["p2"]),
+                "worst error / tolerance": number(f"{worst['max_error_ratio']:.3g}"),
+                f"at {SIZES_HEAD}": number(sizes(worst)),
                 "dtype": worst["dtype"],
-                "largest relative error of any gradient": units.scientific(group["max_error"].max()),
-                "cells judged": units.count(len(group)),
+                "largest relative error of any gradient": number(units.scientific(group["max_error"].max())),
+                "cells judged": number(units.count(len(group))),
             }
         )
-    return pd.DataFrame(rows)
+    return Table.of("Accuracy: the worst error over its tolerance", rows)
 
 
-def compile_times(table: pd.DataFrame) -> pd.DataFrame:
+def compile_times(table: pd.DataFrame) -> Table:
     """Variants by setting: what a process must compile that runs one cell alone, from the least cell to the most.
 
     The setting is left out where it does not matter.
@@ -265,9 +275,9 @@ def compile_times(table: pd.DataFrame) -> pd.DataFrame:
                 said[part.label] = analysis.compile_time(seconds)
         if len(set(said.values())) == 1:
             said = {"": next(iter(said.values()))}
-        rows += [{"variant": variant, "setting": label, COMPILE_HEAD: text} for label, text in said.items()]
-    found = pd.DataFrame(rows)
-    return found if len(found) and found["setting"].any() else found.drop(columns="setting", errors="ignore")
+        rows += [{"variant": variant, "setting": label, COMPILE_HEAD: number(text)} for label, text in said.items()]
+    heads = ["variant", *["setting"] * any(row["setting"] for row in rows), COMPILE_HEAD]
+    return Table.of("Compile times", rows, heads, compile_note(table))
 
 
 def compile_note(table: pd.DataFrame) -> str:
@@ -281,13 +291,3 @@ def _span(values: pd.Series) -> str:
         return "–"
     low, high = values.min(), values.max()
     return units.count(low) if low == high else f"{units.count(low)}–{units.count(high)}"
-
-
-def _table(table: pd.DataFrame) -> str:
-    text = table.map(lambda value: _plain(value).replace("|", "\\|"))
-    text.columns = [_plain(name).replace("|", "\\|") for name in text]
-    return text.to_markdown(index=False, disable_numparse=True)
-
-
-def _plain(text: object) -> str:
-    return str(text).replace("<", "&lt;")

@@ -62,6 +62,12 @@ def factor(value: float) -> str:
     return f"{value:.1f}" if value >= 0.995 else f"{value:#.2g}"
 
 
+def at_least(value: float) -> str:
+    """Ratio as `factor` says it, but never rounded up."""
+    digits = 0 if value >= 10 else 1
+    return grouped(math.floor(value * 10**digits) / 10**digits, digits)
+
+
 def percent(value: float) -> str:
     """Share as a percentage to two significant digits: 0.65 %, 31 %."""
     if not math.isfinite(value):

@@ -6,12 +6,13 @@ Numba and the kernels are imported where a step is set up: the class is known, l
 import functools
 import os
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.fused.layout import ALGORITHMS, ONE_PASS, STORED, layout
-from bnbench.problem import Gradients, Problem
+from bnbench.fused.layout import ALGORITHMS, ONE_PASS, STORED, Layout, layout
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.threads import guard
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
@@ -31,12 +32,12 @@ class FusedNumba(Variant):
     algorithms = ALGORITHMS
 
     @classmethod
-    def unavailable(cls):
-        """Compilation switched off: its arrays are known by address, which the interpreter cannot follow."""
-        return "NUMBA_DISABLE_JIT is set, and this form is compiled code alone" if compiles_nothing() else ""
+    def unavailable(cls) -> str:
+        """Whether compilation is switched off: arrays are passed by address, which the interpreter cannot follow."""
+        return "NUMBA_DISABLE_JIT is set, and this form is compiled code only" if compiles_nothing() else ""
 
     @classmethod
-    def needs_bytes(cls, problem, regime):
+    def needs_bytes(cls, problem: Problem, regime: str) -> int:
         """The scratch of the layout that would be chosen, and a copy of dΓ1, or that of C where it is made once."""
         from bnbench.fused.scratch import scratch_places
 
@@ -47,21 +48,20 @@ class FusedNumba(Variant):
             copied = max(copied, scratch_places(*of_gram(problem), "fresh")[1])
         return needs + copied
 
-    def __init__(self, algorithm=""):
+    def __init__(self, algorithm: str = "") -> None:
         """Choose by size, or always take the algorithm that is named."""
         self.asked = algorithm
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Choose the algorithm, allocate its scratch, and with a fixed design compute x̄ and C."""
         self.batch, self.problem, self.regime = batch, problem, regime  # the parameters are copied by `load`
-        X, y, *values = batch
-        self.X, self.y = np.ascontiguousarray(X), np.ascontiguousarray(y)
+        self.X, self.y = np.ascontiguousarray(batch.X), np.ascontiguousarray(batch.y)
         self.set_up(layout(problem, regime, self.asked))
-        self.load(*values)
-        self.stored = None
+        self.load(batch.G1, batch.gamma, batch.beta, batch.G2)
+        self.fallback: FusedNumba | None = None
 
-    def set_up(self, plan):
-        """Take a layout: its scratch and its kernel."""
+    def set_up(self, plan: Layout) -> None:
+        """Set up a layout: its scratch and its kernel."""
         from bnbench.fused.one_pass import gram, one_pass
         from bnbench.fused.scratch import At, allocate, parameters, table
         from bnbench.fused.stored import stored
@@ -70,8 +70,8 @@ class FusedNumba(Variant):
         problem, code = self.problem, CODES[self.problem.activation]
         normalize = problem.normalization == "batch"
         self.room, rows = allocate(problem, plan, self.regime)
-        self.G1, self.theta, self.dG1, self.dtheta = parameters(problem, plan, self.regime, self.room)
-        self.rows = tuple(self.theta)
+        self.G1, self.per_node, self.dG1, self.d_per_node = parameters(problem, plan, self.regime, self.room)
+        self.rows = tuple(self.per_node)
         real = self.X.dtype.type
         one = plan.algorithm == ONE_PASS
         several = plan.groups > 1 or plan.flush
@@ -79,7 +79,7 @@ class FusedNumba(Variant):
         self.shared_out = plan.groups > 1
         self.table = table(rows, functions, self.X, self.y)
         self.kernel = functools.partial(kernel, self.table.ctypes.data, plan.group_rows, problem.ddof, problem.eps)
-        self.compute = self.kernel
+        self.compute: Callable[[], float] = self.kernel
         if one and normalize:
             if self.regime == "fresh":
                 compute, functions = gram(real, several)
@@ -96,7 +96,7 @@ class FusedNumba(Variant):
                     working = table(working, functions, self.X)
                     unbroken(compute(working.ctypes.data, plan.group_rows))
 
-    def load(self, G1, gamma, beta, G2):
+    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
         """Copy the parameters to where the kernels read them."""
         rows = self.rows
         self.G1[...] = G1
@@ -105,7 +105,7 @@ class FusedNumba(Variant):
             rows[0][...] = gamma
             rows[1][...] = beta
 
-    def step(self):
+    def step(self) -> None:
         """One compiled call, or two where XᵀX is part of the step."""
         if self.shared_out:
             with guard():
@@ -119,41 +119,43 @@ class FusedNumba(Variant):
             unbroken(said != BROKEN)
             self.fall_back()
 
-    def gram_and_kernel(self):
+    def gram_and_kernel(self) -> float:
         """C of an X that is not fixed, then the step."""
         unbroken(self.gram())
         return self.kernel()
 
-    def fall_back(self):
+    def fall_back(self) -> None:
         """Take a step in which a variance cancels in the one-pass form by the stored algorithm."""
         from bnbench.fused.scratch import At
 
-        if self.stored is None:
-            self.stored = FusedNumba.__new__(FusedNumba)
-            self.stored.__dict__.update(self.__dict__)
-            self.stored.set_up(layout(self.problem, self.regime, STORED))
-            self.stored.table[At.G1 : At.P] = self.table[At.G1 : At.P]  # the parameters and gradients are shared
-        self.stored.step()
+        if self.fallback is None:
+            self.fallback = FusedNumba.__new__(FusedNumba)
+            self.fallback.__dict__.update(self.__dict__)
+            self.fallback.set_up(layout(self.problem, self.regime, STORED))
+            self.fallback.table[At.G1 : At.P] = self.table[At.G1 : At.P]  # the parameters and gradients are shared
+        self.fallback.step()
 
     @property
     def algorithm(self) -> str:
         """The algorithm of the last step, or of the one to come."""
         return STORED if self.said < 0 else self.plan.algorithm
 
-    def details(self):
+    def details(self) -> dict[str, str]:
         """The algorithm of the last step."""
         return {"algorithm": self.algorithm}
 
-    def result(self):
+    def result(self) -> Gradients:
         """Copies of the last step's gradients."""
-        dG1, (dgamma, dbeta, dG2) = self.dG1.copy(), self.dtheta.copy()
+        dG1, (dgamma, dbeta, dG2) = self.dG1.copy(), self.d_per_node.copy()
         if self.problem.normalization == "none":
             dgamma = dbeta = None
-        return Gradients(self.stored.said if self.said < 0 else self.said, dG1, dgamma, dbeta, dG2)
+        return Gradients(
+            self.said if self.fallback is None or self.said >= 0 else self.fallback.said, dG1, dgamma, dbeta, dG2
+        )
 
 
 def compiles_nothing() -> bool:
-    """Whether Numba is told to compile nothing; it is imported only where the environment or its file may say so."""
+    """Whether Numba is told to compile nothing; it is imported only if the environment or its file may say so."""
     told = os.environ.get("NUMBA_DISABLE_JIT") or os.path.exists(".numba_config.yaml")
     if not told and "numba" not in sys.modules:
         return False
@@ -162,13 +164,13 @@ def compiles_nothing() -> bool:
     return bool(numba.config.DISABLE_JIT)
 
 
-def of_gram(problem):
+def of_gram(problem: Problem) -> tuple[Problem, Layout]:
     """The problem and the layout whose scratch is what C takes while it is made once."""
     square = Problem(problem.N, problem.p1, problem.p1, dtype=problem.dtype)
     return square, layout(square, "fresh", ONE_PASS)
 
 
-def unbroken(ended):
+def unbroken(ended: bool) -> None:
     """Raise RuntimeError where compiled code was left before its end."""
     if not ended:
         raise RuntimeError("compiled code of fused-numba ended in an exception, which standard error has: no gradients")

@@ -6,6 +6,7 @@ costs nothing beside the inner products and keeps float32 statistics sound.
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numba import prange
@@ -17,7 +18,7 @@ ROWS = 1024  # rows of a block in the loop that adds up ŷ
 
 
 @functools.cache
-def kernel(code, normalize, parallel):
+def kernel(code: int, normalize: bool, parallel: bool) -> Callable:
     """The step for one activation, with or without batch normalisation."""
     a, da = compiled(code)
 

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.problem import Gradients
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.threads import alone, guard
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant, read_only
@@ -22,7 +22,7 @@ class LoopsNumba(Variant):
     parallel = False
     load = Variant.load_in_place
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Allocate what a step writes: X̂, A and a' node by node, and the gradients."""
         from bnbench.variants.loops_kernel import kernel
 
@@ -41,16 +41,16 @@ class LoopsNumba(Variant):
         data = (read_only(X), read_only(y), G1, *(affine if normalize else (empty, empty)), G2)
         self.compute = functools.partial(step, *data, *constants, *work, *self.gradients)
 
-    def step(self):
+    def step(self) -> None:
         """One call of the compiled loops."""
         self.loss = self.compute()
 
-    def result(self):
+    def result(self) -> Gradients:
         """Copies of the last step's gradients."""
-        dG1, dgamma, dbeta, dG2 = (array.copy() for array in self.gradients)
+        gradients = Gradients(self.loss, *(array.copy() for array in self.gradients))
         if self.problem.normalization == "none":
-            dgamma = dbeta = None
-        return Gradients(self.loss, dG1, dgamma, dbeta, dG2)
+            return gradients._replace(dgamma=None, dbeta=None)
+        return gradients
 
 
 class LoopsNumbaParallel(LoopsNumba):
@@ -60,7 +60,7 @@ class LoopsNumbaParallel(LoopsNumba):
     family = "loops"
     parallel = True
 
-    def step(self):
+    def step(self) -> None:
         """One call of the compiled loops; in turns where threads must take them."""
         with guard():
             self.loss = self.compute()

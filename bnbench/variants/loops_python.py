@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 
-from bnbench.problem import Gradients
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
 NUMBER_BYTES, LIST_BYTES = 32, 64  # of a float in a list: itself, and where it is; of a list beside its numbers
 
 
-def _sigmoid(b):
+def _sigmoid(b: float) -> float:
     return 1 / (1 + math.exp(-b)) if b > -700 else 0.0
 
 
@@ -33,16 +33,16 @@ class LoopsPython(Variant):
     load = Variant.load_in_place
 
     @classmethod
-    def needs_bytes(cls, problem, regime):
+    def needs_bytes(cls, problem: Problem, regime: str) -> int:
         """A list of a list a row of X; X̂, B and A by node; four columns of a node in the making; y and ε̂."""
         return problem.N * (LIST_BYTES + NUMBER_BYTES * (problem.p1 + 3 * problem.p2 + 6))
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Turn the data into lists; the parameters are few and are turned in every step."""
         super().prepare(batch, problem, regime)
         self.rows, self.y = batch.X.tolist(), batch.y.tolist()
 
-    def step(self):
+    def step(self) -> None:
         """For each hidden node its column of Z, its statistics, its gradients."""
         X, y, problem = self.rows, self.y, self.problem
         N, p1, p2, ddof, eps = problem.N, problem.p1, problem.p2, problem.ddof, problem.eps
@@ -87,12 +87,11 @@ class LoopsPython(Variant):
             dG1.append(column)
         self.answer = loss, dG1, dgamma, dbeta, dG2
 
-    def result(self):
+    def result(self) -> Gradients:
         """The last step's gradients as arrays of the problem's dtype."""
         dtype = self.problem.dtype
-        loss, dG1, dgamma, dbeta, dG2 = self.answer
-        dG1 = np.array(np.array(dG1).T, dtype, order="C")
-        dG2 = np.array(dG2, dtype)
-        if self.problem.normalization == "none":
-            return Gradients(loss, dG1, None, None, dG2)
-        return Gradients(loss, dG1, np.array(dgamma, dtype), np.array(dbeta, dtype), dG2)
+        loss, columns, *affine, dG2 = self.answer
+        dG1 = np.array(np.array(columns).T, dtype, order="C")
+        normalize = self.problem.normalization == "batch"
+        dgamma, dbeta = (np.array(part, dtype) if normalize else None for part in affine)
+        return Gradients(loss, dG1, dgamma, dbeta, np.array(dG2, dtype))

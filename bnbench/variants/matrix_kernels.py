@@ -1,6 +1,8 @@
 """The matrix form for Numba, of `matrix-numba`."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  - what np.dot calls here, loaded before a step is timed
@@ -39,7 +41,7 @@ def weighted_rows(weights, M):
     return total
 
 
-def rounded(row, M):
+def rounded(row: Any, M: Any) -> Any:
     """A row of float64 in M's dtype."""
     return row.astype(M.dtype, copy=False)
 
@@ -51,7 +53,7 @@ def _rounded(row, M):
 
 
 @functools.cache
-def activation(code):
+def activation(code: int) -> Callable:
     """What computes a(B) and a'(B) for one activation."""
     a, da = compiled(code)
 
@@ -67,7 +69,7 @@ def activation(code):
 
 
 @functools.cache
-def normalized(code, fixed):
+def normalized(code: int, fixed: bool) -> Callable:
     """The step with batch normalisation for one activation; fixed says that x̄ is given."""
     activate = activation(code)
 
@@ -95,7 +97,7 @@ def normalized(code, fixed):
 
 
 @functools.cache
-def plain(code):
+def unnormalized(code: int) -> Callable:
     """The step without normalisation for one activation."""
     activate = activation(code)
 

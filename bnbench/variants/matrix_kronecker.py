@@ -3,7 +3,7 @@
 import numpy as np
 
 from bnbench import activations
-from bnbench.problem import Gradients
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 from bnbench.variants.matrix_numpy import mean, root
@@ -26,7 +26,7 @@ class MatrixKronecker(Variant):
     load = Variant.load_in_place
 
     @classmethod
-    def needs_bytes(cls, problem, regime):
+    def needs_bytes(cls, problem: Problem, regime: str) -> int:
         """Bytes beyond the batch: the largest Jacobian, and what the allocator keeps of smaller ones.
 
         Blocks up to 32 MiB stay with the process once they are freed, and are used again; larger ones go back.
@@ -50,17 +50,17 @@ class MatrixKronecker(Variant):
         return large + small + kept + 8 * n * itemsize
 
     @classmethod
-    def unsupported(cls, problem, regime):
+    def unsupported(cls, problem: Problem, regime: str) -> str:
         """Refused where the Jacobians take more than 1 GiB."""
         needs = cls.needs_bytes(problem, regime)
         return "" if needs <= GUARD_BYTES else f"needs {needs / 2**30:.1f} GiB, allowed is {GUARD_BYTES / 2**30:g} GiB"
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Keep the arrays; with a fixed design I ⊗ X too, which depends on X alone."""
         super().prepare(batch, problem, regime)
         self.design = self.of_design() if regime == "fixed" else None
 
-    def of_design(self):
+    def of_design(self) -> np.ndarray:
         """∂vec Z/∂(vec Γ1)ᵀ = I_p2 ⊗ X, (N p2, p1 p2).
 
         With normalisation of X less its first row, which is the same since 1ᵀ dZ = 0: an offset of a column would
@@ -70,7 +70,7 @@ class MatrixKronecker(Variant):
         X = X - X[:1] if self.problem.normalization == "batch" else X
         return np.kron(identity(self.problem.p2, X.dtype), X)
 
-    def step(self):
+    def step(self) -> None:
         """The row ∂R/∂(vec B)ᵀ times each Jacobian."""
         X, y, G1, gamma, beta, G2 = self.batch
         N, p1, p2, ddof, eps = (getattr(self.problem, name) for name in ("N", "p1", "p2", "ddof", "eps"))
@@ -103,41 +103,41 @@ class MatrixKronecker(Variant):
         row = row @ commutation(p1, p2, dtype)  # ∂R/∂(vec Γ1ᵀ)ᵀ, which is Γ1's order of rows
         self.answer = Gradients(e @ e / N, row.reshape(p1, p2), dgamma, dbeta, dG2)
 
-    def result(self):
+    def result(self) -> Gradients:
         """The last step's gradients; every step makes new arrays."""
         return self.answer
 
 
-def vec(M):
+def vec(M: np.ndarray) -> np.ndarray:
     """vec M, column by column."""
     return M.ravel(order="F")
 
 
-def zeros(rows, columns, dtype):
+def zeros(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
     """A matrix of zeros that are really written: what the system gives lazily would not count as memory."""
     return np.full((rows, columns), 0, dtype)
 
 
-def identity(n, dtype):
+def identity(n: int, dtype: np.dtype) -> np.ndarray:
     """I_n."""
     return diagonal(np.ones(n, dtype))
 
 
-def diagonal(v):
+def diagonal(v: np.ndarray) -> np.ndarray:
     """diag(v), dense."""
     D = zeros(len(v), len(v), v.dtype)
     np.fill_diagonal(D, v)
     return D
 
 
-def selection(p, dtype):
+def selection(p: int, dtype: np.dtype) -> np.ndarray:
     """K (p²,p): keeps the columns of a Kronecker product of p by p columns that belong to one j, 1ₚ of each."""
     K = zeros(p * p, p, dtype)
     K[np.arange(p) * p + np.arange(p), np.arange(p)] = 1
     return K
 
 
-def commutation(p, q, dtype):
+def commutation(p: int, q: int, dtype: np.dtype) -> np.ndarray:
     """K (pq,pq) with (vec M)ᵀ K = (vec Mᵀ)ᵀ for M of shape (p,q)."""
     K = zeros(p * q, p * q, dtype)
     i, j = np.divmod(np.arange(p * q), q)
@@ -145,7 +145,7 @@ def commutation(p, q, dtype):
     return K
 
 
-def block_diagonal(Xhat, s, ddof):
+def block_diagonal(Xhat: np.ndarray, s: np.ndarray, ddof: int) -> np.ndarray:
     """∂vec X̂/∂(vec Z)ᵀ: blocks (I - 11ᵀ/N - x̂_j x̂_jᵀ/(N - ddof))/s_j."""
     N, p2 = Xhat.shape
     J = zeros(N * p2, N * p2, Xhat.dtype)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.problem import Gradients
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant, read_only
 from bnbench.variants.matrix_numpy import near_zero
@@ -23,9 +23,9 @@ class MatrixNumba(Variant):
     compile_allowance_s = 60.0
     load = Variant.load_in_place
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Keep the arrays; look at X once where the design is fixed."""
-        from bnbench.variants.matrix_kernels import normalized, plain
+        from bnbench.variants.matrix_kernels import normalized, unnormalized
 
         super().prepare(batch, problem, regime)
         fixed = regime == "fixed" and problem.normalization == "batch"
@@ -37,12 +37,12 @@ class MatrixNumba(Variant):
         if problem.normalization == "batch":
             self.kernel = normalized(CODES[problem.activation], fixed)
         else:
-            self.kernel = plain(CODES[problem.activation])
+            self.kernel = unnormalized(CODES[problem.activation])
 
-    def step(self):
+    def step(self) -> None:
         """One call of the compiled step."""
         self.answer = self.kernel(*self.data, *self.batch[2:], *self.constants)
 
-    def result(self):
+    def result(self) -> Gradients:
         """The last step's gradients; every step makes new arrays."""
         return Gradients(*self.answer)

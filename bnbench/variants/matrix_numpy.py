@@ -3,7 +3,7 @@
 import numpy as np
 
 from bnbench import activations
-from bnbench.problem import Gradients
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
@@ -24,13 +24,16 @@ class MatrixNumpy(Variant):
     keeps_X = True
     load = Variant.load_in_place
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Keep the arrays; look at X once where the design is fixed."""
         super().prepare(batch, problem, regime)
         fixed = regime == "fixed" and problem.normalization == "batch"
-        self.X, self.xbar = near_zero(batch.X) if fixed else (batch.X, None)
+        self.X: np.ndarray = batch.X
+        self.xbar: np.ndarray | None = None
+        if fixed:
+            self.X, self.xbar = near_zero(batch.X)
 
-    def step(self):
+    def step(self) -> None:
         """The gradient by the formulas of `bnbench docs gradient`, in their letters."""
         X = self.X
         _, y, G1, gamma, beta, G2 = self.batch
@@ -56,28 +59,28 @@ class MatrixNumpy(Variant):
             D = S - Xhat * (dgamma / (N - ddof))
             dZ = (gamma / s) * (D - mean(D))
         else:
-            dbeta = dgamma = None
+            dbeta, dgamma = None, None
             dZ = S
         self.answer = Gradients(e @ e / N, X.T @ dZ, dgamma, dbeta, dG2)
 
-    def result(self):
+    def result(self) -> Gradients:
         """The last step's gradients; every step makes new arrays."""
         return self.answer
 
 
-def column_sums(M):
+def column_sums(M: np.ndarray) -> np.ndarray:
     """1ᵀ M, added up in float64: of many short rows `einsum` takes a third of `sum`'s time, of few it takes more."""
     return M.sum(axis=0, dtype=np.float64) if len(M) < FEW else np.einsum("ij->j", M, dtype=np.float64)
 
 
-def column_products(M, other):
+def column_products(M: np.ndarray, other: np.ndarray) -> np.ndarray:
     """1ᵀ (M ⊙ other), likewise."""
     if len(M) < FEW:
         return np.multiply(M, other, dtype=np.float64).sum(axis=0)
     return np.einsum("ij,ij->j", M, other, dtype=np.float64)
 
 
-def mean(M):
+def mean(M: np.ndarray) -> np.ndarray:
     """The mean of each column in M's dtype, added up in float64.
 
     That of S - X̂ ⊙ (∂R/∂γ)ᵀ/(N - ddof) is (∂R/∂β)/N, the μ-term: as a mean it leaves columns that add up to 0, or else
@@ -86,12 +89,12 @@ def mean(M):
     return (column_sums(M) / len(M)).astype(M.dtype, copy=False)
 
 
-def root(Zc, divisor, eps):
+def root(Zc: np.ndarray, divisor: int, eps: float) -> np.ndarray:
     """s of centred columns, in their dtype."""
     return np.sqrt(column_products(Zc, Zc) / divisor + eps).astype(Zc.dtype, copy=False)
 
 
-def near_zero(X):
+def near_zero(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """X less the mean of columns that lie far from 0 beside their range, and the mean of what is left (float64).
 
     There the difference is exact (Sterbenz 1974); elsewhere it would cost digits that X has, and X Γ1 may need.

@@ -2,7 +2,10 @@
 
 from typing import ClassVar
 
+import numpy as np
+
 from bnbench.cuda.available import unavailable
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
 
@@ -16,11 +19,11 @@ class OnCuda(Variant):
     kind: ClassVar[str]
 
     @classmethod
-    def unavailable(cls):
+    def unavailable(cls) -> str:
         """Why no kernel can run here."""
         return unavailable()
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Copy the data to the device, allocate there, and set up the launches of a step."""
         super().prepare(batch, problem, regime)
         from bnbench.cuda import steps
@@ -32,27 +35,27 @@ class OnCuda(Variant):
                 raise MemoryError(f"the device has no more memory: {error}") from error
             raise
 
-    def load(self, G1, gamma, beta, G2):
+    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
         """Copy the parameters to the device."""
         self.steps.load(G1, gamma, beta, G2)
 
-    def step(self):
+    def step(self) -> None:
         """Make the launches, and wait for the device."""
         self.steps.step()
 
-    def time(self, count):
+    def time(self, count: int) -> float:
         """Seconds of so many steps by the device's events."""
         return self.steps.time(count)
 
-    def device_times(self):
+    def device_times(self) -> dict[str, float]:
         """Times from a cold cache, and with the copies to the device and back."""
         return self.steps.device_times()
 
-    def details(self):
+    def details(self) -> dict[str, str]:
         """The algorithm of the last step, and what did the products."""
         return self.steps.details()
 
-    def result(self):
+    def result(self) -> Gradients:
         """Copies of the last step's gradients."""
         return self.steps.result()
 

@@ -1,7 +1,9 @@
 """`autograd`: HIPS autograd over NumPy."""
 
 import threading
+from typing import Any
 
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.variants.peers import Peer
 
 TURNS = threading.Lock()  # autograd counts open tapes in one number for all threads
@@ -15,12 +17,12 @@ class Autograd(Peer):
     package = "autograd"
     forks = True
 
-    def __init__(self):
+    def __init__(self) -> None:
         import autograd
 
         self.autograd = autograd
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Define the loss and its gradient."""
         super().prepare(batch, problem, regime)
         import autograd.numpy as np
@@ -37,7 +39,7 @@ class Autograd(Peer):
         }[problem.activation]
         eps = X.dtype.type(problem.eps)
 
-        def loss(parameters):
+        def loss(parameters: tuple) -> Any:
             G1, *affine, G2 = parameters
             B = np.dot(X, G1)
             if affine:
@@ -52,11 +54,11 @@ class Autograd(Peer):
 
     load = Peer.load_in_place
 
-    def step(self):
+    def step(self) -> None:
         """One call of the differentiated loss."""
         with TURNS:
-            self.loss, self.found = self.value_and_grad(self.arguments)
+            self.loss, self.slopes = self.value_and_grad(self.arguments)
 
-    def result(self):
+    def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss, self.found)
+        return self.gradients(self.loss, self.slopes)

@@ -2,10 +2,14 @@
 
 import importlib.util
 import time
+from typing import Any
+
+import numpy as np
 
 from bnbench.cuda.available import no_device, tf32
 from bnbench.cuda.device import l2_bytes
 from bnbench.cuda.timing import device_times
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.variants.peers import Peer, confine, started
 
 
@@ -16,80 +20,81 @@ class JaxJit(Peer):
     family = "autodiff"
     package = "jax"
     compile_allowance_s = 60.0
-    precision = None  # of products: that of the arrays
+    precision: str | None = None  # of products: that of the arrays
 
-    def __init__(self):
+    def __init__(self) -> None:
         import jax
         import jax.experimental
 
-        self.jax = jax
+        self.jax: Any = jax
         # a context of our own steps: the caller's setting is the caller's
-        self.enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+        home: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
+        self.enable_x64 = home.enable_x64
 
-    def use_threads(self, threads):
+    def use_threads(self, threads: int) -> dict[str, int]:
         """XLA's pool is as large as the machine; the process is held to so many processors."""
-        self.jax.config.update("jax_platforms", self.device)  # a worker is ours: no other device need start in it
+        self.jax.config.update("jax_platforms", self.device)  # in a worker no other device need start
         self.jax.devices()
         return confine(threads)
 
-    def start_compiler(self):
+    def start_compiler(self) -> float:
         """JAX and XLA start with the first gradient that they compile."""
         jax = self.jax
         jax.config.update("jax_enable_compilation_cache", False)  # a user may have one on disk
         return started(lambda: jax.block_until_ready(jax.jit(jax.value_and_grad(lambda x: x * x))(1.0)))
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """The arrays on the device, and the jitted gradient."""
         super().prepare(batch, problem, regime)
-        jax, np = self.jax, self.jax.numpy
+        jax, jnp = self.jax, self.jax.numpy
         activate = {
             "relu": jax.nn.relu,
             "sigmoid": jax.nn.sigmoid,
-            "tanh": np.tanh,
-            "gaussian": lambda B: np.exp(-0.5 * B * B),
+            "tanh": jnp.tanh,
+            "gaussian": lambda B: jnp.exp(-0.5 * B * B),
             "identity": lambda B: B,
         }[problem.activation]
         ddof, eps, precision = problem.ddof, problem.eps, self.precision
 
-        def loss(parameters, X, y):
+        def loss(parameters: tuple, X: Any, y: Any) -> Any:
             G1, *affine, G2 = parameters
-            B = np.matmul(X, G1, precision=precision)
+            B = jnp.matmul(X, G1, precision=precision)
             if affine:
                 gamma, beta = affine
-                B = gamma * (B - B.mean(axis=0)) / np.sqrt(B.var(axis=0, ddof=ddof) + eps) + beta
-            return np.mean((y - np.matmul(activate(B), G2, precision=precision)) ** 2)
+                B = gamma * (B - B.mean(axis=0)) / jnp.sqrt(B.var(axis=0, ddof=ddof) + eps) + beta
+            return jnp.mean((y - jnp.matmul(activate(B), G2, precision=precision)) ** 2)
 
         self.copy()
         self.value_and_grad = jax.jit(jax.value_and_grad(loss))
 
-    def copy(self):
+    def copy(self) -> None:
         """Put the data and the parameters on the device."""
         self.arguments = (None, *self.put((self.batch.X, self.batch.y)))
         self.put_parameters()
 
-    def put(self, values):
-        """Arrays on the device, copied: there JAX takes for granted that nobody changes them."""
+    def put(self, values: Any) -> Any:
+        """Arrays on the device, copied: JAX assumes that nobody changes them."""
         with self.enable_x64(True):
             copies = self.jax.tree.map(lambda array: array.copy(), values)
             return self.jax.block_until_ready(self.jax.device_put(copies, self.jax.devices(self.device)[0]))
 
-    def put_parameters(self):
+    def put_parameters(self) -> None:
         """Put the parameters on the device."""
         self.arguments = (self.put(tuple(self.parameters().values())), *self.arguments[1:])
 
-    def load(self, G1, gamma, beta, G2):
+    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
         """Put other parameters on the device."""
         self.load_in_place(G1, gamma, beta, G2)
         self.put_parameters()
 
-    def step(self):
+    def step(self) -> None:
         """One call of the compiled gradient."""
         with self.enable_x64(True):
-            self.loss, self.found = self.jax.block_until_ready(self.value_and_grad(*self.arguments))
+            self.loss, self.slopes = self.jax.block_until_ready(self.value_and_grad(*self.arguments))
 
-    def result(self):
+    def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss, self.found)
+        return self.gradients(self.loss, self.slopes)
 
 
 class JaxCuda(JaxJit):
@@ -100,37 +105,37 @@ class JaxCuda(JaxJit):
     device = "cuda"
 
     @classmethod
-    def unavailable(cls):
+    def unavailable(cls) -> str:
         """JAX's absence, no device, or no CUDA plug-in of JAX."""
         reason = super().unavailable() or no_device()
         if not reason and not any(importlib.util.find_spec(f"jax_cuda{major}_plugin") for major in (12, 13)):
             reason = "JAX has no CUDA plug-in here; pip install 'jax[cuda13]' adds it"
         return reason
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.precision = "tensorfloat32" if tf32() else "highest"
 
-    def use_threads(self, threads):
+    def use_threads(self, threads: int) -> dict[str, int]:
         """The device does the work."""
         return {}
 
-    def time(self, count):
-        """Seconds of so many steps, one after the other without waiting between."""
+    def time(self, count: int) -> float:
+        """Seconds that `count` steps take, one after the other without waiting in between."""
         begun = time.perf_counter()
         with self.enable_x64(True):
             for _ in range(count):
-                found = self.value_and_grad(*self.arguments)
-            self.jax.block_until_ready(found)
+                answer = self.value_and_grad(*self.arguments)
+            self.jax.block_until_ready(answer)
         return time.perf_counter() - begun
 
-    def device_times(self):
+    def device_times(self) -> dict[str, float]:
         """Times from a cold cache, by the host's clock, and with the copies to the device and back."""
         jax = self.jax
         flushed = jax.numpy.zeros(2 * l2_bytes(), dtype="uint8")
         write = jax.jit(lambda array: array + 1)
 
-        def cold():
+        def cold() -> float:
             jax.block_until_ready(write(flushed))
             return self.time(1)
 

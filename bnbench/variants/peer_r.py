@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.problem import Gradients
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.temporary import TemporaryFolder
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
@@ -47,19 +47,24 @@ def installation() -> dict:
 
 
 class Session:
-    """One R process for a form of the step, whose problems are told apart by a word.
+    """One R process for a form of the step; a word identifies each problem in it.
 
-    Whoever asks several lines in a row, or reads and writes the files between them, holds `turns`.
+    Whoever sends several lines in a row, or reads and writes files in between, holds `turns`.
     """
 
-    def __init__(self, form):
+    def __init__(self, form: str) -> None:
         self.folder = TemporaryFolder()
-        command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder.path, FOLDER / "loops.cpp"]
+        files = FOLDER / "peer.R", form, self.folder.path, FOLDER / "loops.cpp"
+        command = ["Rscript", "--vanilla", *map(str, files)]
         environment = os.environ | {"TMPDIR": str(self.folder.path)}  # R has a folder of its own, which a kill leaves
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment
         )
-        self.turns, self.owner, self.done_with = threading.RLock(), os.getpid(), []
+        self.turns, self.owner = threading.RLock(), os.getpid()
+        self.done_with: list[str] = []  # problems that R may forget
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.ears, self.mouth = self.process.stdin, self.process.stdout
         atexit.register(self.end)
         self.ask("drop nothing")  # R has started when it answers
 
@@ -74,20 +79,20 @@ class Session:
                 self.answer(f"drop {self.done_with.pop()}")
             return self.answer(line)
 
-    def answer(self, line):
-        """R's answer, for who has the turn."""
+    def answer(self, line: str) -> str:
+        """R's answer, for the holder of `turns`."""
         try:
-            self.process.stdin.write(line + "\n")
-            self.process.stdin.flush()
+            self.ears.write(line + "\n")
+            self.ears.flush()
         except OSError as error:
             raise RuntimeError("R: the process ended") from error
-        said = self.process.stdout.readline().strip()
+        said = self.mouth.readline().strip()
         if not said or said.startswith("error:"):
             raise RuntimeError(f"R: {said.removeprefix('error:').strip() or 'the process ended'}")
         return said
 
-    def end(self):
-        """End the process, and what it wrote; not from a forked child, whose parent's they are."""
+    def end(self) -> None:
+        """End the process and remove its files, unless this is a forked child: they are its parent's."""
         if self.owner == os.getpid():
             self.process.kill()
             self.process.wait()
@@ -116,21 +121,21 @@ class RMatrix(Variant):
     arrays_like_X, arrays_like_Z = 3, 10
 
     @classmethod
-    def unavailable(cls):
+    def unavailable(cls) -> str:
         """No Rscript."""
         return "" if installation() else f"Rscript is not found; {INSTALL}"
 
     @classmethod
-    def unsupported(cls, problem, regime):
+    def unsupported(cls, problem: Problem, regime: str) -> str:
         """R has no single precision."""
         return "" if problem.dtype == "float64" else "R computes in float64 alone"
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.session = session(self.form)
         self.word = f"p{next(WORDS)}"
         weakref.finalize(self, self.session.done_with.append, self.word).atexit = False  # told with the next line
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Hand the arrays to R, once."""
         super().prepare(batch, problem, regime)
         normalize = problem.normalization == "batch"
@@ -145,28 +150,28 @@ class RMatrix(Variant):
             self.session.ask(f"prepare {self.word}")
             path.unlink()  # R has read it: no copy of the data is left by a kill
 
-    def start_compiler(self):
+    def start_compiler(self) -> float:
         """What R compiles serves every problem."""
         return float(self.session.ask(f"compile {self.word}"))
 
-    def step(self):
-        """One step in R, with the way there and back."""
+    def step(self) -> None:
+        """One step in R, including the round trip to its process."""
         self.time(1)
 
-    def time(self, count):
-        """Seconds of so many steps by R's clock."""
+    def time(self, count: int) -> float:
+        """Seconds that `count` steps take by R's clock."""
         return float(self.session.ask(f"step {self.word} {count}"))
 
-    def details(self):
+    def details(self) -> dict[str, str]:
         """R and its BLAS."""
-        found = installation()
-        name = found["blas"]
+        installed = installation()
+        name = installed["blas"]
         return {
-            "R": found["version"],
+            "R": installed["version"],
             "BLAS of R": name + " (reference BLAS)" * name.startswith("libblas"),
         }
 
-    def result(self):
+    def result(self) -> Gradients:
         """What R wrote of its last step."""
         p1, p2 = self.problem.p1, self.problem.p2
         with self.session.turns:
@@ -197,7 +202,7 @@ class RcppLoop(RMatrix):
     compile_allowance_s = 120.0
 
     @classmethod
-    def unavailable(cls):
+    def unavailable(cls) -> str:
         """No Rscript, or no Rcpp."""
         reason = super().unavailable()
         if not reason and not installation()["rcpp"]:

@@ -1,7 +1,11 @@
 """`tensorflow-xla`: TensorFlow's GradientTape in a function compiled by XLA."""
 
 import os
+from typing import Any
 
+import numpy as np
+
+from bnbench.problem import Batch, Gradients, Problem
 from bnbench.variants.peers import Peer, confine, started
 
 
@@ -17,25 +21,25 @@ class TensorflowXla(Peer):
     package, extra = "tensorflow", "tensorflow"
     compile_allowance_s = 60.0
 
-    def __init__(self):
+    def __init__(self) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
         import tensorflow
 
         self.tf = tensorflow
 
-    def use_threads(self, threads):
+    def use_threads(self, threads: int) -> dict[str, int]:
         """TensorFlow's pools are set up once; the process is held to so many processors."""
         self.tf.constant(0.0)
         return confine(threads)
 
-    def start_compiler(self):
+    def start_compiler(self) -> float:
         """TensorFlow and XLA start with the first gradient that they compile."""
         tf = self.tf
 
-        def compile_one():
+        def compile_one() -> Any:
             @tf.function(jit_compile=True)
-            def slope(x):
+            def slope(x: Any) -> Any:
                 with tf.GradientTape() as tape:
                     tape.watch(x)
                     square = x * x
@@ -45,7 +49,7 @@ class TensorflowXla(Peer):
 
         return started(compile_one)
 
-    def prepare(self, batch, problem, regime="fresh"):
+    def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """The arrays as tensors, and the compiled function."""
         super().prepare(batch, problem, regime)
         tf = self.tf
@@ -61,7 +65,7 @@ class TensorflowXla(Peer):
         unbiased = problem.N / (problem.N - problem.ddof)
 
         @tf.function(jit_compile=True)
-        def value_and_grad(X, y):
+        def value_and_grad(X: Any, y: Any) -> tuple[Any, Any]:
             with tf.GradientTape() as tape:
                 G1, *affine, G2 = self.variables
                 B = tf.matmul(X, G1)
@@ -75,16 +79,16 @@ class TensorflowXla(Peer):
         self.arguments = X, y
         self.value_and_grad = value_and_grad
 
-    def load(self, G1, gamma, beta, G2):
+    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
         """Assign the parameters to the variables."""
         self.load_in_place(G1, gamma, beta, G2)
         for variable, array in zip(self.variables, self.parameters().values(), strict=True):
             variable.assign(array)
 
-    def step(self):
+    def step(self) -> None:
         """One call of the compiled function; on the processor it has ended when it returns."""
-        self.loss, self.found = self.value_and_grad(*self.arguments)
+        self.loss, self.slopes = self.value_and_grad(*self.arguments)
 
-    def result(self):
+    def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss.numpy(), [tensor.numpy() for tensor in self.found])
+        return self.gradients(self.loss.numpy(), [tensor.numpy() for tensor in self.slopes])

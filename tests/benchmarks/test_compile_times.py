@@ -56,7 +56,8 @@ def in_a_sweep(folder, names, regime):
 def alone(folder, name, regime):
     """Seconds by the wall's clock, and of processor time, that a process takes beyond a steady `prepare` and step."""
     folder.mkdir()
-    more = {"BNBENCH_JIT_CACHE": "off", "JAX_ENABLE_COMPILATION_CACHE": "false", "TMPDIR": str(folder)}
+    more = {"BNBENCH_JIT_CACHE": "off", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    more["TORCHINDUCTOR_CACHE_DIR"] = str(folder)  # its headers stay in TMPDIR: PyTorch compiles them once a machine
     more |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
     command = [sys.executable, "-c", ALONE, name, regime, *map(str, (N, P1, P2))]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | more)

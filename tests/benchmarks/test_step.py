@@ -1,4 +1,4 @@
-"""Tracking of every variant's step: `pytest tests/benchmarks --benchmark-only --benchmark-autosave`."""
+"""Tracking of every variant's step: `pytest tests/benchmarks/test_step.py --benchmark-only --benchmark-autosave`."""
 
 import pytest
 
@@ -25,5 +25,6 @@ def test_step(benchmark, name, sizes):
     variant.prepare(problem.sample(), problem)
     for _ in range(3):  # compiled and warm before anything is timed
         variant.step()
+    benchmark.group = f"N={problem.N}, p1={problem.p1}, p2={problem.p2}"  # of what is compared with one another
     benchmark.extra_info.update(N=problem.N, p1=problem.p1, p2=problem.p2)
     benchmark(variant.step)

@@ -31,7 +31,7 @@ RULINGS = {
 def test_every_printed_figure_is_reproduced():
     """As printed to the last digit, and to 15 digits of the run in R."""
     rows = {row["name"]: row for row in question.reproduce()}
-    assert set(question.load()["printed"]) < set(rows)
+    assert set(question.published()["printed"]) < set(rows)
     assert all(row["reproduced"] for row in rows.values())
     assert min(row["digits"] for row in rows.values()) >= 15
     assert sum(row["printed"] for row in rows.values()) == 4 + 4 + 28 + 28 + 16 + 4 + 4 * 8
@@ -131,8 +131,8 @@ def test_the_command_writes_its_pages(tmp_path):
         (("--formula", "nowhere.py"), "there is no such file"),
         (("--formula", PLUGINS / "wrong.py", "--ddof", "9", "--N", "5"), "allowed is N > ddof"),
         (("--formula", PLUGINS / "wrong.py", "--activation", "swish"), "activation is 'swish'"),
-        (("--formula", PLUGINS / "wrong.py", "--out", "x"), "--out is given with --formula"),
-        (("--N", "5"), "--N is given without --formula"),
+        (("--formula", PLUGINS / "wrong.py", "--out", "x"), "--out cannot be used with --formula"),
+        (("--N", "5"), "--N needs --formula"),
         (("--out", "/proc/nowhere"), "cannot be written"),
     ],
 )

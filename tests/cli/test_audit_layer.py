@@ -49,8 +49,8 @@ def test_what_cannot_be_judged_is_one_line_and_2(tmp_path):
         (("--layer", broken), "line 2: numpy.nothing"),
         (("--layer", tmp_path / "none.py"), "there is no such file"),
         (("--layer", empty, "--layout", "NWC"), "argument --layout: invalid choice: 'NWC'"),
-        (("--layer", empty, "--N", "7"), "--N is given with --layer"),
-        (("--layout", "NC"), "--layout is given without --layer"),
+        (("--layer", empty, "--N", "7"), "--N cannot be used with --layer"),
+        (("--layout", "NC"), "--layout needs --layer"),
     ):
         found = bnbench("audit", *arguments)
         assert found.returncode == 2, found

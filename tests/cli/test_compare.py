@@ -1,6 +1,7 @@
 """`compare`: verdicts on made-up samples whose truth is known, what is refused, two versions side by side."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,12 @@ import bnbench
 from bnbench import cli, store
 from bnbench.commands import compare as compare_command
 from bnbench.compare.verdicts import compare
-from bnbench.measure import interleaved, scheduler
+from bnbench.measure import interleaved, planner
+from bnbench.measure.measurement import Measurement
 from bnbench.measure.noise import noise
+from bnbench.measure.passes import JOINED, joined
 from bnbench.measure.plan import Plan
+from bnbench.measure.rounds import Pairs
 from bnbench.record import Record
 
 CELL = {"N": 10, "p1": 7, "p2": 4, "dtype": "float64", "activation": "relu", "normalization": "batch"}
@@ -158,16 +162,19 @@ def test_the_command(tmp_path, capsys):
         tmp_path / "moved", [record(noisy(rng))], machine={"host": "there", "cpu": "some", "processors": 2}
     )
     assert cli.main(["compare", old, same]) == 0
-    assert "No regression in 1 cell" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith("No regression: 0 slower, 1 the same of 1 cell.\n")
     assert cli.main(["compare", old, slow, "--json"]) == 3
     answer = json.loads(capsys.readouterr().out)
     (cell,) = answer["cells"]
     assert (cell["variant"], cell["N"], cell["verdict"], cell["regression"]) == ("mine", 10, "slower", True)
     assert cell["low"] < cell["ratio"] < cell["high"]
     assert any("numba: none, 2" in note for note in answer["notes"])
-    assert any("1 records are in OLD alone" in note for note in answer["notes"])
+    assert "measured in OLD alone: mine at 1 cell" in answer["notes"]
+    assert (answer["only_in_old"], answer["only_in_new"], answer["gone"]) == ({"mine": 1}, {}, [])
     assert cli.main(["compare", slow, old, "--markdown"]) == 0
-    assert "| mine" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "| mine" in said
+    assert said.startswith("**Faster: 0 slower, 1 faster of 1 cell.**")
     assert cli.main(["compare", old, other]) == 2
     assert "cpu: some, other" in capsys.readouterr().err
     assert cli.main(["compare", old, moved]) == 0
@@ -181,6 +188,43 @@ def test_the_command(tmp_path, capsys):
     ):  # fmt: skip
         assert cli.main(wrong) == 2, wrong
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_was_not_found_out_is_said_and_fails_where_it_must(tmp_path, capsys):
+    # catches: "no regression" of cells that nothing is known about; these hidden among those in which nothing differs;
+    # a variant that is gone and passes
+    rng = np.random.default_rng(9)
+
+    def unclear(count):
+        return [record(noisy(rng, n=8, sd=0.3), N=N) for N in range(1, count + 1)]
+
+    gone = record(noisy(rng), variant="other")
+    absent = [record(status="unavailable", variant="third", N=N) for N in range(1, 5)]
+    few = [write_run(tmp_path / f"few-{side}", unclear(6) + absent) for side in "ab"]
+    many = [write_run(tmp_path / f"many-{side}", [*unclear(30), record(noisy(rng), N=99)]) for side in "ab"]
+    without = write_run(tmp_path / "without", [record(noisy(rng), N=99)])
+    with_it = write_run(tmp_path / "with", [record(noisy(rng), N=99), gone])
+    last = "Not known: 0 slower, 6 unclear of 6 cells: nothing can be said about these."
+    assert cli.main(["compare", *few]) == 0
+    assert capsys.readouterr().out.endswith(last + "\n")
+    assert cli.main(["compare", *few, "--json", "--strict"]) == 3
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["answer"] == last
+    assert "measured in neither run: 4 records" in answer["notes"]
+    assert [cell["measured"] for cell in answer["cells"]] == [True] * 6 + [False] * 4
+    for flag in ("--markdown", "--all"):
+        assert cli.main(["compare", *many, flag]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert (
+            "No regression found: 0 slower, 1 the same, 30 unclear of 31 cells: nothing can be said about the" in said
+        )
+        assert ("31 cells more: 30 unclear, 1 the same." in said) == (flag == "--markdown")
+    assert cli.main(["compare", with_it, without]) == 0
+    assert capsys.readouterr().out.endswith("1 the same of 1 cell. Gone from NEW: other.\n")
+    assert cli.main(["compare", with_it, without, "--strict", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["gone"] == ["other"]
+    assert cli.main(["compare", without, with_it, "--strict"]) == 0
+    assert "measured in NEW alone: other at 1 cell" in capsys.readouterr().out
 
 
 @pytest.mark.timed
@@ -236,7 +280,7 @@ def test_what_was_there_before_is_not_discarded(tmp_path, monkeypatch, capsys):
         (out / name / store.ENVIRONMENT).write_text("{}")
         (out / name / "mine.txt").write_text("mine")
         assert cli.main([*command, "--out", str(out)]) == 2
-        assert "allowed is" in capsys.readouterr().err
+        assert re.search("allowed is|use ", capsys.readouterr().err)
         assert [path.name for path in out.iterdir()] == [name]
         assert sorted(path.name for path in (out / name).iterdir()) == [store.ENVIRONMENT, "mine.txt"]
 
@@ -259,7 +303,7 @@ def test_passes_are_joined_field_by_field():
     one = timed(1e-3, clock_mhz=[2000, 3000], details={"algorithm": "stored"}, errors={"wrong": {}})
     two = timed(2e-3, clock_mhz=None, details={"algorithm": "stored"}, threads_in_force={"numba": 2}, prepare_s=0.05)
     three = timed(1e-3, clock_mhz=[1000, 2500], details={"algorithm": "one-pass"}, inner_loops=2)
-    found = interleaved.joined([judged, one, two, three])
+    found = joined(judged, [one, two, three])
     assert found.passes == (3, 3, 3)
     assert found.samples_s == (1e-3,) * 3 + (2e-3,) * 3 + (1e-3,) * 3
     assert found.clock_mhz == (1000, 3000)
@@ -267,16 +311,16 @@ def test_passes_are_joined_field_by_field():
     assert found.threads_in_force == {"numba": 2}
     assert (found.inner_loops, found.prepare_s, found.elapsed_s) == (2, 0.05, 3.0)
     assert (found.errors, found.reason) == (judged.errors, "ill-conditioned")
-    assert interleaved.joined([judged, two, two]).clock_mhz is None
-    assert interleaved.joined([judged, one, record(status="timeout")]).status == "timeout"
+    assert joined(judged, [two, two]).clock_mhz is None
+    assert joined(judged, [one, record(status="timeout")]).status == "timeout"
     cool = {"after": {"held_down": ""}}
     hot = {"after": {"held_down": "power cap"}}
-    assert interleaved.joined([judged, *(one.having(clocks=clocks) for clocks in (cool, hot, cool))]).clocks == hot
+    assert joined(judged, [one.having(clocks=clocks) for clocks in (cool, hot, cool)]).clocks == hot
     assert Record.of(found.row()) == found
     measured = set(Record.__struct_fields__) - {"variant", "cell", "family", "device", "machine", "data", "status"}
     of_the_first = {"reason", "errors", "max_error_ratio"}
     not_measured_there = {"passes", "compile_s", "kernels", "gemm_flops_s", "triad_bytes_s", "limit_s"}
-    assert measured - of_the_first - not_measured_there == set(interleaved.JOINED)
+    assert measured - of_the_first - not_measured_there == set(JOINED)
 
 
 def test_peers_are_left_out_for_what_they_are(monkeypatch):
@@ -306,10 +350,15 @@ def test_what_was_named_and_not_measured_is_no_pass():
 def test_pairs_stay_together_where_memory_is_short(monkeypatch):
     # catches: both versions sampled one after the other, and compared as if they had been side by side
     plan = Plan(sizes=("1000x8x8",), threads=(1,))
-    with interleaved.Interleaved(plan, dict.fromkeys(interleaved.SIDES), ["loops-numba", "matrix-numpy"]) as sweep:
-        (cell,) = plan.cells()
-        runs = [sweep.begun(lane, cell) for lane in sweep.lanes]
-        assert [len(group) for group in sweep.groups(cell, runs)] == [4]
-        monkeypatch.setattr(scheduler, "available_bytes", lambda: 0)
-        found = [sorted(run.lane for run in group) for group in sweep.groups(cell, runs)]
+    (cell,) = plan.cells()
+    lanes = {f"{name} ({side})": name for side in interleaved.SIDES for name in ("loops-numba", "matrix-numpy")}
+    pairs, planned = Pairs(lanes, rounds=12, least=3), planner.Planner(plan, list(lanes), (), timing=True)
+    measurements = [Measurement(lane, cell, record()) for lane in lanes]
+
+    def groups():
+        return pairs.groups(measurements, fit=planned.fit_together(cell.problem, measurements))
+
+    assert [len(group) for group in groups()] == [4]
+    monkeypatch.setattr(planner, "available_bytes", lambda: 0)
+    found = [sorted(measurement.lane for measurement in group) for group in groups()]
     assert found == [[f"{name} (new)", f"{name} (old)"] for name in ("loops-numba", "matrix-numpy")]

@@ -80,14 +80,14 @@ def test_a_planted_step_is_found_where_it_is_and_nowhere_else(tmp_path, capsys):
         assert row.median_s == pytest.approx(factor * TIMES[row.variant, row.N], rel=1e-12)
         assert row.ci_low_s < row.median_s < row.ci_high_s
     said = capsys.readouterr().out
-    assert "2 steps in 4 cells over 5 runs: 1 slower and 1 faster." in said
+    assert "2 steps in 4 cells over 5 runs: 1 slower, 1 faster, 13 the same." in said
     assert [line.split()[-1] for line in said.splitlines() if "host-b" in line] == ["faster", "slower"]
 
     source = (tmp_path / "out" / "history.html").read_text()
     page = Page(source)
     assert page.tags.count("img") == 1
     assert not {"script", "link"} & set(page.tags)
-    assert all(link.startswith(("data:image/svg+xml;base64,", "#")) for link in page.links)
+    assert all(link.startswith(("data:image/svg+xml,", "#")) for link in page.links)
     assert "numba: 0.1, 0.2" in "".join(page.text)
     assert str(tmp_path) not in source
 
@@ -154,8 +154,8 @@ def test_pairs_of_other_passes_are_refused(tmp_path, capsys):
 
 
 def test_files_of_pytest_benchmark_stand_beside(tmp_path, capsys):
-    # catches: ids, parameters or statistics of tests/benchmarks/test_step.py or of pytest-benchmark read wrongly, and a
-    # verdict on them
+    # catches: ids, parameters or statistics of tests/benchmarks/test_step.py or of pytest-benchmark read wrongly, a
+    # verdict on them; times of all sizes in one table, each relative to the smallest size's
     file = tmp_path / "saved.json"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/benchmarks/test_step.py"]
     command += ["-k", "matrix-numpy and 10x7x4", "--benchmark-only", f"--benchmark-json={file}"]
@@ -163,7 +163,7 @@ def test_files_of_pytest_benchmark_stand_beside(tmp_path, capsys):
     subprocess.run([*command, "--benchmark-max-time=0.01"], check=True, cwd=ROOT, env=own, capture_output=True)
     content = json.loads(file.read_text())
     [benchmark] = content["benchmarks"]
-    assert benchmark["name"] == "test_step[matrix-numpy-10x7x4]"
+    assert (benchmark["name"], benchmark["group"]) == ("test_step[matrix-numpy-10x7x4]", "N=10, p1=7, p2=4")
     later = tmp_path / "later.json"  # without its samples, as --benchmark-save writes it
     stats = {name: value for name, value in benchmark["stats"].items() if name != "data"} | {"median": 7e-3}
     content |= {"datetime": "2199-01-01T00:00:00", "benchmarks": [benchmark | {"stats": stats}]}
@@ -177,6 +177,8 @@ def test_files_of_pytest_benchmark_stand_beside(tmp_path, capsys):
     assert (saved["variant"], saved["N"], saved["p1"], saved["p2"]) == ("matrix-numpy", 10, 7, 4)
     assert saved["median_s"] == pytest.approx(benchmark["stats"]["median"])
     assert saved["ci_low_s"] <= saved["median_s"] <= saved["ci_high_s"]
+    assert main(["history", *files, "--out", str(tmp_path / "two")]) == 0
+    assert "files of pytest-benchmark are drawn and not judged" in capsys.readouterr().out
     content["machine_info"]["node"] += "-2"
     later.write_text(json.dumps(content))
     assert main(["history", *folders, *files, "--out", str(tmp_path / "no")]) == 2
@@ -232,8 +234,8 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, capsys):
         ([a, b, "--sizes", "11x4x8"], "11x4x8, which none of these runs has timed"),
         ([a, b, "--threshold", "0.9"], "above 1"),
         ([a, b, "--pytest-benchmark", str(tmp_path / "none.json")], "cannot be read"),
-        ([a, b, "--pytest-benchmark", str(other)], "no file of pytest-benchmark"),
-        ([a, b, "--pytest-benchmark", str(text)], "no file of pytest-benchmark"),
+        ([a, b, "--pytest-benchmark", str(other)], "not a file of pytest-benchmark"),
+        ([a, b, "--pytest-benchmark", str(text)], "not a file of pytest-benchmark"),
         ([a, b, "--pytest-benchmark", str(unnamed)], "no benchmark of tests/benchmarks/test_step.py"),
         ([a, b, "--out", str(text / "below")], "cannot be written"),
     ]

@@ -17,7 +17,7 @@ import pandas
 import psutil
 import pytest
 from cases import covering
-from conftest import BUILT_IN, ON_CUDA, PEERS, PLUGINS, bnbench
+from conftest import BARE, BUILT_IN, ON_CUDA, PEERS, PLUGINS, bnbench
 from records import rows
 
 from bnbench import store
@@ -80,6 +80,8 @@ FAULTS = {
     "turns-wrong": ("invalid", "after it was timed: dG1"),
     "crashes-when-asked": ("crashed", "exited with status 6"),
 }
+SIMILAR = {"exits", "gives-none", "misses-one", "one-is-none", "transposes", "wrong-dtype", "gives-text"}
+SIMILAR |= {"has-no-signal-name", "swaps-in-load", "raises-in-load", "writes-to-y"}  # to another, as a sweep meets it
 
 
 def statuses(folder):
@@ -100,16 +102,16 @@ def children_of(pid):
         return []
 
 
-def test_a_sweep_writes_what_the_contract_says(tmp_path):
+def test_a_sweep_writes_what_the_contract_says(tmp_path, command, monkeypatch):
     out = tmp_path / "run"
     done = bnbench(
-        "sweep", "--N", "10,1000", "--p1", "1,5", "--p2", "3", "--dtype", "float64,float32", "--regime",
+        "sweep", "--N", "10,1000", "--p1", "5", "--p2", "3", "--dtype", "float64,float32", "--regime",
         "fresh,fixed", "--variants", "loops-numba,matrix-numpy", "--sampling", "0.02", "--out", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     summary = pandas.read_csv(out / "summary.csv")
     assert list(summary.columns[: len(CONTRACT)]) == CONTRACT
-    assert len(summary) == 2 * 2 * 2 * 2 * 2
+    assert len(summary) == 2 * 2 * 2 * 2
     assert (summary["status"] == "ok").all()
     assert (summary["max_error_ratio"] < 1).all()
     assert (summary["samples"] >= 6).all()
@@ -147,20 +149,27 @@ def test_a_sweep_writes_what_the_contract_says(tmp_path):
         assert str(tmp_path) not in table.read_text()
     before = (out / "summary.csv").read_text()
     (out / "summary.csv").unlink()
-    assert bnbench("report", out).returncode == 0
+    monkeypatch.setattr("bnbench.report.plots.draw", lambda table, folder: ([], []))
+    assert command("report", out).returncode == 0
     assert (out / "summary.csv").read_text() == before
 
 
-def test_faults_cost_their_cell_and_nothing_else(tmp_path):
+@pytest.mark.parametrize(
+    "names",
+    [[name for name in FAULTS if name not in SIMILAR], pytest.param(list(FAULTS), marks=pytest.mark.exhaustive)],
+    ids=["some", "all"],
+)
+def test_faults_cost_their_cell_and_nothing_else(tmp_path, names):
     out = tmp_path / "run"
     done = bnbench(
-        "sweep", "--plugin", PLUGINS / "faults.py", "--variants", ",".join([*FAULTS, "matrix-numpy"]),
-        "--N", "20,300", "--p1", "2", "--p2", "3", "--sampling", "0.01", "--timeout", "15", "--out", out,
+        "sweep", "--plugin", PLUGINS / "faults.py", "--variants", ",".join([*names, "matrix-numpy"]),
+        "--N", "20,300", "--p1", "2", "--p2", "3", "--sampling", "0.01", "--timeout", "8", "--out", out, bare=True,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     records = {(r["variant"], r["N"]): r for r in rows(out)}
-    assert len(records) == 2 * (len(FAULTS) + 1)
-    for name, (status, reason) in FAULTS.items():
+    assert len(records) == 2 * (len(names) + 1)
+    for name in names:
+        status, reason = FAULTS[name]
         assert records[name, 20]["status"] == "ok", records[name, 20]
         assert (records[name, 300]["status"], reason in records[name, 300]["reason"]) == (status, True), records[
             name, 300
@@ -169,18 +178,18 @@ def test_faults_cost_their_cell_and_nothing_else(tmp_path):
     assert records["matrix-numpy", 300]["status"] == "ok"
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_wrong_derivations_are_invalid_at_every_size(tmp_path, wrong, dtype):
+@pytest.mark.parametrize("sizes", covering(["10,100000", "10,100,1000,10000,100000"], ["10,100000"]))
+def test_wrong_derivations_are_invalid_at_every_size(wrong, sizes):
     """Through the whole house: the cell hides some of these mistakes, the derivation check none."""
     names = ["wrong-" + mistake.replace("/", "") for mistake in wrong.MISTAKES]
     done = bnbench(
         "verify", "--plugin", PLUGINS / "wrong.py", "--variants", ",".join([*names, "matrix-numpy"]), "--json",
-        "--N", "10,100,1000,10000,100000", "--p1", "4", "--p2", "16", "--dtype", dtype, "--activation", "relu",
-        "--normalization", "batch", "--regime", "fresh",
+        "--N", sizes, "--p1", "4", "--p2", "16", "--dtype", "float64,float32",
+        "--activation", "relu", "--normalization", "batch", "--regime", "fresh",
     )  # fmt: skip
     assert done.returncode == 1
     rows = json.loads(done.stdout)
-    assert len(rows) == 5 * (len(names) + 1)
+    assert len(rows) == len(sizes.split(",")) * 2 * (len(names) + 1)
     for row in rows:
         expected = "ok" if row["variant"] == "matrix-numpy" else "invalid"
         assert row["status"] == expected, row
@@ -193,7 +202,7 @@ def test_timing_is_true(tmp_path):
     out = tmp_path / "run"
     done = bnbench(
         "sweep", "--plugin", PLUGINS / "clocks.py", "--variants", "spin-2ms,spin-50us,slow-first",
-        "--N", "50", "--p1", "3", "--p2", "2", "--sampling", "0.5", "--out", out,
+        "--N", "50", "--p1", "3", "--p2", "2", "--sampling", "0.5", "--out", out, bare=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     summary = pandas.read_csv(out / "summary.csv").set_index("variant")
@@ -213,17 +222,24 @@ SMALL = (
 
 
 @pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="other C libraries cannot be told")
-def test_memory_is_kept_where_that_is_asked_for(tmp_path, command):
-    # catches: a flag that never reaches the worker's allocator, faults that are not counted or not by the step
+def test_memory_is_kept_where_that_is_asked_for(tmp_path, command, bare):
+    # catches: a flag that never reaches the worker's allocator, faults that are not counted or not by the step, memory
+    # that is kept before the cells that return it are done, passes that are lost or made again
     arrays = 70_000 * 64 * 8  # bytes of one that is like Z: larger than any that glibc keeps unasked
-    found = []
-    for flags in ([], ["--keep-memory"]):
+    for flags in (["--keep-memory"], ["--memory", "kept,returned", "--passes", "2"]):
         out = tmp_path / f"run{len(flags)}"
-        size = ("--sizes", "70000x4x64", "--threads", "1", "--sampling", "0.1")
+        size = ("--sizes", "70000x4x64", "--threads", "1", "--sampling", "1")
         assert command("sweep", "--variants", "matrix-numpy", *size, *flags, "--out", out).returncode == 0
-        found.append(pandas.read_csv(out / "summary.csv")["page_faults"].item())
-    assert found[0] > arrays / 2**21  # pages are 2 MiB at most
-    assert found[1] < 1
+        summary = pandas.read_csv(out / "summary.csv").set_index("memory")
+        assert summary.page_faults["kept"] < 1
+        if "returned" in flags[1:]:
+            assert summary.page_faults["returned"] > arrays / 2**21  # pages are 2 MiB at most
+            assert (summary.pass_low_s <= summary.pass_high_s).all()
+            assert [len(record["passes"]) for record in rows(out)] == [2, 2]
+            assert len((out / store.JOURNAL).read_text().splitlines()) == 4
+            before = (out / store.JOURNAL).read_bytes()
+            assert command("sweep", "--resume", "--out", out).returncode == 0
+            assert (out / store.JOURNAL).read_bytes() == before
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -233,9 +249,9 @@ def test_where_the_arrays_of_a_cell_lie(dtype, monkeypatch):
     drawn = problem.sample()
     table = data.Table(drawn.X.astype(float), drawn.y.astype(float), "t", "")
     for source in (None, table):
-        with data.stored(source) as stored:
+        with data.shared(source) as shared:
             for _ in range(8):
-                batch = data.sample_batch(problem, stored)
+                batch = data.sample_batch(problem, shared)
                 assert [array.ctypes.data % data.LINE_BYTES for array in batch[:2]] == [0, 0]
         for array, wanted in zip(batch, drawn, strict=True):
             assert array.dtype == dtype
@@ -254,13 +270,15 @@ def test_where_the_arrays_of_a_cell_lie(dtype, monkeypatch):
 def test_killed_and_resumed_is_as_undisturbed(tmp_path, kills):
     """kill -9 at random moments, --resume after each: the same records, none twice, no process left behind."""
     whole, out = tmp_path / "whole", tmp_path / "killed"
+    bare = kills < 10  # or else some moments fall into the machine's limit and the plots
     started = time.monotonic()
-    assert bnbench("sweep", *SMALL, "--out", whole).returncode == 0
+    assert bnbench("sweep", *SMALL, "--out", whole, bare=bare).returncode == 0
     length = time.monotonic() - started
     moments = random.Random(7)
     kept = []
     for _ in range(kills):
-        command = [sys.executable, "-m", "bnbench", "sweep", *SMALL, "--resume", "--out", str(out)]
+        program = ("-c", BARE) if bare else ("-m", "bnbench")
+        command = [sys.executable, *program, "sweep", *SMALL, "--resume", "--out", str(out)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(moments.uniform(0.1, 1.0) * length)
         below = children_of(process.pid)
@@ -271,14 +289,14 @@ def test_killed_and_resumed_is_as_undisturbed(tmp_path, kills):
         kept.append(len(rows(out)) if (out / store.JOURNAL).exists() else 0)
     print(f"records after each kill: {kept}")
     assert kept == sorted(kept)
-    done = bnbench("sweep", *SMALL, "--resume", "--out", out)
+    done = bnbench("sweep", *SMALL, "--resume", "--out", out, bare=bare)
     assert done.returncode == 0, done.stderr
     records = [r.key for r in store.read_journal(out)[0]]
     assert len(records) == len(set(records))
     assert set(records) == {r.key for r in store.read_journal(whole)[0]}
     assert statuses(out) == statuses(whole)
     again = (out / store.JOURNAL).read_bytes()
-    assert bnbench("sweep", *SMALL, "--resume", "--out", out).returncode == 0
+    assert bnbench("sweep", *SMALL, "--resume", "--out", out, bare=bare).returncode == 0
     assert (out / store.JOURNAL).read_bytes() == again
 
 
@@ -286,7 +304,7 @@ def test_killed_and_resumed_is_as_undisturbed(tmp_path, kills):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupt_ends_within_two_seconds(tmp_path, name):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "bnbench", "sweep", "--out", str(out), "--variants", "loops-python,loops-numba"]
+    command = [sys.executable, "-c", BARE, "sweep", "--out", str(out), "--variants", "loops-python,loops-numba"]
     command += ["--threads", "1", "--sampling", "0.05"]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -399,7 +417,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, command, monkeypatch)
 
 
 @pytest.mark.parametrize("suffix", covering(["csv", "parquet", "npy"], ["csv"]))
-def test_a_real_table_is_swept_by_leading_rows(tmp_path, command, suffix):
+def test_a_real_table_is_swept_by_leading_rows(tmp_path, command, bare, suffix):
     rng = np.random.default_rng(0)
     table = pandas.DataFrame(rng.normal(50, 9, (64, 4)).round(3), columns=["w", "x", "y", "z"])
     table["flag"] = rng.integers(0, 2, 64).astype(bool)
@@ -443,7 +461,7 @@ def test_a_table_reaches_the_variant(tmp_path):
     out = tmp_path / "run"
     bnbench(
         "sweep", "--data", tmp_path / "t.csv", "--target", "t", "--N", "3", "--p2", "2", "--plugin",
-        tmp_path / "look.py", "--variants", "look", "--out", out,
+        tmp_path / "look.py", "--variants", "look", "--out", out, bare=True,
     )  # fmt: skip
     assert rows(out)[0]["reason"].startswith("LookupError: seen in line 7 of look.py")
 
@@ -453,7 +471,7 @@ def test_time_budget_prunes_what_does_not_fit(tmp_path):
     started = time.monotonic()
     done = bnbench(
         "sweep", "--N", "10,100,1000,10000,100000", "--p1", "8", "--p2", "8", "--variants", "loops-python",
-        "--time-budget", "4", "--out", out,
+        "--time-budget", "4", "--out", out, bare=True,
     )  # fmt: skip
     took = time.monotonic() - started
     assert done.returncode == 0
@@ -465,7 +483,7 @@ def test_time_budget_prunes_what_does_not_fit(tmp_path):
     assert took < 4 + 20, "the budget, and the start and the report beside it"
 
 
-def test_a_run_whose_time_budget_ended_is_finished_with_another(tmp_path, command):
+def test_a_run_whose_time_budget_ended_is_finished_with_another(tmp_path, command, bare):
     # catches: what was pruned counts as done, another budget is refused, flags that have to be typed again
     out = tmp_path / "run"
     sizes = ("--sizes", "10x2x3,20x2x3", "--variants", "matrix-nump*", "--sampling", "0.01")
@@ -493,7 +511,7 @@ def test_a_timed_out_variant_is_not_tried_at_larger_cells(tmp_path):
     out = tmp_path / "run"
     done = bnbench(
         "sweep", "--plugin", tmp_path / "slow.py", "--variants", "slow", "--N", "10,50,100", "--p1", "2,8", "--p2",
-        "2", "--timeout", "1.5", "--sampling", "0.01", "--out", out,
+        "2", "--timeout", "1.5", "--sampling", "0.01", "--out", out, bare=True,
     )  # fmt: skip
     assert done.returncode == 0
     found = {key[1:3]: status for key, status in statuses(out).items()}
@@ -502,7 +520,7 @@ def test_a_timed_out_variant_is_not_tried_at_larger_cells(tmp_path):
     }  # fmt: skip
 
 
-def test_config_and_flags_agree(tmp_path, command):
+def test_config_and_flags_agree(tmp_path, command, bare):
     """A file says what flags say, and flags win over it."""
     config = tmp_path / "c.toml"
     config.write_text(
@@ -535,7 +553,7 @@ def test_an_entry_point_is_a_plugin(tmp_path):
     (info / "entry_points.txt").write_text("[bnbench.variants]\nclocks = their_clocks\n")
     done = subprocess.run(
         [sys.executable, "-m", "bnbench", "verify", "--N", "9", "--p1", "2", "--p2", "2", "--activation", "relu",
-         "--variants", "spin-50us", "--json"],
+         "--normalization", "batch", "--dtype", "float64", "--regime", "fresh", "--variants", "spin-50us", "--json"],
         capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

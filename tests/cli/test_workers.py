@@ -18,12 +18,13 @@ from bnbench import temporary
 from bnbench.commands.sweep import not_judged
 from bnbench.measure import deaths, given, worker
 from bnbench.measure.child import Child, ChildError
+from bnbench.measure.interference import Interference, Sample
 from bnbench.measure.judge import LOADED, PREPARED, TIMED, Judge
-from bnbench.measure.protocol import ANSWERS
+from bnbench.measure.protocol import ANSWERS, read
 from bnbench.problem import Problem
 from bnbench.record import Cell, Record
 from bnbench.reference import reference
-from bnbench.validation import judge, plain
+from bnbench.validation import judge, parts_of
 
 ODD = '''
 """A child that answers what no child should."""
@@ -158,7 +159,7 @@ def serving(monkeypatch):
 
 
 def test_every_answer_is_what_the_protocol_says(serving):
-    # catches: a request without a rule for its answer, a rule that refuses a good one
+    # catches: a request without a type for its answer, a type that refuses a good one or takes a bad one
     problem = Problem(30, 3, 2)
     one = serving(package.variants()["matrix-numpy"])
     arguments = {do: {} for do in ANSWERS} | {
@@ -168,11 +169,23 @@ def test_every_answer_is_what_the_protocol_says(serving):
         "derive": {"problem": problem, "regime": "fresh", "held": ()},
         "sample": {"inner_loops": 2, "step_s": 1e-4},
     }
-    for do, fits in ANSWERS.items():
+    for do in ANSWERS:
         answer = getattr(one, do)(**arguments[do])
-        assert fits(answer), (do, answer)
-        for wrong in ([], {}, "a", (1.0, 2), math.nan, {"peak_bytes": True}):
-            assert not fits(wrong) or do in ("derive", "device_times"), (do, wrong)
+        read(do, answer)
+        wrong = [[], {}, "a", (1.0, 2), math.nan, {"peak_bytes": True}]
+        if isinstance(answer, dict):
+            wrong += [answer | {name: bad} for name, value in answer.items() if name not in ("answer", "clock_mhz")
+                      for bad in (None, math.nan, "a", True, [1]) if type(bad) is not type(value)]  # fmt: skip
+            wrong += [answer | {"more": 1}]
+        for other in wrong:
+            if do not in ("derive", "device_times"):
+                with pytest.raises(ValueError, match=r"."):
+                    read(do, other)
+    for took, accounts in ((math.nan, {}), (1.0, {"switches": "x"}), (1.0, {"elapsed_s": math.inf}), (-1.0, {})):
+        with pytest.raises(ValueError, match=r"."):
+            read("sample", Sample(took, Interference(**accounts)))
+    with pytest.raises(ValueError, match=r"."):
+        read("device_times", {"cold_s": math.nan, "clocks": {}})
 
 
 def test_what_a_plugin_says_of_itself_becomes_text_and_numbers(serving):
@@ -187,10 +200,10 @@ def test_what_a_plugin_says_of_itself_becomes_text_and_numbers(serving):
 
     problem = Problem(30, 3, 2)
     one = serving(Odd)
-    assert ANSWERS["survey"](one.survey(problem, "fresh"))
+    read("survey", one.survey(problem, "fresh"))
     one.load(problem, None, 0)
-    assert ANSWERS["open"](one.open(problem, "fresh", 1))
-    assert ANSWERS["reload"](one.reload())
+    read("open", one.open(problem, "fresh", 1))
+    read("reload", one.reload())
     assert one.device_times().keys() == {"cold_s", "clocks"}
     Odd.needs_bytes = classmethod(lambda cls, problem, regime: math.nan)
     with pytest.raises(ValueError, match="NaN"):
@@ -205,13 +218,32 @@ def test_what_a_plugin_says_of_itself_becomes_text_and_numbers(serving):
         one.calibrate()
     one.variant.time = lambda count: 0.12 * count  # a sample of its own: calibration has made it, with its accounts
     found = one.calibrate()
-    assert ANSWERS["calibrate"](found)
+    read("calibrate", found)
     ((took, accounts),) = found["samples"]
     assert (took, accounts.elapsed_s > 0) == (0.12, True)
     for took in (math.nan, -1.0, math.inf):
         one.variant.time = lambda count, took=took: took
         with pytest.raises(ValueError, match=r"time\(1\) is"):
             one.calibrate()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system holds no process to a processor")
+def test_a_worker_is_held_to_its_processors_until_its_cell_is_closed(serving):
+    # catches: a worker that stays on one processor at a later cell, whose threads are more
+    allowed = os.sched_getaffinity(0)
+    one = serving(package.variants()["matrix-numpy"])
+    try:
+        for held, closes in ([min(allowed)], True), ([min(allowed)], False), (None, False):
+            one.load(Problem(30, 3, 2), None, 0)
+            one.open(Problem(30, 3, 2), "fresh", 1)
+            one.reload()
+            one.calibrate(held)
+            assert os.sched_getaffinity(0) == set(held or allowed)
+            if closes:
+                one.close()
+                assert os.sched_getaffinity(0) == allowed
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 @pytest.mark.parametrize("normalization", ["batch", "none"])
@@ -233,7 +265,7 @@ def test_the_other_parameters_have_other_signs_everywhere(normalization):
             if batch[exchanged] is not None:
                 mixed = batch._replace(**{batch._fields[exchanged]: other[exchanged]})
                 conventions = {"activation": "tanh", "normalization": normalization, "variant": "matrix-numpy"}
-                assert not judge(plain(package.gradients(*mixed, **conventions)), own, problem).valid
+                assert not judge(parts_of(package.gradients(*mixed, **conventions)), own, problem).valid
 
 
 def test_a_digest_sees_what_flags_cannot_keep_off():
@@ -252,7 +284,7 @@ def test_the_judge_tells_ignored_parameters_from_wrong_ones():
     own = problem.sample()
     other = given.other_parameters(own, problem)
     at_own, at_other = (
-        plain(package.gradients(*batch, activation="tanh", variant="matrix-numpy")) for batch in (own, other)
+        parts_of(package.gradients(*batch, activation="tanh", variant="matrix-numpy")) for batch in (own, other)
     )
 
     def ruled(answer, stage):
@@ -319,14 +351,15 @@ STOPPED = """
 import numpy as np
 from bnbench.measure.data import Table
 from bnbench.measure.plan import Plan
+from bnbench.measure.cell import Scope
 from bnbench.measure.scheduler import Sweep
 
-Sweep.measures_limit = False
 X = np.random.default_rng(0).normal(size=(40, 3))
 plan = Plan(sizes=("40x3x2",), variants=("slow",), plugins=("slow.py",), threads=(1,), timeout=3.0, sampling_s=1.0)
 from bnbench.variants import load_plugin
 load_plugin("slow.py")
-with Sweep(plan, lambda record: record, table=Table(X, X[:, 0].copy(), "t", "")) as sweep:
+table, scope = Table(X, X[:, 0].copy(), "t", ""), Scope(limit=False)
+with Sweep(plan, lambda record: record, table=table, scope=scope) as sweep:
     (record,) = sweep.run()
 print(record.status, record.reason)
 """
@@ -390,7 +423,9 @@ def test_what_was_named_and_not_judged_is_no_pass(tmp_path):
     for name, status in names.items():
         assert f"bnbench: {name} was judged at no cell; {status} at N=9" in done.stderr, done.stderr
     assert done.stderr.count("was judged at no cell") == len(names)
-    pruned = bnbench("sweep", "--variants", "matrix-numpy", "--time-budget", "0.01", "--out", tmp_path / "run", *size)
+    pruned = bnbench(
+        "sweep", "--variants", "matrix-numpy", "--time-budget", "0.01", "--out", tmp_path / "run", *size, bare=True
+    )
     assert pruned.returncode == 1
     assert "matrix-numpy was judged at no cell; pruned" in pruned.stderr
 

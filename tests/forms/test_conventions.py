@@ -12,7 +12,7 @@ from conftest import PLUGINS, bnbench
 import bnbench as package
 from bnbench.measure import judge, worker
 from bnbench.problem import Problem
-from bnbench.variants import base
+from bnbench.variants import function, registry
 
 PUBLIC = PLUGINS / "public.py"
 
@@ -26,8 +26,8 @@ def public():
     spec.loader.exec_module(module)
     module.steps = {name: cls for name, cls in package.variants().items() if name not in before}
     yield module
-    base._registry.clear()
-    base._registry.update(before)
+    registry._registry.clear()
+    registry._registry.update(before)
 
 
 def edited(public, name):
@@ -39,13 +39,13 @@ def edited(public, name):
         text = text.replace(old, new)
     before = dict(package.variants())
     module = types.ModuleType(f"edited {name}")
-    base._registry.clear()
+    registry._registry.clear()
     try:
         exec(compile(text, f"edited-{of}.py", "exec"), module.__dict__)
         return package.variants()[of]
     finally:
-        base._registry.clear()
-        base._registry.update(before)
+        registry._registry.clear()
+        registry._registry.update(before)
 
 
 @pytest.mark.parametrize("name", [
@@ -89,8 +89,8 @@ def planted(**supports):
             dZ = gamma / other * (S - S.mean(0) - Xhat * (S * Xhat).mean(0))
             return e @ e / len(y), X.T @ dZ, (S * Xhat).sum(0), S.sum(0), (-2 / len(y)) * np.maximum(B, 0).T @ e
 
-        body = {"family": "matrix", "function": staticmethod(step), "supports": base._supported(supports)}
-        return type("Planted", (base.FunctionVariant,), body)
+        body = {"family": "matrix", "function": staticmethod(step), "supports": function._supported(supports)}
+        return type("Planted", (function.FunctionVariant,), body)
 
     return make
 
@@ -157,8 +157,9 @@ def test_verify_and_sweep_take_a_public_formula(tmp_path):
     rows = json.loads(done.stdout)
     assert (done.returncode, {row["status"] for row in rows}, len(rows)) == (0, {"ok"}, 4 * 8), done.stdout
     done = bnbench(
-        "sweep", *named, "--sizes", "10x7x4", "--sampling", "0.02", "--threads", "1", "--out", tmp_path / "run"
-    )
+        "sweep", *named, "--sizes", "10x7x4", "--sampling", "0.02", "--threads", "1", "--out", tmp_path / "run",
+        bare=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert all(row["status"] == "ok" and row["median_s"] > 0 for row in json.loads(done.stdout))
     one_cell = (
@@ -176,7 +177,7 @@ def test_verify_and_sweep_take_a_public_formula(tmp_path):
     done = bnbench("verify", *named[:3], "course-closed", "--json", *one_cell)
     assert done.returncode == 1
     assert json.loads(done.stdout)[0]["reason"].endswith(
-        "γ is None here, since normalization='none' was asked too; add --normalization batch"
+        "γ is None here because normalization='none' was tried too; add --normalization batch"
     )
 
 

@@ -27,7 +27,7 @@ def test_it_agrees_with_the_matrix_form_at_every_size_it_accepts(N, p1, p2, more
     done = bnbench(
         "sweep", "--N", N, "--p1", p1, "--p2", p2, "--dtype", "float64,float32", "--regime",
         "fresh,fixed", "--variants", "matrix-kronecker,matrix-numpy", "--sampling", "0.001",
-        "--timeout", "60", "--out", tmp_path / "run", timeout=600,
+        "--timeout", "60", "--out", tmp_path / "run", timeout=600, bare=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     records = rows(tmp_path / "run")

@@ -15,6 +15,7 @@ from bnbench.measure import roofline
 from bnbench.measure.child import ChildError
 from bnbench.measure.interference import Interference, Sample
 from bnbench.measure.plan import Plan
+from bnbench.measure.protocol import Calibration, Opened, Reloaded
 from bnbench.measure.scheduler import Sweep
 from bnbench.problem import Problem
 from bnbench.record import Cell, Record
@@ -144,12 +145,13 @@ def test_a_device_whose_times_fail_costs_these_columns_alone(dies):
     plan = Plan(N=(5,), p1=(2,), p2=(2,), variants=("torch-cuda",))
     with Sweep(plan, lambda record: record) as sweep:
         sweep.crew.children["torch-cuda"], sweep.crew.device["torch-cuda"] = Worker(), "cuda"
-        run = sweep.begun("torch-cuda", plan.cells()[0])
-        run.samples, run.step_s = [Sample(1.0, Interference())], 1.0
-        run.learn(details={}, first_step_s=1.0)
-        assert sweep.close(run)
-        sweep.finish(run, "ok", "")
-        record = sweep.records["torch-cuda", run.cell]
+        measurement = sweep.cell_run.begun("torch-cuda", plan.cells()[0])
+        measurement.samples = [Sample(1.0, Interference())]
+        measurement.calibration = Calibration(1, 1.0, [])
+        measurement.opened, measurement.reloaded = Opened(1.0, 1.0, None, {}), Reloaded(None, {}, {})
+        assert sweep.cell_run.close(measurement)
+        sweep.cell_run.finish(measurement, "ok", "")
+        record = sweep.records["torch-cuda", measurement.cell]
     assert record.status == "ok"
     assert record.details == {"device times": "no events here"}
     assert (record.peak_bytes is not None) == (not dies)

@@ -182,7 +182,7 @@ def test_flags_choose_what_of_two_runs_is_compared(tmp_path, described, capsys, 
         (["--variants", "fused-numba"], "'fused-numba'"),
         *(([flag, value], f"{flag} says how to measure, with --interleaved") for flag, value in
           (("--timeout", "3"), ("--sampling", "3"), ("--preset", "quick"), ("--seed", "3"), ("--target", "y"))),
-        (["--keep-memory"], "--keep-memory says how"),
+        (["--keep-memory"], "no record of the two runs has memory kept; they have returned"),
         (["--plugin", "x.py"], "--plugin says how"),
     ],
 )  # fmt: skip

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from records import FINISHED, SETTINGS, content, little_room, write
+from records import FINISHED, SETTINGS, content, little_room, typed, write
 
 from bnbench import folder as module
 from bnbench import store
@@ -60,7 +60,7 @@ CASES = [  # what is asked, whether the folder is a run before, what is done to 
     (REPORT, True, plots_are_a_link, "plots is a symbolic link"),
     (REPORT, True, the_folder_is_a_link, "own is a symbolic link"),
     (REPORT, True, a_file_is_a_link("report.html"), "report.html is a symbolic link"),
-    (REPORT, True, a_list_of_another, "written.json is not bnbench's list"),
+    (REPORT, True, a_list_of_another, "written.json is not a list of what bnbench wrote"),
     ([*REPORT, "--pyperf", "own/new.json"], True, plots_are_a_link, "plots is a symbolic link"),
     (RESUME, True, a_picture_in("plots/holiday.png"), "holiday.png was not written by bnbench"),
     (RESUME, True, plots_are_a_link, "plots is a symbolic link"),
@@ -106,7 +106,7 @@ def test_a_list_leads_to_no_file_outside(tmp_path, capsys, described):
         files = {name: [module._digest(PICTURE)]}
         (folder / module.MANIFEST).write_text(json.dumps({"written by": "bnbench", "files": files}))
         assert main(["report", str(folder)]) == 2
-        assert "is not bnbench's list" in capsys.readouterr().err
+        assert "is not a list of what bnbench wrote" in capsys.readouterr().err
     assert victim.read_bytes() == PICTURE
 
 
@@ -138,12 +138,13 @@ def test_a_kill_at_any_moment_leaves_a_folder_that_is_known(tmp_path, monkeypatc
 def test_a_full_disk_costs_no_record_and_leaves_no_half(tmp_path, described):
     # catches: half a line in the journal, a traceback, a summary that is cut off, temporary files left behind
     folder = tmp_path / "own"
+    first, second = typed(FINISHED)
     with store.Journal(folder, described, resume=False) as journal:
-        journal.append(FINISHED[0])
+        journal.append(first)
         whole = content(folder)
         with little_room(len(whole[store.JOURNAL]) + 100):
             with pytest.raises(store.StoreError, match=r"^[^\n]*1 records are kept. To go on: --resume[^\n]*$"):
-                journal.append(FINISHED[1])
+                journal.append(second)
             with pytest.raises(FolderError, match=r"environment.json cannot be written: File too large"):
                 store.add_rooflines(folder, [{"dtype": "float64", "threads": 1, "pad": "x" * 4096}])
         assert content(folder) == whole

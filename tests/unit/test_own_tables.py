@@ -13,7 +13,7 @@ import pytest
 
 from bnbench import cli
 from bnbench.measure.data import described, read_table
-from bnbench.report import answers, tables
+from bnbench.report import answers, markdown, tables
 
 PLAIN = "a,b,y\n1.5,2,3\n4,5.25,6\n7,8,9\n"
 X, Y = [[1.5, 2], [4, 5.25], [7, 8]], [3, 6, 9]
@@ -234,7 +234,7 @@ def test_names_of_a_table_are_in_the_run_and_its_summary(tmp_path):
     assert environment == {"table": {"name": "houses.csv", "rows": 3, "target": "y", "inputs": ["a", "b"]}}
     heading = "Data: houses.csv, y from 2 inputs (a, b)."
     assert answers.source(environment) == heading
-    assert heading in tables.markdown(tables.frame([]), environment)
+    assert heading in markdown.page(tables.frame([]), environment)
     assert answers.source(described(None)) == ""
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import bnbench
-from bnbench.variants import PluginError, base, load_plugin, variants
+from bnbench.variants import PluginError, load_plugin, registry, variants
 
 STEP = """
 import bnbench
@@ -20,12 +20,12 @@ def {function}(*batch, **conventions):
 
 
 @pytest.fixture(autouse=True)
-def registry():
+def clean_registry():
     """What a test registers is gone after it."""
     before, modules = dict(variants()), set(sys.modules)
     yield
-    base._registry.clear()
-    base._registry.update(before)
+    registry._registry.clear()
+    registry._registry.update(before)
     for name in set(sys.modules) - modules:
         del sys.modules[name]
 
@@ -109,8 +109,10 @@ def test_a_built_in_name_is_taken_before_its_module_is_imported():
 def test_the_built_in_names_are_those_of_their_modules():
     # catches: a variant that is added to a module and not to the list of names, which then stands at the end
     known = variants()
-    assert list(known)[: len(base.HOMES)] == list(base.HOMES)
-    assert {name: cls.__module__ for name, cls in known.items() if cls.__module__.startswith("bnbench.")} == base.HOMES
+    assert list(known)[: len(registry.HOMES)] == list(registry.HOMES)
+    assert {
+        name: cls.__module__ for name, cls in known.items() if cls.__module__.startswith("bnbench.")
+    } == registry.HOMES
 
 
 HALF = """
@@ -129,12 +131,12 @@ def test_a_class_is_handed_out_when_its_module_is_whole(tmp_path, monkeypatch):
     # catches: a class that a second thread uses before what follows it in its module exists
     (tmp_path / "slow_home.py").write_text(HALF)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(base.HOMES, "slow", "slow_home")
+    monkeypatch.setitem(registry.HOMES, "slow", "slow_home")
 
     def ask(second):
-        while second and "slow" not in base._registry:
+        while second and "slow" not in registry._registry:
             time.sleep(0.001)
-        return hasattr(sys.modules[base.find("slow").__module__], "whole")
+        return hasattr(sys.modules[registry.find("slow").__module__], "whole")
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(ask, range(2))) == [True, True]

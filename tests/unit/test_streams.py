@@ -12,9 +12,9 @@ import pytest
 from bnbench import cli
 from bnbench.cli import main
 from bnbench.commands import streams
+from bnbench.commands.progress import clock
 from bnbench.measure.plan import coerce
 from bnbench.problem import Problem
-from bnbench.progress import clock
 
 
 def only_command(monkeypatch, command):

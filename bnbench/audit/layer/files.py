@@ -6,9 +6,11 @@ import inspect
 import itertools
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-from bnbench.audit.layer.calls import Refused, method_names
+from bnbench.audit.layer.styles import Refused, method_names
 
 FORWARD, BACKWARD = re.compile("forward|fwd|fprop"), re.compile("backward|bwd|bprop")
 OWN = ("norm", "bn")  # of a file with layers of many kinds, those whose names have one of these are judged
@@ -24,8 +26,9 @@ def layers(path: str | Path) -> dict[str, tuple]:
     Raises:
         FileError: there is none.
     """
-    module = _load(Path(path))
-    functions, wholes = {}, {}
+    module = _module(Path(path))
+    functions: dict[str, Callable] = {}
+    wholes: dict[str, tuple[Callable, Callable | None]] = {}
     for name, value in vars(module).items():
         if hasattr(value, "defvjp"):
             wholes[name] = (value, None)
@@ -48,13 +51,13 @@ def layers(path: str | Path) -> dict[str, tuple]:
     return own or pairs
 
 
-def _pairs(functions):
+def _pairs(functions: dict[str, Callable]) -> dict[str, tuple[Callable, Callable | None]]:
     """Forward and backward functions by what else is in their names: of several forwards the one that shares most."""
     forwards, backwards = (
         {"".join(word.split(name.lower())).strip("_"): name for name in functions if word.search(name.lower())}
         for word in (FORWARD, BACKWARD)
     )
-    pairs = {}
+    pairs: dict[str, tuple[Callable, Callable | None]] = {}
     for stem, name in backwards.items():
         near = [other for other in forwards if _shared(stem, other)]
         if stem in forwards:
@@ -65,19 +68,19 @@ def _pairs(functions):
     return pairs
 
 
-def _shared(one, other):
+def _shared(one: str, other: str) -> int:
     """How many letters two names begin with in common; 0 where they share no whole word."""
     common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
     whole = common == len(other) and one[common : common + 1] in ("", "_")
     return common if whole else 0
 
 
-def _load(path):
+def _module(path: Path) -> ModuleType:
     path = path.resolve()
     if not path.is_file():
         raise FileError(f"{path}: there is no such file")
     spec = importlib.util.spec_from_file_location(f"layer_{path.stem}", path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise FileError(f"{path.name}: allowed is a Python file, NAME.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

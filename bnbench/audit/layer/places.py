@@ -1,16 +1,18 @@
 """Where what the three terms do not explain lies: rows or nodes mixed, another constant in a column, no linear map."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from bnbench.audit.layer.calls import Raised
-from bnbench.audit.layer.terms import Letters
+from bnbench.audit.layer.calls import Layer, Raised
+from bnbench.audit.layer.layouts import Trial
+from bnbench.audit.layer.terms import Batch, Letters
 
 TOLERANCE = 1e-6
 
 
-def jacobian(layer, trial):
+def jacobian(layer: Layer, trial: Trial) -> np.ndarray:
     """∂dx/∂dout (M,D,M,D), by one call for each entry of dout."""
     M, D = trial.x.shape
     J = np.empty((M, D, M, D))
@@ -22,7 +24,7 @@ def jacobian(layer, trial):
     return J
 
 
-def place(layer, trial, batch, dx, tolerance) -> str:
+def place(layer: Layer, trial: Trial, batch: Batch, dx: np.ndarray, tolerance: float) -> str:
     """One sentence on where the error of dx (M,D), the answer to trial, lies; "" where it has no place.
 
     batch: its Batch, with S the cotangent behind what follows the affine map.
@@ -56,11 +58,11 @@ def place(layer, trial, batch, dx, tolerance) -> str:
     return ""
 
 
-def _peak(J):
+def _peak(J: np.ndarray) -> float:
     return np.abs(J).max()
 
 
-def _nodes(blocks, batch, pair, tolerance):
+def _nodes(blocks: np.ndarray, batch: Batch, pair: tuple[int, int], tolerance: float) -> str:
     """What a node's dx has of another node's dout."""
     j, l = pair
     block = blocks[j, l]
@@ -94,7 +96,7 @@ def _nodes(blocks, batch, pair, tolerance):
     return f"nodes are mixed: {where}, another node's" + (f"; {what}" if what else "")
 
 
-def _over_nodes(blocks, batch, tolerance):
+def _over_nodes(blocks: np.ndarray, batch: Batch, tolerance: float) -> bool:
     """Whether in each row a node's dx has all other nodes' dout γ, or dout, in the same measure, times γ/s or 1/s."""
     D = len(blocks)
     if D < 3:
@@ -109,7 +111,7 @@ def _over_nodes(blocks, batch, tolerance):
     return False
 
 
-def _permutation(dx, truth, tolerance):
+def _permutation(dx: np.ndarray, truth: np.ndarray, tolerance: float) -> list[int] | None:
     """The order of rows in which dx is the truth, or None."""
     order = []
     for row in dx:
@@ -120,7 +122,7 @@ def _permutation(dx, truth, tolerance):
     return order if sorted(order) == list(range(len(dx))) and order != sorted(order) else None
 
 
-def column_constants(answers, batches, tolerance):
+def column_constants(answers: Sequence[np.ndarray], batches: Sequence[Batch], tolerance: float) -> str:
     """What stands in a column for the right constant, where dx is in the span and its factor has no name.
 
     answers: per batch (a, b, c) as (3,D). Returns a sentence, or "".
@@ -139,8 +141,8 @@ def column_constants(answers, batches, tolerance):
             (m + mu / s * mean_S, "x stands where x - μ belongs in Σ dout (x - μ), the sum of the s-term"),
             (mean_S, "Σ dout stands where Σ dout x̂ belongs in the s-term"),
         ):
-            found = letters.explain(c * m / value)
-            if found is not None and not found.zero:
+            named = letters.explain(c * m / value)
+            if named is not None and not named.zero:
                 return words
         return ""
     gap = (b - 1) * mean_S  # what is subtracted beyond the mean, in units of γ/s
@@ -152,15 +154,15 @@ def column_constants(answers, batches, tolerance):
         ((mu + mu) / s, "x + μ stands where x - μ belongs in the s-term"),
     ):
         ratio = gap / (value * m)
-        found = letters.explain(ratio)
-        if found is not None and not found.zero and np.abs(ratio / c - 1).max() <= 1e-4:
+        named = letters.explain(ratio)
+        if named is not None and not named.zero and np.abs(ratio / c - 1).max() <= 1e-4:
             return words
     for value, words in (
         (letters.gather(lambda batch: np.full_like(batch.s, batch.S.mean())), "the mean of all of dout"),
         (m, "the mean of dout x̂"),
     ):
-        found = letters.explain(b * mean_S / value)
-        if found is not None and not found.zero:
-            factor = "" if str(found) == "1" else f"{found} times "
+        named = letters.explain(b * mean_S / value)
+        if named is not None and not named.zero:
+            factor = "" if str(named) == "1" else f"{named} times "
             return f"where the mean of dout belongs, {factor}{words} is subtracted"
     return ""

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from bnbench.audit.layer.calls import _quiet
+from bnbench.audit.layer.calls import quiet
 
 OTHER_EPS = 0.5  # that a backward with another eps adds to its own
 
@@ -97,7 +98,7 @@ class CanFail:
             return tuple(told[:1])
         return tuple(told) or ((OTHERWISE,) if self.missed else ())
 
-    def __str__(self):
+    def __str__(self) -> str:
         total = len(self.missed) + len(self.caught)
         if self.able:
             return f"this check can fail: it passes the right layer and finds all {total} planted mistakes"
@@ -130,17 +131,19 @@ def can_fail(check: Callable) -> CanFail:
     """
     if not callable(check):
         raise ValueError(f"check is {check!r}; allowed is a function check(forward, backward)")
-    refused = _verdict(check, None)
-    found = {planted.name: _verdict(check, planted.name) for planted in MISTAKES}
+    refused = _verdict(check, "")
+    refusals = {planted.name: _verdict(check, planted.name) for planted in MISTAKES}
     return CanFail(
-        tuple(name for name, text in found.items() if not text), tuple(n for n, text in found.items() if text), refused
+        tuple(name for name, text in refusals.items() if not text),
+        tuple(n for n, text in refusals.items() if text),
+        refused,
     )
 
 
-def _verdict(check, mistake) -> str:
+def _verdict(check: Callable, mistake: str) -> str:
     """What the check said against the layer with that mistake; "" where it passed."""
     try:
-        with _quiet():
+        with quiet():
             answer = check(forward, _backward(mistake))
     except KeyboardInterrupt:
         raise
@@ -159,7 +162,7 @@ def _verdict(check, mistake) -> str:
     )
 
 
-def forward(x, gamma, beta, eps=1e-5):
+def forward(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> tuple[Any, tuple]:
     """γ X̂ + β, and what backward needs; by methods that arrays of every library have."""
     mu = x.mean(0)
     var = ((x - mu) ** 2).mean(0)
@@ -168,10 +171,10 @@ def forward(x, gamma, beta, eps=1e-5):
     return gamma * xhat + beta, (x, xhat, mu, var, s, gamma, eps)
 
 
-def _backward(mistake):
-    """backward with that mistake; the right one for None."""
+def _backward(mistake: str) -> Callable:
+    """backward with that mistake; the right one for ""."""
 
-    def backward(dout, cache):
+    def backward(dout: Any, cache: tuple) -> tuple[Any, Any, Any]:
         x, xhat, mu, var, s, gamma, eps = cache
         N = len(x)
         if mistake == "another-eps":

@@ -6,10 +6,14 @@ are a = b = 1, c = N/(N-ddof), times s/sd where eps stands outside the root.
 
 import copy
 import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+
+Powers = tuple[tuple[str, Fraction], ...]
 
 ZERO = 1e-7  # a term below this, of the right ones' size, is none
 MOST_LETTERS = 4  # that a factor is named in
@@ -40,7 +44,7 @@ class Batch:
     eps: float
     SS: np.ndarray
 
-    def vectors(self):
+    def vectors(self) -> np.ndarray:
         """The three vectors with their factor γ/s, (3,M,D)."""
         w = self.gamma / self.s
         return np.stack(
@@ -51,11 +55,11 @@ class Batch:
             ]
         )
 
-    def truth(self):
+    def truth(self) -> np.ndarray:
         """dx (M,D) of the right factors."""
         return np.einsum("kd,kmd->md", self.right, self.vectors())
 
-    def fit(self, dx, hidden=ZERO):
+    def fit(self, dx: np.ndarray, hidden: float = ZERO) -> tuple[np.ndarray, np.ndarray]:
         """(a, b, c) as (3,D), NaN where rounding hides them, and how much of each column of dx they leave, relative."""
         vectors = self.vectors()
         factors, left = np.empty((3, dx.shape[1])), np.empty(dx.shape[1])
@@ -77,7 +81,7 @@ class Factor:
     """A factor: plus + constant · product of letters to their powers; "0" where it is none."""
 
     constant: float
-    powers: tuple[tuple[str, Fraction], ...] = ()
+    powers: Powers = ()
     plus: int = 0
 
     @property
@@ -85,14 +89,14 @@ class Factor:
         """Whether the term is missing."""
         return self.constant == 0 and self.plus == 0
 
-    def times(self, other) -> "Factor":
+    def times(self, other: "Factor") -> "Factor":
         """The product of two factors without a sum."""
         powers = dict(self.powers)
         for letter, n in other.powers:
             powers[letter] = powers.get(letter, Fraction(0)) + n
         return Factor(self.constant * other.constant, tuple((letter, n) for letter, n in powers.items() if n))
 
-    def __str__(self):
+    def __str__(self) -> str:
         powers = dict(self.powers)
         if self.constant == -1 and not self.plus and powers == {"(N-1)": 1}:
             return "1-N"
@@ -123,7 +127,7 @@ class Factor:
         return f"{self.plus} {'-' if sign else '+'} {text}"
 
 
-def _power(letter, n):
+def _power(letter: str, n: Fraction) -> str:
     if n == Fraction(1, 2):
         return f"√{letter}"
     return letter if n == 1 else f"{letter}^{n}" if n.denominator == 1 else f"{letter}^({n})"
@@ -132,10 +136,10 @@ def _power(letter, n):
 class Letters:
     """What factors are named in: arrays (T,), one entry for each judged column of each batch."""
 
-    def __init__(self, batches, tolerance, by_sd=False):
+    def __init__(self, batches: Sequence[Batch], tolerance: float, by_sd: bool = False) -> None:
         self.batches, self.tolerance = batches, tolerance
 
-        def gather(values):
+        def gather(values: Callable[[Batch], Any]) -> np.ndarray:
             return np.concatenate(
                 [np.broadcast_to(values(b), b.gamma.shape)[b.keep] for b in batches] or [np.empty(0)]
             ).astype(float)
@@ -160,9 +164,9 @@ class Letters:
         self.eps = gather(lambda b: b.eps)
         if np.allclose(self.values["γ"], 1):
             del self.values["γ"]
-        self.other = None  # the s of another forward, once it is found: its formula
+        self.other = ""  # the s of another forward, once it is found: its formula
 
-    def explain(self, values) -> Factor | None:
+    def explain(self, values: np.ndarray) -> Factor | None:
         """The simplest factor that gives these numbers (T,), or None; NaN stands for one that rounding hides."""
         seen = np.isfinite(values)
         if np.abs(values[seen]).max(initial=0) <= max(ZERO, self.tolerance):
@@ -172,18 +176,18 @@ class Letters:
         if not seen.all():
             return self.only(seen).explain(values[seen])
         for plus in (0, 1, -1):
-            found = self._product(values - plus)
-            if found is not None:
-                return Factor(*found, plus)
+            named = self._product(values - plus)
+            if named is not None:
+                return Factor(*named, plus)
         return None
 
-    def only(self, seen):
+    def only(self, seen: np.ndarray) -> "Letters":
         """The same letters, of some of the entries."""
         other = copy.copy(self)
         other.values = {name: value[seen] for name, value in self.values.items()}
         return other
 
-    def _product(self, values):
+    def _product(self, values: np.ndarray) -> tuple[float, Powers] | None:
         if np.abs(values).min() == 0:
             return None
         logs = np.log(np.abs(values))
@@ -193,14 +197,16 @@ class Letters:
         for count in range(MOST_LETTERS + 1):
             best = None
             for names in itertools.combinations(letters, count):
-                found = self._powers(values, logs, names)
-                if found and (best is None or found[0] < best[0]):
-                    best = found
+                named = self._powers(values, logs, names)
+                if named and (best is None or named[0] < best[0]):
+                    best = named
             if best:
                 return best[1:]
         return None
 
-    def _powers(self, values, logs, names):
+    def _powers(
+        self, values: np.ndarray, logs: np.ndarray, names: tuple[str, ...]
+    ) -> tuple[Fraction | int, float, Powers] | None:
         columns = [np.log(np.abs(self.values[name])) for name in names]
         A = np.stack([np.ones_like(logs), *columns], 1)
         solution = np.linalg.lstsq(A, logs, rcond=None)[0]
@@ -229,7 +235,7 @@ class Letters:
         effort = sum(abs(p) for p in powers) + (0 if whole else 10)
         return effort, constant, tuple(zip(names, powers, strict=True))
 
-    def find_other_scale(self, *candidates) -> bool:
+    def find_other_scale(self, *candidates: Any) -> bool:
         """Look for the s of another forward, s' = sqrt(var + e) and the like, in factors that are powers of s/s'."""
         M, SS = self.gather(lambda b: b.M), self.gather(lambda b: b.SS)
         best = None
@@ -255,7 +261,7 @@ class Letters:
         self.values = {"(s/s')": self.s / best[2]} | self.values
         return True
 
-    def _extras(self):
+    def _extras(self) -> Iterator[np.ndarray | None]:
         yield None
         for name in ("γ", "N", "H·W"):
             if name in self.values:
@@ -263,7 +269,7 @@ class Letters:
                 yield 1 / self.values[name]
         yield self.values[self.rows] / self.values[f"({self.rows}-1)"]
 
-    def _models(self, other, SS, M):
+    def _models(self, other: np.ndarray, SS: np.ndarray, M: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
         """(effort, formula, values) of each kind of s' with the eps that suits `other` best."""
         for ddof in (0, 1):
             n = self.rows if ddof == 0 else f"({self.rows}-1)"
@@ -276,7 +282,9 @@ class Letters:
         for base, text in ((1 / self.s, "1/s"), (self.s, "s"), (self.s**2, "s²"), (1 / self.s**2, "1/s²")):
             yield from self._offsets(other**2, base, 2, f"sqrt({text}{{}})", 0.5)
 
-    def _offsets(self, values, base, effort, text, power):
+    def _offsets(
+        self, values: np.ndarray, base: np.ndarray, effort: int, text: str, power: float
+    ) -> Iterator[tuple[int, str, np.ndarray]]:
         """The same for one kind: values = base + eps, with no eps, a constant one, or the one that forward is given."""
         gap = values - base
         smallest = int(np.argmin(np.where((base > 0) & np.isfinite(values), base, np.inf)))

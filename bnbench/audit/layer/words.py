@@ -1,24 +1,30 @@
 """Sentences on a layer's terms: what stands where what belongs, and what usually causes it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from bnbench.audit.layer.conventions import number
+from bnbench.audit.layer.conventions import Conventions, number
+from bnbench.audit.layer.layouts import Trial
+from bnbench.audit.layer.terms import Factor
+
+Wrong = dict[str, tuple[Factor, Factor]]  # a term to the factor that it has, and the one that belongs there
 
 
-def grouped(wrong) -> str:
-    """ "a = 1/N where 1 belongs; b = c = 0 where 1 belongs": terms with one factor stand together."""
-    groups = {}
+def grouped(wrong: Wrong) -> str:
+    """What stands where what belongs, as in "b = c = 0 where 1 belongs": terms with one factor stand together."""
+    groups: dict[tuple[str, str], list[str]] = {}
     for name, (mine, right) in wrong.items():
         groups.setdefault((str(mine), str(right)), []).append(name)
     return "; ".join(f"{' = '.join(names)} = {mine} where {right} belongs" for (mine, right), names in groups.items())
 
 
-def scale_sentence(other, conventions) -> str:
+def scale_sentence(other: str, conventions: Conventions) -> str:
     """What s' is."""
     return f"with s' = {other} in the backward and s = {conventions.formula} in the forward"
 
 
-def causes(wrong, terms, conventions, other) -> str:
+def causes(wrong: Wrong, terms: dict[str, Factor], conventions: Conventions, other: str) -> str:
     """A sentence on what usually causes it, or ""."""
     texts = {name: str(factor) for name, (factor, _) in wrong.items()}
     batch = conventions.statistics == "batch"
@@ -51,7 +57,7 @@ def causes(wrong, terms, conventions, other) -> str:
     if any(p.get("γ", 0) > 0 for p in powers.values()):
         parts.append("a stray γ: it is multiplied in twice")
     if any(p.get("s", 0) != 0 for p in powers.values()):
-        n = max((p.get("s", 0) for p in powers.values()), key=abs)
+        n = max((float(p.get("s", 0)) for p in powers.values()), key=abs)
         if len(wrong) == 3 and all(
             f.constant == 1 and p == {"γ": -1, "s": 1}
             for (f, _), p in zip(wrong.values(), powers.values(), strict=True)
@@ -100,7 +106,7 @@ def causes(wrong, terms, conventions, other) -> str:
     return "; ".join(dict.fromkeys(parts))
 
 
-def _of_scale(other, conventions):
+def _of_scale(other: str, conventions: Conventions) -> str:
     if other.startswith("sqrt(1/s"):
         return "the saved 1/s is taken for the variance"
     if other.startswith("sqrt(sqrt(") or other.startswith("sqrt(s"):
@@ -123,7 +129,9 @@ def _of_scale(other, conventions):
     return f"eps is {mine} in the backward and {number(e or 0.0)} in the forward"
 
 
-def first_difference(name, mine, truth, tolerance, trials) -> str:
+def first_difference(
+    name: str, mine: Sequence[np.ndarray], truth: Sequence[np.ndarray], tolerance: float, trials: Sequence[Trial]
+) -> str:
     """The first entry that differs, with as many digits as show it."""
     for answer, right, trial in zip(mine, truth, trials, strict=True):
         if np.shape(answer) != np.shape(right):
@@ -137,7 +145,7 @@ def first_difference(name, mine, truth, tolerance, trials) -> str:
     return f"{name} differs"
 
 
-def first_entry(name, answer, right, index, rows) -> str:
+def first_entry(name: str, answer: np.ndarray, right: np.ndarray, index: tuple[int, ...], rows: int) -> str:
     """One entry that differs, with as many digits as show it."""
     value, true, digits = float(answer[index]), float(right[index]), 6
     while f"{value:.{digits}g}" == f"{true:.{digits}g}" and digits < 17:

@@ -1,0 +1,95 @@
+"""What a formula is tried on: a problem, its true gradients, and those that known mistakes give."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from bnbench.audit import reading
+from bnbench.audit.mistakes import VARIANCE, Mistake, mistaken
+from bnbench.problem import Batch, Gradients, Problem
+from bnbench.validation import derivation_problem
+
+CERTIFIED_WORK = 100_000  # N p1 p2 up to which the truth is certified (about a second); beyond, the reference
+ROUNDINGS = 4096  # that two computations of a formula may differ by, up to 1000 rows; beyond, it grows as √N
+MOST_CANCELLED = 64  # a gradient this much smaller than its terms is held to their rounding, not to its own
+
+
+class Trial:
+    """A problem, its batch, the true gradients, and those of sets of known mistakes, computed when asked for."""
+
+    def __init__(self, batch: Batch, problem: Problem, place: str) -> None:
+        self.batch, self.problem, self.place = batch, problem, place
+        self.truth = truth_of(batch, problem) if place == VARIANCE else mistaken(batch, problem, frozenset(), place)
+        self.made: dict[tuple[frozenset[Mistake], str], Gradients] = {(frozenset(), place): self.truth}
+
+    def known(self, made: frozenset[Mistake], place: str) -> Gradients:
+        """The gradients with these mistakes."""
+        if (made, place) not in self.made:
+            self.made[made, place] = mistaken(self.batch, self.problem, made, place)
+        return self.made[made, place]
+
+    @functools.cached_property
+    def letters(self) -> dict[str, Any]:
+        """N, γ, s and the terms of ∂R/∂Γ1."""
+        return reading.letters(self.batch, self.problem, self.place)
+
+    def same(self, name: str, answer: dict[str, Any], right: Any, wider: float = 1.0) -> bool:
+        """Whether an answer's part is this one, to rounding."""
+        return same(answer[name], right, self.problem, wider, self.terms if name == "dG1" else 0.0)
+
+    @functools.cached_property
+    def terms(self) -> float:
+        """The size of what is added up in ∂R/∂Γ1: with eps = 0 and one input, say, it cancels to nothing."""
+        return max((float(np.linalg.norm(term)) for term in self.letters.get("terms", ())), default=0.0)
+
+    @functools.cached_property
+    def cancels(self) -> float:
+        """By how much E[z²] - μ² loses more digits than Σ(z - μ)² does: the largest (μ/s)² of a node."""
+        if self.problem.normalization != "batch":
+            return 0.0
+        means = (self.batch.X @ self.batch.G1).mean(axis=0)
+        return float(np.max((means / np.asarray(self.letters["s"])) ** 2, initial=0.0))
+
+
+@functools.lru_cache(maxsize=32)
+def ordinary_trial(problem: Problem, place: str = VARIANCE) -> Trial:
+    """The trial of a problem on its own sample."""
+    return Trial(problem.sample(), problem, place)
+
+
+@functools.lru_cache(maxsize=128)
+def hard_trial(number: int, ddof: int, eps: float, activation: str, normalization: str, place: str = VARIANCE) -> Trial:
+    """The trial of a derivation problem."""
+    return Trial(*derivation_problem(number, activation, normalization, ddof, eps), place)
+
+
+def truth_of(batch: Batch, problem: Problem) -> Gradients:
+    """The gradients to float64's last digit."""
+    if problem.work > CERTIFIED_WORK:
+        from bnbench.reference import reference
+
+        return reference(batch, problem).high
+    from bnbench.reference.certified import certify
+
+    enclosed = certify(batch, problem).gradients
+    midpoint = np.vectorize(lambda ball: float(ball.mid()), otypes=[float])
+    return Gradients._make(None if part is None else midpoint(part) for part in enclosed)
+
+
+def tolerance(problem: Problem) -> float:
+    """The relative difference, in the 2-norm, up to which two computations of one formula count as the same."""
+    return ROUNDINGS * float(np.finfo(problem.dtype).eps) / 2 * max(1.0, (problem.N / 1000) ** 0.5)
+
+
+def same(answer: Any, right: Any, problem: Problem, wider: float = 1.0, terms: float = 0.0) -> bool:
+    """Whether two computations of one formula agree; `terms` is the size of what cancels in it."""
+    if not isinstance(answer, np.ndarray) or answer.dtype.kind != "f":
+        return False
+    if np.ndim(right) == 0 and answer.ndim == 1:  # a sum without its axis, handed out once for each node
+        right = np.full(answer.shape, right)
+    if answer.shape != np.shape(right):
+        return False
+    difference, size = float(np.linalg.norm(answer - right)), float(np.linalg.norm(right))
+    size, allowed = max(size, terms / MOST_CANCELLED), wider * tolerance(problem)
+    return bool(difference <= allowed * size) if size > 0 else bool(difference < np.finfo(float).tiny)
