@@ -5,7 +5,8 @@ PyTorch and TensorFlow take it as it stands, and so does `reference.balls`, whos
 ones. Each of them can convict `formula`, with which it shares no code but what an activation and a loss are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from bnbench.operations import Operations
 from bnbench.problem import Data, NetworkGradients, Spec, Theta
 
 
-def risk(theta: Theta, data: Data, spec: Spec, m: Operations):
+def risk(theta: Theta, data: Data, spec: Spec, m: Any) -> tuple[Any, Any]:
     """R, and the units' effects α (U,) or None. Shapes as in `Theta` and `Data`; unit is NumPy's."""
     a, _ = activations.functions(spec.activation, m)
     N, A = data.y.shape[0], data.X
@@ -39,7 +40,7 @@ def risk(theta: Theta, data: Data, spec: Spec, m: Operations):
     return m.total(value(data.y, eta)) / N, alpha
 
 
-def effects(loss, y, eta, D, m):
+def effects(loss: str, y: Any, eta: Any, D: Any, m: Any) -> Any:
     """α (U,): what minimises R where Dα is added to η; D (N,U) says with a 1 which unit a row is of."""
     rows = m.total(D)
     if loss == "squared":
@@ -47,7 +48,7 @@ def effects(loss, y, eta, D, m):
     if loss == "poisson":
         return m.log(m.product(m.transposed(D), y) / m.product(m.transposed(D), m.exp(eta)))
 
-    def too_many(alpha):
+    def too_many(alpha: Any) -> tuple[Any, Any]:
         """Expected successes less those there are, in each unit, and the derivative by α."""
         p = m.sigmoid(eta + m.product(D, alpha))
         return m.product(m.transposed(D), p - y), m.product(m.transposed(D), p * (1 - p))
@@ -62,18 +63,18 @@ def leaves(theta: Theta) -> list:
     return [array for array in arrays if array is not None]
 
 
-def rebuilt(theta: Theta, arrays) -> Theta:
+def rebuilt(theta: Theta, arrays: Iterable) -> Theta:
     """The parameters with other arrays in the place of `leaves`."""
     rest = iter(arrays)
 
-    def each(array):
+    def each(array: Any) -> Any:
         return None if array is None else next(rest)
 
     layers = tuple(type(layer)(*map(each, layer)) for layer in theta.layers)
     return Theta(layers, each(theta.out), each(theta.delta))
 
 
-def gradients(theta: Theta, data: Data, spec: Spec, machine: str, *, inputs=False) -> NetworkGradients:
+def gradients(theta: Theta, data: Data, spec: Spec, machine: str, *, inputs: bool = False) -> NetworkGradients:
     """R and its derivatives by a machine, one of `MACHINES`, in float64 NumPy arrays.
 
     Raises:
@@ -87,7 +88,7 @@ def gradients(theta: Theta, data: Data, spec: Spec, machine: str, *, inputs=Fals
         statistics=tuple(tuple(map(m.constant, pair)) for pair in data.statistics),
     )
 
-    def of(arrays):
+    def of(arrays: Any) -> tuple[Any, Any]:
         X, *arrays = arrays if inputs else (data.X, *arrays)
         return risk(rebuilt(theta, arrays), data._replace(X=X), spec, m)
 
@@ -100,30 +101,30 @@ def gradients(theta: Theta, data: Data, spec: Spec, machine: str, *, inputs=Fals
 class Tensors(Operations):
     """What the machines' tables have beside; each overrides what its arrays do in another way."""
 
-    constant = staticmethod(np.asarray)
+    constant: Callable = staticmethod(np.asarray)
 
-    def number(self, like, x):
+    def number(self, like: Any, x: float) -> Any:
         """A Python number takes the dtype of the array that it meets."""
         return x
 
-    def product(self, A, B):
+    def product(self, A: Any, B: Any) -> Any:
         """A B, of matrices or a matrix and a vector."""
         return A @ B
 
-    def transposed(self, D):
+    def transposed(self, D: Any) -> Any:
         """Dᵀ."""
         return D.T
 
-    def total(self, M):
-        """1ᵀM, the sums over rows."""
+    def total(self, M: Any, *others: Any) -> Any:
+        """1ᵀM, the sums over rows; there are no others in the definition."""
         return M.sum(axis=0)
 
-    def settled(self, step, alpha):
+    def settled(self, step: Any, alpha: Any) -> bool:
         """A machine takes every step."""
         return False
 
 
-def with_autograd() -> tuple[Callable, Operations]:
+def with_autograd() -> tuple[Callable, Tensors]:
     """HIPS autograd over NumPy's float64."""
     import autograd
     import autograd.numpy as np
@@ -136,26 +137,27 @@ def with_autograd() -> tuple[Callable, Operations]:
         softplus=lambda b: np.logaddexp(0, b),
     )  # fmt: skip
 
-    def differentiate(of, given):
+    def differentiate(of: Callable, given: list) -> tuple[float, Any, list]:
         loss, found = autograd.value_and_grad(lambda arrays: of(arrays)[0])(tuple(given))
         return loss, of(given)[1], list(found)
 
     return differentiate, m
 
 
-def with_jax() -> tuple[Callable, Operations]:
+def with_jax() -> tuple[Callable, Tensors]:
     """JAX in float64, operation by operation."""
     import jax
     import jax.experimental
 
-    jnp, enable_x64 = jax.numpy, jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    jnp, home = jax.numpy, jax if hasattr(jax, "enable_x64") else jax.experimental
+    enable_x64 = getattr(home, "enable_x64")  # noqa: B009 - where it is depends on the version
     m = Tensors(
         exp=jnp.exp, log=jnp.log, sqrt=jnp.sqrt, tanh=jnp.tanh,
         choose=lambda b, above, below: jnp.where(b > 0, above, below),
         relu=jax.nn.relu, sigmoid=jax.nn.sigmoid, softplus=jax.nn.softplus,
     )  # fmt: skip
 
-    def differentiate(of, given):
+    def differentiate(of: Callable, given: list) -> tuple[float, Any, list]:
         with enable_x64(True):
             (loss, alpha), found = jax.value_and_grad(of, has_aux=True)([jnp.asarray(array) for array in given])
         return float(loss), None if alpha is None else np.asarray(alpha), [np.asarray(array) for array in found]
@@ -163,7 +165,7 @@ def with_jax() -> tuple[Callable, Operations]:
     return differentiate, m
 
 
-def with_torch() -> tuple[Callable, Operations]:
+def with_torch() -> tuple[Callable, Tensors]:
     """PyTorch's autograd in float64."""
     import torch
 
@@ -175,7 +177,7 @@ def with_torch() -> tuple[Callable, Operations]:
         constant=torch.as_tensor,
     )  # fmt: skip
 
-    def differentiate(of, given):
+    def differentiate(of: Callable, given: list) -> tuple[float, Any, list]:
         tensors = [tensor.clone().requires_grad_() for tensor in given]
         loss, alpha = of(tensors)
         found = torch.autograd.grad(loss, tensors)
@@ -184,7 +186,7 @@ def with_torch() -> tuple[Callable, Operations]:
     return differentiate, m
 
 
-def with_tensorflow() -> tuple[Callable, Operations]:
+def with_tensorflow() -> tuple[Callable, Tensors]:
     """TensorFlow's GradientTape in float64."""
     import tensorflow as tf
 
@@ -198,7 +200,7 @@ def with_tensorflow() -> tuple[Callable, Operations]:
         total=lambda M: tf.reduce_sum(M, axis=0),
     )  # fmt: skip
 
-    def differentiate(of, given):
+    def differentiate(of: Callable, given: list) -> tuple[float, Any, list]:
         with tf.GradientTape() as tape:
             tape.watch(given)
             loss, alpha = of(given)

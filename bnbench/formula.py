@@ -9,13 +9,15 @@ is set on a `Known`, which makes the edit planted there, so that all that follow
 it would be in code. Nothing here is shared with `definition` but what an activation and a loss are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from bnbench import activations, losses
-from bnbench.operations import NUMPY
+from bnbench.operations import NUMPY, Operations
 from bnbench.problem import Data, Layer, NetworkGradients, Spec, Theta
 
+Edit = Callable[["Known", Any], Any]
 NO_EDITS: Mapping = MappingProxyType({})
 HEAD, NETWORK = "head", "network"  # where edits may be planted, beside a layer's number, 0 for the first
 
@@ -23,15 +25,26 @@ HEAD, NETWORK = "head", "network"  # where edits may be planted, beside a layer'
 class Known:
     """What has been computed of a layer, of the head or of the network, by its letter."""
 
-    def __init__(self, edits, **given):
+    def __init__(self, edits: Mapping[str, Edit], **given: Any):
         self.__dict__.update(given, edits=edits)
 
-    def __setattr__(self, letter, value):
+    def __getattr__(self, letter: str) -> Any:  # for those who check types: letters are set as they are computed
+        raise AttributeError(f"{letter} has not been computed")
+
+    def __setattr__(self, letter: str, value: Any) -> None:
         edit = self.edits.get(letter)
         self.__dict__[letter] = value if edit is None else edit(self, value)
 
 
-def forward(layer: Layer, A, spec: Spec, given=None, m=NUMPY, edits=NO_EDITS, **context) -> Known:
+def forward(
+    layer: Layer,
+    A: Any,
+    spec: Spec,
+    given: tuple | None = None,
+    m: Operations = NUMPY,
+    edits: Mapping[str, Edit] = NO_EDITS,
+    **context: Any,
+) -> Known:
     """A layer's forward pass over its input A (N,p_in).
 
     The statistics μ and s² - eps are given, (mean, variance) each (p_out,), or else taken of the batch. Without
@@ -43,7 +56,7 @@ def forward(layer: Layer, A, spec: Spec, given=None, m=NUMPY, edits=NO_EDITS, **
     if layer.gamma is None:
         k.B = k.Z
     else:
-        if k.frozen:
+        if given is not None:
             k.mu, k.variance = given
             k.Zc = k.Z - k.mu
         else:
@@ -58,7 +71,7 @@ def forward(layer: Layer, A, spec: Spec, given=None, m=NUMPY, edits=NO_EDITS, **
     return k
 
 
-def backward(k: Known, upstream, m=NUMPY, inputs=True):
+def backward(k: Known, upstream: Any, m: Operations = NUMPY, inputs: bool = True) -> tuple[Layer, Any]:
     """A layer's backward pass: its `Layer` of gradients and, with inputs, ∂R/∂(its input), from upstream = ∂R/∂A."""
     _, da = activations.functions(k.spec.activation, m)
     k.upstream = upstream
@@ -67,7 +80,7 @@ def backward(k: Known, upstream, m=NUMPY, inputs=True):
     return below_S(k, m, inputs)
 
 
-def below_S(k: Known, m=NUMPY, inputs=True):
+def below_S(k: Known, m: Operations = NUMPY, inputs: bool = True) -> tuple[Layer, Any]:
     """The rest of `backward`, linear in S.
 
     The μ-term 1(∂R/∂β)ᵀ/N is computed as the mean of what it is taken off, S less the s-term; since 1ᵀX̂ = 0 it is the
@@ -95,7 +108,15 @@ def below_S(k: Known, m=NUMPY, inputs=True):
     return k.gradient, k.dA
 
 
-def head(theta: Theta, A, data: Data, spec: Spec, m=NUMPY, edits=NO_EDITS, **context) -> Known:
+def head(
+    theta: Theta,
+    A: Any,
+    data: Data,
+    spec: Spec,
+    m: Operations = NUMPY,
+    edits: Mapping[str, Edit] = NO_EDITS,
+    **context: Any,
+) -> Known:
     """The head η = A Γ_out + W δ + α and the loss R, with r = ∂R/∂η (N,), upstream = r ⊗ Γ_out, dout and ddelta.
 
     α minimises R within each unit, so that its own dependence on the parameters drops out of the gradient.
@@ -116,7 +137,15 @@ def head(theta: Theta, A, data: Data, spec: Spec, m=NUMPY, edits=NO_EDITS, **con
     return k
 
 
-def gradients(theta: Theta, data: Data, spec: Spec, *, inputs=False, m=NUMPY, edits=NO_EDITS) -> NetworkGradients:
+def gradients(
+    theta: Theta,
+    data: Data,
+    spec: Spec,
+    *,
+    inputs: bool = False,
+    m: Operations = NUMPY,
+    edits: Mapping[Any, Mapping[str, Edit]] = NO_EDITS,
+) -> NetworkGradients:
     """The loss and the gradients of a network of any depth; shapes as in `Theta` and `Data`.
 
     Args:
@@ -129,7 +158,15 @@ def gradients(theta: Theta, data: Data, spec: Spec, *, inputs=False, m=NUMPY, ed
     return network(theta, data, spec, inputs=inputs, m=m, edits=edits).answer
 
 
-def network(theta: Theta, data: Data, spec: Spec, *, inputs=False, m=NUMPY, edits=NO_EDITS) -> Known:
+def network(
+    theta: Theta,
+    data: Data,
+    spec: Spec,
+    *,
+    inputs: bool = False,
+    m: Operations = NUMPY,
+    edits: Mapping[Any, Mapping[str, Edit]] = NO_EDITS,
+) -> Known:
     """As `gradients`, with all that was computed: layers (a `Known` each), head, and answer."""
     k = Known(edits.get(NETWORK, NO_EDITS), theta=theta, data=data, spec=spec, layers=[])
     A, frozen = data.X, spec.normalization == "frozen"

@@ -5,6 +5,8 @@ float64, double-doubles, balls, arrays that round at random, the frameworks' ten
 in compiled code.
 """
 
+from typing import Any
+
 import numpy as np
 
 FEW = 64  # rows, up to which `sum` takes less time than `einsum`
@@ -18,7 +20,10 @@ class Operations:
     M and v are arrays of the type, y and η (N,), unit (N,) whole numbers from 0 to U-1.
     """
 
-    exp, log, sqrt, tanh = np.exp, np.log, np.sqrt, np.tanh
+    exp: Any = np.exp
+    log: Any = np.log
+    sqrt: Any = np.sqrt
+    tanh: Any = np.tanh
 
     def __init__(self, **own):
         self.__dict__.update(own)

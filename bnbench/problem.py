@@ -1,4 +1,4 @@
-"""What is asked (`Problem`, `Spec`), its arrays (`Batch`; `Theta`, `Data`) and the answer, with shapes (`Gradients`)."""
+"""What is asked (`Problem`, `Spec`), its arrays (`Batch`; `Theta`, `Data`) and the answer (`Gradients`), by shape."""
 
 import sys
 from dataclasses import dataclass, fields

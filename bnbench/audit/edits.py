@@ -7,6 +7,7 @@ before what multiplies it.
 
 import functools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -32,50 +33,51 @@ from bnbench.audit.mistakes import (
     s_of,
 )  # fmt: skip
 from bnbench.formula import HEAD, NETWORK, Known
+from bnbench.problem import Theta
 
 BASE, EPS, FOURTH, SQUARE, INVERSE, REPLACED, TIMES, OUTPUT, SWAP = range(9)  # ranks
 HEADS = ("loss", "r", "dout")  # letters of the head
 
 
-def times(factor) -> tuple[int, Callable]:
+def times(factor: Any) -> tuple[int, Callable]:
     """An edit that multiplies by a factor, or by a function of what is known."""
     return TIMES, lambda k, value: value * (factor(k) if callable(factor) else factor)
 
 
-def instead(function) -> tuple[int, Callable]:
+def instead(function: Callable) -> tuple[int, Callable]:
     """An edit that puts a function of what is known in a letter's place."""
     return REPLACED, lambda k, value: function(k)
 
 
-def output(**parts) -> dict:
+def output(**parts: Callable) -> dict:
     """Edits of what is handed out of a layer's gradients, and of nothing that is computed from them."""
     return {
         "gradient": (OUTPUT, lambda k, found: found._replace(**{name: part(k, found) for name, part in parts.items()}))
     }
 
 
-def free(k):
+def free(k: Known) -> int:
     """N - ddof."""
     return k.N - k.spec.ddof
 
 
-def outputs(told, seen=lambda k: k.Xhat):
+def outputs(told: Callable, seen: Callable = lambda k: k.Xhat) -> dict:
     """∂R/∂β and ∂R/∂γ of another S, or another X̂."""
     return output(beta=lambda k, _: told(k).sum(axis=0), gamma=lambda k, _: (told(k) * seen(k)).sum(axis=0))
 
 
-def everywhere(*letters_and_edits):
+def everywhere(*letters_and_edits: Any) -> dict:
     """The same edit of several letters."""
     *letters, edit = letters_and_edits
     return dict.fromkeys(letters, edit)
 
 
-def right_S(k):
+def right_S(k: Known) -> Any:
     """S as it should be, where another stands in the formula."""
     return k.upstream * k.slope
 
 
-def seen_anew(k, root):
+def seen_anew(k: Known, root: Any) -> Any:
     """Have the backward pass see the X̂ that its own root gives."""
     vars(k).update(Xhat=k.Zc / root)
     return root
@@ -93,10 +95,10 @@ NONE, HALF, DOUBLE, MINUS = times(0), times(0.5), times(2), times(-1)
 BY_N, OVER_N = times(lambda k: k.N), times(lambda k: 1 / k.N)
 
 
-def without_gamma(*parts):
+def without_gamma(*parts: str) -> dict:
     """An edit of dZ: its terms, of which some lack the factor γ."""
 
-    def dZ(k):
+    def dZ(k: Known) -> Any:
         scale = k.weight * k.root
         first, mu, s = (term * (1 if name in parts else scale) for name, term in
                         ((IN_FIRST, k.first), (IN_MU_TERM, k.mu_term), (IN_S_TERM, k.s_term)))  # fmt: skip
@@ -105,13 +107,13 @@ def without_gamma(*parts):
     return {"dZ": instead(dZ)}
 
 
-def ignored(name):
+def ignored(name: str) -> dict:
     """Edits by which the activation is another."""
     a, da = activations.functions(name)
     return {"A": instead(lambda k: a(k.B)), "slope": instead(lambda k: da(k.B, k.A))}
 
 
-def slope_at(letter):
+def slope_at(letter: str) -> dict:
     """An edit by which a' is taken elsewhere."""
     return {"slope": instead(lambda k: activations.derivative(k.spec.activation, getattr(k, letter)))}
 
@@ -233,18 +235,18 @@ OF_A_LOSS = (
 )
 
 
-def below(k):
+def below(k: Known) -> Known:
     """The layer below."""
     return k.network.layers[k.place - 1]
 
 
-def swapped(found, name):
+def swapped(found: Theta, name: str) -> Theta:
     """A network's gradients with a vector of its last layer and ∂R/∂Γ_out swapped."""
     *layers, last = found.layers
     return found._replace(layers=(*layers, last._replace(**{name: found.out})), out=getattr(last, name))
 
 
-def squared_of_mean(k):
+def squared_of_mean(k: Known) -> Any:
     """r of Σ(y - mean)²/N, for the logistic loss and Poisson's."""
     _, _, mean = losses.functions(k.spec.loss)
     p = mean(k.eta)
@@ -270,13 +272,13 @@ def base(place: str) -> dict:
     μ-term is computed as written. `place` is what eps is added to, rightly derived.
     """
 
-    def slope(k, value):
+    def slope(k: Known, value: Any) -> Any:
         if k.layer.gamma is not None:
             k.root_variance = k.variance
             k.root = s_of(k.root_variance, k.spec.eps, place)
         return value
 
-    def D(k, value):
+    def D(k: Known, value: Any) -> Any:
         k.first = k.S
         return k.first - k.s_term
 
@@ -301,7 +303,7 @@ def planted(mistakes: Iterable[Mistake], layer: int = 0, place: str = VARIANCE) 
     for mistake in sorted(mistakes, key=ORDER.__getitem__):
         for letter, edit in EDITS[mistake.name, mistake.where].items():
             chains.setdefault(letter, []).append(edit)
-    edits = {HEAD: {}, NETWORK: {}, layer: {}}
+    edits: dict = {HEAD: {}, NETWORK: {}, layer: {}}
     for letter, chain in chains.items():
         functions = [function for _, function in sorted(chain, key=lambda edit: edit[0])]
         where = HEAD if letter in HEADS else NETWORK if letter == "found" else layer
@@ -309,7 +311,7 @@ def planted(mistakes: Iterable[Mistake], layer: int = 0, place: str = VARIANCE) 
     return edits
 
 
-def each_in_turn(functions, k: Known, value):
+def each_in_turn(functions: list, k: Known, value: Any) -> Any:
     """Edits of one letter, one after the other."""
     for function in functions:
         value = function(k, value)

@@ -11,6 +11,7 @@ IEEE Transactions on Computers 66, 2017.
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from flint import arb, arb_series, ctx
@@ -154,11 +155,12 @@ BALLS = Balls()
 
 def balls_of(theta: Theta, data: Data, spec: Spec) -> tuple[Theta, Data, Spec]:
     """A network's arrays and eps as exact balls."""
+    eps: Any = arb(spec.eps)  # a number of another type
     W, statistics = data.W, tuple(tuple(map(ball_array, pair)) for pair in data.statistics)
     data = data._replace(
         X=ball_array(data.X), y=ball_array(data.y), W=None if W is None else ball_array(W), statistics=statistics
     )
-    return rebuilt(theta, map(ball_array, leaves(theta))), data, replace(spec, eps=arb(spec.eps))
+    return rebuilt(theta, map(ball_array, leaves(theta))), data, replace(spec, eps=eps)
 
 
 def enclose(theta: Theta, data: Data, spec: Spec, *, inputs=False, bits=BITS) -> NetworkGradients:

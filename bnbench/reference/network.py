@@ -6,19 +6,21 @@
 round at random at the dtype's unit (`rounding`). The root mean square of their errors estimates that of a correct
 implementation, at any depth, with no error analysis: conditioning, cancellation and the growth of errors from layer to
 layer are in it because they happen. The μ-term is computed as written, (∂R/∂β)/N, which is right too, but loses more
-where X has an offset. It is a sample, so two things are done. `MARGIN` is what an implementation may
-exceed it by: others sum in other orders and use other algebra, and a root mean square of a few runs may come out too
-small. And it is held to be no less than what the array's own last sum rounds by (its terms' size √n u √Σv²), which is
-known and not drawn: an array of a single entry could else be hit by chance. Where a run loses the statistics of a layer
-(s varies by more than `LOST` over the runs, or is not finite) nothing bounds the rounding, and all is allowed.
+where X has an offset. It is a sample, so two things are done. `MARGIN` is what an implementation may exceed it by:
+others sum in other orders and use other algebra, and a root mean square of a few runs may come out too small. And it is
+held to be no less than what the array's own last sum rounds by (its terms' size √n u √Σv²), which is known and not
+drawn: an array of a single entry could else be hit by chance. Where a run loses the statistics of a layer (s varies by
+more than `LOST` over the runs, or is not finite) nothing bounds the rounding, and all is allowed.
 
 *Kinks.* Where |B| of a ReLU lies within `KINK_MARGIN` times its estimated error of 0, a'(B) may be judged either way,
-which moves gradients by far more than rounding. Such an element moves S_ij by ±t, t = (∂R/∂A)_ij times the jump of a', and
-through the backward pass, which is linear in S, everything below it: that pass is made for the element alone. The
+which moves gradients by far more than rounding. Such an element moves S_ij by ±t, t = (∂R/∂A)_ij times the jump of a',
+and through the backward pass, which is linear in S, everything below it: that pass is made for the element alone. The
 allowance of an entry is the largest sum that any subset makes: the positive moves together or the negative ones.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -55,10 +57,10 @@ class NetworkReference:
     ambiguous: int
 
 
-def converted(convert, theta: Theta, data: Data):
+def converted(convert: Callable, theta: Theta, data: Data) -> tuple[Theta, Data]:
     """Parameters and data with every array of numbers converted."""
 
-    def each(array):
+    def each(array: Any) -> Any:
         return None if array is None else convert(np.asarray(array, np.float64))
 
     data = data._replace(
@@ -73,7 +75,7 @@ def arrays(gradients: NetworkGradients) -> list:
     return [gradients.loss, *leaves(gradients.theta), *rest]
 
 
-def filled(gradients: NetworkGradients, values) -> NetworkGradients:
+def filled(gradients: NetworkGradients, values: Iterable) -> NetworkGradients:
     """An answer with other arrays in the place of `arrays`."""
     loss, *rest = values
     count = len(leaves(gradients.theta))
@@ -82,7 +84,9 @@ def filled(gradients: NetworkGradients, values) -> NetworkGradients:
     return NetworkGradients(loss, rebuilt(gradients.theta, rest[:count]), dX, alpha)
 
 
-def reference(theta: Theta, data: Data, spec: Spec, dtype="float64", *, inputs=False) -> NetworkReference:
+def reference(
+    theta: Theta, data: Data, spec: Spec, dtype: str = "float64", *, inputs: bool = False
+) -> NetworkReference:
     """The gradients of a network in double-double, and what a correct answer in a dtype may differ by.
 
     Shapes as in `Theta` and `Data`, whose arrays are of that dtype.
@@ -93,9 +97,11 @@ def reference(theta: Theta, data: Data, spec: Spec, dtype="float64", *, inputs=F
         return _around(exact, theta, data, spec, dtype, inputs, RUNS if size <= MANY_NUMBERS else FEW_RUNS)
 
 
-def _around(exact, theta, data, spec, dtype, inputs, runs):
+def _around(
+    exact: Known, theta: Theta, data: Data, spec: Spec, dtype: str, inputs: bool, runs: int
+) -> NetworkReference:
     found = arrays(exact.answer)
-    squares, floors = [np.zeros(array.shape) for array in found], [0.0] * len(found)
+    squares, floors = [np.zeros(array.shape) for array in found], [np.zeros(())] * len(found)
     spread = [np.zeros(layer.B.shape) for layer in exact.layers]  # of B
     lost = False
     limits = np.finfo(dtype)
@@ -127,7 +133,7 @@ def _around(exact, theta, data, spec, dtype, inputs, runs):
     )
 
 
-def _kinks(exact, spread, spec, inputs):
+def _kinks(exact: Known, spread: list[np.ndarray], spec: Spec, inputs: bool) -> tuple[list[np.ndarray], int]:
     """What ambiguous elements may move each array of the answer by, and how many there are."""
     moved = [np.zeros((2, *array.shape)) for array in arrays(exact.answer)]  # upwards and downwards
     jump = activations.DEFINITIONS[spec.activation].jump
@@ -156,19 +162,19 @@ def _kinks(exact, spread, spec, inputs):
     return [share * part.max(axis=0) for part in moved], len(flips)
 
 
-def _of_layer(each, place, layers):
+def _of_layer(each: list, place: int, layers: list[Known]) -> list:
     """Those of the `arrays` of an answer that are a layer's."""
     count = 1 if layers[place].layer.gamma is None else 3
     return each[1 + count * place : 1 + count * (place + 1)]
 
 
-def _move(moved, change):
+def _move(moved: np.ndarray, change: np.ndarray) -> None:
     """Add a change to what an array (2,...) is moved by upwards and downwards."""
     moved[0] += np.maximum(change, 0)
     moved[1] += np.maximum(-change, 0)
 
 
-def _plain(k):
+def _plain(k: Known) -> Known:
     """What a backward pass needs of a layer, in float64."""
     high = {name: getattr(k, name).high for name in ("input", "B", "A")}
     if k.layer.gamma is not None:
@@ -177,7 +183,7 @@ def _plain(k):
     return Known(NO_EDITS, layer=layer, spec=k.spec, N=k.N, frozen=k.frozen, **high)
 
 
-def _node(k, j):
+def _node(k: Known, j: int) -> Known:
     """The same of one of its nodes alone."""
     G, *affine = k.layer
     normalized = {} if k.layer.gamma is None else {"Xhat": k.Xhat[:, j : j + 1], "s": k.s[j : j + 1]}

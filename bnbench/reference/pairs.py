@@ -211,7 +211,8 @@ class DoubleDoubles(Operations):
 
     def choose(self, b, above, below):
         """`above` where b > 0, `below` elsewhere."""
-        positive, above, below = b > 0, *(x if isinstance(x, Pairs) else Pairs(x) for x in (above, below))
+        positive = b > 0
+        above, below = (x if isinstance(x, Pairs) else Pairs(x) for x in (above, below))
         return Pairs(np.where(positive, above.high, below.high), np.where(positive, above.low, below.low))
 
     def relu(self, b):

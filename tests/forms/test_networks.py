@@ -1,4 +1,4 @@
-"""The reference of networks of any depth: double-doubles against balls, and tolerances by arrays that round at random."""
+"""The reference of networks of any depth: double-doubles against balls, tolerances by arrays that round at random."""
 
 import itertools
 
