@@ -92,7 +92,7 @@ def gradients(theta: Theta, data: Data, spec: Spec, machine: str, *, inputs: boo
         X, *arrays = arrays if inputs else (data.X, *arrays)
         return risk(rebuilt(theta, arrays), data._replace(X=X), spec, m)
 
-    given = [m.constant(array) for array in (([data.X] if inputs else []) + leaves(theta))]
+    given = ([data.X] if inputs else []) + list(map(m.constant, leaves(theta)))
     loss, alpha, found = differentiate(of, given)
     dX, found = (found[0], found[1:]) if inputs else (None, found)
     return NetworkGradients(loss, rebuilt(theta, found), dX, alpha)
@@ -174,7 +174,7 @@ def with_torch() -> tuple[Callable, Tensors]:
         choose=lambda b, above, below: torch.where(b > 0, above, below),
         relu=torch.relu, sigmoid=torch.sigmoid,
         softplus=lambda b: torch.logaddexp(b, torch.zeros_like(b)),  # F.softplus is b beyond 20
-        constant=torch.as_tensor,
+        constant=torch.tensor,
     )  # fmt: skip
 
     def differentiate(of: Callable, given: list) -> tuple[float, Any, list]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what type checkers alone look at
     from numpy.typing import ArrayLike, DTypeLike
 
 AUTO = "fused-numba", "matrix-numpy"  # what variant="auto" stands for: the first that is available
+LATER = "softplus", "leaky-relu"  # activations that no kernel has yet
 LARGE_BYTES = 2**30  # from here on, the free memory is checked first
 
 
@@ -31,9 +32,15 @@ def gradients(
     beta: ArrayLike | None,
     G2: ArrayLike,
     *,
+    W: ArrayLike | None = None,
+    delta: ArrayLike | None = None,
+    units: Any = None,
+    statistics: Any = None,
+    inputs: bool = False,
     variant: str = "auto",
     activation: str = Problem.activation,
     normalization: str = Problem.normalization,
+    loss: str = "squared",
     ddof: int = Problem.ddof,
     eps: float = Problem.eps,
 ) -> Gradients:
@@ -43,24 +50,39 @@ def gradients(
         X: (N,p1) inputs. Every array is float32 or every array float64, in any layout and byte order, a list or a
             data frame; whole numbers and bools count as the dtype of the others. None is modified.
         y: (N,) outcome.
-        G1: (p1,p2) first-layer weights Γ1.
+        G1: (p1,p2) first-layer weights Γ1; of several hidden layers a list of matrices, and gamma and beta lists too.
         gamma: (p2,) scale γ, or None with `normalization="none"`.
         beta: (p2,) shift β, or None with `normalization="none"`.
-        G2: (p2,) second-layer weights Γ2.
-        variant: a name of `bnbench.variants()`, or "auto".
-        activation: relu, sigmoid, tanh, gaussian or identity.
-        normalization: "batch", or "none" for B = X Γ1.
+        G2: (p2,) the head's weights Γ2.
+        W: (N,q) linear terms, whose coefficients are delta (q,).
+        units: (N,) labels, one a row, of units with an effect each, which is profiled out.
+        statistics: for "frozen", (mean (p2,), variance (p2,)), or a list of them, one a layer.
+        inputs: whether ∂R/∂X is wanted too.
+        variant: a name of `bnbench.variants()`, or "auto"; beyond one layer, batch statistics and the squared loss
+            "matrix-numpy" or a framework's.
+        activation: relu, sigmoid, tanh, gaussian, identity, softplus or leaky-relu.
+        normalization: "batch", "none" for B = X Γ1, or "frozen" for statistics that are given and held constant.
+        loss: "squared", "logistic" (y from 0 to 1) or "poisson" (y of at least 0).
         ddof: the variance divides by N - ddof.
         eps: added to the variance under the root.
 
     Returns:
-        Gradients with loss (the mean squared error R), dG1 (p1,p2), dgamma, dbeta and dG2 (p2,).
+        Gradients with loss (R), dG1 (p1,p2), dgamma, dbeta and dG2 (p2,); lists where the parameters are. W, units and
+        inputs are answered by its ddelta (q,), alpha (U,), in the labels' sorted order, and dX (N,p1).
 
     Raises:
         ValueError: mismatched shapes, dtypes other than these, non-finite or masked entries, N <= ddof, a hidden
             node of zero variance with eps = 0, or of a variance beyond what the dtype holds, more than there is
-            memory for, an unknown name; the message says which array or column.
+            memory for, a y outside the loss's domain, an unknown name; the message says which array or column.
     """
+    beyond = inputs or loss != "squared" or normalization == "frozen" or activation in LATER or is_deep(G1)
+    if beyond or not (W is None is delta is units is statistics):
+        from bnbench import networks
+
+        return networks.gradients(
+            X, y, G1, gamma, beta, G2, W=W, delta=delta, units=units, statistics=statistics, inputs=inputs,
+            variant=variant, activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
+        )  # fmt: skip
     read: dict[str, Any] = {name: value if value is None else arrays.read(name, value) for name, value in
             (("X", X), ("y", y), ("G1", G1), ("gamma", gamma), ("beta", beta), ("G2", G2))}  # fmt: skip
     checked_X, checked_y, largest = _data(read["X"], read["y"], _dtype(read))
@@ -68,6 +90,11 @@ def gradients(
         checked_X, checked_y, largest, _p2(read["G1"]), variant, "fresh", activation, normalization, ddof, eps
     )
     return prepared.gradients(*(read[name] for name in ("G1", "gamma", "beta", "G2")))
+
+
+def is_deep(G1: Any) -> bool:
+    """Whether Γ1 is a list of matrices, one a layer, and not one matrix as rows of numbers."""
+    return isinstance(G1, list | tuple) and len(G1) > 0 and np.ndim(G1[0]) == 2
 
 
 def prepare(

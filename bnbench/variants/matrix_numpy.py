@@ -48,10 +48,11 @@ class MatrixNumpy(Variant):
             B = gamma * Xhat + beta
         else:
             B = Z
-        A = activations.value(activation, B)
+        a, da = activations.functions(activation)
+        A = a(B)
         e = y - A @ G2
 
-        S = (-2 / N * e)[:, None] * G2 * activations.derivative(activation, B)
+        S = (-2 / N * e)[:, None] * G2 * da(B, A)
         dG2 = (-2 / N) * (A.T @ e)
         if normalize:
             dbeta = column_sums(S).astype(S.dtype, copy=False)

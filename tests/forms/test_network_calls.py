@@ -1,0 +1,111 @@
+"""The library's call beyond one layer: lists of arrays, losses, frozen statistics, linear terms, units, ∂R/∂X."""
+
+import numpy as np
+import pytest
+from networks import cast, distances, network
+
+import bnbench
+from bnbench import definition
+from bnbench.problem import NetworkGradients, Spec, Theta
+
+LABELS = "Oslo", "Rome", "Bern"
+
+
+def arguments(theta, data, spec, deep=True):
+    """What `bnbench.gradients` is called with; of one layer without lists where deep is false."""
+    parts = [list(part) for part in zip(*theta.layers, strict=True)]
+    affine = [None, None] if spec.normalization == "none" else parts[1:]
+    statistics = list(data.statistics) or None
+    if not deep:
+        (parts[0],), affine = parts[0], [None if part is None else part[0] for part in affine]
+        statistics = statistics and statistics[0]
+    units = None if data.unit is None else [LABELS[code] for code in data.unit]
+    conventions = {name: getattr(spec, name) for name in Spec.__dataclass_fields__}
+    more = {"W": data.W, "delta": theta.delta, "units": units, "statistics": statistics}
+    return (data.X, data.y, parts[0], *affine, theta.out), more | conventions
+
+
+def answer(found, theta):
+    """The library's answer in the formula's form."""
+    deep = isinstance(found.dG1, list)
+    none = [None] * len(theta.layers)
+    columns = [none if part is None else part if deep else [part] for part in (found.dG1, found.dgamma, found.dbeta)]
+    layers = tuple(type(theta.layers[0])(*parts) for parts in zip(*columns, strict=True))
+    return NetworkGradients(found.loss, Theta(layers, found.dG2, found.ddelta), found.dX, found.alpha)
+
+
+def in_label_order(data):
+    """The data with the units numbered as their labels are sorted."""
+    if data.unit is None:
+        return data
+    order = {label: place for place, label in enumerate(sorted(LABELS))}
+    return data._replace(unit=np.array([order[LABELS[code]] for code in data.unit]))
+
+
+@pytest.mark.parametrize("variant", ["auto", "torch-eager"])
+def test_calls_agree_with_autograd(variant):
+    # catches: lists in another order, a label's effect in another's place, a keyword that is dropped on the way
+    for seed in range(40 if variant == "auto" else 8):
+        theta, data, spec = network(seed)
+        positional, keywords = arguments(theta, data, spec, deep=len(theta.layers) > 1 or seed % 2)
+        before = [np.copy(part) for part in (data.X, data.y, theta.out)]
+        found = bnbench.gradients(*positional, **keywords, inputs=True, variant=variant)
+        known = definition.gradients(theta, in_label_order(data), spec, "autograd", inputs=True)
+        assert max(distances(answer(found, theta), known)) < 1e-9, spec
+        assert all(map(np.array_equal, before, (data.X, data.y, theta.out)))
+        assert len(found) == 5
+
+
+def test_float32_is_answered_in_float32():
+    # catches: a list's arrays of another dtype, a framework's float64
+    theta, data, spec = network(1, layers=2)
+    theta, data = cast(theta, data, "float32")
+    positional, keywords = arguments(theta, data, spec)
+    for variant in ("auto", "autograd"):
+        found = bnbench.gradients(*positional, **keywords, inputs=True, variant=variant)
+        parts = [*found.dG1, *(found.dgamma or ()), found.dG2, found.dX]
+        assert {part.dtype for part in parts} == {np.dtype("float32")}
+
+
+def test_one_layer_by_the_formula_is_what_the_kernels_give():
+    # catches: conventions of the formula that are not the kernels'
+    problem = bnbench.Problem(40, 5, 3, "tanh", ddof=1, eps=0.1)
+    batch = problem.sample()
+    known = bnbench.gradients(*batch, activation="tanh", ddof=1, eps=0.1)
+    X, y, *affine, G2 = batch
+    found = bnbench.gradients(X, y, *([part] for part in affine), G2, activation="tanh", ddof=1, eps=0.1)
+    for name in ("dG1", "dgamma", "dbeta"):
+        np.testing.assert_allclose(getattr(found, name)[0], getattr(known, name), rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(found.dG2, known.dG2, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"loss": "hinge"}, "loss is 'hinge'; allowed are squared, logistic, poisson"),
+        ({"loss": "logistic", "y": np.full(9, 2.0)}, r"y\[0\] is 2.0 \(9 such entries\)"),
+        ({"variant": "fused-numba"}, "variant 'fused-numba' has one hidden layer"),
+        ({"normalization": "none"}, r"gamma\[0\] is given; with normalization='none'"),
+        ({"normalization": "frozen"}, r"mean\[0\] is None"),
+        ({"W": np.ones((9, 2))}, "delta is None"),
+        ({"delta": np.ones(2)}, "delta is given without W"),
+        ({"units": ["a"] * 8}, "units has 8 entries"),
+        ({"units": ["a", 1] + ["b"] * 7}, "units cannot be sorted"),
+        ({"units": list("aaabbbbbb"), "loss": "logistic", "y": np.r_[np.ones(3), 0, np.ones(5)]}, "unit a is 1"),
+        ({"gamma": [np.ones(3)]}, "gamma has 1 entries; with 2 layers"),
+        ({"G1": [np.ones((4, 3)), np.ones((2, 2))]}, r"G1\[1\] has shape \(2, 2\); .* \(3, any\)"),
+        ({"X": np.full((9, 4), 1.0), "eps": 0.0}, "column 0 of layer 1 has zero variance"),
+        ({"X": np.full((9, 4), np.nan)}, r"X\[0, 0\] is nan"),
+        ({"ddof": 9}, "N is 9 with ddof 9"),
+    ],
+)
+def test_a_bad_call_says_what_is_allowed(changed, words):
+    # catches: a traceback of NumPy's, an array that is broadcast until it fits
+    random = np.random.default_rng(0)
+    call = {
+        "X": random.standard_normal((9, 4)), "y": random.uniform(0, 1, 9),
+        "G1": [random.standard_normal((4, 3)), random.standard_normal((3, 2))],
+        "gamma": [np.ones(3), np.ones(2)], "beta": [np.zeros(3), np.zeros(2)], "G2": np.ones(2),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=words):
+        bnbench.gradients(**call | changed)
