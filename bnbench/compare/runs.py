@@ -8,7 +8,18 @@ from typing import Any
 from bnbench import store
 from bnbench.record import Record
 
-FREE = ("variants", "named", "plugins", "N", "p1", "p2", "sizes", "memory", "keep_memory", "passes")  # of it: may
+FREE: tuple[str, ...] = (
+    "variants",
+    "named",
+    "plugins",
+    "N",
+    "p1",
+    "p2",
+    "sizes",
+    "memory",
+    "keep_memory",
+    "passes",
+)  # of it: may
 FREE += ("time_budget", "timeout")  # differ
 
 
