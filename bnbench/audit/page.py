@@ -20,7 +20,7 @@ PANELS = (  # gradient, and the claims of numbers about it: id, place of the evi
     ("∂R/∂β", (
         ("beta-formula", 0, "formula: holds", style.GREEN, "o"),
         ("beta-figures", 0, "printed figures: wrong", style.VERMILLION, "s"),
-        ("beta-loop", 1, "loop, with the right a': wrong", style.BLACK, "x"),
+        ("beta-loop", 1, "loop, with the right a': wrong", style.BLACK, "X"),
     )),
     ("∂R/∂γ", (
         ("answer-gamma", 0, "answer's formula: holds", style.GREEN, "o"),
@@ -64,7 +64,7 @@ def write(rulings: list[Ruling], reproduction: list[dict], folder: Path, command
         folder.put(name, environment.get_template(f"{name}.j2").render(content))
 
 
-def summary(rulings: list[Ruling]) -> str:
+def summary(rulings) -> str:
     """How many claims hold, are wrong, are vacuous."""
     counts = Counter(ruling.ruling for ruling in rulings)
     return (
