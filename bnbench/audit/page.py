@@ -21,7 +21,7 @@ PANELS = (  # gradient, and the claims of numbers about it: id, place of the evi
     ("∂R/∂β", (
         ("beta-formula", 0, "formula: holds", style.GREEN, "o"),
         ("beta-figures", 0, "printed figures: wrong", style.VERMILLION, "s"),
-        ("beta-loop", 1, "loop, with the right a': wrong", style.BLACK, "x"),
+        ("beta-loop", 1, "loop, with the right a': wrong", style.BLACK, "X"),
     )),
     ("∂R/∂γ", (
         ("answer-gamma", 0, "answer's formula: holds", style.GREEN, "o"),

@@ -12,10 +12,8 @@ from bnbench.report import analysis, tables, units
 from bnbench.report.plots import layout, style
 from bnbench.report.plots.layout import Drawing, Skipped
 
-FITTED, STRAIGHT = (
-    3,
-    1.2,
-)  # medians that an exponent is fitted to, and the ratio of their distances from the line at most
+FITTED, DECADES = 3, 2  # medians that an exponent is fitted to at least, and over how many powers of ten of N
+STRAIGHT = 1.2  # ratio of these medians' distances from the line at most
 
 
 def time_vs_n(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
@@ -37,9 +35,9 @@ def time_vs_n(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     style.log_axis(axes, "y", style.tick_seconds)
     caption = (
         f"{note}Lower is faster; both axes are logarithmic, and panels share them. {layout.COLORS_NOTE} Those have "
-        f"their 95 % intervals (often smaller than the mark) and, where the last {FITTED} medians lie on a straight "
-        "line, its exponent of N: near 1 where time grows in proportion to the rows. A line ends where the variant was "
-        f"pruned, ran out of time or memory, or failed.{layout.name_ends(figure, ends)}"
+        f"their 95 % intervals (often smaller than the mark) and, where the medians of the last {DECADES} powers of "
+        "ten lie on a straight line, its exponent: near 1 where time grows in proportion to N. A line ends where the "
+        f"variant was pruned, ran out of time or memory, or failed.{layout.name_ends(figure, ends)}"
     )
     alt = (
         f"One panel for each of {units.plural(len(panels), 'shape')} (p1, p2): median time of a step against N for "
@@ -49,8 +47,9 @@ def time_vs_n(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
 
 
 def _exponent(line: pd.DataFrame) -> str:
-    """The exponent of N in the last medians of a line, in words; nothing where no power of N describes them."""
-    N, time_s = np.log(line.sort_values("N")[["N", "median_s"]].tail(FITTED).to_numpy(dtype=float).T)
+    """The exponent of N where the line ends, in words; nothing where no power of N describes it there."""
+    line = line[line["N"] >= line["N"].max() / 10**DECADES]
+    N, time_s = np.log(line[["N", "median_s"]].to_numpy(dtype=float).T)
     if len(N) < FITTED:
         return ""
     exponent = np.polyfit(N, time_s, 1)[0]
