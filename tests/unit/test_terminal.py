@@ -16,7 +16,7 @@ from rich.cells import cell_len
 
 from bnbench import cli
 from bnbench.commands.progress import Progress, cell_line
-from bnbench.commands.summary import by_size, ending, telling
+from bnbench.commands.summary import MOST_SIZES, by_size, ending, telling
 from bnbench.measure.plan import Plan
 from bnbench.report import tables
 
@@ -173,18 +173,18 @@ def test_a_cell_says_won_only_where_intervals_are_apart():
 
 
 def test_of_many_sizes_the_telling_ones_are_shown(tmp_path, capsys):
-    # catches: the first fifteen, all of them small; the extremes of loops against matrix form left out
+    # catches: the first few, all of them small; the extremes of loops against matrix form left out
     found = typed(synthetic(NAMES, threads=(1,), limit_s=1e3))
     lines = by_size(tables.frame(found))
     shown = telling(lines)
-    assert (len(lines), len(shown)) == (80, 15)
+    assert (len(lines), len(shown)) == (80, MOST_SIZES)
     ratios = [size.ratio for size in lines]
     assert {min(ratios), max(ratios)} <= {size.ratio for size in shown}
     for axis in range(3):
         ends = {size.sizes[axis] for size in lines}
         assert {min(ends), max(ends)} <= {size.sizes[axis] for size in shown}
     ending(tables.frame(found), tmp_path)
-    assert "15 of 80 sizes" in capsys.readouterr().out
+    assert f"{MOST_SIZES} of 80 sizes" in capsys.readouterr().out
 
 
 def test_what_to_type_first_can_be_typed(capsys):
