@@ -82,7 +82,7 @@ def crossover(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
         f"A square of p1 and p2 for each N: {said}; loops take {_range(both)} of the matrix form's time ({part.label})."
     )
     key = "Which is faster, loops or the matrix form, and by how many times; a tie: their 95 % intervals overlap"
-    return Drawing(figure, "Loops or matrix form, at my size?", caption, alt, key)
+    return Drawing(figure, "Loops against matrix form, for each N", caption, alt, key)
 
 
 def _tied(part: pd.DataFrame, cells: pd.DataFrame) -> pd.Series:
