@@ -343,14 +343,6 @@ def test_the_first_touch_of_memory_is_not_taken_for_compiling():
     assert tables.compile_note(table) == tables.OLD_COMPILE_NOTE
 
 
-def test_slope_is_fitted_over_the_upper_half():
-    N = np.array([1, 10, 100, 1000, 10_000])
-    time = np.where(N < 100, 7e-3, 1e-4 * (N / 100.0) ** 1.5)
-    assert analysis.slope(N, time) == pytest.approx(1.5)
-    assert math.isnan(analysis.slope([100], [1.0]))
-    assert math.isnan(analysis.slope([10, 100_000], [1.0, 2.0])) is True
-
-
 def test_failures_are_grouped_by_kind_of_reason():
     records = [
         timed("a", "loops", n, [1.0], status="pruned", reason=f"predicted {n / 7:.3g} s a step") for n in range(10, 210)

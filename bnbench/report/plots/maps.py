@@ -36,7 +36,7 @@ def crossover(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     if both.empty:
         missing = "loops" if cells["loops_s"].isna().all() else "matrix form"
         raise Skipped(f"no cell was timed in both families (the {missing} is missing)")
-    cells["tied"] = _tied(part.table, cells)
+    cells["tied"] = cells["verdict"] == analysis.TIED
     asked = part.table[analysis.CELL].drop_duplicates()
     all_values = [sorted(asked[name].unique()) for name in analysis.CELL]
     N, p1, p2 = (layout.thin(values, MOST_COLUMNS) for values in all_values)
@@ -82,16 +82,7 @@ def crossover(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
         f"A square of p1 and p2 for each N: {said}; loops take {_range(both)} of the matrix form's time ({part.label})."
     )
     key = "Which is faster, loops or the matrix form, and by how many times; a tie: their 95 % intervals overlap"
-    return Drawing(figure, "Loops or matrix form, at my size?", caption, alt, key)
-
-
-def _tied(part: pd.DataFrame, cells: pd.DataFrame) -> pd.Series:
-    """Of each cell whether the intervals of the fastest loops and of the fastest matrix form overlap."""
-    rows = analysis.measured(part).sort_values("median_s", kind="stable")
-    rows = rows[rows["family"].isin(["loops", "matrix"]) & rows["device"].isin(cells["device"].unique())]
-    best = rows.drop_duplicates([*analysis.CELL, "family"]).groupby(analysis.CELL)
-    overlap = best["ci_low_s"].max() <= best["ci_high_s"].min()
-    return cells[analysis.CELL].merge(overlap.rename("tied").reset_index(), how="left", on=analysis.CELL)["tied"]
+    return Drawing(figure, "Loops against matrix form, for each N", caption, alt, key)
 
 
 def winner(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:

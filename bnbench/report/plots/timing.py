@@ -65,7 +65,7 @@ def break_even(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
             f"{analysis.COMPILED_S:g} s to compile and has a cell to compare with one that did not"
         )
     variants = [name for name in looks if (cells["variant"] == name).any()]
-    never = np.isinf(cells["calls"])
+    never = np.isinf(cells["calls"]) | (cells["verdict"] == analysis.TIED)
     figure = Figure(figsize=(8.6, layout.strips_in(len(variants))))
     paid, unpaid = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
     marks = layout.strips(paid, cells, cells["calls"].where(~never), variants)
@@ -73,7 +73,7 @@ def break_even(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     paid.set_title("calls until compiling has paid")
     order = cells.groupby("variant")["N"].cumcount()
     layout.strips(unpaid, cells, order.where(never), variants)
-    unpaid.set(title="never", xticks=[], xlim=(-1, order.max() + 1))
+    unpaid.set(title="never, or tied", xticks=[], xlim=(-1, order.max() + 1))
     for place, name in enumerate(variants):
         own = cells["variant"] == name
         unpaid.annotate(
@@ -86,11 +86,11 @@ def break_even(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     caption = (
         f"Each mark is a cell: its compile time divided by the time that a step saves against {reference}. Farther "
         f"left pays sooner. {layout.STRIPS_NOTE} At the right are the cells where the compiled variant is not faster, "
-        f"so that it never pays, and how many of the variant's cells those are. Compile times: {costs}. "
+        f"so that it never pays, or tied (the intervals overlap), and how many of the variant's cells those are. Compile times: {costs}. "
         f"{tables.compile_note(part.table)}"
     )
     alt = (
         f"A row of marks for each of {layout.listed(variants)}: calls until compiling has paid, logarithmic axis; "
-        f"{units.count(never.sum())} of {units.plural(len(cells), 'cell')} never pay ({part.label})."
+        f"{units.count(never.sum())} of {units.plural(len(cells), 'cell')} never pay or are tied ({part.label})."
     )
     return Drawing(figure, f"Calls until compiling has paid, against {reference}", caption, alt)
