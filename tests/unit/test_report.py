@@ -176,6 +176,15 @@ def test_loops_or_matrix_is_answered_for_each_of_two_settings():
     assert source.count('aria-label="Loops or matrix form, by size: float64') == 2
 
 
+def test_how_much_a_loser_loses_by_is_said_of_what_can_be_ranked():
+    # catches: "at most 10 times as long", of a median that may be half of it
+    wide = [6e-3, 1e-2, 2e-2]
+    won = [timed(name, name, N, [t]) for N in (10, 20, 30) for name, t in (("a", 1e-3), ("b", 2e-3))]
+    lost = [timed("a", "a", 40, [3e-3]), timed("b", "b", 40, [2e-3]), timed("a", "a", 50, wide)]
+    said = " ".join(answers.which_is_fastest(frame([*won, *lost, timed("b", "b", 50, [1e-3])])).lines)
+    assert "Where it loses, a takes at most 1.5 times as long as the winner in the 1 of these where neither" in said
+
+
 def test_what_another_process_would_give_is_said_of_those_measured():
     # catches: one process's word for that of all, a win that the next process may turn
     def of(variant, family, N, *medians):
