@@ -1,6 +1,6 @@
-"""Arrays and tables as people hold them, read one way: by the library's calls and by `--data`.
+"""Arrays and tables of any kind, read in one way by the library's calls and by `--data`.
 
-Data frames are known by what they can do, so that pandas is never imported for somebody who has none.
+Data frames are recognised by their attributes, so that pandas is never imported here.
 """
 
 import re
@@ -26,7 +26,7 @@ def read(name: str, value: Any) -> np.ndarray:
     """The numbers of an array, a list, a data frame (a column each) or a series, in the machine's byte order.
 
     The result is float64 or float32, or whole numbers or bools as they were: these have no dtype of their own,
-    the caller picks one. Arrays that are so already are handed back as they are, without a look at their entries.
+    the caller picks one. Arrays that are already like this are returned unchanged, and their entries are not checked.
 
     Raises:
         ValueError: something in it is no number (text, dates, complex numbers, masked entries; of a data frame
@@ -88,7 +88,7 @@ def _unmasked(name: str, value: Any) -> np.ndarray:
 
 
 def _numbers(name: str, array: np.ndarray, kinds: dict[str, str] | None = None) -> np.ndarray:
-    """The array, where it is of numbers; kinds are given where it is a frame's column."""
+    """The array if it holds numbers; `kinds` is given for a column of a data frame."""
     if array.dtype.kind == "O":
         array = _objects(name, array, kinds)
     elif array.dtype.kind in "US":
@@ -100,7 +100,7 @@ def _numbers(name: str, array: np.ndarray, kinds: dict[str, str] | None = None) 
 
 
 def _objects(name: str, array: np.ndarray, kinds: dict[str, str] | None) -> np.ndarray:
-    """Python's numbers as an array of what they are; the first entry that is none is named."""
+    """Python's numbers as a numeric array; the first entry that is not a number is named."""
     if array.ndim == 0:
         raise ValueError(f"{name} is a {type(array.item()).__name__}; allowed is an array of numbers")
     wrong = [place for place, entry in np.ndenumerate(array) if not isinstance(entry, Real | Decimal | np.bool_)]
@@ -118,18 +118,18 @@ def _objects(name: str, array: np.ndarray, kinds: dict[str, str] | None) -> np.n
 def _refuse_text(
     name: str, array: np.ndarray, kinds: dict[str, str] | None, wrong: list[tuple[int, ...]] | None = None
 ) -> NoReturn:
-    """Name the first entry that is no number: of text, the first that does not read as one."""
+    """Name the first entry that is not a number; in text, the first that does not parse as one."""
     wrong = list(np.ndindex(array.shape)) if wrong is None else wrong
     if not wrong:
         raise ValueError(f"{name} is of dtype {array.dtype}; {ALLOWED}")
     wrong = [place for place in wrong if not _reads_as_number(array[place])] or wrong
     place = wrong[0]
     where = f"{name} in row {place[0] + 1}" if array.ndim == 1 else f"{name}[{', '.join(map(str, place))}]"
-    found = f"{where} is {_quoted(array[place])}, no number ({_entries(len(wrong), 'such')})"
+    said = f"{where} is {_quoted(array[place])}, no number ({_entries(len(wrong), 'such')})"
     if kinds is None:
-        raise ValueError(f"{found}; {ALLOWED}")
+        raise ValueError(f"{said}; {ALLOWED}")
     text = str(array[place]).strip()
-    raise ValueError(f"{found}: {next((mend for kind, mend in kinds.items() if re.fullmatch(kind, text)), ENCODE)}")
+    raise ValueError(f"{said}: {next((mend for kind, mend in kinds.items() if re.fullmatch(kind, text)), ENCODE)}")
 
 
 def _reads_as_number(entry: object) -> bool:

@@ -1,8 +1,9 @@
-"""Compiled code on disk: what one process compiled, another loads.
+"""Compiled code on disk: compiled by one process, loaded by others.
 
 A file holds the code of one function for one signature, processor and setting of Numba, and its checksum. There is no
 index, unlike in Numba's own cache: a damaged file costs one compilation and is then replaced, and processes that write
-at once write the same. Loading means unpickling, which can run anything: only what nobody else could write is read.
+at once write the same. Loading means unpickling, which can run any code: only files that nobody else can write to are
+read.
 """
 
 import contextlib
@@ -55,7 +56,7 @@ def cache_dir() -> Path | None:
 
 
 def find_folder() -> tuple[Path | None, str]:
-    """The folder of this version's compiled code, made where it is not there; and why there is none, or no new code."""
+    """The folder of this version's compiled code, made if absent; and why there is none, or why none can be added."""
     switch = os.environ.get(SWITCH, "")
     if switch == OFF:
         return None, f"{SWITCH} is off"
@@ -71,25 +72,25 @@ def find_folder() -> tuple[Path | None, str]:
     folder = base / hashlib.sha256(b"".join(map(source_digest, sources))).hexdigest()[:16]
     for each in (base, folder):
         if not ours(each):
-            return None, f"{each} cannot be made, belongs to another user, or others can write into it"
+            return None, f"{each} cannot be created, belongs to another user, or is writable by others"
     with contextlib.suppress(OSError):  # a cache that can only be read is as good
         os.utime(folder)
         tidy(base)
-    return folder, "" if os.access(folder, os.W_OK) else f"{folder} cannot be written"
+    return folder, "" if os.access(folder, os.W_OK) else f"{folder} is not writable"
 
 
 def report() -> dict[str, Any]:
-    """Where compiled code is kept, how many files of what size; and what is wrong with that, a sentence or ""."""
+    """Where compiled code is kept, how many files of what size, and a warning, a sentence or ""."""
     folder, reason = find_folder()
     sizes = []
     with contextlib.suppress(OSError):
         sizes = [entry.stat().st_size for entry in os.scandir(folder)] if folder else []
     kept = {"folder": str(folder) if folder else "", "files": len(sizes), "bytes": sum(sizes)}
-    return kept | {"warning": reason and f"compiled code is not kept, and every process compiles anew: {reason}"}
+    return kept | {"warning": reason and f"compiled code is not kept, so every process compiles again: {reason}"}
 
 
 def tidy(base: Path) -> None:
-    """Remove the folders of other versions but the latest few."""
+    """Remove the folders of other versions, except the latest few."""
     by_age = sorted((path.stat().st_mtime, path) for path in base.iterdir())
     for used, old in by_age[:-KEPT_FOLDERS]:
         if used < time.time() - IN_USE_S:
@@ -97,7 +98,7 @@ def tidy(base: Path) -> None:
 
 
 def ours(folder: Path) -> bool:
-    """Whether nobody else can write into a folder, which is made where it is not there."""
+    """Whether nobody else can write into a folder, which is made if absent."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _ours(folder.stat())
@@ -125,7 +126,7 @@ def settings() -> list[tuple[str, str]]:
 
 
 class CodeCache(NullCache):
-    """What Numba asks for the compiled code of one function, of which the key says everything but the settings."""
+    """The cache that Numba asks for one function's code; the key says everything but Numba's settings."""
 
     def __init__(self, folder: Path, name: str, key: str) -> None:
         self.folder, self.name, self.key = folder, name, key
@@ -136,7 +137,7 @@ class CodeCache(NullCache):
         return str(self.folder)
 
     def load_overload(self, sig: Any, target_context: Any) -> CompileResult | None:
-        """Compiled code; None where there is none that is whole, or none with the seconds that somebody asks for.
+        """Compiled code; None if there is none that is intact, or none with its compile times where they are needed.
 
         What only a compiler asks for is left out, unlike in Numba's own cache, for it takes longer than all else here:
         Numba's implementations of Python and NumPy, which it loads when it compiles, and the bitcode of the function.
@@ -145,10 +146,10 @@ class CodeCache(NullCache):
             return None
         account = compiling.account()
         with compiling.aside():
-            stored = read(self._path(sig, target_context.codegen()))
-            if stored is None:
+            content = read(self._path(sig, target_context.codegen()))
+            if content is None:
                 return None
-            code, needs = Unpickler(io.BytesIO(stored)).load()
+            code, needs = Unpickler(io.BytesIO(content)).load()
             if account is not None and needs is None:  # whoever compiled it took no time
                 return None
             rtsys.initialize(target_context)
@@ -158,7 +159,7 @@ class CodeCache(NullCache):
             return result
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Save compiled code; where that fails (a full disk, a folder of somebody else), it is compiled again."""
+        """Save compiled code; if that fails (full disk, folder not ours), it is compiled again."""
         if data.library.has_dynamic_globals:  # addresses of this process
             return
         account = compiling.account()
@@ -185,7 +186,7 @@ class LoadedLibrary(JITCodeLibrary):
 
     def _get_module_for_linking(self) -> Any:
         if self._shared_module is None:
-            self._shared_module = binding.parse_bitcode(self.bitcode)
+            self._shared_module: Any = binding.parse_bitcode(self.bitcode)
         return self._shared_module
 
 
@@ -215,46 +216,46 @@ def rebuild(context: Any, symbols: set[str], state: tuple) -> CompileResult:
 
 
 class Unpickler(pickle.Unpickler):
-    """Loads what Numba pickled, without the modules of the functions that were copied into the code."""
+    """Loads what Numba pickled, without importing the modules of functions that were inlined."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """As ever, but for what rebuilds an environment."""
+        """As usual, except for what rebuilds an environment."""
         if (module, name) == (_rebuild_env.__module__, _rebuild_env.__name__):
             return rebuild_environment
         return super().find_class(module, name)
 
 
 def rebuild_environment(module: str, constants: list, name: str) -> Environment:
-    """A function's environment. Of its module compiled code uses nothing: it stays out where it is not loaded."""
-    found = lookup_environment(name)
-    if found is None:
+    """A function's environment. Compiled code uses nothing of its module, which is not imported if absent."""
+    environment = lookup_environment(name)
+    if environment is None:
         loaded = sys.modules.get(module)
-        found = Environment({"__name__": module} if loaded is None else loaded.__dict__)
-        found.consts[:] = constants
-        found.env_name = name
-        Environment._memo[name] = found
-    return found
+        environment = Environment({"__name__": module} if loaded is None else loaded.__dict__)
+        environment.consts[:] = constants
+        environment.env_name = name
+        Environment._memo[name] = environment
+    return environment
 
 
 def read(path: Path) -> bytes | None:
-    """What was written to a file; None where it is not there, not whole, or could be somebody else's."""
+    """What was written to a file; None if it is absent, damaged, or may be somebody else's."""
     try:
         with open(path, "rb") as file:
-            content = file.read() if _ours(os.fstat(file.fileno())) else b""
+            whole = file.read() if _ours(os.fstat(file.fileno())) else b""
     except OSError:
         return None
-    checksum, stored = content[:CHECKSUM_BYTES], content[CHECKSUM_BYTES:]
-    return stored if hashlib.sha256(stored).digest() == checksum else None
+    checksum, content = whole[:CHECKSUM_BYTES], whole[CHECKSUM_BYTES:]
+    return content if hashlib.sha256(content).digest() == checksum else None
 
 
-def write(path: Path, stored: bytes) -> None:
-    """Write a file at once, in place of whatever is there."""
+def write(path: Path, content: bytes) -> None:
+    """Write a file atomically, in place of whatever is there."""
     if not ours(path.parent):
         return
     handle, unfinished = tempfile.mkstemp(dir=path.parent)
     try:
         with open(handle, "wb") as file:
-            file.write(hashlib.sha256(stored).digest() + stored)
+            file.write(hashlib.sha256(content).digest() + content)
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(unfinished, path)

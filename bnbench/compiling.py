@@ -1,11 +1,11 @@
-"""What compiling takes: the seconds of every function that Numba compiles in this process, wherever that happens.
+"""Compile times: the seconds of every function that Numba compiles in this process.
 
-A function is compiled once, by whoever needs it first; a lone process that calls one kernel pays for all that this
-kernel holds. So an `Account` keeps each function's own seconds, those of the functions compiled on the way taken off,
-and for each the names of all that it needs; `Calls` notes which kernels somebody calls, and adds up what these need.
-Seconds are the compiling thread's processor time: what else the machine does is no part of them.
+A function is compiled once, for the first caller that needs it; a process that calls a single kernel pays for all
+that the kernel contains. So an `Account` keeps each function's own seconds, without those of functions compiled on
+the way, and the names of all functions that it needs; `Calls` records which kernels are called, and adds up what they
+need. Seconds are the compiling thread's processor time, independent of what else the machine does.
 
-Nothing is kept, and nothing of Numba's is touched, before somebody asks for it with `listen`.
+Nothing is recorded, and Numba is left alone, until `listen` is called.
 """
 
 import collections
@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-START = "the compiler itself"  # what it does once in a process: the name under which that is kept
+START = "the compiler itself"  # the name of what it does once per process
 
 _account: "Account | None" = None
 
@@ -27,21 +27,28 @@ class Frame:
     def __init__(self) -> None:
         self.parts: dict[str, float] = {}  # name of a function to its own seconds
         self.inner_s = 0.0
+        self.took_s = 0.0  # its own seconds, once it has ended well
 
 
 class Account:
     """Every compiled function's seconds, by the library of machine code that it lies in.
 
-    Numba holds a lock while it compiles, so that there is one stack of frames.
+    Numba holds a lock while it compiles, so there is one stack of frames.
     """
 
     def __init__(self) -> None:
-        self.parts = weakref.WeakKeyDictionary()  # library to the seconds of all that it needs, by function
+        self.parts: weakref.WeakKeyDictionary[Any, dict[str, float]] = (
+            weakref.WeakKeyDictionary()
+        )  # library to the seconds of all that it needs, by function
         self.from_cache: set[str] = set()  # names of those whose seconds an earlier process wrote down
-        self.by_address = weakref.WeakValueDictionary()  # address of a C function to its library
-        self.names = weakref.WeakKeyDictionary()  # library of a C function to its name
+        self.by_address: weakref.WeakValueDictionary[int, Any] = (
+            weakref.WeakValueDictionary()
+        )  # address of a C function to its library
+        self.names: weakref.WeakKeyDictionary[Any, str] = (
+            weakref.WeakKeyDictionary()
+        )  # library of a C function to its name
         self.open: list[Frame] = []
-        self.times = collections.Counter()  # how many functions of a name were compiled
+        self.times: collections.Counter[str] = collections.Counter()  # how many functions of a name were compiled
         self.log: dict[str, float] = {}  # own seconds by name, of all
         self.start_s: float | None = None
         self.aside_s = 0.0  # by the wall's clock, in which the process compiled, or kept this account
@@ -49,14 +56,14 @@ class Account:
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """Time that is no compiling of anybody's, though it may lie within it."""
+        """Time that does not count as compiling, though it may lie within it."""
         with self.frame() as frame:
             yield
             frame.parts.clear()
 
     @contextlib.contextmanager
     def frame(self) -> Iterator[Frame]:
-        """Time a compilation; where it fails, its time is its caller's, and what it needed is kept."""
+        """Time a compilation; if it fails, its time counts for its caller, and what it needed is kept."""
         frame, outer = Frame(), self.open[-1] if self.open else Frame()
         self.open.append(frame)
         wall, begun, took = time.perf_counter(), time.thread_time(), None
@@ -73,13 +80,13 @@ class Account:
 
     @contextlib.contextmanager
     def compiling(self, name: str) -> Iterator[list]:
-        """Time the compilation of a function of that name; its library is to be put into the list that this gives."""
+        """Time the compilation of a function; its library is to be appended to the list that this yields."""
         made: list = []
         with self.frame() as frame:
             yield made
         with self.aside():
             self.times[name] += 1
-            if self.times[name] > 1:  # another of the same name: it is not to hide the first
+            if self.times[name] > 1:  # another of the same name must not hide the first
                 name = f"{name} #{self.times[name]}"
             self.log[name] = max(0.0, frame.took_s)
             needs = {START: self.start_s or 0.0} | self.needs(made) | frame.parts | {name: self.log[name]}
@@ -89,22 +96,23 @@ class Account:
 
     def needs(self, libraries: Iterable) -> dict[str, float]:
         """The seconds of all functions that these libraries hold or link to, by name."""
-        found, todo = {}, list(libraries)
+        needed: dict[str, float] = {}
+        todo = list(libraries)
         while todo:
             library = todo.pop(0)
             if library in self.parts:
-                found = self.parts[library] | found
+                needed = self.parts[library] | needed
             else:  # one that a function's wrapper was made in, say
                 todo += getattr(library, "_linking_libraries", ())
-        return found
+        return needed
 
     def loaded(self, library: Any, needs: dict[str, float]) -> None:
-        """Take up a library that an earlier process compiled, with the seconds that it wrote down."""
+        """Register a library that an earlier process compiled, with the seconds that it recorded."""
         self.parts[library] = needs
         self.from_cache |= needs.keys()
 
     def start(self) -> None:
-        """Compile two small functions: by what the first takes longer than the second, the compiler starts."""
+        """Measure the compiler's start-up: how much longer a first small function takes than a second."""
         import numba
 
         self.start_s, log, took = 0.0, self.log.copy(), []
@@ -117,7 +125,7 @@ class Account:
 
 
 class Calls:
-    """The compiled functions that are called while it is entered, and what a process that calls them must compile."""
+    """The compiled functions that are called within the context, and what a process that calls them must compile."""
 
     def __init__(self, account: Account) -> None:
         self.account = account
@@ -148,43 +156,43 @@ class Calls:
         self.compiled = set(self.account.log) - self.before
 
     def kernels(self) -> dict[str, float]:
-        """The seconds that each function called took to compile beyond those before it, by name.
+        """The compile seconds that each called function adds to those before it, by name.
 
-        Last comes what was compiled meanwhile for none of them: a ufunc, say.
+        Last comes what was compiled meanwhile for none of them, such as a ufunc.
         """
         known: dict[str, float] = {}
-        found: dict[str, float] = {}
+        by_name: dict[str, float] = {}
         for library, name in self.libraries.items():
             needs = self.account.needs([library])
             new = {part: seconds for part, seconds in needs.items() if part not in known}
             known |= new
             if START in new:
-                found[START] = new.pop(START)
+                by_name[START] = new.pop(START)
             name = name.replace(".<locals>", "")
-            found[name] = found.get(name, 0.0) + sum(new.values())
+            by_name[name] = by_name.get(name, 0.0) + sum(new.values())
         others = {part: self.account.log[part] for part in sorted(self.compiled - known.keys())}
-        return ({START: self.account.start_s} if others else {}) | found | others
+        return ({START: self.account.start_s or 0.0} if others else {}) | by_name | others
 
     @property
     def from_cache(self) -> bool:
-        """Whether any of it was compiled by an earlier process, which wrote down what it took."""
+        """Whether any of it was compiled by an earlier process, which recorded the seconds."""
         return not self.account.from_cache.isdisjoint(self.account.needs(self.libraries))
 
 
 def overloads(dispatcher: Any, arguments: tuple) -> list:
-    """The compiled form of a dispatcher that takes such arguments; all of them where that is not plain."""
+    """The compiled overload of a dispatcher for these arguments; all overloads if that is unclear."""
     from numba.core.typing.typeof import Purpose, typeof
 
     compiled = dispatcher.overloads
     if len(compiled) > 1:
-        found = compiled.get(tuple(typeof(argument, Purpose.argument) for argument in arguments))
-        if found is not None:
-            return [found]
+        overload = compiled.get(tuple(typeof(argument, Purpose.argument) for argument in arguments))
+        if overload is not None:
+            return [overload]
     return list(compiled.values())
 
 
 def listen() -> Account:
-    """Keep an account from here on; the one there is, where there is one."""
+    """Start keeping an account; the existing one if there is one."""
     global _account
     if _account is None:
         _account = Account()
@@ -193,17 +201,17 @@ def listen() -> Account:
 
 
 def account() -> Account | None:
-    """The account of this process, where one is kept."""
+    """The account of this process, or None."""
     return _account
 
 
 def aside() -> contextlib.AbstractContextManager:
-    """As `Account.aside`, where an account is kept."""
+    """As `Account.aside`, if an account is kept."""
     return _account.aside() if _account is not None else contextlib.nullcontext()
 
 
 def called(addresses: Iterable[int]) -> None:
-    """Tell whoever notes calls that C functions, made by `numba.cfunc`, will be called by their addresses."""
+    """Record that C functions, made by `numba.cfunc`, will be called by their addresses."""
     if _account is not None and _account.calls is not None:
         for address in addresses:
             library = _account.by_address.get(int(address))
@@ -212,7 +220,7 @@ def called(addresses: Iterable[int]) -> None:
 
 
 def _wrap(account: Account) -> None:
-    """Have every compilation of Numba's timed: of functions, of what they call, and of C functions."""
+    """Time every compilation of Numba's: of functions, of what they call, and of C functions."""
     from numba.core.ccallback import CFunc
     from numba.core.compiler import CompilerBase
 
@@ -258,7 +266,7 @@ def _wrap(account: Account) -> None:
 
 
 def _name(function: Any, types: Iterable) -> str:
-    """What a function is called in the account: the same in every process."""
+    """A function's name in the account, the same in every process."""
     of = getattr(function, "func_id", None)  # of Numba's intermediate representation
     if of is not None:
         where = of.modname, of.func_qualname, of.firstlineno

@@ -43,7 +43,7 @@ class Folder:
             for place in (self.path, self.path / PLOTS):
                 _refuse_link(place)
                 if os.path.lexists(place) and not place.is_dir():
-                    raise FolderError(f"{place} is a file, not a folder; {ALLOWED}")
+                    raise FolderError(f"{place} cannot be written into, it is a file and no folder; {ALLOWED}")
             self.is_run = _describes_a_run(self.path / ENVIRONMENT)
             if os.path.lexists(self.path / MANIFEST):
                 self.files = _read(self.path / MANIFEST)
@@ -176,8 +176,11 @@ def _read(path: Path) -> dict[str, list[str]]:
     _refuse_link(path)
     content = _json(path)
     files = content.get("files") if content.get("written by") == "bnbench" else None
-    sound = isinstance(files, dict) and all(map(NAME.fullmatch, files))  # no way out of the folder
-    if not sound or not all(isinstance(digests, list) for digests in files.values()):
+    if not (
+        isinstance(files, dict)
+        and all(map(NAME.fullmatch, files))  # no way out of the folder
+        and all(isinstance(digests, list) for digests in files.values())
+    ):
         raise FolderError(f"{path} is not a list of what bnbench wrote; {ALLOWED}")
     return files
 

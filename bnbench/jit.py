@@ -29,7 +29,7 @@ REASSOCIATE = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
 
 def key(function: Callable, options: dict[str, Any]) -> str:
-    """A hash of which function it is, how it is compiled and what it holds, compiled functions by their own key."""
+    """A hash of a function, its compilation options and what it closes over; compiled functions by their own key."""
     code = function.__code__
     options = options | {"fastmath": sorted(options["fastmath"] or ())}  # a set: in another order in every process
     which = function.__module__, function.__qualname__, code.co_firstlineno, sorted(options.items())
@@ -42,7 +42,7 @@ def key(function: Callable, options: dict[str, Any]) -> str:
 
 
 def cached(compiled: Any, function: Callable, options: dict[str, Any]) -> None:
-    """Give a compiled function our cache, where there is one and the function has a source file."""
+    """Give a compiled function our cache, if there is one and the function has a source file."""
     folder = cache_dir()
     if folder is not None:
         with contextlib.suppress(OSError):
@@ -51,10 +51,10 @@ def cached(compiled: Any, function: Callable, options: dict[str, Any]) -> None:
 
 
 def named(function: Callable, options: dict[str, Any]) -> None:
-    """Make a closure's name its own in every process.
+    """Give a closure a name that is the same in every process and no other function's.
 
-    Numba counts functions to name them in the machine code: what one process compiled and another loads may be called
-    as something else is there, and the linker takes the first of a name.
+    Numba numbers functions to name them in machine code: a function that one process compiled and another loads may
+    have the name of a different function there, and the linker takes the first of a name.
     """
     if function.__closure__:
         function.__qualname__ += f".{key(function, options)[:12]}"
@@ -63,7 +63,7 @@ def named(function: Callable, options: dict[str, Any]) -> None:
 class InnerLibrary(JITCodeLibrary):
     """The code of a function that only compiled code calls, linked into every caller and made machine code there.
 
-    Numba's own library optimises it and makes machine code of it here too, which nobody would run: a third of the time.
+    Numba's own library also optimises it and makes machine code that nobody runs: a third of the compile time.
     """
 
     alone = False  # optimised here too: where sums may be reordered, so that no caller decides on their order
@@ -78,13 +78,13 @@ class InnerLibrary(JITCodeLibrary):
 
 
 def no_entry(library: Any, fndesc: Any, env: Any) -> Any:
-    """What Numba takes for a function's entry from Python, where there is none: it knows the function by it."""
+    """A stand-in for a function's entry from Python, which it lacks: Numba identifies the function by it."""
     library._ensure_finalized()
     return _dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname.split(".")[-1], "", 0, env, (library,))
 
 
 class Unchecked(PassManager):
-    """Passes, without Numba's check of its own work after each of them."""
+    """Compiler passes without Numba's self-check after each of them."""
 
     _ENFORCING = False
 
@@ -97,7 +97,7 @@ PLAIN_PASSES = (
 
 
 class Whole(compiler.Compiler):
-    """Numba's compiler without a search for cyclic garbage, which takes a tenth of the time and finds hardly any."""
+    """Numba's compiler without garbage collection, which takes a tenth of the time and frees hardly anything."""
 
     def compile_extra(self, func: Any) -> Any:
         """Compile a function."""
@@ -111,7 +111,7 @@ class Whole(compiler.Compiler):
 
 
 class Plain(Whole):
-    """The same with only those of Numba's passes that loops over numbers and given arrays need."""
+    """The same with only the passes that loops over numbers and given arrays need."""
 
     def define_pipelines(self) -> list[PassManager]:
         """The one pipeline."""
@@ -144,9 +144,9 @@ def njit(
 ) -> Callable[[Callable], Any]:
     """`numba.njit(nogil, error_model="numpy")`, cached in `cache_dir()`, or within its callers if it is inner.
 
-    A plain function is loops over numbers and the arrays that it is given: it makes none, and has neither array
-    expressions nor closures. An inner one is plain, has no entry for Python and no machine code but its callers': only
-    compiled code may call it, and it may not print. With NUMBA_DISABLE_JIT the function is left as it is.
+    A plain function loops over numbers and the arrays that it is given: it creates none, and has neither array
+    expressions nor closures. An inner function is plain, has no entry for Python and no machine code outside its
+    callers': only compiled code may call it, and it must not print. With NUMBA_DISABLE_JIT functions stay as they are.
     """
     plain = plain or inner
     options = {"fastmath": fastmath, "parallel": parallel, "error_model": "numpy", "forceinline": forceinline}

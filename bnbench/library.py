@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what type checkers alone look at
     from numpy.typing import ArrayLike, DTypeLike
 
 AUTO = "fused-numba", "matrix-numpy"  # what variant="auto" stands for: the first that is available
-LARGE_BYTES = 2**30  # from which on it is asked beforehand whether there is memory
+LARGE_BYTES = 2**30  # from here on, the free memory is checked first
 
 
 def gradients(
@@ -32,10 +32,10 @@ def gradients(
     G2: ArrayLike,
     *,
     variant: str = "auto",
-    activation: str = "relu",
-    normalization: str = "batch",
-    ddof: int = 0,
-    eps: float = 1e-5,
+    activation: str = Problem.activation,
+    normalization: str = Problem.normalization,
+    ddof: int = Problem.ddof,
+    eps: float = Problem.eps,
 ) -> Gradients:
     """The loss and its gradients with respect to Γ1, γ, β and Γ2 (`bnbench docs gradient`).
 
@@ -61,10 +61,12 @@ def gradients(
             node of zero variance with eps = 0, or of a variance beyond what the dtype holds, more than there is
             memory for, an unknown name; the message says which array or column.
     """
-    read = {name: value if value is None else arrays.read(name, value) for name, value in
+    read: dict[str, Any] = {name: value if value is None else arrays.read(name, value) for name, value in
             (("X", X), ("y", y), ("G1", G1), ("gamma", gamma), ("beta", beta), ("G2", G2))}  # fmt: skip
-    X, y, largest = _data(read["X"], read["y"], _dtype(read))
-    prepared = Prepared(X, y, largest, _p2(read["G1"]), variant, "fresh", activation, normalization, ddof, eps)
+    checked_X, checked_y, largest = _data(read["X"], read["y"], _dtype(read))
+    prepared = Prepared(
+        checked_X, checked_y, largest, _p2(read["G1"]), variant, "fresh", activation, normalization, ddof, eps
+    )
     return prepared.gradients(*(read[name] for name in ("G1", "gamma", "beta", "G2")))
 
 
@@ -76,24 +78,24 @@ def prepare(
     dtype: DTypeLike | None = None,
     variant: str = "auto",
     regime: str = "fixed",
-    activation: str = "relu",
-    normalization: str = "batch",
-    ddof: int = 0,
-    eps: float = 1e-5,
+    activation: str = Problem.activation,
+    normalization: str = Problem.normalization,
+    ddof: int = Problem.ddof,
+    eps: float = Problem.eps,
 ) -> Prepared:
     """Check the data and set up once; the result's `.gradients(G1, gamma, beta, G2)` is what a loop calls.
 
     The arguments are those of `gradients`, with p2 the number of hidden nodes. X and y are copied, whatever their
-    layout and the regime: later changes of them are not seen. In the regime "fixed" what depends on X alone is
-    computed here.
-    dtype is that of the parameters to come, "float64" or "float32", where X and y are whole numbers; else theirs.
+    layout and the regime: later changes to them are not seen. In the regime "fixed", what depends on X alone is
+    computed here. Where X and y are whole numbers, dtype ("float64" or "float32") is that of the parameters to come;
+    elsewhere it must be theirs or None.
 
     Raises:
         ValueError: as in `gradients`.
     """
-    read = {"X": arrays.read("X", X), "y": arrays.read("y", y)}
-    X, y, largest = _data(read["X"], read["y"], _dtype(read, dtype), copy=True)
-    prepared = Prepared(X, y, largest, p2, variant, regime, activation, normalization, ddof, eps)
+    read: dict[str, Any] = {"X": arrays.read("X", X), "y": arrays.read("y", y)}
+    checked_X, checked_y, largest = _data(read["X"], read["y"], _dtype(read, dtype), copy=True)
+    prepared = Prepared(checked_X, checked_y, largest, p2, variant, regime, activation, normalization, ddof, eps)
     prepared.set_up(prepared.ones())
     return survive(prepared)
 
@@ -102,7 +104,7 @@ class Prepared:
     """A checked and set-up gradient for one X (N,p1), y (N,) and p2; made by `prepare`.
 
     It may be called from many threads, which take turns. Copies, pickles and what a forked child inherits are set up
-    anew when they are first called.
+    again on their first call.
     """
 
     def __init__(
@@ -129,11 +131,12 @@ class Prepared:
         self.renew()
 
     def renew(self) -> None:
-        """Forget what was set up, and who holds the lock."""
-        self.variant, self.lock = None, threading.RLock()
+        """Forget what was set up and who holds the lock."""
+        self.variant: Variant | None = None
+        self.lock = threading.RLock()
 
-    def set_up(self, parameters: list[np.ndarray | None]) -> None:
-        """Prepare the variant with these parameters, (G1, gamma, beta, G2) checked already.
+    def set_up(self, parameters: list[Any]) -> Variant:
+        """The variant prepared with these parameters, (G1, gamma, beta, G2) checked already.
 
         Raises:
             ValueError: it cannot run here, cannot take this problem, or there is no memory for it.
@@ -146,9 +149,10 @@ class Prepared:
         variant = cls()
         variant.prepare(Batch(self.X, self.y, *parameters), problem, self.regime)
         self.variant = variant
+        return variant
 
     def ones(self) -> list[np.ndarray | None]:
-        """Parameters to set up with before there are others."""
+        """Parameters to set up with until real ones are given."""
         _check_memory(self.cls, self.problem, self.regime)
         return [None if shape is None else np.ones(shape, self.dtype) for _, shape in self.shapes]
 
@@ -160,14 +164,15 @@ class Prepared:
         if self.problem.normalization == "batch":
             self.scale.check(*checked[0])
         with self.lock:
-            if self.variant is None:
-                self.set_up(parameters)
+            variant = self.variant
+            if variant is None:
+                variant = self.set_up(parameters)
             else:
-                self.variant.load(*parameters)
-            self.variant.step()
-            return self.variant.result()
+                variant.load(*parameters)
+            variant.step()
+            return variant.result()
 
-    def _parameter(self, name: str, value: Any, shape: tuple[int, ...] | None) -> tuple[np.ndarray | None, float]:
+    def _parameter(self, name: str, value: Any, shape: tuple[int, ...] | None) -> tuple[Any, float]:
         """A parameter checked, as a contiguous array of the problem's dtype, and Σ of its |entries|."""
         if shape is None:
             if value is not None:
@@ -213,7 +218,7 @@ def _size(name: str, array: np.ndarray) -> float:
 
 def _variant(name: object) -> type[Variant]:
     if isinstance(name, str) and name == "auto":
-        return next(cls for cls in map(find, AUTO) if not cls.unavailable())
+        return next(cls for cls in map(find, AUTO) if cls is not None and not cls.unavailable())
     cls = find(name) if isinstance(name, str) else None
     if cls is None:
         raise ValueError(f"variant is {name!r}; allowed are auto, {', '.join(variants())}")
@@ -228,8 +233,8 @@ def _p2(G1: np.ndarray | None) -> int:
     return G1.shape[1]
 
 
-def _dtype(read: dict[str, np.ndarray | None], asked: Any = None) -> np.dtype:
-    """The one dtype that arrays share, by the first that has one of its own; asked, if none has, or float64."""
+def _dtype(read: dict[str, Any], asked: Any = None) -> np.dtype:
+    """The one dtype of all arrays: that of the first float array, else the one asked for, else float64."""
     if asked is not None and (not isinstance(asked, str | type | np.dtype) or np.dtype(asked).name not in DTYPES):
         raise ValueError(f"dtype is {asked!r}; allowed are {', '.join(DTYPES)}")
     own = next((array.dtype for array in read.values() if array is not None and array.dtype.kind == "f"), None)
@@ -239,7 +244,7 @@ def _dtype(read: dict[str, np.ndarray | None], asked: Any = None) -> np.dtype:
 
 
 def _array(name: str, array: np.ndarray, dtype: np.dtype, *, copy: bool = False) -> np.ndarray:
-    """An array that `arrays.read` gave, C-contiguous and of a dtype, copied where it must be, or always."""
+    """An array from `arrays.read`, made C-contiguous and of a dtype; copied only where needed, unless `copy`."""
     if array.dtype.kind == "f" and array.dtype != dtype:
         raise ValueError(
             f"{name} is {array.dtype} and X is {dtype}; allowed is one dtype for all arrays "
@@ -265,11 +270,11 @@ def _data(
         array = array.view()  # read-only, always: to Numba that is a type of its own, compiled for anew
         array.flags.writeable = False
         held.append(array)
-    return *held, float(sizes[0])
+    return held[0], held[1], float(sizes[0])
 
 
 def _check_memory(cls: type[Variant], problem: Problem, regime: str) -> None:
-    """Refuse what this machine has no memory for, before anything is allocated."""
+    """Refuse a problem that does not fit into memory, before anything is allocated."""
     parameters = 4 * problem.p1 * problem.p2 * np.dtype(problem.dtype).itemsize
     if max(parameters, problem.batch_bytes * problem.p2 // problem.p1) < LARGE_BYTES:
         return
@@ -279,5 +284,5 @@ def _check_memory(cls: type[Variant], problem: Problem, regime: str) -> None:
     if needs > free:
         raise ValueError(
             f"p2 is {problem.p2}, with N {problem.N} and p1 {problem.p1}: variant {cls.name} needs "
-            f"{needs / 2**30:.3g} GiB for a step, {free / 2**30:.3g} GiB are free; allowed is what fits"
+            f"{needs / 2**30:.3g} GiB for a step, {free / 2**30:.3g} GiB are free; reduce N, p1 or p2"
         )

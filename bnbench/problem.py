@@ -1,9 +1,9 @@
-"""What is asked (`Problem`), its arrays (`Batch`) and the answer (`Gradients`)."""
+"""What is asked (`Problem`), its arrays (`Batch`) and the answer (`Gradients`), whose annotations name the shapes."""
 
 import sys
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -17,15 +17,15 @@ class Batch(NamedTuple):
     """The arrays of one problem: the data X (N,p1), y (N,) and the parameters.
 
     G1 is Γ1 (p1,p2), gamma and beta are (p2,), G2 is Γ2 (p2,); with `normalization="none"` gamma and beta
-    are None.
+    are None (their type says Any, so that nobody who normalises has to ask).
     """
 
-    X: np.ndarray
-    y: np.ndarray
-    G1: np.ndarray
-    gamma: np.ndarray | None
-    beta: np.ndarray | None
-    G2: np.ndarray
+    X: Annotated[np.ndarray, "N", "p1"]
+    y: Annotated[np.ndarray, "N"]
+    G1: Annotated[np.ndarray, "p1", "p2"]
+    gamma: Annotated[np.ndarray | Any, "p2"]
+    beta: Annotated[np.ndarray | Any, "p2"]
+    G2: Annotated[np.ndarray, "p2"]
 
 
 class Gradients(NamedTuple):
@@ -35,10 +35,10 @@ class Gradients(NamedTuple):
     """
 
     loss: float
-    dG1: np.ndarray
-    dgamma: np.ndarray | None
-    dbeta: np.ndarray | None
-    dG2: np.ndarray
+    dG1: Annotated[np.ndarray, "p1", "p2"]
+    dgamma: Annotated[np.ndarray | Any, "p2"]
+    dbeta: Annotated[np.ndarray | Any, "p2"]
+    dG2: Annotated[np.ndarray, "p2"]
 
 
 @dataclass(frozen=True)

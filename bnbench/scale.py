@@ -1,8 +1,8 @@
 """Whether the variance of every hidden node is a number that the arrays' dtype holds.
 
-Where s² overflows, X̂ is 0 and the gradient finite and wholly wrong; where it underflows, its digits are lost. No test
-of the answer finds either, so that s is looked at: by a bound that costs next to nothing, and exactly where that does
-not do, in numbers taken apart into fraction and exponent.
+Where s² overflows, X̂ is 0 and the gradient is finite and wrong; where it underflows, its digits are lost. No test of
+the answer detects either, so s itself is checked: by a bound that costs next to nothing and, where that does not
+suffice, exactly, with numbers split into fraction and exponent.
 """
 
 import math
@@ -72,6 +72,6 @@ def exactly(X: np.ndarray, G1: np.ndarray, problem: Problem) -> None:
             j = int(wrong.argmax())
             raise ValueError(
                 f"column {j} of X G1 has a variance of about 10^{bits[j] * np.log10(2):.0f}, {words} than {X.dtype} "
-                f"can work with ({np.count_nonzero(wrong)} such columns); allowed is X and G1 in units in which it is "
-                "nearer to 1"
+                f"can work with ({np.count_nonzero(wrong)} such columns); rescale X or G1 so that it is nearer "
+                "to 1"
             )

@@ -1,7 +1,7 @@
-"""Temporary folders that outlive nobody for long.
+"""Temporary folders that are removed even if their owner is killed.
 
-Each is locked by its owner, and a lock ends with its process, however that ends: what a killed owner left behind is
-found to be free, and removed, when the next folder is made or `clear` is called.
+Each is locked by its owner, and the lock ends with the owner's process: what a killed process left behind is
+unlocked, and so is removed when the next folder is made or `clear` is called.
 """
 
 import contextlib
@@ -9,7 +9,9 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
+fcntl: Any
 try:
     import fcntl
 except ImportError:
@@ -19,7 +21,7 @@ PREFIX = "bnbench-owned-"
 
 
 class TemporaryFolder:
-    """A temporary folder, locked as long as this process lives; a context manager.
+    """A temporary folder, locked while this process lives; a context manager.
 
     Raises:
         OSError: the temporary directory cannot be written.
@@ -27,7 +29,7 @@ class TemporaryFolder:
 
     def __init__(self) -> None:
         clear()
-        made = tempfile.mkdtemp(prefix="." + PREFIX)  # it gets the name that `clear` looks for when it is locked
+        made = tempfile.mkdtemp(prefix="." + PREFIX)  # renamed to what `clear` looks for once it is locked
         self.lock = _locked(made)
         self.path = Path(made).with_name(Path(made).name.removeprefix("."))
         os.rename(made, self.path)
@@ -47,7 +49,7 @@ class TemporaryFolder:
 
 
 def clear() -> None:
-    """Delete the folders whose owners are gone: this user's, and no links."""
+    """Delete this user's folders whose owners are gone; links are left alone."""
     with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
@@ -59,7 +61,7 @@ def clear() -> None:
 
 
 def _locked(path: str) -> int | None:
-    """The number of an open folder with its lock, or None where another has it, or there are no locks."""
+    """The descriptor of a folder, locked; None if another process holds the lock, or there are no locks."""
     if fcntl is None:
         return None
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -1,4 +1,4 @@
-"""When compiled code may run on several threads: not everywhere, and not always at once.
+"""When compiled code may use several threads, and when calls must take turns.
 
 Numba's threads do not survive a fork: OpenMP's library ends the child that calls it, and other layers leave it waiting
 for threads that are not there. So a child forked from a process whose threads ran already takes one thread. And
@@ -37,12 +37,12 @@ def survive(thing: Renewed) -> Renewed:
 
 
 def alone() -> bool:
-    """Whether compiled code must do with one thread in this process; the first time, with a warning that says why."""
+    """Whether compiled code is limited to one thread in this process; the first call warns and says why."""
     if _state["forked"] and not _state["said"]:
         _state["said"] = True
         warnings.warn(
-            "this process was forked from one whose compiled code had threads, and they are not here: one thread is "
-            "used. For more, start processes by 'spawn' or 'forkserver'",
+            "this process was forked from one whose compiled code had threads, which do not survive a fork: one "
+            "thread is used. For more, start processes with 'spawn' or 'forkserver'",
             stacklevel=3,
         )
     return _state["forked"]
@@ -62,14 +62,14 @@ def guard() -> contextlib.AbstractContextManager:
 
 
 def forked_with(module: str) -> bool:
-    """Whether this process was forked from one in which a module was loaded already."""
+    """Whether this process was forked from one that had already loaded a module."""
     return module in _state.get("modules", ())
 
 
 def _running() -> bool:
     numba = sys.modules.get("numba")
     try:
-        if not hasattr(numba, "threading_layer"):  # not imported, or not to its end
+        if numba is None or not hasattr(numba, "threading_layer"):  # not imported, or not to its end
             return False
         numba.threading_layer()
     except ValueError:

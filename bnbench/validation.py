@@ -28,7 +28,7 @@ TF32_UNIT = 2.0**-11  # of rounding: TF32 keeps 10 bits behind the leading one
 MISSING = "missing"
 FLOAT32_OVER_FLOAT64 = 2.0**29  # their rounding units' ratio
 FLOAT32_PRECISION = (
-    "right to float32's precision alone; compute in the arrays' own dtype, constants, buffers and all between included"
+    "right to float32's precision only; compute in the arrays' own dtype throughout, constants and buffers included"
 )
 UNSUPPORTED = "unsupported"  # in place of an answer to a derivation problem
 OWN_SIZES = "own sizes"  # in place of the conventions of one
@@ -61,7 +61,7 @@ class Verdict:
 
     @property
     def caution(self) -> str:
-        """What has to be said beside a valid answer, a sentence; "" where all of it was judged."""
+        """A caveat on a valid answer, a sentence; "" where all of it was judged."""
         unbounded = [name for name in self.blind if self.errors[name]["tolerance"] == np.inf]
         wide = [name for name in self.blind if name not in unbounded]
         said = [f"rounding may be as large as {', '.join(wide)} itself"] * bool(wide)
@@ -75,24 +75,24 @@ class Verdict:
 
 
 def raised_text(error: BaseException, problem: Problem, where: str = "") -> str:
-    """What a user's code raised, where, and the line of it that did; of a γ that is None, what to do."""
+    """What a user's code raised, where, and on which of its lines; for a γ that is None, what to do."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, TypeError | AttributeError) and problem.normalization == "none" and "None" in text:
         kind = type(error).__name__
-        return f"{kind}{where}: γ is None here, since normalization='none' was asked too; add --normalization batch"
+        return f"{kind}{where}: γ is None here because normalization='none' was tried too; add --normalization batch"
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if not _of_a_library(frame.filename)]
     line = own and own[-1].line and f" in line {own[-1].lineno} of {Path(own[-1].filename).name}: {own[-1].line}"
     return text + where + (line or "")
 
 
 def _of_a_library(file: str) -> bool:
-    """Whether code is bnbench's, Python's own or an installed package's, so that its line tells its user nothing."""
+    """Whether a file is bnbench's, Python's own or an installed package's: its lines tell a user nothing."""
     parts = Path(file).parts
     return file.startswith(("<", str(PACKAGE))) or "site-packages" in parts or file.startswith(STANDARD_LIBRARY)
 
 
-def plain(answer: Any) -> dict[str, Any] | str:
-    """An answer reduced to what can be sent to another process: name to array, None or a type's name.
+def parts_of(answer: Any) -> dict[str, Any] | str:
+    """An answer reduced to what can be sent to another process: name to array, None or the name of a type.
 
     A string stands for an answer that has no parts at all.
     """
@@ -114,8 +114,11 @@ def plain(answer: Any) -> dict[str, Any] | str:
     return parts
 
 
+plain = parts_of  # until measure/ calls it by its name
+
+
 def judge(answer: dict[str, Any] | str, reference: Reference, problem: Problem) -> Verdict:
-    """The verdict on an answer (as `plain` gives it) to a problem with this reference.
+    """The verdict on an answer (as `parts_of` gives it) to a problem with this reference.
 
     Error and tolerance are ‖g - g*‖₂ and ‖allowed‖₂ over ‖g*‖₂; where that is small against the terms that
     g* is a sum of, tolerance and error are both large, and their ratio keeps its meaning. Entries for which no error
@@ -137,10 +140,10 @@ def judge(answer: dict[str, Any] | str, reference: Reference, problem: Problem) 
     worst = max(errors, key=lambda name: errors[name]["ratio"])
     if errors[worst]["ratio"] < 1:
         return Verdict("", errors)
-    found = errors[worst]
-    reason = f"{worst} is off by {found['error']:.2g} of its size, {found['ratio']:.2g} times the tolerance"
-    if problem.dtype == "float64" and found["ratio"] < FLOAT32_OVER_FLOAT64:
-        reason += "; that is no more than float32 rounds by: is something computed in float32?"
+    entry = errors[worst]
+    reason = f"{worst} is off by {entry['error']:.2g} of its size, {entry['ratio']:.2g} times the tolerance"
+    if problem.dtype == "float64" and entry["ratio"] < FLOAT32_OVER_FLOAT64:
+        reason += "; that is within float32's rounding: is something computed in float32?"
     return Verdict(reason, errors)
 
 
@@ -153,10 +156,10 @@ def _compare(value: Any, high: np.ndarray, low: np.ndarray, allowed: np.ndarray)
     with np.errstate(over="ignore"):
         off = (value.astype(np.float64)[judged] - high) - low
     unit = 2.0 ** np.clip(np.frexp(max(np.abs(high).max(), allowed.max()))[1], -1000, 1000)  # no norm overflows
-    size, error, allowed = (_norm(part / unit) for part in (high, off, allowed))
-    scale = size if size > 0 else max(allowed, error)
-    tolerance = allowed / scale if judged.all() else np.inf
-    return {"error": error / scale, "tolerance": tolerance, "ratio": error / allowed}
+    size, error, most = (_norm(part / unit) for part in (high, off, allowed))
+    scale = size if size > 0 else max(most, error)
+    tolerance = most / scale if judged.all() else np.inf
+    return {"error": error / scale, "tolerance": tolerance, "ratio": error / most}
 
 
 def _norm(values: np.ndarray) -> float:
@@ -168,7 +171,7 @@ def _norm(values: np.ndarray) -> float:
 
 
 def malformed(name: str, value: Any, expected: Any, problem: Problem) -> str:
-    """What is wrong with the form of a part of an answer (as `plain` gives it) where `expected` belongs; or ""."""
+    """What is wrong with the form of a part of an answer (as `parts_of` gives it) where `expected` belongs; or ""."""
     if isinstance(value, str):
         return (
             f"{name} is missing" if value == MISSING else f"{name} is {value}; allowed is an array of {problem.dtype}"
@@ -193,7 +196,7 @@ def _infinite(name: str, value: Any, allowed: Any) -> str:
 
 
 def derivation_problems(activation: str, normalization: str, **conventions: Any) -> list[tuple[Batch, Problem]]:
-    """Small float64 problems on which no known mistake can hide, nor one that happens to work on ordinary numbers.
+    """Small float64 problems on which no known mistake can hide, nor code that only works on ordinary numbers.
 
     N - ddof differs from N by 9 to 50 %, s² from its parts and from s by far more, mean/sd reaches 50, and |γ| stays
     away from 1. Beyond that, what most data has and a formula may lean on is missing somewhere: see `DERIVATION_KINDS`.
@@ -213,8 +216,8 @@ def derivation_problem(
 ) -> tuple[Batch, Problem]:
     """One of the derivation problems, with the ddof and eps of its kind or with those that are given.
 
-    It has so many rows at least. With another eps Γ1 is scaled so that the variances keep their size beside it: no eps
-    is too small to be seen.
+    It has at least `rows` rows. With another eps, Γ1 is scaled so that the variances keep their size relative to it: no
+    eps is too small to be seen.
     """
     (N, p1, p2), own_ddof, own_eps, offset, special = DERIVATION_KINDS[place]
     ddof, eps = own_ddof if ddof is None else ddof, own_eps if eps is None else eps
@@ -233,10 +236,10 @@ def derivation_problem(
 
 
 def conventions_to_draw(problem: Problem, held: Sequence[str]) -> Iterator[dict]:
-    """The conventions for a derivation problem of a cell, the likeliest to be supported last.
+    """The conventions to try for a derivation problem of a cell, the likeliest to be supported last.
 
-    Each of ddof and eps is that of the problem's kind, or the cell's; the cell's alone where it is held to it (asked by
-    name). In double precision, or, for who has none, in the cell's.
+    Each of ddof and eps is that of the problem's kind or the cell's; only the cell's where it was asked for by name. In
+    double precision, or in the cell's for a variant without it.
     """
     own = [
         (None, getattr(problem, name)) if name not in held else (getattr(problem, name),) for name in ("ddof", "eps")
@@ -247,7 +250,7 @@ def conventions_to_draw(problem: Problem, held: Sequence[str]) -> Iterator[dict]
 
 
 def own_sizes(problem: Problem) -> tuple[Batch, Problem] | None:
-    """A derivation problem of the cell's own sizes, for who takes no smaller one; None where it would take long."""
+    """A derivation problem of the cell's sizes, for a variant that takes none smaller; None where it would be slow."""
     if problem.work > MOST_OWN_WORK:
         return None
     drawn = replace(problem, seed=problem.seed + 2)

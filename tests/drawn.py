@@ -10,7 +10,7 @@ from cases import FEW
 import bnbench
 from bnbench.problem import ACTIVATIONS, NORMALIZATIONS, Problem
 from bnbench.reference import reference
-from bnbench.validation import judge, plain
+from bnbench.validation import judge, parts_of
 
 COUNT = int(os.environ.get("BNBENCH_EVERYONE", 0))
 WIDTHS = ["few", pytest.param("all", marks=pytest.mark.exhaustive)]  # of the conventions that problems are drawn from
@@ -61,6 +61,6 @@ def every_call_is_right(name, count, width):
         prepared = bnbench.prepare(*sets[0][:2], problem.p2, variant=name, regime=regime, **conventions)
         answers = [first, *(prepared.gradients(*batch[2:]) for batch in sets)]
         for place, (answer, known) in enumerate(zip(answers, [references[0], *references], strict=True)):
-            verdict = judge(plain(answer), known, problem)
+            verdict = judge(parts_of(answer), known, problem)
             assert verdict.valid, f"{problem}, {regime}, call {place}: {verdict.reason}"
     assert tried

@@ -66,8 +66,8 @@ BUGS = {
     ),
     "a damaged file of the cache taken": Bug(
         "codecache.py",
-        "return stored if hashlib.sha256(stored).digest() == checksum else None",
-        "return stored",
+        "return content if hashlib.sha256(content).digest() == checksum else None",
+        "return content",
         "forms/test_jit.py",
     ),
     "settings of Numba left out of the key": Bug(
@@ -139,7 +139,7 @@ BUGS = {
         "forms/test_memory.py",
     ),
     "cuda: the offset of X kept": Bug(
-        "cuda/steps.py", "self.theta.copy_to_device(self.host_theta)", "None", "forms/test_cuda.py"
+        "cuda/steps.py", "self.per_node.copy_to_device(self.host_per_node)", "None", "forms/test_cuda.py"
     ),
     "jax: parameters of before": Bug(
         "variants/peer_jax.py",

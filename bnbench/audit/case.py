@@ -20,8 +20,8 @@ from bnbench.variants import Variant
 Answer = dict[str, Any]  # of a formula, by name; as `parts_of` gives it
 Made = frozenset[Mistake]
 
-LEAST_CANCELLATION = 10.0  # (μ/s)² from which on E[z²] - μ² is excused what it loses
-LOST_DIGITS = "it loses digits at an offset of Z, as E[z²] - μ² does: Σ(z - μ)²/N keeps them"
+LEAST_CANCELLATION = 10.0  # (μ/s)² from which E[z²] - μ² may lose digits
+LOST_DIGITS = "it loses digits where Z has an offset, as E[z²] - μ² does: Σ(z - μ)²/N keeps them"
 LEAST_FLOAT32_ERROR = 2.0**-28  # relative: nothing that float32 rounds is nearer than this in all its entries
 
 
@@ -32,7 +32,7 @@ def case_of(
     trials: Sequence[Trial],
     own: Conventions | None = None,
 ) -> Case:
-    """What is said of a formula on these trials, in its own conventions where they are known."""
+    """The findings on a formula in these trials, in its own conventions if they are known."""
     own = own or Conventions()
     reasons = [reason_declined(cls, trial.problem) for trial in trials]
     if all(reasons):
@@ -56,14 +56,14 @@ def case_of(
     problems = tuple(trial.problem for trial in asked)
     refused = all(isinstance(error, NotImplementedError) for _, error in raised)
     if raised and not (answers and refused):
-        at, error = raised[0]
+        at, first = raised[0]
         where = f" (at {_place_of(at)}; it returned on {len(answers)} of {len(asked)} problems)" if answers else ""
-        text = raised_text(error, at, where)
+        text = raised_text(first, at, where)
         if refused:
             return Case(activation, normalization, (), {}, unsupported=text)
         return Case(activation, normalization, problems, {}, raised=text, answered=len(answers), conventions=own)
     if raised:
-        remarks += [f"it was not tried at {_place_of(at)}: {raised_text(error, at)}" for at, error in raised[:1]]
+        remarks += [f"it was not tried at {_place_of(at)}: {raised_text(first, at)}" for at, first in raised[:1]]
     names = [name for name in Gradients._fields if getattr(answered[0].truth, name) is not None]
     fits, whole = _explanations(names, answered, answers, normalization, own.eps_place)
     best, *others = [made for made in whole if len(made) == len(whole[0])] or [frozenset()]
@@ -144,7 +144,7 @@ def _lost(name: str, trials: Sequence[Trial], answers: Sequence[Answer]) -> bool
 def _reading(
     cls: type[Variant], name: str, own: Conventions, trials: Sequence[Trial], answers: Sequence[Answer]
 ) -> str:
-    """The factor by which a gradient, or a term of ∂R/∂Γ1, is off; "" where there is no such."""
+    """The factor by which a gradient, or a term of ∂R/∂Γ1, is off; "" where there is none."""
     if name != "dG1":
         factor = reading.of_vector(
             [
@@ -168,7 +168,7 @@ def _reading(
 
 def _float32(triples: Sequence[tuple[Any, Any, Problem]]) -> bool:
     """Whether answers to float64 problems are right to float32's precision, and to no more."""
-    if any(problem.dtype != "float64" or not same(*rest, problem, FLOAT32_OVER_FLOAT64) for *rest, problem in triples):
+    if any(p.dtype != "float64" or not same(mine, right, p, FLOAT32_OVER_FLOAT64) for mine, right, p in triples):
         return False
     return any(
         np.linalg.norm(answer - right) > LEAST_FLOAT32_ERROR * np.linalg.norm(right) for answer, right, _ in triples

@@ -277,7 +277,7 @@ SYMBOLS = {"dbeta": "β", "dgamma": "γ", "dG1": "Γ1", "dG2": "Γ2"}
 def settled(
     name: str, claim: str, ruling: str, reason: str, evidence: Sequence[Evidence], derivation: str, trials: int = 0
 ) -> Ruling:
-    """A Ruling; a ruling that its evidence does not bear is refused, so that no reason can be mere words."""
+    """A Ruling; one that its evidence does not support is refused, so that no reason is mere words."""
     claims_numbers = name not in ("answer-gamma1", "kronecker-rule")
     if ruling == WRONG and claims_numbers and not evidence[0].proven_wrong:
         raise AssertionError(f"{name}: ruled wrong, but its evidence is not apart")
@@ -336,7 +336,7 @@ def fractions(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
     """Random fractions between -8 and 8 with denominators up to 9."""
     values = zip(random.integers(-40, 41, shape).flat, random.integers(5, 10, shape).flat, strict=True)
     out = np.empty(shape, object)
-    out.flat = [fmpq(int(p), int(q)) for p, q in values]
+    out.flat[:] = [fmpq(int(p), int(q)) for p, q in values]
     return out
 
 
@@ -344,7 +344,7 @@ def fractions(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
 def setting(normalization: str = "batch") -> tuple[Problem, Batch]:
     """The question's problem and batch, as balls; y is ŷ + u, so that the residual is u."""
     X, G1, G2, gamma, beta, u = question.data()
-    problem = Problem(*X.shape, len(G2), "relu", normalization, ddof=1, eps=0.0)
+    problem = Problem(len(X), len(G1), len(G2), "relu", normalization, ddof=1, eps=0.0)
     batch = Batch(X, u, G1, gamma, beta, G2)
     if normalization == "none":
         batch = batch._replace(gamma=None, beta=None)
@@ -374,5 +374,4 @@ def truth(normalization: str = "batch", loss: str = "Σε̂²") -> Gradients:
     if loss == "R":
         return enclosure.gradients
     with ctx.workprec(BITS):
-        scaled = (None if part is None else problem.N * part for part in enclosure.gradients)
-        return type(enclosure.gradients)(*scaled)
+        return Gradients._make(None if part is None else problem.N * part for part in enclosure.gradients)

@@ -1,4 +1,4 @@
-"""What a formula has built in: seen by asking it, and by the loss that it returns."""
+"""What a formula has built in, by how it answers and by the loss that it returns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -33,9 +33,9 @@ class Conventions:
 
     Attributes:
         activation: the one that is built in; "" where it takes the argument.
-        ddof, eps: those that are built in; None where it takes the argument, or nothing was found out.
+        ddof, eps: those that are built in; None if it takes the argument, or if it is unknown.
         eps_place: what eps is added to, "variance", "sd" or "floor" (the variance is not below it).
-        only_ddof, only_eps: those that it answers, of all that were tried; empty where it takes any.
+        only_ddof, only_eps: those that it answers, of all that were tried; empty if it takes any.
     """
 
     activation: str = ""
@@ -46,7 +46,7 @@ class Conventions:
     only_eps: tuple[float, ...] = ()
 
     def says(self) -> list[str]:
-        """What has to be said beside "right", a phrase each; nothing where it takes every argument."""
+        """What qualifies "right", a phrase each; nothing if it takes every argument."""
         told = []
         if self.ddof is not None:
             told.append(f"ddof={self.ddof} is built in")
@@ -59,7 +59,7 @@ class Conventions:
         if self.eps_place == SD:
             told.append("eps is added to the standard deviation, outside the root")
         elif self.eps_place != VARIANCE:
-            told.append("the variance is kept from falling below eps, which is not added")
+            told.append("eps is the least variance and is not added")
         if self.activation:
             told.append(f"{self.activation} is built in")
         return told
@@ -82,12 +82,12 @@ def conventions_of(answer: Asked, activations: Sequence[str], normalization: str
     """The conventions of a formula.
 
     Args:
-        answer: gives its answer to a problem, name to array; None where it takes none such, or raises.
+        answer: gives its answer to a problem, name to array; None if it declines or raises.
         activations: those to ask it for.
         normalization: "batch", or "none" where it takes no other.
 
     Returns:
-        `Conventions`; those of a formula that takes every argument where it answers nothing at all.
+        `Conventions`; if it never answers, those of a formula that takes every argument.
     """
     asked = _Asked(answer, normalization)
     first = next(
@@ -116,7 +116,7 @@ def conventions_of(answer: Asked, activations: Sequence[str], normalization: str
 
 
 def _answered(asked: Callable[[Any], object], few: tuple, all_of_them: tuple) -> tuple[list, tuple]:
-    """Which of these it answers, a few where it answers all of those; and of the others which alone."""
+    """The values that it answers: the few if it answers all of those, else those of all; and if not all, which."""
     answered = [value for value in dict.fromkeys(few) if asked(value) is not None]
     if len(answered) == len(set(few)):
         return answered, ()
@@ -160,17 +160,19 @@ def _same(one: Answer, other: Answer) -> bool:
     return all(close(one[name], other[name]) for name in one)
 
 
-def _off(answer: Answer, known: Gradients, N: int) -> float:
+def _off(answer: Answer | None, known: Gradients, N: int) -> float:
     """How far a loss, and ∂R/∂Γ2's direction, are from those of some conventions; the smaller of both, relative."""
-    off = [np.inf]
+    off: list[float] = [np.inf]
+    if answer is None:
+        return np.inf
     loss, dG2 = answer["loss"], answer["dG2"]
     if isinstance(loss, np.ndarray) and loss.size == 1 and np.isfinite(loss).all():
         ratio = float(loss.reshape(())) / float(known.loss)
         off += [abs(ratio / factor - 1) for factor in (1, N, 0.5, N / 2)]
     if isinstance(dG2, np.ndarray) and dG2.size == known.dG2.size and np.isfinite(dG2).all() and dG2.any():
         mine, right = dG2.reshape(-1) / np.linalg.norm(dG2), known.dG2 / np.linalg.norm(known.dG2)
-        off.append(min(np.linalg.norm(mine - right), np.linalg.norm(mine + right)))
-    return float(min(off))
+        off += [float(np.linalg.norm(mine - right)), float(np.linalg.norm(mine + right))]
+    return min(off)
 
 
 def _read_activation(asked: _Asked, first: Key) -> str:
@@ -178,7 +180,7 @@ def _read_activation(asked: _Asked, first: Key) -> str:
     answer, N = asked(*first), asked.problem.N
     offs = {name: _off(answer, mistaken(asked.batch, asked.of(name, *first[1:]), frozenset()), N)
             for name in ACTIVATIONS}  # fmt: skip
-    best = min(offs, key=offs.get)
+    best = min(offs, key=offs.__getitem__)
     return best if offs[best] < READ else ""
 
 
@@ -195,22 +197,22 @@ def _read(
     def off(activation: str, ddof: int, eps: float, place: str, made: frozenset[Mistake] = frozenset()) -> float:
         return _off(answer, mistaken(asked.batch, asked.of(activation, ddof, eps), made, place), N)
 
-    keys = [
+    keys: list[Place] = [
         (a, d, e, place) for a in names for d in ddofs for e in every_eps for place in (PLACES if e else PLACES[:1])
     ]
     offs = {key: off(*key) for key in keys}
-    best = min(offs, key=offs.get)
+    best = min(offs, key=offs.__getitem__)
     if offs[best] > READ and fixed_eps:  # an eps that is no round number
         best = min((_between(off, key) for key in _nearest(offs)), key=lambda key: off(*key))
         offs[best] = off(*best)
     if offs[best] > READ:  # the forward pass itself is mistaken
-        wrong = {
-            (a, d, e, VARIANCE, frozenset([mistake])): None
+        keys = [
+            (a, d, e, VARIANCE, frozenset([mistake]))
             for mistake in FORWARD_MISTAKES for a in names for d in ddofs for e in every_eps
-        }  # fmt: skip
-        wrong = {key: off(*key) for key in wrong}
-        best_wrong = min(wrong, key=wrong.get)
-        best = best_wrong if wrong[best_wrong] < READ else (names[0], 0, 1e-5, VARIANCE)
+        ]  # fmt: skip
+        offs = {key: off(*key) for key in keys}
+        best = min(offs, key=offs.__getitem__)
+        best = best if offs[best] < READ else (names[0], 0, Problem.eps, VARIANCE)
     name, ddof, eps, place, *_ = best
     return replace(
         limits,
@@ -224,7 +226,7 @@ def _read(
 def _nearest(offs: dict[Place, float]) -> list[Place]:
     """The two nearest keys of each activation, ddof and place."""
     groups: dict[tuple, list[Place]] = {}
-    for key in sorted(offs, key=offs.get):
+    for key in sorted(offs, key=offs.__getitem__):
         groups.setdefault((key[0], key[1], key[3]), []).append(key)
     return [key for keys in groups.values() for key in keys[:2]]
 

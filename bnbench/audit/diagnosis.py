@@ -1,4 +1,4 @@
-"""What is wrong with a formula: each of its gradients held against the truth and against every known mistake."""
+"""What is wrong with a formula: each gradient compared with the truth and with every known mistake."""
 
 import functools
 import itertools
@@ -32,15 +32,15 @@ def diagnose(
 
     Args:
         step: a function as plug-ins have it, `step(X, y, G1, gamma, beta, G2, *, activation, normalization, ddof,
-            eps)` returning `loss, dG1, dgamma, dbeta, dG2`, where a keyword that it does not take is not given to it;
+            eps)` returning `loss, dG1, dgamma, dbeta, dG2`, where a keyword that it lacks is not passed;
             or a Variant class; or a variant's name.
-        problem: what to try it on, one Problem or several, whose conventions it is held to. By default it is judged
-            in its own: what it ignores or refuses (activation, ddof, eps) is found out, and it is tried with and
+        problem: what to try it on, one Problem or several, in whose conventions it must be right. By default it is
+            judged in its own: what it ignores or refuses (activation, ddof, eps) is detected, and it is tried with and
             without normalization on a few small problems made so that no mistake can hide: large eps and none,
             offsets, zeros, ties, both signs, saturation. A mistake that changes nothing at a given problem (N for
             N-ddof where ddof is 0) is not seen.
-        activations, normalizations, ddof, eps: those it is held to, where no problem is given.
-        sizes, dtypes: (N, p1, p2) of ordinary problems, in place of those small ones.
+        activations, normalizations, ddof, eps: those it must be right for, if no problem is given.
+        sizes, dtypes: of ordinary problems to try it on, (N, p1, p2) each, instead of those small ones.
 
     Returns:
         A `Diagnosis`: `.correct`, `.conventions`, `.mistakes` (names), `.cases` with a finding for each gradient, and
@@ -86,7 +86,7 @@ def _own_cases(
     sizes: Sequence[tuple[int, int, int]] | None,
     dtypes: Sequence[str],
 ) -> list[Case]:
-    """The cases of a formula in its own conventions, where it is not held to others."""
+    """The cases of a formula in its own conventions, unless bound to others."""
     cases = []
     for normalization in normalizations or NORMALIZATIONS:
         names = tuple(activations or ACTIVATIONS)
@@ -112,7 +112,7 @@ def _trials(
     sizes: Sequence[tuple[int, int, int]] | None,
     dtypes: Sequence[str],
 ) -> Iterator[Trial]:
-    """What it is tried on: problems of those sizes, or the derivation problems."""
+    """The trials: problems of those sizes, or the derivation problems."""
 
     def allowed(name: str, built_in: float | None, only: tuple) -> tuple:
         return bound[name] or (() if built_in is None else (built_in,)) or only

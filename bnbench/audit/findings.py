@@ -1,4 +1,4 @@
-"""What is said of a formula: of each gradient, of each activation and normalization, of all together."""
+"""The findings on a formula: on each gradient, on each activation and normalization, and overall."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ SHOWN = 3  # alternatives that are named
 
 @dataclass(frozen=True)
 class Finding:
-    """What is said of one gradient.
+    """The finding on one gradient.
 
     Attributes:
         name: "loss", "dG1", "dgamma", "dbeta" or "dG2".
@@ -21,8 +21,8 @@ class Finding:
         mistakes: the fewest known mistakes that reproduce its numbers on every problem; empty where it is right
             or none do.
         text: one line for the reader.
-        form: what is wrong with its form or precision (shape, dtype, float32's accuracy) where that alone is; or "".
-        reading: where no known mistake reproduces it, the factor by which it or its terms are off; or "".
+        form: what is wrong with its form or precision (shape, dtype, float32's accuracy) if nothing else is; else "".
+        reading: if no known mistake reproduces it, the factor by which it or its terms are off; else "".
     """
 
     name: str
@@ -34,7 +34,7 @@ class Finding:
 
     @property
     def explained(self) -> bool:
-        """Whether it is right, or said what is wrong with it."""
+        """Whether it is right, or known what is wrong with it."""
         return bool(self.right or self.mistakes or self.form or self.reading)
 
 
@@ -49,11 +49,11 @@ class Case:
         mistakes: the fewest known mistakes that reproduce all its gradients at once; empty where all are right,
             or where no one or two do.
         alternatives: other sets of as few mistakes that give the same numbers on these problems.
-        raised: what the formula raised, where it did; "" otherwise.
+        raised: what the formula raised; "" if it did not.
         answered: on how many of the problems it returned.
-        unsupported: why the variant says that it takes none of them; "" otherwise.
-        conventions: what was found to be built in.
-        remarks: what is no mistake and yet worth saying.
+        unsupported: why the variant declines all of them; "" if it does not.
+        conventions: those that are built in.
+        remarks: what is worth knowing and no mistake.
     """
 
     activation: str
@@ -75,17 +75,17 @@ class Case:
 
     @property
     def known(self) -> tuple[Mistake, ...]:
-        """The known mistakes that are named, of the formula at once or of its gradients one by one."""
+        """The known mistakes that are named, in the formula as a whole or in single gradients."""
         named = [*self.mistakes, *(mistake for finding in self.findings.values() for mistake in finding.mistakes)]
         return tuple(dict.fromkeys(named))
 
     @property
     def unexplained(self) -> tuple[str, ...]:
-        """The outputs that are wrong and that nothing known explains."""
+        """The wrong outputs that nothing known explains."""
         return tuple(name for name, finding in self.findings.items() if not finding.explained)
 
     def lines(self) -> list[str]:
-        """What is said of it."""
+        """The findings in words, a line each."""
         if self.unsupported:
             return [f"not tried: {self.unsupported}"]
         if self.raised:
@@ -103,12 +103,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is said of a formula, case by case; `str` of it is a report of a few lines.
+    """The findings on a formula, case by case; `str` of it is a report of a few lines.
 
     Attributes:
         cases: one for each activation and normalization it was tried with.
         unavailable: why the variant cannot run here, so that nothing is ruled; "" where it can.
-        own: what it is right for in its own conventions, where it is wrong for those that were asked; or "".
+        own: that it is right in its own conventions, where it is wrong in those asked for; or "".
     """
 
     cases: tuple[Case, ...]
@@ -117,7 +117,7 @@ class Diagnosis:
 
     @property
     def answered(self) -> list[Case]:
-        """The cases in which it returned at all: one who raises at every problem does not take that activation."""
+        """The cases in which it returned: a formula that raises on every problem does not take that activation."""
         return [case for case in self.cases if case.answered]
 
     @property
@@ -142,7 +142,7 @@ class Diagnosis:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is no mistake and yet worth saying, over all cases."""
+        """What is worth knowing and no mistake, over all cases."""
         return tuple(dict.fromkeys(remark for case in self.answered for remark in case.remarks))
 
     def plain(self) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class Diagnosis:
 
     @property
     def tried(self) -> bool:
-        """Whether it was called at all, so that there is something to rule on."""
+        """Whether it was called at all, so that it can be ruled on."""
         return any(not case.unsupported for case in self.cases)
 
     @property
@@ -202,7 +202,7 @@ class Diagnosis:
             texts = [f"it raised {raised[0]}"]
         if self.own:
             return f"wrong for what it was held to; {self.own}" + "".join(f"; held to that: {text}" for text in texts)
-        return f"wrong: {'; and '.join(texts) or 'no known mistake, or two, reproduces its numbers'}"
+        return f"wrong: {'; and '.join(texts) or 'no known mistake or pair of mistakes reproduces its numbers'}"
 
     def __str__(self) -> str:
         groups: dict[tuple, list[Case]] = {}

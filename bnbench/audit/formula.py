@@ -1,4 +1,4 @@
-"""A formula of any kind as something to be asked: what it returns, and what it declines."""
+"""A formula in whatever form, asked for its gradients: what it returns, and what it declines."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ def as_variant(step: Callable | type[Variant] | str) -> type[Variant]:
 
 
 def reason_declined(cls: type[Variant], problem: Problem) -> str:
-    """Why a variant cannot take a problem; of a function's only what it says itself: the rest is found out."""
+    """Why a variant cannot take a problem; for a function only what it declares: the rest is tried."""
     if issubclass(cls, FunctionVariant):
         return cls.declines(problem)
     return cls.unsupported(problem, "fresh")
@@ -41,20 +41,20 @@ def answer_or_none(cls: type[Variant], batch: Batch, problem: Problem) -> dict[s
         return answer_of(cls, batch, problem)[0]
     except KeyboardInterrupt:
         raise
-    except BaseException:  # whatever it raises is said when it is judged
+    except BaseException:  # what it raises is reported when it is judged
         return None
 
 
 def answer_of(cls: type[Variant], batch: Batch, problem: Problem) -> tuple[dict[str, Any], list[str]]:
     """What the formula returned, a dict as `parts_of` gives it, and remarks on how it was read."""
     variant = cls()
-    copies = Batch(*(None if array is None else array.copy() for array in batch))
+    copies = Batch._make(None if array is None else array.copy() for array in batch)
     variant.prepare(copies, problem)
     variant.step()
     answer = parts_of(variant.result())
     for name, mine, given in zip(Batch._fields, batch, copies, strict=True):
-        if mine is not None and not np.array_equal(mine, given):
-            raise ValueError(f"{name} was overwritten; allowed is to read the arrays it is given")
+        if mine is not None and given is not None and not np.array_equal(mine, given):
+            raise ValueError(f"{name} was overwritten; the arrays that a step is given are read-only")
     if isinstance(answer, str):
         raise TypeError(f"returned {answer}; allowed are loss, dG1, dgamma, dbeta, dG2")
     return answer, list(getattr(variant, "read", ()))

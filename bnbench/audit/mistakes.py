@@ -1,9 +1,10 @@
-"""The mistakes people make in this gradient, each as a formula of its own: what a wrong answer is compared with."""
+"""The mistakes that people make in this gradient, each as a formula, to compare a wrong answer with."""
 
 import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,8 @@ class Mistake:
         where: the place of it, where it has several; "" otherwise.
         text: what was done, as a phrase.
         normalized: whether it can occur with normalization="batch" only.
-        alone: whether it is looked for by itself only, in no pair.
-        whole: whether it names what is wrong with everything, and with no gradient alone.
+        alone: whether it is only looked for by itself, not in pairs.
+        whole: whether it explains all outputs together, and none by itself.
     """
 
     name: str
@@ -178,7 +179,7 @@ def mistaken(batch: Batch, problem: Problem, mistakes: frozenset[Mistake], place
 
 
 def _mistaken(batch: Batch, problem: Problem, made: set[tuple[str, str]], place: str) -> Gradients:
-    X, y, G1, gamma, beta, G2 = (None if array is None else np.asarray(array, np.float64) for array in batch)
+    X, y, G1, gamma, beta, G2 = Batch._make(None if array is None else np.asarray(array, np.float64) for array in batch)
     N, free, eps = problem.N, problem.N - problem.ddof, problem.eps
 
     def has(name: str, *places: str) -> bool:
@@ -219,7 +220,11 @@ def _mistaken(batch: Batch, problem: Problem, made: set[tuple[str, str]], place:
 
     S = factor * np.outer(e, G2) * slope
     bare = factor * np.outer(e, G2)  # S without a'
-    outputs = {"dG2": factor * ((B if has("B-for-A", "in ∂R/∂Γ2") else A).T @ e), "dgamma": None, "dbeta": None}
+    outputs: dict[str, Any] = {
+        "dG2": factor * ((B if has("B-for-A", "in ∂R/∂Γ2") else A).T @ e),
+        "dgamma": None,
+        "dbeta": None,
+    }
     if problem.normalization == "batch":
         seen = Xhat  # X̂ as the backward pass has it
         root = s_as_made(

@@ -9,8 +9,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, SymmetricalLogLocator
 
-from bnbench.audit.rulings import HOLDS, VACUOUS, WRONG, Evidence, Ruling
+from bnbench.audit.rulings import HOLDS, VACUOUS, WRONG, Evidence, Ruling, shown
 from bnbench.folder import Folder
 from bnbench.report import templates
 from bnbench.report.plots import style
@@ -20,7 +21,7 @@ PANELS = (  # gradient, and the claims of numbers about it: id, place of the evi
     ("∂R/∂β", (
         ("beta-formula", 0, "formula: holds", style.GREEN, "o"),
         ("beta-figures", 0, "printed figures: wrong", style.VERMILLION, "s"),
-        ("beta-loop", 1, "loop, with the right a': wrong", style.BLACK, "x"),
+        ("beta-loop", 1, "loop, with the right a': wrong", style.BLACK, "X"),
     )),
     ("∂R/∂γ", (
         ("answer-gamma", 0, "answer's formula: holds", style.GREEN, "o"),
@@ -35,13 +36,13 @@ PANELS = (  # gradient, and the claims of numbers about it: id, place of the evi
 )  # fmt: skip
 
 
-def write(rulings: list[Ruling], reproduction: list[dict], folder: Path, command: str) -> None:
-    """Write the pages into `folder`, which is made if absent.
+def write(rulings: list[Ruling], reproduction: list[dict], path: Path, command: str) -> None:
+    """Write the pages into the folder at `path`, which is made if absent.
 
     Raises:
         FolderError: a file cannot be written, or one of its name is there that is not bnbench's.
     """
-    folder = Folder(folder)
+    folder = Folder(path)
     with matplotlib.rc_context(style.RC):
         _, svg = style.save(figure(rulings), folder, FIGURE)
     results = [ruling.plain() for ruling in rulings]
@@ -75,7 +76,7 @@ def entries(evidence: Evidence) -> dict[str, Any]:
     rows = []
     for index in np.ndindex(evidence.true.shape):
         place = ", ".join(str(i + 1) for i in index)
-        claimed, true = (ball[index].str(12, radius=False) for ball in (evidence.claimed, evidence.true))
+        claimed, true = shown(evidence.claimed[index]), shown(evidence.true[index])
         rows.append((place, claimed, true, f"{evidence.distances[index]:.3g}", bool(evidence.apart[index])))
     return evidence.plain() | {"rows": rows}
 
@@ -84,36 +85,23 @@ def figure(rulings: Sequence[Ruling]) -> Figure:
     """Claimed against true entries, a panel a gradient; what is right lies on the line."""
     by_id = {ruling.id: ruling for ruling in rulings}
     drawn = Figure(figsize=(11, 4.6))
-    style.heading(
-        drawn,
-        "Claimed against true entries",
-        "The question's data, loss Σε². Right values lie on the line. Axes: linear within ±1, logarithmic beyond.",
-    )
-    for place, (gradient, claims) in enumerate(PANELS):
-        axes = drawn.add_axes((0.065 + 0.318 * place, 0.27, 0.255, 0.535))
-        values = []
+    panels = drawn.subplots(1, len(PANELS))
+    for axes, (gradient, claims) in zip(panels, PANELS, strict=True):
         for name, number, label, color, marker in claims:
             evidence = by_id[name].evidence[number]
-            true, claimed = (
-                np.array([float(ball.mid()) for ball in balls.flat]) for balls in (evidence.true, evidence.claimed)
-            )
-            look = style.Look(color, marker, "-")
-            axes.plot(true, claimed, linestyle="none", color=color, marker=marker, label=label, zorder=3,
-                      **(style.marks(look, 6) | {"linewidth": 0}))  # fmt: skip
-            values += [*np.abs(true), *np.abs(claimed)]
-        widest = max(values) * 1.6
-        axes.plot([-widest, widest], [-widest, widest], color=style.MUTED, linewidth=0.8, zorder=1)
-        for which in "xy":
-            getattr(axes, f"set_{which}scale")("symlog", linthresh=1, linscale=0.7)
-            getattr(axes, f"set_{which}lim")(-widest, widest)
-            ticks = [t for t in (-100, -10, -1, 0, 1, 10, 100) if abs(t) < widest]
-            getattr(axes, f"set_{which}ticks")(ticks, [f"{t:g}".replace("-", "−") for t in ticks], minor=False)
-            getattr(axes, f"{which}axis").set_minor_locator(style.NullLocator())
-        axes.grid(True, color=style.FAINT, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.set_title(f"{gradient}: {len(values) // (2 * len(claims))} entries", loc="left")
-        axes.set_xlabel("true entry (certified)")
-        if place == 0:
-            axes.set_ylabel("claimed entry")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False, fontsize=8, handletextpad=0.2)
+            true, claimed = ([float(ball.mid()) for ball in balls.flat] for balls in (evidence.true, evidence.claimed))
+            axes.plot(true, claimed, linestyle="none", color=color, marker=marker, markersize=6,
+                      markeredgecolor="white", label=label)  # fmt: skip
+        axes.set_xscale("symlog", linthresh=1, linscale=0.7)
+        axes.set_yscale("symlog", linthresh=1, linscale=0.7)
+        widest = 1.2 * max(map(abs, (*axes.get_xlim(), *axes.get_ylim())))
+        axes.set(xlim=(-widest, widest), ylim=(-widest, widest), xlabel="true entry (certified)")
+        axes.axline((0, 0), (1, 1), color=style.MUTED, linewidth=0.8, zorder=1)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_locator(NullLocator())
+        axes.set_title(f"{gradient}: {len(true)} entries")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), handletextpad=0.2)
+    panels[0].set_ylabel("claimed entry")
     return drawn

@@ -1,8 +1,8 @@
 """The question's data, its code followed step by step, and what it printed.
 
 `question.json` holds the data and the run's values at 17 digits, and the figures as the page prints them. `follow`
-does what the R code does, line by line and its mistakes included, so that what is ruled on is what was claimed. It
-does so in balls, so that no rounding of ours comes between the code and its figures.
+does what the R code does, line by line, mistakes included, so that what is ruled on is what was claimed. It does so
+in balls, so that no rounding of ours comes between the code and its figures.
 """
 
 import functools

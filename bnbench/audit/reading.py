@@ -1,4 +1,4 @@
-"""What is wrong with a gradient that no known mistake gives: by which factor it, or a term of it, is off."""
+"""For a gradient that no known mistake explains: the factor by which it, or a term of it, is off."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from bnbench.problem import Batch, Problem
 Known = dict[str, Any]  # what `letters` gives
 
 FACTORS = (1.0, -1.0, 2.0, 0.5, -2.0, -0.5, 4.0, 0.25, 3.0, 1 / 3, -4.0, -0.25, -3.0, -1 / 3)
-NEAR = 1e-7  # relative: a factor that is read off
+NEAR = 1e-7  # relative: how well a factor must fit
 SMALL = 1e-6  # of the largest entry: entries below it say nothing of a factor
 POWERS = sorted(
     itertools.product((0, 1, -1, 2, -2), (0, 1, -1, 2, -2), (0, 1, -1, 2, -2, 3, -3)),
@@ -24,8 +24,9 @@ SIZES = (11, 7, 4), (17, 8, 3)
 
 
 def word(factor: float, powers: Sequence[int]) -> str:
-    """The factor k Nᵃ γᵇ sᶜ as one writes it."""
-    above, below = [], []
+    """The factor k Nᵃ γᵇ sᶜ in words."""
+    above: list[str] = []
+    below: list[str] = []
     for letter, power in zip(("N", "γ", "s"), powers, strict=True):
         if power:
             (above if power > 0 else below).append(letter + {2: "²", 3: "³"}.get(abs(power), ""))
@@ -123,7 +124,8 @@ def fit_problems(activation: str, ddof: int, eps: float) -> list[tuple[Batch, Pr
 
 def of_eps(pairs: Sequence[tuple[Any, Known]]) -> str:
     """The other eps that ∂R/∂Γ1 is divided by, where that alone is wrong with it; or ""."""
-    found, own = [], set()
+    every_eps: list[float] = []
+    own = set()
     for answer, known in pairs:
         truth = known["terms"][0] - known["terms"][1] - known["terms"][2]
         if not isinstance(answer, np.ndarray) or answer.shape != truth.shape or not np.isfinite(answer).all():
@@ -131,10 +133,10 @@ def of_eps(pairs: Sequence[tuple[Any, Known]]) -> str:
         ratio = (answer * truth).sum(axis=0) / (truth * truth).sum(axis=0)
         if np.linalg.norm(answer - ratio * truth) > NEAR * np.linalg.norm(answer) or not (ratio > 0).all():
             return ""
-        found += list((known["s"] / ratio) ** 2 - known["variance"])
+        every_eps += list((known["s"] / ratio) ** 2 - known["variance"])
         own.add(known["eps"])
-    eps, size = float(np.median(found)), max(np.max(known["variance"]) for _, known in pairs)
-    if eps < 0 or np.ptp(found) > 1e-9 * size + 1e-6 * eps or own == {eps}:
+    eps, size = float(np.median(every_eps)), max(np.max(known["variance"]) for _, known in pairs)
+    if eps < 0 or np.ptp(every_eps) > 1e-9 * size + 1e-6 * eps or own == {eps}:
         return ""
     there = f"eps={eps:.4g}" if eps > 1e-9 * size else "no eps"
     return f"∂R/∂Γ1 is divided by a root with {there}, and the forward pass has eps={own.pop():g}"
@@ -154,7 +156,7 @@ def of_other_s(pairs: Sequence[tuple[Any, Known]]) -> str:
 
 
 def _root(place: str, eps: float) -> str:
-    """S as one writes it, v the variance."""
+    """The formula of s, v being the variance."""
     number = f"{eps:.4g}"
     return (
         {"variance": f"√(v + {number})", "sd": f"√v + {number}", "floor": f"√max(v, {number})"}[place] if eps else "√v"
@@ -162,7 +164,7 @@ def _root(place: str, eps: float) -> str:
 
 
 def _backward(known: Known, place: str, eps: float) -> np.ndarray:
-    """∂R/∂Γ1 as a backward pass has it that takes another s throughout."""
+    """∂R/∂Γ1 of a backward pass that uses another s throughout."""
     variance, S = known["variance"], known["S"]
     s = s_of(variance, eps, place)
     Xhat = known["centred"] / s
@@ -176,7 +178,7 @@ def of_terms(pairs: Sequence[tuple[Any, Known]]) -> str:
     Args:
         pairs: of each problem (answer (p1,p2), letters).
     """
-    found = [[], [], []]
+    fits: tuple[list, list, list] = [], [], []
     for answer, known in pairs:
         if not isinstance(answer, np.ndarray) or answer.shape != known["terms"][0].shape:
             return ""
@@ -192,14 +194,14 @@ def of_terms(pairs: Sequence[tuple[Any, Known]]) -> str:
             if rank < len(TERMS):
                 continue
             left = np.linalg.norm(matrix / sizes @ fitted - answer[:, j])
-            if left > NEAR * max(np.linalg.norm(answer[:, j]), 1e-300):
+            if left > NEAR * max(float(np.linalg.norm(answer[:, j])), 1e-300):
                 return ""
-            for values, value in zip(found, fitted / sizes, strict=True):
+            for values, value in zip(fits, fitted / sizes, strict=True):
                 values.append((np.array([value]), float(known["N"]), known["gamma"][[j]], known["s"][[j]]))
-    if not found[0]:
+    if not fits[0]:
         return ""
     words = []
-    for term, values in zip(TERMS, found, strict=True):
+    for term, values in zip(TERMS, fits, strict=True):
         if all(abs(value[0] - 1) < NEAR for value, *_ in values):
             continue
         read = monomial(values)

@@ -1,4 +1,4 @@
-"""What a ruling is, and how claimed values are held against enclosures of the true ones."""
+"""A ruling on a claim, and the comparison of claimed values with enclosures of the true ones."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -84,7 +84,7 @@ class Ruling:
         evidence: what the ruling rests on; where it is "wrong" and numbers are claimed, the first that is apart
             proves it.
         trials: random problems on which the claim agreed with the certified gradient; 0 where none were needed.
-        derivation: the section of `derivation.md` that has the proof, or the place where the claim leaves it.
+        derivation: the section of `derivation.md` with the proof, or where the claim departs from it.
     """
 
     id: str
@@ -107,8 +107,8 @@ class Ruling:
         return claims()[self.id]
 
 
-def shown(ball: arb, digits: int = DIGITS) -> str:
-    """A ball's midpoint in so many digits."""
+def shown(ball: Any, digits: int = DIGITS) -> str:
+    """A ball's midpoint with that many digits."""
     return ball.mid().str(digits, radius=False)
 
 
@@ -120,7 +120,8 @@ def printed(texts: Any) -> np.ndarray:
 
 def _figure(text: str) -> arb:
     sign, digits, exponent = Decimal(text).as_tuple()
+    places = int(exponent)  # of a finite number it is one
     with ctx.workprec(BITS):
-        unit = arb(fmpq(10) ** exponent)
+        unit = arb(fmpq(10) ** places)
         value = int("".join(map(str, digits))) * (-1 if sign else 1)
         return arb(value * unit, (unit / 2).upper())

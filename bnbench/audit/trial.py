@@ -10,8 +10,8 @@ from bnbench.audit.mistakes import VARIANCE, Mistake, mistaken
 from bnbench.problem import Batch, Gradients, Problem
 from bnbench.validation import derivation_problem
 
-CERTIFIED_WORK = 100_000  # N p1 p2 up to which the truth is certified (about a second); the sweep's reference beyond
-ROUNDINGS = 4096  # by which a formula computed otherwise may differ, at up to 1000 rows; above, it grows as √N
+CERTIFIED_WORK = 100_000  # N p1 p2 up to which the truth is certified (about a second); beyond, the reference
+ROUNDINGS = 4096  # that two computations of a formula may differ by, up to 1000 rows; beyond, it grows as √N
 MOST_CANCELLED = 64  # a gradient this much smaller than its terms is held to their rounding, not to its own
 
 
@@ -74,7 +74,7 @@ def truth_of(batch: Batch, problem: Problem) -> Gradients:
 
     enclosed = certify(batch, problem).gradients
     midpoint = np.vectorize(lambda ball: float(ball.mid()), otypes=[float])
-    return Gradients(*(None if part is None else midpoint(part) for part in enclosed))
+    return Gradients._make(None if part is None else midpoint(part) for part in enclosed)
 
 
 def tolerance(problem: Problem) -> float:
@@ -90,6 +90,6 @@ def same(answer: Any, right: Any, problem: Problem, wider: float = 1.0, terms: f
         right = np.full(answer.shape, right)
     if answer.shape != np.shape(right):
         return False
-    difference, size = np.linalg.norm(answer - right), np.linalg.norm(right)
+    difference, size = float(np.linalg.norm(answer - right)), float(np.linalg.norm(right))
     size, allowed = max(size, terms / MOST_CANCELLED), wider * tolerance(problem)
     return bool(difference <= allowed * size) if size > 0 else bool(difference < np.finfo(float).tiny)

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,7 +201,7 @@ def own_variants() -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def journals(
-    folder: Path, description: Mapping[str, Any], saved: Mapping[str, Any], options: argparse.Namespace
+    folder: Path, description: dict[str, Any], saved: dict[str, Any], options: argparse.Namespace
 ) -> Iterator[dict[str, Journal]]:
     """The journals of both sides, by side; where what is done with them fails, an interrupt too, they are no runs."""
     import secrets

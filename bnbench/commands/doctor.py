@@ -86,12 +86,12 @@ def list_kernels(options: argparse.Namespace) -> int:
         from bnbench.cuda import offline
 
         kernels = list(offline.kernels_for())
-        rows = [offline.compile_kernel(*kernel) for kernel in tracked(kernels, "compiling")]
+        compiled = [offline.compile_kernel(*kernel) for kernel in tracked(kernels, "compiling")]
     except ImportError as error:
         raise UsageError(
             f"kernels cannot be compiled: {error}; pip install 'bnbench[cuda]' adds what is missing"
         ) from error
-    rows = [{name: value for name, value in dataclasses.asdict(row).items() if name != "ptx"} for row in rows]
+    rows = [{name: value for name, value in dataclasses.asdict(each).items() if name != "ptx"} for each in compiled]
     if options.json:
         print_json(rows)
     else:

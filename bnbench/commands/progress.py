@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bnbench.commands.terminal import can_redraw, console, listed, wrapped
+from bnbench.commands.terminal import NARROW, can_redraw, console, listed, say_axis, wrapped
 from bnbench.measure.plan import Plan
 from bnbench.measure.scheduler import Events
 from bnbench.record import FAULTS, SETTING, Cell, Record
@@ -22,7 +22,7 @@ from bnbench.report import units
 
 REDRAWN_S = 0.25  # at most so often
 MOST_ROWS = 12  # of the live table
-FAULT_LINES = 3  # that a reason may take when it first occurs
+FAULT_LENGTH = 300  # characters of a reason, about, when it first occurs
 WRONG = (*FAULTS, "timeout", "out-of-memory")  # what a cell's line names; pruned and unsupported are in the report
 GROUPED = ("dtype", "activation", "normalization")  # verify has a line for each of these
 
@@ -83,10 +83,15 @@ class Progress:
         if self.live:
             self.live.stop()
 
-    def say(self, text: str, *, always: bool = False) -> None:
-        """Print a line of its own, wrapped where it is longer; always: even where it should be quiet."""
+    def say(self, text: str, *, always: bool = False, style: str = "", most: int = 0) -> None:
+        """Print a text on lines of its own, wrapped; an indented line is a command, and stays whole, to be copied.
+
+        always: even where it should be quiet; most: lines that each of its lines may become, 0 for any number.
+        """
         if always or not self.quiet:
-            self.console.print(wrapped(text, self.console.width), markup=False, soft_wrap=True)
+            width = self.console.width
+            lines = (line if line.startswith("  ") else wrapped(line, width, most) for line in text.split("\n"))
+            self.console.print("\n".join(lines), markup=False, soft_wrap=True, style=style)
 
     # --- what happens
 
@@ -94,6 +99,7 @@ class Progress:
         """What is being done now."""
         if not (self.doing or self.live or self.passes):
             self.say(f"{units.plural(len(self.cells), 'cell')}: {text}")
+        self.tell_absent()
         self.doing = text
         self.redraw(at_once=True)
 
@@ -104,12 +110,11 @@ class Progress:
 
     def begin(self, place: int, left_s: float | None) -> None:
         """A cell begins: its place in the plan, and the seconds that the sweep still takes, if they are known."""
-        before, cell = self.cells[self.place], self.cells[place]
-        if self.timing or self.group(cell) != self.group(before):
-            self.flush()
-        self.place, self.samples = place, {}
         if not self.passes:
             self.left_s = left_s
+        if self.timing or self.group(self.cells[place]) != self.group(self.cells[self.place]):
+            self.flush()
+        self.place, self.samples = place, {}
         self.redraw(at_once=True)
 
     def record(self, record: Record) -> None:
@@ -117,17 +122,13 @@ class Progress:
         if record.status == "unavailable":
             self.absent += [record.variant] * (record.variant not in self.absent)
             return
-        self.tell_absent()
         self.records.append(record)
         if record.status != "ok":
             self.samples.pop(record.variant, None)
         if record.status in WRONG and (record.variant, record.status) not in self.told:
             self.told.add((record.variant, record.status))  # the same at further cells is in their lines
             text = f"{record.variant}: {record.status} at {record}: {record.reason}"
-            if not self.quiet:
-                self.console.print(
-                    wrapped(text, self.console.width, FAULT_LINES), markup=False, soft_wrap=True, style="red"
-                )
+            self.say(text, style="red", most=FAULT_LENGTH // self.console.width)
         self.redraw()
 
     def of_pass(self, number: int) -> Events:
@@ -163,9 +164,11 @@ class Progress:
                 if self.heading != self.group(cell):
                     self.heading = self.group(cell)
                     self.say(f"{self.heading}:")
-                left = "" if self.left_s is None or self.live else f" ({clock(self.left_s)} left)"
+                known = self.left_s is not None and not self.live and self.place + 1 < len(self.cells)
+                left = f" ({clock(self.left_s or 0)} left)" if known else ""
                 here = f"{self.place + 1:>{len(str(len(self.cells)))}}/{len(self.cells)}"
-                self.say(cell_line(f"{here}  {sizes(cell)}", [*self.stored.get(cell, ()), *self.records], left, width))
+                size = sizes(cell) if width >= NARROW else "x".join(map(str, cell.sizes))
+                self.say(cell_line(f"{here}  {size}", [*self.stored.get(cell, ()), *self.records], left, width))
             else:
                 self.say(verdict_line(self.group(self.records[0].cell), self.records, width))
         self.records = []
@@ -173,8 +176,7 @@ class Progress:
     def group(self, cell: Cell) -> str:
         """The part of a cell's setting that a line names: where it is timed, what differs between the plan's cells."""
         names = self.differing if self.timing else GROUPED
-        axes = {name: cell.axes[name] for name in names}
-        return ", ".join(value if isinstance(value, str) else f"{name}={value}" for name, value in axes.items())
+        return ", ".join(say_axis(name, cell.axes[name]) for name in names)
 
     # --- the screen
 
@@ -191,9 +193,10 @@ class Progress:
         turns = self.passes + 1 if self.passes else 1
         done, total = self.pass_number * len(self.cells) + self.place, turns * len(self.cells)
         left = "" if self.left_s is None else f"{clock(self.left_s)} left"
+        turn = f"pass {self.pass_number}/{self.passes}" if self.pass_number else "judging"
         head = Table.grid(padding=(0, 2))
         head.add_row(
-            f"pass {self.pass_number}/{self.passes}" if self.passes else f"{self.place + 1}/{len(self.cells)}",
+            turn if self.passes else f"{self.place + 1}/{len(self.cells)}",
             ProgressBar(total, done, width=max(4, min(24, width - 28))),
             left,
         )
@@ -216,7 +219,7 @@ class Progress:
             table.add_row(Text(name), units.seconds(medians[name]), ratio, str(len(self.samples[name])))
         if len(medians) > most:
             table.add_row(f"and {len(medians) - most} more")
-        if width < 50:
+        if width < NARROW:
             table.columns = table.columns[:2]
         return table
 

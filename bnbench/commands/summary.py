@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnbench.commands.terminal import console, wrapped
+from bnbench.commands.terminal import console, say_axis, wrapped
 from bnbench.report import analysis, answers, units
 
-KINDS = {"loops": "loops", "matrix": "matrix form", "fused": "fused", "elsewhere": "compiled elsewhere"}
-KINDS |= {"autodiff": "framework"}
-ELSEWHERE = re.compile("rcpp-.*|.*-(cpp|eigen|pythran)")  # variants that another compiler than Numba made
+LOOPS, MATRIX, FUSED, ELSEWHERE, FRAMEWORK = "loops", "matrix form", "fused", "compiled elsewhere", "framework"
+KINDS = {"loops": LOOPS, "matrix": MATRIX, "fused": FUSED, "elsewhere": ELSEWHERE, "autodiff": FRAMEWORK}  # by family
+COMPILED_ELSEWHERE = re.compile("rcpp-.*|.*-(cpp|eigen|pythran)")  # variants that another compiler than Numba made
 DEFAULTS = (("ddof", 0), ("eps", 1e-5))  # not worth saying
 MOST_SIZES = 10  # rows of the table
 SETTINGS_APART = 5.0  # how far two settings are from each other, where N, p1 and p2 are as far as their logarithms
@@ -40,16 +40,16 @@ class Size:
     @property
     def ratio(self) -> float:
         """Loops over matrix form; NaN where one of them was not timed."""
-        if not {"loops", "matrix form"} <= self.fastest.keys():
+        if not {LOOPS, MATRIX} <= self.fastest.keys():
             return math.nan
-        return float(self.fastest["loops"]["median_s"] / self.fastest["matrix form"]["median_s"])
+        return float(self.fastest[LOOPS]["median_s"] / self.fastest[MATRIX]["median_s"])
 
     @property
     def ratio_text(self) -> str:
         """The ratio, and whether the two are tied."""
         if math.isnan(self.ratio):
             return ""
-        loops, matrix = self.fastest["loops"], self.fastest["matrix form"]
+        loops, matrix = self.fastest[LOOPS], self.fastest[MATRIX]
         apart = loops["ci_high_s"] < matrix["ci_low_s"] or matrix["ci_high_s"] < loops["ci_low_s"]
         return ("" if apart else "tied ") + units.factor(self.ratio)
 
@@ -69,7 +69,8 @@ def by_size(frame: pd.DataFrame) -> list[Size]:
 
 def kind_of(row: dict[str, Any]) -> str:
     """The kind that a row of the report's table belongs to: its family, but for what another compiler made."""
-    kind = KINDS["elsewhere"] if ELSEWHERE.fullmatch(row["variant"]) else KINDS.get(row["family"], row["family"])
+    family = row["family"]
+    kind = ELSEWHERE if COMPILED_ELSEWHERE.fullmatch(row["variant"]) else KINDS.get(family, family)
     return kind if row["device"] == "cpu" else f"{kind} ({row['device']})"
 
 
@@ -92,6 +93,7 @@ def ending(frame: pd.DataFrame, folder: Path) -> None:
     """Print how a sweep ended: the table that people would paste, the three answers, and where the report lies."""
     screen = console()
     if found := by_size(frame):
+        screen.print()
         print_sizes(screen, found)
     counts = Counter(frame["status"])
     untimed = [f"{counts[status]} {status}" for status in counts if status not in ("ok", "unavailable")]
@@ -114,7 +116,7 @@ def print_sizes(screen: Console, found: list[Size]) -> None:
     shown = telling(found)
     common = {name: value for name, value in found[0].setting.items() if name not in differing}
     common = {name: value for name, value in common.items() if (name, value) not in DEFAULTS}
-    heading = f"Time of a step, fastest of each kind: {', '.join(_say_axis(*item) for item in common.items())}"
+    heading = f"Time of a step, fastest of each kind: {', '.join(say_axis(*item) for item in common.items())}"
     _say(screen, heading, bold=len(heading))
     for named in (True, False):
         table = size_table(shown, kinds, differing, named=named)
@@ -122,22 +124,22 @@ def print_sizes(screen: Console, found: list[Size]) -> None:
             screen.print(table)
             break
     else:
+        named = False
         for size in shown:
             _say(screen, size_text(size, kinds, differing))
     _say(screen, "* fastest, or tied with the fastest: their 95 % intervals overlap")
     if len(shown) < len(found):
         _say(screen, f"{len(shown)} of {len(found)} sizes, spread over all; the report has the others")
-    if any(len(names) > 1 for names in variants_of(found, kinds).values()):
-        words = [
-            f"{kind}: {', '.join(f'{name} ({count})' for name, count in names.most_common())}"
-            for kind, names in variants_of(found, kinds).items()
-        ]
-        _say(screen, f"Variants, with the number of sizes: {'; '.join(words)}")
+    said = [f"{kind}: {variants_of(found, kind)}" for kind in kinds if not (named and kind == FRAMEWORK)]
+    _say(screen, f"Variants: {'; '.join(said)}")
 
 
-def variants_of(found: list[Size], kinds: list[str]) -> dict[str, Counter]:
-    """Which variants are the fastest of each kind, and at how many sizes."""
-    return {kind: Counter(size.fastest[kind]["variant"] for size in found if kind in size.fastest) for kind in kinds}
+def variants_of(found: list[Size], kind: str) -> str:
+    """Which variants are the fastest of a kind, and where they are several, at how many sizes."""
+    counts = Counter(size.fastest[kind]["variant"] for size in found if kind in size.fastest).most_common()
+    if len(counts) == 1:
+        return str(counts[0][0])
+    return ", ".join(f"{name} ({units.plural(count, 'size')})" for name, count in counts)
 
 
 def size_table(shown: list[Size], kinds: list[str], differing: list[str], *, named: bool) -> Table:
@@ -145,13 +147,13 @@ def size_table(shown: list[Size], kinds: list[str], differing: list[str], *, nam
     with_ratio = any(size.ratio_text for size in shown)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in differing:
-        table.add_column(name, no_wrap=True)
-    for name in [*analysis.CELL, *kinds, *(["loops/matrix"] if with_ratio else [])]:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, no_wrap=True, vertical="bottom")
+    for name in [*analysis.CELL, *kinds, *(["loops/ matrix"] if with_ratio else [])]:
+        table.add_column(name.replace(" ", "\n", 1), justify="right", no_wrap=True, vertical="bottom")
     for size in shown:
-        cells = [time_text(size, kind, named=named and kind == KINDS["autodiff"]) for kind in kinds]
+        cells = [time_text(size, kind, named=named and kind == FRAMEWORK) for kind in kinds]
         table.add_row(
-            *(_say_axis(name, size.setting[name]) for name in differing),
+            *(say_axis(name, size.setting[name]) for name in differing),
             *map(str, size.sizes),
             *(Text(text, style="bold" if "*" in text else "") for text in cells),
             *([size.ratio_text] if with_ratio else []),
@@ -171,7 +173,7 @@ def time_text(size: Size, kind: str, *, named: bool = False) -> str:
 
 def size_text(size: Size, kinds: list[str], differing: list[str]) -> str:
     """A size as a paragraph."""
-    where = [_say_axis(name, size.setting[name]) for name in differing]
+    where = [say_axis(name, size.setting[name]) for name in differing]
     where += [f"{name}={value}" for name, value in zip(analysis.CELL, size.sizes, strict=True)]
     parts = [f"{kind} {time_text(size, kind).rstrip()}" for kind in kinds if kind in size.fastest]
     ratio = [f"loops/matrix {size.ratio_text}"] if size.ratio_text else []
@@ -183,10 +185,3 @@ def _say(screen: Console, text: str, bold: int = 0) -> None:
     said = Text(wrapped(text, screen.width))
     said.stylize("bold", 0, bold)
     screen.print(said, soft_wrap=True)
-
-
-def _say_axis(name: str, value: Any) -> str:
-    """A value of an axis in words."""
-    if name == "threads":
-        return units.plural(value, "thread")
-    return value if isinstance(value, str) else f"{name} {value}"

@@ -99,7 +99,7 @@ def run_sweep(options: Namespace) -> int:
             records, rooflines = carry_out(plan, table, journal.append, journal.records, progress)
         except KeyboardInterrupt:
             again = f"bnbench sweep --resume --out {shlex.quote(str(folder))}"
-            progress.say(f"interrupted; {len(journal.records)} records are kept. To go on: {again}", always=True)
+            progress.say(f"interrupted; {len(journal.records)} records are kept. To go on:\n  {again}", always=True)
             return INTERRUPTED
         store.add_rooflines(folder, rooflines)
         for remark in drifts(rooflines) + held_down(records) + unfinished(records, folder):

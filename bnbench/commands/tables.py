@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from bnbench.commands.terminal import WIDTH, console, wrapped
+from bnbench.commands.terminal import NARROW, WIDTH, console, wrapped
 
 if TYPE_CHECKING:
     from bnbench.audit.rulings import Ruling
@@ -33,11 +33,12 @@ def _print(*parts: "Table | TextTable | str", widest: int = WIDTH) -> None:
 
 
 def _table(title: str | None, *columns: str) -> Table:
-    """An empty table; names of columns that begin with ">" are of numbers."""
+    """An empty table, whose first column stays whole; names of columns that begin with ">" are of numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="bold", pad_edge=False)
     for name in columns:
         right = name.startswith(">")
-        table.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold")
+        whole = not table.columns
+        table.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=whole)
     return table
 
 
@@ -68,18 +69,15 @@ def verdict_table(records: Sequence["Record"]) -> None:
 
 def variant_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the variants that can run here, and why the others cannot and how they are added."""
-    table = _table(None, "variant", "family", "device", "what it is")
+    kinds = ("family", "device") if console().width >= NARROW else ()
+    here = _table(None, "variant", *kinds, "what it is")
+    absent = _table("Not installed here", "variant", *kinds, "why")
     for row in rows:
-        if row["available"]:
-            chosen = "".join(f"\n{name}: {words}" for name, words in row["algorithms"].items())
-            table.add_row(*map(escape, (row["name"], row["family"], row["device"], row["description"] + chosen)))
-    _print(table)
-    absent = _table("Not installed here", "variant", "family", "device", "why")
-    for row in rows:
-        if not row["available"]:
-            absent.add_row(*map(escape, (row["name"], row["family"], row["device"], row["reason"])))
-    if absent.row_count:
-        _print("", absent)
+        chosen = "".join(f"\n{name}: {words}" for name, words in row["algorithms"].items())
+        said = row["description"] + chosen if row["available"] else row["reason"]
+        table = here if row["available"] else absent
+        table.add_row(*map(escape, (row["name"], *(row[kind] for kind in kinds), said)))
+    _print(here, *(("", absent) if absent.row_count else ()))
 
 
 def ruling_table(
@@ -87,7 +85,6 @@ def ruling_table(
 ) -> None:
     """Print the rulings on the claims, and how the question's figures were reproduced."""
     table = _table("The claims", "id", "ruling", "why")
-    table.columns[0].no_wrap = True
     colours = {"holds": "green", "wrong": "red", "vacuous": "yellow"}
     for ruling in rulings:
         table.add_row(ruling.id, f"[{colours[ruling.ruling]}]{ruling.ruling}[/]", escape(ruling.reason))
@@ -114,7 +111,6 @@ def proof_tables(proof: "Proof", rulings: Mapping[str, "Ruling"]) -> None:
         table.add_row(f"{file.name}.v", str(len(file.theorems)), str(file.lines), f"{file.coqc_s:.1f} s")
     _print(table)
     table = _table("The claims", "id", "ruling", "theorems")
-    table.columns[0].no_wrap = True
     for name, theorems in proof.claims.items():
         table.add_row(name, rulings[name].ruling, "\n".join(theorems))
     _print(table)

@@ -12,6 +12,7 @@ from rich.segment import ControlType
 
 T = TypeVar("T")
 
+NARROW = 60  # columns, below which tables leave out what can be done without
 WIDTH = 100  # columns of a line at most: longer ones are hard to read, and to paste
 
 
@@ -48,6 +49,15 @@ def listed(names: list[str], most: int = 3) -> str:
     """Names as a sentence has them: "a", "a and b", "a, b, c and 4 more"."""
     shown = names[:most] + ([f"{len(names) - most} more"] if len(names) > most else [])
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+
+
+def say_axis(name: str, value: object) -> str:
+    """A value of an axis of a cell in words."""
+    if name == "threads":
+        return f"{value} thread" if value == 1 else f"{value} threads"
+    if name == "memory":
+        return f"freed memory {value}"
+    return value if isinstance(value, str) else f"{name} {value}"
 
 
 @contextmanager

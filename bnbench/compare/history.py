@@ -132,9 +132,9 @@ def _benchmark(entry: dict[str, Any], info: dict[str, Any]) -> Record:
     """A benchmark as a record: the convention's defaults and, where it does not say, a thread for each processor."""
     if not (named := NAMED.fullmatch(entry["name"])):
         raise ValueError(f"{entry['name']} is not a benchmark of a step")
-    sizes = (int(named[name]) for name in SIZES)
+    N, p1, p2 = (int(named[name]) for name in SIZES)
     threads = entry.get("extra_info", {}).get("threads") or info["cpu"]["count"]
-    cell = Cell(Problem(*sizes), int(threads))
+    cell = Cell(Problem(N, p1, p2), int(threads))
     stats = entry["stats"]
     row = {"variant": named["variant"], **cell.columns, "status": "ok"}
     return Record.of(row | {"samples_s": stats.get("data") or [stats["median"]]})

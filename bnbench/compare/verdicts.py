@@ -140,8 +140,8 @@ def _shift(old: Record, new: Record, paired: bool) -> Shift | None:
     if paired:
         ratios = pass_ratios(old, new)
         return mean_shift(ratios) if len(ratios) > 1 else None
-    x, y = (np.log(record.samples_s) for record in (old, new))
-    return shift(x, y) if min(x.size, y.size) >= LEAST_SAMPLES else None
+    before, now = (np.log(record.samples_s).tolist() for record in (old, new))
+    return shift(before, now) if min(len(before), len(now)) >= LEAST_SAMPLES else None
 
 
 def _compared(

@@ -1,4 +1,4 @@
-"""Whether kernels can run here, found out without importing anything of CUDA."""
+"""Whether kernels can run here, determined without importing anything of CUDA."""
 
 import ctypes
 import functools
@@ -16,7 +16,7 @@ def simulated() -> bool:
 
 
 def tf32() -> bool:
-    """Whether float32 products on a device may use TF32; only where a sweep or `verify` was told so."""
+    """Whether float32 products on a device may use TF32, as --tf32 of `sweep` and `verify` says."""
     return os.environ.get(TF32) == "1"
 
 

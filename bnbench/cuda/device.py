@@ -1,4 +1,4 @@
-"""What the driver says of the device: its cache's size, its clocks, what holds them down. No library is imported."""
+"""What the driver says about the device: cache size, clocks and what throttles them. No library is imported."""
 
 import contextlib
 import ctypes
@@ -9,7 +9,7 @@ from bnbench.cuda.available import no_device
 L2_CACHE_SIZE = 38  # CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE
 L2_UNKNOWN = 2**27
 SM_CLOCK, MEMORY_CLOCK, TEMPERATURE = 1, 2, 0  # NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU
-HELD_DOWN = {  # nvmlClocksThrottleReason…; an idle device and clocks that somebody set are no trouble
+HELD_DOWN = {  # nvmlClocksThrottleReason…; an idle device and clocks that somebody set are not listed
     0x04: "power cap",
     0x08: "hardware slowdown",
     0x20: "software thermal slowdown",
@@ -19,7 +19,7 @@ HELD_DOWN = {  # nvmlClocksThrottleReason…; an idle device and clocks that som
 
 
 def l2_bytes() -> int:
-    """Bytes of the first device's L2 cache; where the driver does not say, more than any has today."""
+    """Bytes of the first device's L2 cache; if the driver does not say, more than any has today."""
     size = ctypes.c_int(0)
     with contextlib.suppress(OSError, AttributeError):
         if not no_device():
@@ -30,9 +30,9 @@ def l2_bytes() -> int:
 def clocks() -> dict[str, Any]:
     """`sm_mhz`, `memory_mhz`, `celsius` and `held_down` (what holds the clocks down, in words) of the first device.
 
-    By NVML; what it does not say is left out, and all where there is no NVML.
+    By NVML; what it does not report is left out, which is everything without NVML.
     """
-    found = {}
+    state: dict[str, Any] = {}
     try:
         nvml, device = handle()
         number, reasons = ctypes.c_uint(0), ctypes.c_ulonglong(0)
@@ -42,12 +42,12 @@ def clocks() -> dict[str, Any]:
             ("celsius", nvml.nvmlDeviceGetTemperature, TEMPERATURE),
         ):
             if ask(device, kind, ctypes.byref(number)) == 0:
-                found[name] = number.value
+                state[name] = number.value
         if nvml.nvmlDeviceGetCurrentClocksThrottleReasons(device, ctypes.byref(reasons)) == 0:
-            found["held_down"] = ", ".join(word for bit, word in HELD_DOWN.items() if reasons.value & bit)
+            state["held_down"] = ", ".join(word for bit, word in HELD_DOWN.items() if reasons.value & bit)
     except (OSError, AttributeError):
         pass  # no NVML here, or one without that question
-    return found
+    return state
 
 
 def handle() -> tuple[Any, Any]:

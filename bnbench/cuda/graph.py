@@ -9,8 +9,7 @@ REASON_LENGTH = 100
 
 
 def capture(launches: Sequence[Callable]) -> tuple[str, Callable[[], None] | None]:
-    """("replayed", a function that replays the launches), or ("none: why", None) where they cannot be captured,
-    or the first replay fails.
+    """("replayed", a function that replays the launches), or ("none: why", None) where that fails.
 
     Each launch is a function of the stream. All must have been made before, so that nothing is compiled or loaded now.
     """

@@ -6,7 +6,7 @@ two runs give the same bits, on any device. No floating-point atomics; reduction
 simulator has no shuffles. In float32 no operation is in float64: literals are of the arrays' dtype.
 
     Z, dZ (N, p2)      e (N,) = ε̂        vectors (VECTORS, p2)     what belongs to a hidden node
-    theta, dtheta (3, p2)                γ, β and Γ2, and their gradients
+    per_node, d_per_node (3, p2)                γ, β and Γ2, and their gradients
     parts (GRID, 4, p2)                  what each block of the grid found; losses (GRID,) likewise
 """
 
@@ -129,17 +129,17 @@ def column_statistics(real: type, shape: Shape) -> Callable:
 
 
 def finish_statistics(real: type, shape: Shape) -> Callable:
-    """`(parts, used, N, ddof, eps, theta, vectors)`: merge what so many blocks found; μ, 1/s, γ/s, β and Γ2."""
+    """`(parts, used, N, ddof, eps, per_node, vectors)`: merge what so many blocks found; μ, 1/s, γ/s, β and Γ2."""
     LANES, ROWS = shape.lanes, shape.rows
     zero, one = real(0), real(1)
 
-    def kernel(parts, used, N, ddof, eps, theta, vectors):
+    def kernel(parts, used, N, ddof, eps, per_node, vectors):
         means = cuda.shared.array((ROWS, LANES), real)
         spreads = cuda.shared.array((ROWS, LANES), real)
         counts = cuda.shared.array((ROWS, LANES), real)
         x, r = cuda.threadIdx.x, cuda.threadIdx.y
         j = cuda.blockIdx.x * LANES + x
-        p2 = theta.shape[1]
+        p2 = per_node.shape[1]
         mean, spread, count = zero, zero, zero
         if j < p2:
             for b in range(r, used, ROWS):
@@ -164,25 +164,25 @@ def finish_statistics(real: type, shape: Shape) -> Callable:
             inverse = one / math.sqrt(spread / real(N - ddof) + eps)
             vectors[MU, j] = mean
             vectors[INVERSE, j] = inverse
-            vectors[WEIGHT, j] = theta[GAMMA, j] * inverse
-            vectors[SHIFT, j] = theta[BETA, j]
-            vectors[G2_, j] = theta[GAMMA2, j]
+            vectors[WEIGHT, j] = per_node[GAMMA, j] * inverse
+            vectors[SHIFT, j] = per_node[BETA, j]
+            vectors[G2_, j] = per_node[GAMMA2, j]
 
     return kernel
 
 
-def plain_vectors(real: type, shape: Shape) -> Callable:
-    """`(theta, vectors)`: what `finish_statistics` leaves, without normalisation: b = z."""
+def unnormalized_vectors(real: type, shape: Shape) -> Callable:
+    """`(per_node, vectors)`: what `finish_statistics` leaves, without normalisation: b = z."""
     zero, one = real(0), real(1)
 
-    def kernel(theta, vectors):
+    def kernel(per_node, vectors):
         j = cuda.grid(1)
-        if j < theta.shape[1]:
+        if j < per_node.shape[1]:
             vectors[MU, j] = zero
             vectors[INVERSE, j] = one
             vectors[WEIGHT, j] = one
             vectors[SHIFT, j] = zero
-            vectors[G2_, j] = theta[GAMMA2, j]
+            vectors[G2_, j] = per_node[GAMMA2, j]
 
     return kernel
 
@@ -235,7 +235,7 @@ def column_sums(code: int, real: type, shape: Shape) -> Callable:
     a, da = activation(code, real)
 
     def kernel(Z, e, vectors, parts):
-        found = cuda.shared.array((4, ROWS, LANES), real)
+        partial = cuda.shared.array((4, ROWS, LANES), real)
         x, r = cuda.threadIdx.x, cuda.threadIdx.y
         N, p2 = Z.shape
         j = cuda.blockIdx.y * LANES + x
@@ -251,17 +251,17 @@ def column_sums(code: int, real: type, shape: Shape) -> Callable:
                 sum_tz += t * z
                 sum_ae += v * e[i]
                 sum_z += z
-        found[0, r, x] = sum_t
-        found[1, r, x] = sum_tz
-        found[2, r, x] = sum_ae
-        found[3, r, x] = sum_z
+        partial[0, r, x] = sum_t
+        partial[1, r, x] = sum_tz
+        partial[2, r, x] = sum_ae
+        partial[3, r, x] = sum_z
         cuda.syncthreads()
         if r == 0 and j < p2:
             for k in range(1, ROWS):
-                sum_t += found[0, k, x]
-                sum_tz += found[1, k, x]
-                sum_ae += found[2, k, x]
-                sum_z += found[3, k, x]
+                sum_t += partial[0, k, x]
+                sum_tz += partial[1, k, x]
+                sum_ae += partial[2, k, x]
+                sum_z += partial[3, k, x]
             parts[cuda.blockIdx.x, 0, j] = sum_t
             parts[cuda.blockIdx.x, 1, j] = sum_tz
             parts[cuda.blockIdx.x, 2, j] = sum_ae
@@ -271,18 +271,18 @@ def column_sums(code: int, real: type, shape: Shape) -> Callable:
 
 
 def finish_sums(normalize: bool, real: type, shape: Shape) -> Callable:
-    """`(parts, losses, used, N, ddof, vectors, dtheta, loss)`: the gradients of γ, β, Γ2, the loss, what dZ needs.
+    """`(parts, losses, used, N, ddof, vectors, d_per_node, loss)`: the gradients of γ, β, Γ2, the loss, what dZ needs.
 
     MEAN is that of C t - (z - μ) SLOPE: μ is rounded, 1ᵀ(Z - μ) is not quite 0, and an offset of X multiplies 1ᵀdZ.
     """
     LANES, ROWS = shape.lanes, shape.rows
     zero, two = real(0), real(2)
 
-    def kernel(parts, losses, used, N, ddof, vectors, dtheta, loss):
-        found = cuda.shared.array((4, ROWS, LANES), real)
+    def kernel(parts, losses, used, N, ddof, vectors, d_per_node, loss):
+        partial = cuda.shared.array((4, ROWS, LANES), real)
         x, r = cuda.threadIdx.x, cuda.threadIdx.y
         j = cuda.blockIdx.x * LANES + x
-        p2 = dtheta.shape[1]
+        p2 = d_per_node.shape[1]
         sum_t, sum_tz, sum_ae, sum_z = zero, zero, zero, zero
         if j < p2:
             for b in range(r, used, ROWS):
@@ -290,24 +290,24 @@ def finish_sums(normalize: bool, real: type, shape: Shape) -> Callable:
                 sum_tz += parts[b, 1, j]
                 sum_ae += parts[b, 2, j]
                 sum_z += parts[b, 3, j]
-        found[0, r, x] = sum_t
-        found[1, r, x] = sum_tz
-        found[2, r, x] = sum_ae
-        found[3, r, x] = sum_z
+        partial[0, r, x] = sum_t
+        partial[1, r, x] = sum_tz
+        partial[2, r, x] = sum_ae
+        partial[3, r, x] = sum_z
         cuda.syncthreads()
         n = real(N)
         if r == 0 and j < p2:
             for k in range(1, ROWS):
-                sum_t += found[0, k, x]
-                sum_tz += found[1, k, x]
-                sum_ae += found[2, k, x]
-                sum_z += found[3, k, x]
+                sum_t += partial[0, k, x]
+                sum_tz += partial[1, k, x]
+                sum_ae += partial[2, k, x]
+                sum_z += partial[3, k, x]
             c = -two / n * vectors[G2_, j]
             inverse, weight = vectors[INVERSE, j], vectors[WEIGHT, j]
             dbeta, dgamma = c * sum_t, c * sum_tz * inverse
-            dtheta[GAMMA, j] = dgamma
-            dtheta[BETA, j] = dbeta
-            dtheta[GAMMA2, j] = -two / n * sum_ae
+            d_per_node[GAMMA, j] = dgamma
+            d_per_node[BETA, j] = dbeta
+            d_per_node[GAMMA2, j] = -two / n * sum_ae
             vectors[C_, j] = weight * c
             if normalize:
                 slope = weight * dgamma * inverse / real(N - ddof)

@@ -1,6 +1,6 @@
 """CUDA kernels of the node-by-node form: a block of threads for each hidden node, and one pass over the rows between.
 
-Z, A (p2, N)      nodes (2, p2) = 1/s and γ/s      theta, dtheta (3, p2), as in `kernels`
+Z, A (p2, N)      nodes (2, p2) = 1/s and γ/s      per_node, d_per_node (3, p2), as in `kernels`
 """
 
 import math
@@ -11,15 +11,15 @@ from bnbench.cuda.runtime import cuda
 
 
 def forward(code: int, normalize: bool, real: type, threads: int) -> Callable:
-    """`(X, G1, theta, ddof, eps, Z, A, nodes)`: Z - μ and A of a hidden node by its own block, μ by a first pass.
+    """`(X, G1, per_node, ddof, eps, Z, A, nodes)`: Z - μ and A of a hidden node by its own block, μ by a first pass.
 
     Z and A are (p2, N); nodes (2, p2) gets 1/s and γ/s.
     """
     zero, one = real(0), real(1)
     a, _ = activation(code, real)
 
-    def kernel(X, G1, theta, ddof, eps, Z, A, nodes):
-        found = cuda.shared.array(threads, real)
+    def kernel(X, G1, per_node, ddof, eps, Z, A, nodes):
+        partial = cuda.shared.array(threads, real)
         t, j = cuda.threadIdx.x, cuda.blockIdx.x
         N, p1 = X.shape
         total = zero
@@ -31,21 +31,21 @@ def forward(code: int, normalize: bool, real: type, threads: int) -> Callable:
             total += z
         weight, shift, inverse = one, zero, one
         if normalize:
-            found[t] = total
+            partial[t] = total
             cuda.syncthreads()
             mean = zero
             for k in range(threads):
-                mean += found[k]
+                mean += partial[k]
             mean /= real(N)
             cuda.syncthreads()
             total = zero
             for i in range(t, N, threads):
                 total += Z[j, i] - mean
-            found[t] = total
+            partial[t] = total
             cuda.syncthreads()
             rest = zero
             for k in range(threads):
-                rest += found[k]
+                rest += partial[k]
             mean += rest / real(N)
             cuda.syncthreads()
             total = zero
@@ -53,13 +53,13 @@ def forward(code: int, normalize: bool, real: type, threads: int) -> Callable:
                 z = Z[j, i] - mean
                 Z[j, i] = z
                 total += z * z
-            found[t] = total
+            partial[t] = total
             cuda.syncthreads()
             spread = zero
             for k in range(threads):
-                spread += found[k]
+                spread += partial[k]
             inverse = one / math.sqrt(spread / real(N - ddof) + eps)
-            weight, shift = theta[GAMMA, j] * inverse, theta[BETA, j]
+            weight, shift = per_node[GAMMA, j] * inverse, per_node[BETA, j]
         for i in range(t, N, threads):
             A[j, i] = a(Z[j, i] * weight + shift)
         if t == 0:
@@ -70,40 +70,40 @@ def forward(code: int, normalize: bool, real: type, threads: int) -> Callable:
 
 
 def rows(real: type, threads: int) -> Callable:
-    """`(A, theta, y, e, losses)`: ε̂, a thread a row, and Σ ε̂² of each block."""
+    """`(A, per_node, y, e, losses)`: ε̂, a thread a row, and Σ ε̂² of each block."""
     zero = real(0)
 
-    def kernel(A, theta, y, e, losses):
-        found = cuda.shared.array(threads, real)
+    def kernel(A, per_node, y, e, losses):
+        partial = cuda.shared.array(threads, real)
         t = cuda.threadIdx.x
         loss = zero
         for i in range(cuda.blockIdx.x * threads + t, y.shape[0], cuda.gridDim.x * threads):
             total = zero
             for j in range(A.shape[0]):
-                total += A[j, i] * theta[GAMMA2, j]
+                total += A[j, i] * per_node[GAMMA2, j]
             e[i] = y[i] - total
             loss += e[i] * e[i]
-        found[t] = loss
+        partial[t] = loss
         cuda.syncthreads()
         if t == 0:
             for k in range(1, threads):
-                loss += found[k]
+                loss += partial[k]
             losses[cuda.blockIdx.x] = loss
 
     return kernel
 
 
 def backward(code: int, normalize: bool, real: type, threads: int) -> Callable:
-    """`(X, theta, ddof, Z, A, nodes, e, losses, dG1, dtheta, loss)`: a hidden node's gradients by its own block."""
+    """`(X, per_node, ddof, Z, A, nodes, e, losses, dG1, d_per_node, loss)`: a hidden node's gradients, a block each."""
     zero, two = real(0), real(2)
     _, da = activation(code, real)
 
-    def kernel(X, theta, ddof, Z, A, nodes, e, losses, dG1, dtheta, loss):
-        found = cuda.shared.array((4, threads), real)
+    def kernel(X, per_node, ddof, Z, A, nodes, e, losses, dG1, d_per_node, loss):
+        partial = cuda.shared.array((4, threads), real)
         t, j = cuda.threadIdx.x, cuda.blockIdx.x
         N, p1 = X.shape
         n, inverse, weight = real(N), nodes[0, j], nodes[1, j]
-        shift = theta[BETA, j] if normalize else zero
+        shift = per_node[BETA, j] if normalize else zero
         sum_t, sum_tz, sum_ae, sum_z = zero, zero, zero, zero
         for i in range(t, N, threads):
             z, v = Z[j, i], A[j, i]
@@ -112,18 +112,18 @@ def backward(code: int, normalize: bool, real: type, threads: int) -> Callable:
             sum_tz += own * z
             sum_ae += v * e[i]
             sum_z += z
-        found[0, t] = sum_t
-        found[1, t] = sum_tz
-        found[2, t] = sum_ae
-        found[3, t] = sum_z
+        partial[0, t] = sum_t
+        partial[1, t] = sum_tz
+        partial[2, t] = sum_ae
+        partial[3, t] = sum_z
         cuda.syncthreads()
         sum_t, sum_tz, sum_ae, sum_z = zero, zero, zero, zero
         for k in range(threads):
-            sum_t += found[0, k]
-            sum_tz += found[1, k]
-            sum_ae += found[2, k]
-            sum_z += found[3, k]
-        c = -two / n * theta[GAMMA2, j]
+            sum_t += partial[0, k]
+            sum_tz += partial[1, k]
+            sum_ae += partial[2, k]
+            sum_z += partial[3, k]
+        c = -two / n * per_node[GAMMA2, j]
         dbeta, dgamma = c * sum_t, c * sum_tz * inverse
         mean, slope = zero, zero
         if normalize:
@@ -137,17 +137,17 @@ def backward(code: int, normalize: bool, real: type, threads: int) -> Callable:
             total = zero
             for i in range(t, N, threads):
                 total += X[i, k] * Z[j, i]
-            found[0, t] = total
+            partial[0, t] = total
             cuda.syncthreads()
             if t == 0:
                 for other in range(1, threads):
-                    total += found[0, other]
+                    total += partial[0, other]
                 dG1[k, j] = total
             cuda.syncthreads()
         if t == 0:
-            dtheta[GAMMA, j] = dgamma
-            dtheta[BETA, j] = dbeta
-            dtheta[GAMMA2, j] = -two / n * sum_ae
+            d_per_node[GAMMA, j] = dgamma
+            d_per_node[BETA, j] = dbeta
+            d_per_node[GAMMA2, j] = -two / n * sum_ae
             if j == 0:
                 total = zero
                 for b in range(losses.shape[0]):

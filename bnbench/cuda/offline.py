@@ -1,4 +1,4 @@
-"""What the kernels compile to, found without a GPU: registers, shared memory, spills, for any architecture."""
+"""What the kernels compile to, for any architecture, without a GPU: registers, shared memory, spills."""
 
 import itertools
 import re
@@ -49,7 +49,7 @@ def catalogue(dtype: str, activation: str) -> Iterator[Kernel]:
     yield of("column_statistics", kernels.column_statistics(real, shape), matrix, cube)
     finish = kernels.finish_statistics(real, shape)
     yield of("finish_statistics", finish, cube, whole, whole, whole, number, matrix, matrix)
-    yield of("plain_vectors", kernels.plain_vectors(real, shape), matrix, matrix)
+    yield of("unnormalized_vectors", kernels.unnormalized_vectors(real, shape), matrix, matrix)
     yield of("residuals", kernels.residuals(code, real, shape), matrix, vector, matrix, vector, vector)
     yield of("column_sums", kernels.column_sums(code, real, shape), matrix, vector, matrix, cube)
     gradient = kernels.pre_activation_gradient(code, real, shape)
@@ -61,7 +61,7 @@ def catalogue(dtype: str, activation: str) -> Iterator[Kernel]:
         forward = nodes.forward(code, normalize, real, threads)
         yield of(f"node_forward, {name}", forward, matrix, matrix, matrix, whole, number, matrix, matrix, matrix)
         backward = nodes.backward(code, normalize, real, threads)
-        given = matrix, matrix, whole, matrix, matrix, matrix, vector, vector, matrix, matrix, vector
+        given: tuple = matrix, matrix, whole, matrix, matrix, matrix, vector, vector, matrix, matrix, vector
         yield of(f"node_backward, {name}", backward, *given)
     yield of("node_rows", nodes.rows(real, threads), matrix, matrix, vector, vector, vector)
     for transposed in (False, True):
@@ -113,7 +113,7 @@ def compile_kernel(name: str, function: Any, signature: Any, dtype: str, archite
     said = linker.get_info_log()
 
     def number(pattern: str) -> int:
-        return max((int(found) for found in re.findall(pattern, said)), default=0)
+        return max((int(count) for count in re.findall(pattern, said)), default=0)
 
     return Compiled(
         name,

@@ -58,22 +58,22 @@ def sizes(
         return None
     rows = min(threads, MICRO**2 * threads // nodes)  # each thread has one 4 × 4 share of T
     while rows >= MICRO:
-        found = Sizes(inputs, nodes, rows, threads, grid)
-        if found.shared_bytes(itemsize) <= SHARED_BYTES and found.units <= threads:
-            return found
+        candidate = Sizes(inputs, nodes, rows, threads, grid)
+        if candidate.shared_bytes(itemsize) <= SHARED_BYTES and candidate.units <= threads:
+            return candidate
         rows //= 2
     return None
 
 
 def weights(real: type, threads: int) -> Callable:
-    """`(U, diagonal, rest, G1, theta, N, ddof, eps, W, V, nodes, fell)`: s, W = Γ1 γ/s and V = C Γ1, a block a node.
+    """`(U, diagonal, rest, G1, per_node, N, ddof, eps, W, V, nodes, fell)`: s, W = Γ1 γ/s and V = C Γ1, a block a node.
 
     diagonal is that of C; x̄ = shift + rest. Where s² cancels, fell[0] becomes 1.
     """
     zero, cancelled = real(0), real(CANCELLED)
 
-    def kernel(U, diagonal, rest, G1, theta, N, ddof, eps, W, V, nodes, fell):
-        found = cuda.shared.array((3, threads), real)
+    def kernel(U, diagonal, rest, G1, per_node, N, ddof, eps, W, V, nodes, fell):
+        partial = cuda.shared.array((3, threads), real)
         t, j = cuda.threadIdx.x, cuda.blockIdx.x
         p1 = U.shape[0]
         squares, terms = zero, zero
@@ -84,15 +84,15 @@ def weights(real: type, threads: int) -> Callable:
             squares += u * u
             terms += G1[q, j] * G1[q, j] * diagonal[q]
             W[q, j] = u  # for a while
-        found[0, t] = squares
-        found[1, t] = terms
+        partial[0, t] = squares
+        partial[1, t] = terms
         cuda.syncthreads()
         squares, terms = zero, zero
         for k in range(threads):
-            squares += found[0, k]
-            terms += found[1, k]
+            squares += partial[0, k]
+            terms += partial[1, k]
         s = math.sqrt(squares / real(N - ddof) + eps)
-        weight = theta[GAMMA, j] / s
+        weight = per_node[GAMMA, j] / s
         for k in range(t, p1, threads):
             v = zero
             for q in range(k + 1):
@@ -104,14 +104,14 @@ def weights(real: type, threads: int) -> Callable:
             w = G1[k, j] * weight
             W[k, j] = w
             add += rest[k] * w
-        found[2, t] = add
+        partial[2, t] = add
         cuda.syncthreads()
         if t == 0:
-            add = theta[BETA, j]
+            add = per_node[BETA, j]
             for k in range(threads):
-                add -= found[2, k]
+                add -= partial[2, k]
             nodes[ADD, j] = add
-            nodes[GAMMA2_, j] = theta[GAMMA2, j]
+            nodes[GAMMA2_, j] = per_node[GAMMA2, j]
             nodes[S, j] = s
             if not cancelled * terms <= squares < math.inf:
                 fell[0] = 1
@@ -137,7 +137,7 @@ def sweep(code: int, real: type, sizes: Sizes) -> Callable:
         e = cuda.shared.array(R, real)
         add = cuda.shared.array(P2, real)
         gamma2 = cuda.shared.array(P2, real)
-        found = cuda.shared.array((3, THREADS), real)
+        partial = cuda.shared.array((3, THREADS), real)
         sums = cuda.local.array((MICRO, MICRO), real)
         G = cuda.local.array((MICRO, MICRO), real)
         own = cuda.threadIdx.x
@@ -185,11 +185,11 @@ def sweep(code: int, real: type, sizes: Sizes) -> Callable:
             if i < count:  # rows beyond hold whatever lay there
                 for j in range(lane, p2, LANES):
                     total += a(B[i, j]) * gamma2[j]
-            found[0, own] = total
+            partial[0, own] = total
             cuda.syncthreads()
             if lane == 0 and i < R:
                 for k in range(1, LANES):
-                    total += found[0, own + k]
+                    total += partial[0, own + k]
                 residual = y[first + i] - total if first + i < N else zero
                 e[i] = residual
                 loss += residual * residual
@@ -216,43 +216,46 @@ def sweep(code: int, real: type, sizes: Sizes) -> Callable:
                     k, j = m0 * MICRO + m, n0 + n * ACROSS
                     if k < p1 and j < p2:
                         G_parts[cuda.blockIdx.x * SPLITS + split, k, j] = G[m, n]
-        found[0, own] = sum_t
-        found[1, own] = sum_ae
-        found[2, own] = loss
+        partial[0, own] = sum_t
+        partial[1, own] = sum_ae
+        partial[2, own] = loss
         cuda.syncthreads()
         if own < p2:
             for k in range(1, STRIPES):
-                sum_t += found[0, own + k * P2]
-                sum_ae += found[1, own + k * P2]
+                sum_t += partial[0, own + k * P2]
+                sum_ae += partial[1, own + k * P2]
             parts[cuda.blockIdx.x, 0, own] = sum_t
             parts[cuda.blockIdx.x, 1, own] = sum_ae
         if own == 0:
             for k in range(1, THREADS):
-                loss += found[2, k]
+                loss += partial[2, k]
             losses[cuda.blockIdx.x] = loss
 
     return kernel
 
 
 def finish(real: type, threads: int) -> Callable:
-    """`(parts, G_parts, losses, rest, G1, V, nodes, N, ddof, theta, dG1, dtheta, loss)`: gradients, a block a node."""
+    """`(parts, G_parts, losses, rest, G1, V, nodes, N, ddof, per_node, dG1, d_per_node, loss)`: the gradients.
+
+    A block of threads for each hidden node.
+    """
     zero, two = real(0), real(2)
 
-    def kernel(parts, G_parts, losses, rest, G1, V, nodes, N, ddof, theta, dG1, dtheta, loss):
-        found = cuda.shared.array((3, threads), real)
+    def kernel(parts, G_parts, losses, rest, G1, V, nodes, N, ddof, per_node, dG1, d_per_node, loss):
+        partial = cuda.shared.array((3, threads), real)
         t, j = cuda.threadIdx.x, cuda.blockIdx.x
         p1, used = G1.shape[0], losses.shape[0]
         sum_t, sum_ae = zero, zero
         for b in range(t, used, threads):
             sum_t += parts[b, 0, j]
             sum_ae += parts[b, 1, j]
-        found[0, t] = sum_t
-        found[1, t] = sum_ae
+        partial[0, t] = sum_t
+        partial[1, t] = sum_ae
         cuda.syncthreads()
         sum_t, sum_ae = zero, zero
         for k in range(threads):
-            sum_t += found[0, k]
-            sum_ae += found[1, k]
+            sum_t += partial[0, k]
+            sum_ae += partial[1, k]
         inner = zero
         for k in range(t, p1, threads):
             total = zero
@@ -261,22 +264,22 @@ def finish(real: type, threads: int) -> Callable:
             total -= rest[k] * sum_t
             dG1[k, j] = total
             inner += G1[k, j] * total
-        found[2, t] = inner
+        partial[2, t] = inner
         cuda.syncthreads()
         inner = zero
         for k in range(threads):
-            inner += found[2, k]
+            inner += partial[2, k]
         n, s = real(N), nodes[S, j]
         c = -two / n * nodes[GAMMA2_, j]
         dgamma = c * inner / s
         slope = dgamma / (s * real(N - ddof))
-        weight = theta[GAMMA, j] / s
+        weight = per_node[GAMMA, j] / s
         for k in range(t, p1, threads):
             dG1[k, j] = weight * (c * dG1[k, j] - V[k, j] * slope)
         if t == 0:
-            dtheta[GAMMA, j] = dgamma
-            dtheta[BETA, j] = c * sum_t
-            dtheta[GAMMA2, j] = -two / n * sum_ae
+            d_per_node[GAMMA, j] = dgamma
+            d_per_node[BETA, j] = c * sum_t
+            d_per_node[GAMMA2, j] = -two / n * sum_ae
             if j == 0:
                 total = zero
                 for b in range(used):

@@ -1,4 +1,4 @@
-"""What the device does at best: the rate of a large matrix product, and of copying within its memory."""
+"""The device's peak rates: of a large matrix product, and of copying within its memory."""
 
 import importlib.util
 import math
@@ -39,7 +39,7 @@ class Torch:
 
 
 def library() -> Cupy | Torch | None:
-    """CuPy, or PyTorch with CUDA; None where neither is here, or no device."""
+    """CuPy, or PyTorch with CUDA; None if neither is installed or there is no device."""
     if simulated() or no_device():
         return None
     if importlib.util.find_spec("cupy") is not None:
@@ -57,7 +57,7 @@ def measure(dtype: str) -> dict[str, float] | None:
     if on is None:
         return None
     random = np.random.default_rng(0)
-    A, B, C = (on.put(random.standard_normal((GEMM_ORDER, GEMM_ORDER), dtype=dtype)) for _ in range(3))
+    A, B, C = (on.put(random.standard_normal((GEMM_ORDER, GEMM_ORDER), dtype=np.dtype(dtype).type)) for _ in range(3))
     here, there = (on.put(np.full(COPY_BYTES // A.dtype.itemsize, value, dtype)) for value in (1, 2))
     return {
         "gemm_flops_s": 2 * GEMM_ORDER**3 / fastest(on, lambda: on.multiply(A, B, out=C)),
@@ -66,7 +66,7 @@ def measure(dtype: str) -> dict[str, float] | None:
 
 
 def fastest(on: Cupy | Torch, work: Callable[[], object]) -> float:
-    """Seconds of the fastest of a few repeats by the device's events, after one that warms up."""
+    """Seconds of the fastest of a few repeats by the device's events, after a warm-up."""
     work()
     best = math.inf
     for _ in range(REPEATS):

@@ -30,9 +30,10 @@ def cupy() -> ModuleType | None:
 
 def cupy_on(stream: Any) -> Any:
     """A context in which CuPy works on a stream that it did not make; without one, on its own."""
-    if stream is None:
+    library = cupy()
+    if stream is None or library is None:
         return contextlib.nullcontext()
-    streams = cupy().cuda
+    streams = library.cuda
     if hasattr(streams.Stream, "from_external"):
         return streams.Stream.from_external(stream)
     return streams.ExternalStream(stream.__cuda_stream__()[1])  # CuPy before 14

@@ -1,5 +1,6 @@
 """The steps of the three variants on a GPU: arrays that lie there, and lists of launches."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,22 +28,30 @@ class Steps:
         MemoryError: the device has not the memory.
     """
 
+    products: str  # what does the products, in words
+
     def __init__(self, batch: Batch, problem: Problem, regime: str) -> None:
         self.batch, self.problem, self.regime = batch, problem, regime
-        self.dtype, self.real = batch.X.dtype, batch.X.dtype.type
+        self.dtype = batch.X.dtype
+        self.real: Any = self.dtype.type
         self.shape = kernels.SIMULATED if simulated() else kernels.HARDWARE
         self.tile = products.SIMULATED if simulated() else products.HARDWARE
         self.check_memory()
         self.X, self.y = cuda.to_device(batch.X), cuda.to_device(batch.y)
         p1, p2 = problem.p1, problem.p2
-        self.G1, self.theta = self.empty(p1, p2), self.empty(3, p2)
-        self.dG1, self.dtheta, self.loss = self.empty(p1, p2), self.empty(3, p2), self.empty(1)
-        self.host_theta = np.zeros((3, p2), self.dtype)
+        self.G1, self.per_node = self.empty(p1, p2), self.empty(3, p2)
+        self.dG1, self.d_per_node, self.loss = self.empty(p1, p2), self.empty(3, p2), self.empty(1)
+        self.host_per_node = np.zeros((3, p2), self.dtype)
         self.load(*batch[2:])
-        self.launches = []
+        self.launches: list[Callable] = []
         self.graph = "none: the simulator has no streams" if simulated() else "not tried"
-        self.replay = self.captured = None
+        self.replay: Callable[[], None] | None = None
+        self.captured: list[Callable] | None = None  # the launches that it replays
         self.set_up()
+
+    def set_up(self) -> None:
+        """Make the launches of a step."""
+        raise NotImplementedError
 
     def empty(self, *shape: int) -> Any:
         """An array on the device, in the problem's dtype."""
@@ -66,10 +75,10 @@ class Steps:
     def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
         """Copy the parameters to the device."""
         self.G1.copy_to_device(np.ascontiguousarray(G1))
-        for row, value in zip(self.host_theta, (gamma, beta, G2), strict=True):
+        for row, value in zip(self.host_per_node, (gamma, beta, G2), strict=True):
             if value is not None:
                 row[...] = value
-        self.theta.copy_to_device(self.host_theta)
+        self.per_node.copy_to_device(self.host_per_node)
 
     def launch(self, kernel: Any, grid: int | tuple[int, ...], block: int | tuple[int, ...], *arguments: Any) -> None:
         """Add a launch to those of a step: a function of the stream."""
@@ -89,7 +98,7 @@ class Steps:
             launch()
 
     def step(self) -> None:
-        """One step, and wait for the device; the first tries a graph too, and is what that left."""
+        """One step, and wait for the device; the first call also tries to capture a graph."""
         self.enqueue()
         cuda.synchronize()
         if self.graph == "not tried":
@@ -112,7 +121,7 @@ class Steps:
 
     def device_times(self) -> dict[str, float]:
         """Times of copies, and of a step whose data are not in the device's cache."""
-        flushed = None if simulated() else cuda.device_array(2 * device.l2_bytes(), np.uint8)
+        flushed: Any = None if simulated() else cuda.device_array(2 * device.l2_bytes(), np.uint8)
 
         def copy() -> None:
             self.X.copy_to_device(self.batch.X)
@@ -128,7 +137,7 @@ class Steps:
 
     def result(self) -> Gradients:
         """Copies of the last step's gradients."""
-        dG1, (dgamma, dbeta, dG2) = self.dG1.copy_to_host(), self.dtheta.copy_to_host()
+        dG1, (dgamma, dbeta, dG2) = self.dG1.copy_to_host(), self.d_per_node.copy_to_host()
         if self.problem.normalization == "none":
             dgamma = dbeta = None
         return Gradients(float(self.loss.copy_to_host()[0]), dG1, dgamma, dbeta, dG2)
@@ -138,15 +147,15 @@ class Steps:
         rows, columns = C.shape
         length = A.shape[0] if transposed else A.shape[1]
         parts = products.splits(length) if transposed else 1
-        found = C.reshape(1, rows, columns) if parts == 1 else self.empty(parts, rows, columns)
+        sums = C.reshape(1, rows, columns) if parts == 1 else self.empty(parts, rows, columns)
         size, side = self.tile.size, self.tile.side
         grid = blocks(rows, size), blocks(columns, size), parts
-        self.launch(compiled(products.product, transposed, self.real, self.tile), grid, (side, side), A, B, found)
+        self.launch(compiled(products.product, transposed, self.real, self.tile), grid, (side, side), A, B, sums)
         if parts > 1:
-            self.launch_sum(found, C.reshape(1, rows, columns))
+            self.launch_sum(sums, C.reshape(1, rows, columns))
 
     def launch_sum(self, parts: Any, totals: Any) -> None:
-        """Add totals[s] = the sum of the s-th share of the parts."""
+        """Add a launch: totals[s] = the sum of the s-th share of the parts."""
         shares, rows, columns = totals.shape
         lanes, height = self.shape.lanes, self.shape.rows
         grid = blocks(columns, lanes), blocks(rows, height), shares
@@ -173,13 +182,13 @@ class LoopsSteps(Steps):
         losses = self.empty(self.shape.grid)
         constants = problem.ddof, real(problem.eps)
         forward = compiled(nodes.forward, code, normalize, real, threads)
-        self.launch(forward, p2, threads, self.X, self.G1, self.theta, *constants, Z, A, scales)
+        self.launch(forward, p2, threads, self.X, self.G1, self.per_node, *constants, Z, A, scales)
         rows = compiled(nodes.rows, real, threads)
-        self.launch(rows, self.shape.grid, threads, A, self.theta, self.y, e, losses)
+        self.launch(rows, self.shape.grid, threads, A, self.per_node, self.y, e, losses)
         backward = compiled(nodes.backward, code, normalize, real, threads)
         self.launch(
             backward, p2, threads,
-            self.X, self.theta, problem.ddof, Z, A, scales, e, losses, self.dG1, self.dtheta, self.loss,
+            self.X, self.per_node, problem.ddof, Z, A, scales, e, losses, self.dG1, self.d_per_node, self.loss,
         )  # fmt: skip
 
 
@@ -213,7 +222,7 @@ class MatrixSteps(Steps):
         self.launches.append(enqueue)
 
     def between(self, Z: Any) -> None:
-        """Add what lies between the products: from Z to dZ in its place."""
+        """Add the launches between the products, from Z to dZ in its place."""
         problem, real, shape = self.problem, self.real, self.shape
         N, p2, code = problem.N, problem.p2, CODES[problem.activation]
         normalize = problem.normalization == "batch"
@@ -224,15 +233,17 @@ class MatrixSteps(Steps):
             used = min(shape.grid, blocks(N, shape.tile))
             self.launch(compiled(kernels.column_statistics, real, shape), (used, across), block, Z, parts)
             finish = compiled(kernels.finish_statistics, real, shape)
-            self.launch(finish, across, block, parts, used, N, problem.ddof, real(problem.eps), self.theta, vectors)
+            self.launch(finish, across, block, parts, used, N, problem.ddof, real(problem.eps), self.per_node, vectors)
         else:
-            self.launch(compiled(kernels.plain_vectors, real, shape), across, shape.lanes, self.theta, vectors)
+            self.launch(
+                compiled(kernels.unnormalized_vectors, real, shape), across, shape.lanes, self.per_node, vectors
+            )
         used = min(shape.grid, blocks(N, shape.rows))
         self.launch(compiled(kernels.residuals, code, real, shape), used, block, Z, self.y, vectors, e, losses)
         self.launch(compiled(kernels.column_sums, code, real, shape), (used, across), block, Z, e, vectors, parts)
         finish = compiled(kernels.finish_sums, normalize, real, shape)
         self.launch(
-            finish, across, block, parts, losses, used, N, problem.ddof, vectors, self.dtheta, self.loss
+            finish, across, block, parts, losses, used, N, problem.ddof, vectors, self.d_per_node, self.loss
         )  # fmt: skip
         gradient = compiled(kernels.pre_activation_gradient, code, real, shape)
         self.launch(gradient, (used, across), block, Z, e, vectors, Z)
@@ -247,21 +258,23 @@ class FusedSteps(MatrixSteps):
     def set_up(self) -> None:
         """The one-pass launches where they fit, and the stored ones beside them."""
         super().set_up()
-        self.stored, self.one_pass = self.launches, None
+        self.stored = self.launches
+        self.one_pass: list[Callable] | None = None
         problem = self.problem
         few = (16, 6, (4, 8)) if simulated() else ()
         self.sizes = one_pass.sizes(problem.p1, problem.p2, self.dtype.itemsize, *few)
         if problem.normalization == "batch" and self.regime == "fixed" and self.sizes:
             self.launches = []
-            self.set_up_one_pass()
+            self.set_up_one_pass(self.sizes)
             self.one_pass = self.launches
 
-    def set_up_one_pass(self) -> None:
+    def set_up_one_pass(self, sizes: one_pass.Sizes) -> None:
         """x̄ and a triangle U with UᵀU = C once; weights, one sweep, sums, gradients in every step."""
-        problem, real, sizes = self.problem, self.real, self.sizes
+        problem, real = self.problem, self.real
         N, p1, p2 = problem.N, problem.p1, problem.p2
         X, info = self.batch.X, np.finfo(self.dtype)
-        mean, triangle = X.mean(axis=0, dtype=np.float64), np.zeros((0, p1))
+        mean = X.mean(axis=0, dtype=np.float64)
+        triangle: Any = np.zeros((0, p1))
         for start in range(0, N, HOST_ROWS):
             triangle = np.linalg.qr(np.vstack([triangle, X[start : start + HOST_ROWS] - mean]), mode="r")
         U = np.zeros((p1, p1))
@@ -281,7 +294,7 @@ class FusedSteps(MatrixSteps):
         threads = self.shape.lanes * 2
         self.launch(
             compiled(one_pass.weights, real, threads), p2, threads,
-            U, diagonal, rest, self.G1, self.theta, *constants, real(problem.eps), W, V, own, self.fell,
+            U, diagonal, rest, self.G1, self.per_node, *constants, real(problem.eps), W, V, own, self.fell,
         )  # fmt: skip
         sweep = compiled(one_pass.sweep, CODES[problem.activation], real, sizes)
         self.launch(sweep, used, sizes.threads, self.X, self.y, shift, W, own, parts, G_parts, losses)
@@ -291,7 +304,8 @@ class FusedSteps(MatrixSteps):
             G_parts = totals
         self.launch(
             compiled(one_pass.finish, real, threads), p2, threads,
-            parts, G_parts, losses, rest, self.G1, V, own, *constants, self.theta, self.dG1, self.dtheta, self.loss,
+            parts, G_parts, losses, rest, self.G1, V, own, *constants, self.per_node,
+            self.dG1, self.d_per_node, self.loss,
         )  # fmt: skip
 
     def step(self) -> None:
@@ -304,7 +318,7 @@ class FusedSteps(MatrixSteps):
             super().step()
 
     def time(self, count: int) -> float:
-        """As for all; where the last step was done twice, by the host's clock, so that both are counted."""
+        """As in general; if the last step was done twice, by the host's clock, so that both count."""
         if self.one_pass is not None and self.fell[0]:
             return timing.clocked(*[self.step] * count)
         return super().time(count)

@@ -1,4 +1,4 @@
-"""What a step on a device costs beside its warm time: from a cold cache, and with the copies there and back."""
+"""What a step on a device costs beside its warm time: with a cold cache, and with the copies there and back."""
 
 import statistics
 import time
@@ -22,24 +22,25 @@ def device_times(
         result: returns the gradients on the host.
         cold: empties the device's cache, and returns the seconds of the step that follows.
     """
-    found = {
+    times_s = {
         "host_to_device_s": median_s(lambda: clocked(copy)),
         "end_to_end_s": median_s(lambda: clocked(copy, step, result)),
     }
-    return found if cold is None else {"cold_s": median_s(cold)} | found
+    return times_s if cold is None else {"cold_s": median_s(cold)} | times_s
 
 
 def median_s(sample: Callable[[], float]) -> float:
-    """The median of a few of these samples, after one that is dropped."""
+    """The median of a few samples, after one that is discarded."""
     sample()
-    times, deadline = [], time.monotonic() + BUDGET_S
+    times: list[float] = []
+    deadline = time.monotonic() + BUDGET_S
     while not times or (len(times) < MOST and time.monotonic() < deadline):
         times.append(sample())
     return statistics.median(times)
 
 
 def clocked(*works: Callable[[], object]) -> float:
-    """Seconds of these, one after the other, by this process's clock."""
+    """Seconds that these calls take, one after the other, by this process's clock."""
     begun = time.perf_counter()
     for work in works:
         work()

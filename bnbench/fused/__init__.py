@@ -1,3 +1,5 @@
-"""The fused step: register tiles (gemm), the choice of algorithm and its sizes (layout), the arrays (scratch), what is
-done to a block of rows (passes), and the two algorithms made of it (stored, one_pass).
+"""The fused step.
+
+Register tiles (`gemm`), the choice of algorithm and its sizes (`layout`), the arrays (`scratch`), what is done to a
+block of rows (`passes`), and the two algorithms made of it (`stored`, `one_pass`).
 """

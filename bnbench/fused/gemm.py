@@ -175,8 +175,10 @@ def panel_copy(vectors: int) -> Callable:
     return copy
 
 
-Z3, Z2, Z1 = (tile(transposed=False, height=HEIGHTS_Z[vectors], vectors=vectors) for vectors in (3, 2, 1))
-G3, G2, G1 = (tile(transposed=True, height=HEIGHTS_G[vectors], vectors=vectors) for vectors in (3, 2, 1))
+tile_Z3, tile_Z2, tile_Z1 = (
+    tile(transposed=False, height=HEIGHTS_Z[vectors], vectors=vectors) for vectors in (3, 2, 1)
+)
+tile_G3, tile_G2, tile_G1 = (tile(transposed=True, height=HEIGHTS_G[vectors], vectors=vectors) for vectors in (3, 2, 1))
 copy3 = panel_copy(3)
 
 
@@ -231,16 +233,16 @@ def product(P, p0, R, rows, depth, W, ldw, vectors, lanes, Z, z0, ld):
     j = w = 0
     while vectors >= PANEL:
         for i in range(0, rows, HEIGHT_Z3):
-            Z3(P, p0 + FOUR * i, FOUR * R, W, w, ldw or PANEL * lanes, Z, z0 + i * ld + j, ld, depth, False)
+            tile_Z3(P, p0 + FOUR * i, FOUR * R, W, w, ldw or PANEL * lanes, Z, z0 + i * ld + j, ld, depth, False)
         j += PANEL * lanes
         w = j if ldw > 0 else j * depth
         vectors -= PANEL
     if vectors == 2:
         for i in range(0, rows, HEIGHT_Z2):
-            Z2(P, p0 + FOUR * i, FOUR * R, W, w, ldw or 2 * lanes, Z, z0 + i * ld + j, ld, depth, False)
+            tile_Z2(P, p0 + FOUR * i, FOUR * R, W, w, ldw or 2 * lanes, Z, z0 + i * ld + j, ld, depth, False)
     if vectors == 1:
         for i in range(0, rows, HEIGHT_Z1):
-            Z1(P, p0 + FOUR * i, FOUR * R, W, w, ldw or lanes, Z, z0 + i * ld + j, ld, depth, False)
+            tile_Z1(P, p0 + FOUR * i, FOUR * R, W, w, ldw or lanes, Z, z0 + i * ld + j, ld, depth, False)
 
 
 @njit(inner=True)
@@ -256,18 +258,18 @@ def transposed_product(P, R, rows, p1, T, ld, vectors, lanes, G, panel, upper, a
             for i in range(rows):
                 copy3(T, i * ld + j, panel, i * PANEL * lanes)
             for m in range(0, last, HEIGHT_G3):
-                G3(P, m * R, FOUR * R, panel, 0, PANEL * lanes, G, m * ld + j, ld, rows, add)
+                tile_G3(P, m * R, FOUR * R, panel, 0, PANEL * lanes, G, m * ld + j, ld, rows, add)
         else:
             for m in range(0, last, HEIGHT_G3):
-                G3(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
+                tile_G3(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
         j += PANEL * lanes
         vectors -= PANEL
     if vectors == 2:
         for m in range(0, p1, HEIGHT_G2):
-            G2(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
+            tile_G2(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
     if vectors == 1:
         for m in range(0, p1, HEIGHT_G1):
-            G1(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
+            tile_G1(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
 
 
 HEIGHT_Z3, HEIGHT_Z2, HEIGHT_Z1 = (HEIGHTS_Z[vectors] for vectors in (3, 2, 1))

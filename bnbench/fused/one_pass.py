@@ -118,7 +118,7 @@ def one_pass_step(normalize: bool, real: type) -> Callable:
         """One step on the arrays of the table; the loss, or FELL_BACK where a variance cancels."""
         double = np.float64
         G1, dG1 = matrix(table, At.G1, real), matrix(table, At.dG1, real)
-        theta, dtheta = matrix(table, At.theta, real), matrix(table, At.dtheta, real)
+        per_node, d_per_node = matrix(table, At.per_node, real), matrix(table, At.d_per_node, real)
         W, vectors = vector(table, At.W, real), matrix(table, At.vectors, real)
         sums, total = cube(table, At.sums, double), matrix(table, At.total, double)
         wide, V = matrix(table, At.wide, double), matrix(table, At.V, double)
@@ -126,8 +126,8 @@ def one_pass_step(normalize: bool, real: type) -> Callable:
         rest, panels = vector(table, At.rest, double), vector(table, At.wide_panels, double)
         N, (p1, p2) = number(table, At.X, 2), G1.shape
         cols = up(p2, lanes)
-        gamma, beta, G2 = theta[GAMMA], theta[BETA_], theta[GAMMA2]
-        dgamma, dbeta, dG2 = dtheta[GAMMA], dtheta[BETA_], dtheta[GAMMA2]
+        gamma, beta, G2 = per_node[GAMMA], per_node[BETA_], per_node[GAMMA2]
+        dgamma, dbeta, dG2 = d_per_node[GAMMA], d_per_node[BETA_], d_per_node[GAMMA2]
         s = sums[0, SPREAD]
         if normalize:
             # V = C Γ1, then s and W = Γ1 diag(γ/s)

@@ -16,7 +16,7 @@ X, y, G1, dG1 are as everywhere (all but X and y lie in the scratch), and beside
     C, diagonal, rest            XᵀX centred, in tiles, its diagonal, and x̄ - shift (float64)
     wide, wide_panels, V         Γ1 in float64, the same in panels, and C Γ1
     near, means                  by group, what is near the mean of X, and what is left of it (float64)
-    theta, dtheta (3, p2)        γ, β and Γ2, and their gradients
+    per_node, d_per_node (3, p2)        γ, β and Γ2, and their gradients
 """
 
 import collections
@@ -46,29 +46,30 @@ VECTORS = 7
 # Rows of `sums`; the last holds the loss and the number of rows.
 D_BETA, D_G2, D_GAMMA, CENTRE, SPREAD, OTHERS = range(6)
 SUMS = 6
-GAMMA, BETA_, GAMMA2 = range(3)  # rows of theta and dtheta
+GAMMA, BETA_, GAMMA2 = range(3)  # rows of per_node and d_per_node
 
 FLOAT64 = np.dtype(np.float64)
 
 # The row of each array, and of each function of a group, in the table. Plain integers: Numba before 0.68 indexes with
 # no members of an enumeration.
-ARRAYS = "X y G1 theta dG1 dtheta P T D G panel block sums e W vectors shift total Z all_e"
+ARRAYS = "X y G1 per_node dG1 d_per_node P T D G panel block sums e W vectors shift total Z all_e"
 ARRAYS += " C diagonal rest wide wide_panels V near means"
-Rows = collections.namedtuple("Rows", f"{ARRAYS} statistics passes products sweep gram_sweep total_row threads")
-At = Rows(*range(len(Rows._fields)))
+NAMES = f"{ARRAYS} statistics forward_backward products sweep gram_sweep total_row threads"
+Rows: Any = collections.namedtuple("Rows", NAMES)  # type: ignore[misc]
+At: Any = Rows(*range(len(Rows._fields)))
 
 COLUMNS = 4  # of the table
 FUNCTIONS = At.statistics  # the row from which on there are functions
 UNPACKED_ROWS = 24  # up to which Γ1 is not worth copying into panels
-PARAMETERS = ("G1", "theta", "dG1", "dtheta")
+PARAMETERS = ("G1", "per_node", "dG1", "d_per_node")
 
 
 def addresses(functions: dict[int, CFunc]) -> np.ndarray:
     """The addresses of group functions by row, from `FUNCTIONS` on, 0 for those that are not among them."""
-    found = np.zeros(len(At) - FUNCTIONS, np.int64)
+    lying = np.zeros(len(At) - FUNCTIONS, np.int64)
     for row, function in functions.items():
-        found[row - FUNCTIONS] = function.address
-    return found
+        lying[row - FUNCTIONS] = function.address
+    return lying
 
 
 def table(rows: np.ndarray, functions: np.ndarray, X: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
@@ -250,7 +251,7 @@ def allocate(problem: Problem, plan: Layout, regime: str) -> tuple[np.ndarray, n
 
 
 def parameters(problem: Problem, plan: Layout, regime: str, room: np.ndarray) -> list[np.ndarray]:
-    """Γ1, theta, dΓ1 and dtheta in a scratch that `allocate` made."""
+    """Γ1, per_node, dΓ1 and d_per_node in a scratch that `allocate` made."""
     places, _ = scratch_places(problem, plan, regime)
     return [np.ndarray(shape, kind, room, offset) for _, shape, kind, offset in places[: len(PARAMETERS)]]
 

@@ -80,7 +80,7 @@ def statistics(real: type) -> Callable:
 
 
 @functools.cache
-def passes(code: int, real: type) -> Callable:
+def forward_backward(code: int, real: type) -> Callable:
     """ε̂ and the sums of a group's rows, for one activation and dtype."""
     forward, backward, lanes = forward_stored(code), backward_stored(code), VECTOR_BYTES // real().itemsize
 
@@ -137,7 +137,11 @@ def stored(code: int, real: type, several: bool) -> tuple[Callable, np.ndarray]:
 
     several says whether there are several groups, or one whose G is flushed.
     """
-    functions = {At.statistics: statistics(real), At.passes: passes(code, real), At.products: products(code, real)}
+    functions = {
+        At.statistics: statistics(real),
+        At.forward_backward: forward_backward(code, real),
+        At.products: products(code, real),
+    }
     if several:
         functions[At.total_row] = total_row(real)
     return stored_step(real), addresses(functions)
@@ -152,12 +156,12 @@ def stored_step(real: type) -> Callable:
     def step(table, group_rows, ddof, eps):
         """One step on the arrays of the table; the loss."""
         X, G1, dG1 = matrix(table, At.X, real), matrix(table, At.G1, real), matrix(table, At.dG1, real)
-        theta, dtheta = matrix(table, At.theta, real), matrix(table, At.dtheta, real)
+        per_node, d_per_node = matrix(table, At.per_node, real), matrix(table, At.d_per_node, real)
         vectors, sums = matrix(table, At.vectors, real), cube(table, At.sums, np.float64)
         (N, p1), p2, groups = X.shape, G1.shape[1], sums.shape[0]
         cols = up(p2, lanes)
-        gamma, beta, G2 = theta[GAMMA], theta[BETA_], theta[GAMMA2]
-        dgamma, dbeta, dG2 = dtheta[GAMMA], dtheta[BETA_], dtheta[GAMMA2]
+        gamma, beta, G2 = per_node[GAMMA], per_node[BETA_], per_node[GAMMA2]
+        dgamma, dbeta, dG2 = d_per_node[GAMMA], d_per_node[BETA_], d_per_node[GAMMA2]
         leading_mean(X, 0, N, vector(table, At.shift, real))
         if number(table, At.W, 2) == 0:
             gemm.panels(G1, vector(table, At.W, real), lanes)
@@ -178,7 +182,7 @@ def stored_step(real: type) -> Callable:
             vectors[SHIFT, j], vectors[G2_, j], vectors[MU, j] = beta[j], G2[j], centre[j]
             vectors[WEIGHT, j] = gamma[j] / spread[j]
 
-        if not call_all(table, At.passes, group_rows):
+        if not call_all(table, At.forward_backward, group_rows):
             return BROKEN
         total_sums(sums, cols)
         for j in range(p2):

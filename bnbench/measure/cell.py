@@ -1,4 +1,6 @@
-"""One cell brought to its records. It runs through these states, and only one process computes at any time:
+"""One cell brought to its records.
+
+It runs through these states, and only one process computes at any time:
 
     survey   every worker says whether its variant takes the problem, and what memory it needs
     batch    the judge computes the references; every worker samples its batch (nothing is timed yet)

@@ -30,11 +30,11 @@ def median_interval(samples: Sequence[float], level: float = LEVEL) -> tuple[flo
     level : confidence asked for, in (0, 1). Where even [min, max] falls short of it (n < 6 at 0.95),
         [min, max] is given.
 
-    Returns
+    Returns:
     -------
     (median, low, high), in the unit of `samples`; for n == 1 the sample itself three times.
 
-    Raises
+    Raises:
     ------
     ValueError : no samples, a non-finite sample, or a level outside (0, 1).
     """
@@ -159,7 +159,7 @@ def outliers(samples: Sequence[float]) -> np.ndarray:
 
     Tukey, Exploratory Data Analysis, 1977, ch. 2. The mask labels; nothing is dropped.
 
-    Raises
+    Raises:
     ------
     ValueError : no samples, or a non-finite sample.
     """

@@ -59,13 +59,13 @@ class Proof:
             "coqchk_s": self.coqchk_s,
             "libraries_checked": self.whole,
             "axioms": list(self.axioms),
-            "theorems": {name: found and list(found) for name, found in self.theorems.items()},
-            "claims": {name: list(found) for name, found in self.claims.items()},
+            "theorems": {name: axioms and list(axioms) for name, axioms in self.theorems.items()},
+            "claims": {name: list(names) for name, names in self.claims.items()},
         }
 
 
 def installed() -> str:
-    """ "", or what is missing for the proof to be checked here and how it is installed."""
+    """What is missing for the proof to be checked here, and how it is installed; "" where nothing is."""
     missing = [name for name in ("coqc", "coqchk") if shutil.which(name) is None]
     if missing:
         return f"{' and '.join(missing)} cannot be found; {INSTALL}"
@@ -91,8 +91,8 @@ def check(folder: Path = FOLDER, *, whole: bool = True, say: Callable[[str], Non
         raise ProofError(missing)
     texts, backed, files = sources(folder), claims(folder), []
     names = [f"{name}.{theorem}" for name, text in texts.items() for theorem in theorems(text)]
-    for claim, found in backed.items():
-        for name in set(found) - set(names):
+    for claim, backing in backed.items():
+        for name in set(backing) - set(names):
             raise ProofError(f"{name}, which is to back {claim}, is no theorem of these files")
     with tempfile.TemporaryDirectory(prefix="bnbench-proof-") as place:
         for name, text in texts.items():
@@ -106,7 +106,7 @@ def check(folder: Path = FOLDER, *, whole: bool = True, say: Callable[[str], Non
         axioms = _axioms(place, names)
         each = dict.fromkeys(names)
         if whole:
-            each |= _axioms_of_each(place, sorted({name for found in backed.values() for name in found}))
+            each |= _axioms_of_each(place, sorted({name for backing in backed.values() for name in backing}))
         say("coqchk")
         begun = time.perf_counter()
         for_all = [word for name in texts for word in (*(["-norec"] * (not whole)), f"bnbench.{name}")]
@@ -115,8 +115,8 @@ def check(folder: Path = FOLDER, *, whole: bool = True, say: Callable[[str], Non
     for axiom in axioms:
         if axiom not in ALLOWED:
             raise ProofError(f"the theorems rest on {axiom}, which nothing proves")
-    version = re.search(r"version ([\d.]+)", run(".", "coqc", "--version", paths=())).group(1)
-    return Proof(version, tuple(files), each, axioms, took, whole, backed)
+    version = re.findall(r"version ([\d.]+)", run(".", "coqc", "--version", paths=()))
+    return Proof(version[0], tuple(files), each, axioms, took, whole, backed)
 
 
 def run(place: str | Path, program: str, *words: str, paths: tuple[str, ...] = ("-Q", ".", "bnbench")) -> str:
@@ -166,8 +166,8 @@ def _printed(place: str | Path, lines: list[str], names: list[str]) -> dict[str,
     """The axioms that a file of commands prints, by the name of what they are of."""
     (Path(place) / "assumptions.v").write_text("\n".join(lines))
     run(place, "coqc", "-q", *HUSH, "assumptions.v")
-    found = {}
+    by_name = {}
     for name in names:
         printed = (Path(place) / f"{name}.out").read_text().partition("Axioms:")[2]
-        found[name] = tuple(re.findall(r"^([\w.']+)\s*:", printed, re.MULTILINE))
-    return found
+        by_name[name] = tuple(re.findall(r"^([\w.']+)\s*:", printed, re.MULTILINE))
+    return by_name

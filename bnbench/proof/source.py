@@ -34,8 +34,8 @@ def sources(folder: Path = FOLDER) -> dict[str, str]:
 
 def required(text: str) -> list[str]:
     """The names of the files of this folder that a file requires."""
-    found = re.findall(r"^From bnbench Require (?:Import |Export )?([^.]*)\.", text, re.MULTILINE)
-    return [name for names in found for name in names.split()]
+    lines = re.findall(r"^From bnbench Require (?:Import |Export )?([^.]*)\.", text, re.MULTILINE)
+    return [name for names in lines for name in names.split()]
 
 
 def theorems(text: str, kinds: tuple[str, ...] = KINDS) -> list[str]:
@@ -45,20 +45,20 @@ def theorems(text: str, kinds: tuple[str, ...] = KINDS) -> list[str]:
 
 def statement(text: str, name: str) -> str:
     """The statement of a theorem as its file has it."""
-    found = re.search(
+    match = re.search(
         rf"^\s*(?:Theorem|Corollary|Lemma) {re.escape(name)}\b.*?(?=\n\s*Proof\b)", text, re.DOTALL | re.MULTILINE
     )
-    if found is None:
+    if match is None:
         raise KeyError(name)
-    return found.group()
+    return match.group()
 
 
 @functools.cache
 def claims(folder: Path = FOLDER) -> dict[str, tuple[str, ...]]:
     """The ids of the claims under audit to the theorems that back the rulings on them, as `Claims.v` ends with."""
     table = (folder / "Claims.v").read_text().rpartition("(*")[2]
-    found: dict[str, tuple[str, ...]] = {}
+    backing: dict[str, tuple[str, ...]] = {}
     for name, row in re.findall(r"^\s*([a-z0-9-]+): ([\w, .']+)$", table, re.MULTILINE):
         theorems = (one if "." in one else f"Claims.{one}" for one in row.split(", "))
-        found[name] = (*found.get(name, ()), *theorems)
-    return found
+        backing[name] = (*backing.get(name, ()), *theorems)
+    return backing

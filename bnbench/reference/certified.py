@@ -64,10 +64,10 @@ def certify(batch: Batch, problem: Problem, *, radius: float = RADIUS, inputs: b
     while True:
         try:
             with ctx.workprec(bits):
-                found = _Network(batch, problem).differentiate(inputs, bits)
-            if found.radius <= radius or (bits >= LAST_BITS and found.kinks):
-                return found
-            reason = f"the radius is {found.radius:.2g}, asked is {radius:g}"
+                enclosure = _Network(batch, problem).differentiate(inputs, bits)
+            if enclosure.radius <= radius or (bits >= LAST_BITS and enclosure.kinks):
+                return enclosure
+            reason = f"the radius is {enclosure.radius:.2g}, asked is {radius:g}"
         except ZeroDivisionError:
             reason = "a column of X G1 has no variance and eps is 0; allowed are columns with variance"
         if bits >= LAST_BITS:
@@ -122,10 +122,10 @@ class _Network:
     """The network at one batch and precision, and its loss along a direction."""
 
     def __init__(self, batch: Batch, problem: Problem) -> None:
-        self.problem, self.kinks = problem, set()
-        self.X, self.y, self.G1, self.gamma, self.beta, self.G2 = (
-            None if array is None else balls(array) for array in batch
-        )
+        self.problem = problem
+        self.kinks: set[tuple[int, int]] = set()
+        exact = Batch._make(None if array is None else balls(array) for array in batch)
+        self.X, self.y, self.G1, self.gamma, self.beta, self.G2 = exact
         self.eps = arb(problem.eps)
         self.Z = self.X @ self.G1
         self.A = np.empty(self.Z.shape, object)
@@ -162,13 +162,12 @@ class _Network:
             if normalize:
                 dgamma[j] = self.along(j, still, gamma=_series(self.gamma[j], 1))
                 dbeta[j] = self.along(j, still, beta=_series(self.beta[j], 1))
-        dX = None
-        if inputs:
-            dX = np.empty((N, p1), object)
+        dX = np.empty((N, p1), object) if inputs else None
+        if dX is not None:
             for i, k in np.ndindex(N, p1):
                 dX[i, k] = self.slope(self.moved_row(i, k))
         loss = sum(e * e for e in self.e) / N
-        arrays = [dG1, dG2, np.array([loss])] + [dgamma, dbeta] * normalize + [dX] * inputs
+        arrays = [dG1, dG2, np.array([loss])] + [dgamma, dbeta] * normalize + ([] if dX is None else [dX])
         gradients = Gradients(loss, dG1, dgamma if normalize else None, dbeta if normalize else None, dG2)
         reached = max(_relative(array, loss) for array in arrays)
         return Enclosure(gradients, dX, reached, bits, tuple(sorted(self.kinks)))

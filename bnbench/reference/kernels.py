@@ -184,7 +184,7 @@ def stub(code, th, tl, scale, e, error_e, b, Dh, Dl, error_b, error_D, u):
 
 
 @functools.cache
-def passes(code: int, normalize: bool) -> tuple[Callable, Callable]:
+def forward_and_backward(code: int, normalize: bool) -> tuple[Callable, Callable]:
     """The forward and the backward pass for one activation, with or without batch normalisation.
 
     `nodes` (9,p2) is μ, 1/s (two halves each), γ, β, Γ2, the error of μ, the relative error of s; `c` is the two

@@ -1,4 +1,4 @@
-"""The reference: every gradient in double-double arithmetic, with what a correct answer may differ by.
+"""The reference: every gradient in double-double arithmetic, and how much a correct answer may differ.
 
 Two questions are answered in one pass over the data.
 
@@ -77,13 +77,14 @@ def worst_sum(n: int) -> float:
 
 
 def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Reference:
-    """The gradient of a batch in double-double, and what a correct answer may differ by.
+    """The gradient of a batch in double-double, and how much a correct answer may differ.
 
     Shapes as in `Batch`. factor_unit is for hardware that rounds the factors of matrix products to fewer digits than
     the dtype has: that format's rounding unit (TF32: 2⁻¹¹). Takes 24 N p2 bytes, or blocks of 4096 rows where that is
     more than 1 GiB.
     """
-    X, y, G1, gamma, beta, G2 = (None if array is None else np.ascontiguousarray(array, np.float64) for array in batch)
+    double = [None if array is None else np.ascontiguousarray(array, np.float64) for array in batch]
+    X, y, G1, gamma, beta, G2 = Batch._make(double)
     N, p1, p2, ddof = problem.N, problem.p1, problem.p2, problem.ddof
     normalize = problem.normalization == "batch"
     limits = np.finfo(problem.dtype)
@@ -98,7 +99,7 @@ def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Refer
     else:
         xbar, nodes, lost = np.zeros(p1), np.zeros((9, p2)), False
         nodes[6] = G2
-    forward, backward = kernels.passes(CODES[problem.activation], normalize)
+    forward, backward = kernels.forward_and_backward(CODES[problem.activation], normalize)
 
     e = np.empty((3, N))
     sums, errors = np.zeros((3, 2, p2)), np.zeros((3, p2))  # of ∂R/∂β, ∂R/∂γ, ∂R/∂Γ2
@@ -126,7 +127,7 @@ def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Refer
     for rows, (dZh, dZl, W, flips, Xhat) in blocks.each(pass_backward):
         kernels.add_to(dG1, *dd.tmatmul(X[rows], dZh, dZl))
         error_G1 += np.abs(X[rows]).T @ W
-        count = np.count_nonzero(flips)
+        count = int(np.count_nonzero(flips))
         if count:
             ambiguous += count
             kernels.move(X[rows] - xbar, flips, Xhat, slope, moved_G1)
@@ -163,7 +164,7 @@ class _Blocks:
 
     def __init__(self, X: np.ndarray, G1: np.ndarray, least: float) -> None:
         self.X, self.G1, self.least = X, G1, least
-        self.kept = {} if 24 * len(X) * G1.shape[1] <= Z_BYTES_KEPT else None
+        self.kept: dict[int, tuple[np.ndarray, ...]] | None = {} if 24 * len(X) * G1.shape[1] <= Z_BYTES_KEPT else None
 
     def __iter__(self) -> Iterator[tuple[slice, tuple[np.ndarray, ...]]]:
         for rows in _slices(0, len(self.X), BLOCK_ROWS):
@@ -231,4 +232,4 @@ def _statistics(
 
 
 def _each(function: Callable, *gradients: Any) -> Gradients:
-    return Gradients(*(None if parts[0] is None else function(*parts) for parts in zip(*gradients, strict=True)))
+    return Gradients._make(None if parts[0] is None else function(*parts) for parts in zip(*gradients, strict=True))

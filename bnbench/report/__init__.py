@@ -43,7 +43,8 @@ def build(
     table = tables.frame(records, written.path.resolve().name, str(environment.get("date") or ""))
     written.put("summary.csv", tables.csv(table))
     written.put("summary.md", markdown.page(table, environment))
-    drawn, skipped = plots.draw(table, written)
+    data = source.get("name", "") if isinstance(source := environment.get("table"), dict) else ""
+    drawn, skipped = plots.draw(table, written, str(data))
     written.retire(PLOTS, (name for plot in drawn for name in plot.files))
     remarks = [f"plot {name} skipped: {reason}" for name, reason in skipped]
     written.put("report.html", html.page(table, drawn, environment, command, remarks))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ class Part:
     """The rows measured under one setting."""
 
     label: str  # "float64, relu, batch, 2 threads, fresh"
+    short: str  # of it what differs between settings; empty where there is one
     suffix: str  # for file names: the values that differ between settings; empty where there is one
     table: pd.DataFrame  # its compile_s is that of `compile_times`
 
@@ -53,8 +55,9 @@ def parts(table: pd.DataFrame) -> list[Part]:
             for name, value in zip(SETTING, values, strict=True)
             if pd.notna(value) and (name in ALWAYS_NAMED or name in differing)
         }
-        suffix = "".join(f"-{words[name].replace(' ', '')}" for name in differing if name in words)
-        settings.append(Part(", ".join(words.values()), suffix, group.reset_index(drop=True)))
+        said = [words[name] for name in differing if name in words]
+        suffix = "".join(f"-{each.replace(' ', '')}" for each in said)
+        settings.append(Part(", ".join(words.values()), ", ".join(said), suffix, group.reset_index(drop=True)))
     return settings
 
 
@@ -82,11 +85,13 @@ def compile_time(seconds: pd.Series) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _say(name: str, value: object) -> str:
+def _say(name: str, value: Any) -> str:
     if name == "threads":
         return units.plural(value, "thread")
     if name in ("ddof", "eps"):
         return f"{name} {value:g}"
+    if name == "memory":
+        return f"memory {value}"
     if name == "normalization":
         return {"batch": "batch normalisation", "none": "no normalisation"}.get(str(value), str(value))
     return str(value)
@@ -147,10 +152,9 @@ def contest(rows: pd.DataFrame, ours: str, theirs: str) -> pd.DataFrame:
 
     Columns: N, p1, p2; ours, theirs (the variants), ours_s, theirs_s (their medians); ratio = ours_s / theirs_s, and
     low, high between which it lies by the intervals on both; verdict: `WON` or `LOST` where these are apart, `TIED`
-    where they overlap, empty where a family is missing; ranked: whether neither median is too noisy to rank; settled:
-    whether no process of either was as fast as one of the other (False where each had but one).
+    where they overlap, empty where a family is missing; ranked: whether neither median is too noisy to rank.
     """
-    columns = [*CELL, "variant", "median_s", "ci_low_s", "ci_high_s", "noisy", "pass_low_s", "pass_high_s"]
+    columns = [*CELL, "variant", "median_s", "ci_low_s", "ci_high_s", "noisy"]
     rows = rows.assign(noisy=unranked(rows)).sort_values("median_s", kind="stable")
     one, other = (rows.loc[rows["family"] == family, columns].drop_duplicates(CELL) for family in (ours, theirs))
     both = one.merge(other, how="outer", on=CELL, suffixes=("_ours", "_theirs"))
@@ -161,8 +165,6 @@ def contest(rows: pd.DataFrame, ours: str, theirs: str) -> pd.DataFrame:
         low=both["ci_low_s_ours"] / both["ci_high_s_theirs"],
         high=both["ci_high_s_ours"] / both["ci_low_s_theirs"],
         ranked=both["noisy_ours"].eq(False) & both["noisy_theirs"].eq(False),
-        settled=(both["pass_high_s_ours"] < both["pass_low_s_theirs"])
-        | (both["pass_high_s_theirs"] < both["pass_low_s_ours"]),
     )
     outcomes = {WON: cells["high"] < 1, LOST: cells["low"] > 1, TIED: cells["ratio"].notna()}
     return cells.assign(verdict=np.select(list(outcomes.values()), list(outcomes), ""))

@@ -142,9 +142,26 @@ def which_is_fastest(table: pd.DataFrame) -> Answer:
         shares = pd.concat([_shares(part.table) for part in settings])["limit_fraction"]
         span = _span(units.percent(shares.min()), units.percent(shares.max()))
         reached = "a share that was not measured" if shares.empty else span
-        verdict += f". The fastest of each cell reaches {reached} of the machine's limit."
+        verdict += f". The fastest of each cell reaches {reached} of the machine's limit.{_loops_or_matrix(settings)}"
     said = [(part.label, _under_one_setting(part)) for part in settings]
     return Answer(question, verdict, said[0][1]) if len(said) == 1 else Answer(question, verdict, settings=said)
+
+
+def _loops_or_matrix(settings: list[Part]) -> str:
+    """In how many cells loops beat the matrix form, by setting where there are two."""
+    tables = [(part.short, analysis.crossover(part.table)["verdict"]) for part in settings]
+    if len(tables) > 2:
+        tables = [("", pd.concat([verdicts for _, verdicts in tables]))]
+    said = []
+    for short, verdicts in tables:
+        won, lost, tied = ((verdicts == word).sum() for word in (WON, LOST, TIED))
+        if cells := won + lost + tied:
+            where = f" with {short}" if short else ""
+            tie = f", tie in {units.count(tied)}" if tied else ""
+            said.append(
+                f"{units.count(won)} of {units.plural(cells, 'cell')}{where} (lose in {units.count(lost)}{tie})"
+            )
+    return f" Loops beat the matrix form in {', and in '.join(said)}." if said else ""
 
 
 def _under_one_setting(setting: Part) -> list[str]:
@@ -159,7 +176,7 @@ def _under_one_setting(setting: Part) -> list[str]:
         _contest(crossover, "loops", "beat", "the matrix form", "beats") + _what_decides(crossover),
         _share_of_limit(part),
         _contest(frameworks, "the fused form", "beats", "the fastest framework", "beats"),
-        _compiling(part), _page_faults(part), _unsettled(part, won), _processes(part, crossover),
+        _compiling(part), _page_faults(part), _unsettled(part, won), _processes(part),
     ]  # fmt: skip
     return [line for line in lines if line]
 
@@ -195,7 +212,7 @@ def _contest(cells: pd.DataFrame, one: str, beats: str, other: str, beat: str) -
         return f"{title} against {other}: no cell was timed with both."
     both = f"{units.plural(len(cells), 'cell')} with both"
     sides = ((WON, one, beats, other, 1 / cells["ratio"]), (LOST, other, beat, one, cells["ratio"]))
-    said = []
+    said: list[str] = []
     for verdict, name, verb, loser, factors in sides:
         rows = cells[cells["verdict"] == verdict]
         if rows.empty:
@@ -312,8 +329,8 @@ def _unsettled(part: pd.DataFrame, won: list[dict]) -> str:
     )
 
 
-def _processes(part: pd.DataFrame, crossover: pd.DataFrame) -> str:
-    """What another process of the same code would give: how far apart those of this run are, what that leaves open."""
+def _processes(part: pd.DataFrame) -> str:
+    """What another process of the same code would give."""
     rows = analysis.measured(part)
     rows = rows[rows["passes"].fillna(1) > 1]
     if rows.empty:
@@ -321,21 +338,13 @@ def _processes(part: pd.DataFrame, crossover: pd.DataFrame) -> str:
             "Each cell was measured in one process. Another of the same code may be faster or slower as a whole: these "
             "intervals do not cover that."
         )
-    count = int(rows["passes"].min())
-    apart = rows["pass_high_s"] / rows["pass_low_s"] - 1
-    text = (
-        f"Measured in {count} processes a variant, of which half of the {units.plural(len(rows), 'median')} differ by "
-        f"less than {units.percent(apart.median())} and nine in ten by less than {units.percent(apart.quantile(0.9))}; "
-        f"one more process is expected within what these gave in {units.percent((count - 1) / (count + 1))} of cells."
+    count, spread = int(rows["passes"].min()), rows["pass_high_s"] / rows["pass_low_s"] - 1
+    return (
+        f"Measured in {count} processes one after the other: between them half of {units.plural(len(rows), 'median')} "
+        f"move by less than {units.percent(spread.median())}, nine in ten by less than "
+        f"{units.percent(spread.quantile(0.9))}. The intervals hold what all of them gave; one more process of the "
+        f"same code is expected within that in {units.percent((count - 1) / (count + 1))} of cells."
     )
-    decided = crossover[crossover["verdict"].isin([WON, LOST])]
-    if len(decided):
-        hold = int(decided["settled"].sum())
-        text += (
-            f" Loops or matrix form: of {units.plural(len(decided), 'win')} {units.count(hold)} hold between any two "
-            f"of these processes, {units.count(len(decided) - hold)} may turn with the next."
-        )
-    return text
 
 
 # ---- did my change make it slower?
@@ -367,7 +376,7 @@ def is_it_slower(table: pd.DataFrame, warnings: Sequence[str] = ()) -> Answer:
             "On a noisy machine have both versions measured side by side instead: "
             "`python -m bnbench compare --interleaved --old-ref GITREF`."
         )
-    lines += [f"Said before the run: {warning}." for warning in warnings]
+    lines += [f"A warning before the run: {warning}." for warning in warnings]
     return Answer(
         "Did my change make it slower?",
         "A single run cannot say. Run the same sweep before and after the change, on the same machine, and compare "

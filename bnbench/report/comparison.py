@@ -78,7 +78,8 @@ def by_variant(comparisons: Sequence[Comparison]) -> Table:
         mean = f"{math.exp(sum(map(math.log, ratios)) / len(ratios)):.3f}" if ratios else ""
         span = f"{min(ratios):.3f} to {max(ratios):.3f}" if ratios else ""
         numbers = {word: number(str(counts[word])) for word in VERDICTS}
-        rows.append({"variant": variant, **numbers, "NEW / OLD, mean": number(mean), "range": number(span)})
+        row: dict[str, str | Text] = {"variant": variant, **numbers}
+        rows.append(row | {"NEW / OLD, mean": number(mean), "range": number(span)})
     return Table.of("Verdicts", rows)
 
 

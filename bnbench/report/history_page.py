@@ -57,10 +57,10 @@ def answer(frame: pd.DataFrame, entries: Sequence[history.Entry]) -> str:
     counts = compared["verdict"].value_counts()
     said = [f"{units.count(counts[word])} {words}" for word, words in comparison.SAID.items() if word in counts]
     cells = len(compared[["variant", *AXES]].drop_duplicates())
-    steps = int(compared["verdict"].isin(history.STEPS).sum())
-    found = units.plural(steps, "step") if steps else "No step found"
+    count = int(compared["verdict"].isin(history.STEPS).sum())
+    finding = units.plural(count, "step") if count else "No step found"
     unclear = f": nothing can be said about {comparison.these(counts[UNCLEAR])}" if UNCLEAR in counts else ""
-    return f"{found} in {units.plural(cells, 'cell')} {over}: {', '.join(said)}{unclear}."
+    return f"{finding} in {units.plural(cells, 'cell')} {over}: {', '.join(said)}{unclear}."
 
 
 def steps(frame: pd.DataFrame) -> Table:

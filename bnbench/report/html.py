@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -29,7 +30,7 @@ def page(
     Everything that comes from data is escaped, and the page's policy lets no script but its own run and nothing load.
     """
     jinja = templates.environment()
-    script = jinja.loader.get_source(jinja, SCRIPT)[0]
+    script = (Path(__file__).parent / SCRIPT).read_text("utf-8")
     warnings = environment.get("warnings")
     here = analysis.present(table)
     parts = analysis.parts(here)

@@ -23,8 +23,6 @@ HEADS = {
     "peak_bytes": "peak memory",
     "baseline_bytes": "baseline memory",
     "step_bytes": "memory of the step",
-    "pass_low_s": "fastest process",
-    "pass_high_s": "slowest process",
     "gflops": "GFLOP/s",
     "limit_s": "limit",
     "limit_fraction": "share of limit",
@@ -36,6 +34,8 @@ HEADS = {
     "others_share": "others' time",
     "switches_per_s": "switches per second",
     "page_faults": "page faults a step",
+    "pass_low_s": "fastest process",
+    "pass_high_s": "slowest process",
 }
 FILTERS = {  # columns offered for choosing rows: "order" keeps the order of the rows, "words" splits at commas
     "variant": "order",

@@ -6,10 +6,10 @@
   const hints = new ResizeObserver((boxes) => {
     for (const { target } of boxes) target.nextElementSibling.hidden = target.scrollWidth <= target.clientWidth + 1;
   });
-  for (const box of document.querySelectorAll(".scroll, .card")) {
+  for (const box of document.querySelectorAll(".scroll")) {
     const hint = document.createElement("p");
     hint.className = "hint";
-    hint.textContent = "↔ There is more: it scrolls sideways.";
+    hint.textContent = "↔ More columns: scroll sideways.";
     box.after(hint);
     hints.observe(box);
   }

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bnbench.measure.noise import WORDS, noise
@@ -70,8 +69,7 @@ def frame(records: Iterable[Record], run: str = "", date: str = "") -> pd.DataFr
 
 def _row(record: Record) -> dict[str, Any]:
     row = record.cell.columns | {name: getattr(record, name) for name in COLUMNS if hasattr(Record, name)}
-    words = ", ".join(noise(record))
-    medians = [float(np.median(samples)) for samples in record.by_pass if samples]
+    words, medians = ", ".join(noise(record)), record.pass_medians_s
     row |= {
         "details": "; ".join(f"{name}: {value}" for name, value in (record.details or {}).items()),
         "noise": words or (analysis.CLEAN if record.timed and record.samples >= LEAST_SAMPLES else ""),

@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -19,7 +19,7 @@ SUPPORTS = {"activations": "activation", "normalizations": "normalization", "ddo
 class Variant(ABC):
     """One implementation of the step. A subclass with a `name` joins the registry.
 
-    `prepare` is called once a problem, `step` any number of times (it alone is timed), `result` after it.
+    `prepare` is called once per problem, `step` any number of times (it alone is timed), then `result`.
     The first paragraph of a subclass's docstring is its description in `list`.
     """
 
@@ -52,7 +52,7 @@ class Variant(ABC):
 
     @classmethod
     def declines(cls, problem: Problem) -> str:
-        """Why a problem's conventions are none of those that `supports` names; "" where they are."""
+        """Why `supports` excludes a problem's conventions, as a sentence; "" where it does not."""
         for name, field in SUPPORTS.items():
             value, allowed = getattr(problem, field), cls.supports.get(name)
             if allowed is not None and value not in allowed:
@@ -61,9 +61,9 @@ class Variant(ABC):
 
     @classmethod
     def needs_bytes(cls, problem: Problem, regime: str) -> int:
-        """Bytes it takes beyond X and y at a problem; where a worker has not so many, the cell is not tried.
+        """Bytes that it needs beyond X and y; a worker with less memory than that skips the cell.
 
-        By default so many arrays of the size of X, Z and Γ1 as the class says.
+        By default, as many arrays of the size of X, Z and Γ1 as the class attributes say.
         """
         N, p1, p2 = problem.N, problem.p1, problem.p2
         like_X = cls.arrays_like_X + (cls.keeps_X and regime == "fixed" and problem.normalization == "batch")
@@ -71,20 +71,20 @@ class Variant(ABC):
         return int(numbers * (4 if problem.dtype == "float32" else 8))
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
-        """Set up for a problem; in the regime "fixed" what depends on X alone may be kept.
+        """Set up for a problem; in the regime "fixed", what depends on X alone may be kept.
 
         The arrays of the batch are C-contiguous, of the problem's dtype, and stay the caller's: read only.
         A subclass calls this first; `self.batch` is then the caller's X and y with parameters of the variant's own.
         """
-        parameters = (None if array is None else np.array(array) for array in batch[2:])
-        self.batch, self.problem, self.regime = Batch(*batch[:2], *parameters), problem, regime
+        parameters = [None if array is None else np.array(array) for array in batch[2:]]
+        self.batch, self.problem, self.regime = Batch._make([*batch[:2], *parameters]), problem, regime
 
     def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
-        """Take new parameters, of the same shapes, for the steps to come.
+        """Take new parameters of the same shapes for the steps that follow.
 
-        The default prepares anew with them, which is right wherever `prepare` put the parameters, and slow. A variant
-        that reads them from `self.batch` in every step says `load = Variant.load_in_place`; one that keeps them
-        elsewhere overrides it.
+        The default calls `prepare` again, which is slow, but right wherever `prepare` put the parameters. A variant
+        that reads them from `self.batch` in every step sets `load = Variant.load_in_place`; one that keeps them
+        elsewhere overrides this.
         """
         self.prepare(Batch(*self.batch[:2], G1, gamma, beta, G2), self.problem, self.regime)
 
@@ -94,17 +94,17 @@ class Variant(ABC):
             if mine is not None:
                 mine[...] = new
 
-    def __reduce__(self) -> None:
+    def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"a {type(self).__name__} can be neither copied nor pickled: it holds memory that compiled code knows by "
-            "address; allowed is to copy what bnbench.prepare gives, which sets up anew"
+            "address; copy the object that bnbench.prepare returns instead"
         )
 
     def start_compiler(self) -> float:
-        """Seconds of what a compiler other than Numba's does but once a process; 0 where there is none.
+        """Seconds that a compiler other than Numba's needs once per process; 0 where there is none.
 
-        A worker that times compiling calls it before each `prepare`, and takes the first answer. From here on what was
-        compiled for another problem must not serve this one, unless a process compiles it once for all problems.
+        A worker that times compilation calls it before each `prepare` and keeps the first answer. From then on, code
+        compiled for another problem must not be reused, unless it is compiled once per process for all problems.
         """
         return 0.0
 
@@ -113,7 +113,7 @@ class Variant(ABC):
         """Forward and backward pass into the variant's own buffers; synchronised when it returns."""
 
     def time(self, count: int) -> float:
-        """Seconds of so many steps, by this process's clock; override it where the steps run under another."""
+        """Seconds that `count` steps take by this process's clock; override it where another clock times them."""
         steps, step = range(count), self.step
         gc.disable()
         try:
@@ -125,7 +125,7 @@ class Variant(ABC):
             gc.enable()
 
     def device_times(self) -> dict[str, float]:
-        """Of a step on a device, beside its warm time: medians in seconds, any of these.
+        """What a step on a device costs beside its warm time: medians in seconds, any of these.
 
         `cold_s`: a step after the device's cache was emptied; `host_to_device_s`: copying X, y and the parameters
         there; `end_to_end_s`: those copies, a step, and the gradients copied back.
@@ -133,7 +133,7 @@ class Variant(ABC):
         return {}
 
     def use_threads(self, threads: int) -> dict[str, int]:
-        """Hold thread pools that threadpoolctl and Numba do not know to so many threads; pool to number in force."""
+        """Limit thread pools that threadpoolctl and Numba do not know; returns pool to threads in force."""
         return {}
 
     def details(self) -> dict[str, str]:
@@ -146,7 +146,7 @@ class Variant(ABC):
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written to: to Numba that is a type of its own, for which it compiles anew."""
+    """A read-only view, which is a type of its own to Numba: it compiles anew for it."""
     view = array.view()
     view.flags.writeable = False
     return view

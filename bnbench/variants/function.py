@@ -1,4 +1,4 @@
-"""A plain function as a variant: what `@bnbench.variant` makes of one."""
+"""A function as a variant: what `@bnbench.variant` makes of one."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -16,17 +16,17 @@ def variant(name: str, *, family: str, device: str = "cpu", supports: Mapping | 
     """Register a function or a `Variant` subclass under a name: `@bnbench.variant("mine", family="matrix")`.
 
     The function is `step(X, y, G1, gamma, beta, G2, *, activation, normalization, ddof, eps)` and returns
-    `loss, dG1, dgamma, dbeta, dG2` in the arrays' dtype. A keyword that it lacks is one that it does not take.
+    `loss, dG1, dgamma, dbeta, dG2` in the arrays' dtype. A keyword that it lacks is not passed.
 
     Args:
         name: a word.
         family: "loops", "matrix", "fused", "autodiff" or another word.
         device: "cpu", or "cuda" where its steps run there.
-        supports: what it is right for, where that is not everything: any of "activations", "normalizations", "ddof" and
-            "eps" to a value or several, as in `supports={"activations": ["relu"], "ddof": 0}`. It is asked that alone.
+        supports: what it is right for, if not everything: any of "activations", "normalizations", "ddof" and "eps" to
+            a value or several, as in `supports={"activations": ["relu"], "ddof": 0}`. Nothing else is asked of it.
 
     Raises:
-        ValueError: the name is taken or no plain word, the function cannot be called so, supports is not as above.
+        ValueError: the name is taken or not a word, the function cannot be called so, or supports is not as above.
     """
     supported = _supported(supports)
 
@@ -58,11 +58,11 @@ def variant(name: str, *, family: str, device: str = "cpu", supports: Mapping | 
 
 
 class FunctionVariant(Variant):
-    """A plain function as a variant: what `@bnbench.variant` makes of it.
+    """A function as a variant: what `@bnbench.variant` makes of it.
 
-    It is given the conventions that are among its keywords. Without `activation` or `normalization` it is taken to have
-    the library's default built in, unless it says what it supports; without `ddof` or `eps` it is held to what is
-    asked.
+    It is passed the conventions that are among its keywords. Without `activation` or `normalization`, the library's
+    default is assumed to be built in, unless `supports` says otherwise; without `ddof` or `eps`, it must be right for
+    those that are asked for.
     """
 
     function: ClassVar[Callable]
@@ -73,14 +73,14 @@ class FunctionVariant(Variant):
         """What it says itself, and an activation or normalization that it has no keyword for."""
         taken = keywords(cls.function)
         for name, plural, built_in in (
-            ("activation", "activations", "relu"),
-            ("normalization", "normalizations", "batch"),
+            ("activation", "activations", Problem.activation),
+            ("normalization", "normalizations", Problem.normalization),
         ):
             value = getattr(problem, name)
             if name not in taken and plural not in cls.supports and value != built_in:
                 return (
-                    f"{name} is {value}; the function has no keyword {name}, so {built_in} is taken to be built in "
-                    f"(another is said by supports={{'{plural}': [...]}})"
+                    f"{name} is {value}; the function has no keyword {name}, so {built_in} is assumed to be built in "
+                    f"(declare another with supports={{'{plural}': [...]}})"
                 )
         return cls.declines(problem)
 
@@ -105,12 +105,12 @@ class FunctionVariant(Variant):
         return Gradients(*parts)
 
     def details(self) -> dict[str, str]:
-        """How the answer was read, where that is worth a remark."""
+        """How the answer was read, if that is worth a remark."""
         return {"read": "; ".join(self.read)} if self.read else {}
 
 
 def _read(name: str, value: Any) -> tuple[Any, str]:
-    """A part of an answer as a NumPy array, where another library's array or a single row stands for it; a remark."""
+    """A part of an answer as a NumPy array, converted from another library's or from a single row; and a remark."""
     remark = ""
     if value is not None and not isinstance(value, np.ndarray | np.generic | int | float | str):
         library = type(value).__module__.split(".")[0]
@@ -134,7 +134,7 @@ def _read(name: str, value: Any) -> tuple[Any, str]:
 
 
 def keywords(function: Callable) -> frozenset[str]:
-    """Those of the conventions that a function can be given by name; all of them where that cannot be told."""
+    """The conventions that a function takes by name; all of them where its signature does not tell."""
     every = frozenset(SUPPORTS.values())
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -146,7 +146,7 @@ def keywords(function: Callable) -> frozenset[str]:
 
 
 def _misfit(function: Callable) -> str:
-    """Why a function cannot be called as a step is, where it can be told; a layer's is told what to type."""
+    """Why a function cannot be called as a step, if its signature tells; for a layer's function, what to run."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -164,14 +164,14 @@ def _misfit(function: Callable) -> str:
     told = f"{getattr(function, '__name__', 'it')}({', '.join(signature.parameters)})"
     if len(names) <= 4:
         return (
-            f"{told} is a layer's function, not a step; leave the decorator out and type: "
+            f"{told} is a layer's function, not a step; remove the decorator and run: "
             "python -m bnbench audit --layer FILE.py"
         )
     return f"{told} cannot be called as step(X, y, G1, gamma, beta, G2, *, activation, normalization, ddof, eps)"
 
 
 def _supported(supports: Mapping | None) -> Mapping[str, tuple]:
-    """What a variant says it supports, checked: a tuple for each name."""
+    """What a variant says it supports, checked: name to tuple of values."""
     made = {}
     for name, values in dict(supports or {}).items():
         if name not in SUPPORTS:

@@ -6,6 +6,7 @@ Numba and the kernels are imported where a step is set up: the class is known, l
 import functools
 import os
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -32,8 +33,8 @@ class FusedNumba(Variant):
 
     @classmethod
     def unavailable(cls) -> str:
-        """Compilation switched off: its arrays are known by address, which the interpreter cannot follow."""
-        return "NUMBA_DISABLE_JIT is set, and this form is compiled code alone" if compiles_nothing() else ""
+        """Whether compilation is switched off: arrays are passed by address, which the interpreter cannot follow."""
+        return "NUMBA_DISABLE_JIT is set, and this form is compiled code only" if compiles_nothing() else ""
 
     @classmethod
     def needs_bytes(cls, problem: Problem, regime: str) -> int:
@@ -54,14 +55,13 @@ class FusedNumba(Variant):
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Choose the algorithm, allocate its scratch, and with a fixed design compute x̄ and C."""
         self.batch, self.problem, self.regime = batch, problem, regime  # the parameters are copied by `load`
-        X, y, *values = batch
-        self.X, self.y = np.ascontiguousarray(X), np.ascontiguousarray(y)
+        self.X, self.y = np.ascontiguousarray(batch.X), np.ascontiguousarray(batch.y)
         self.set_up(layout(problem, regime, self.asked))
-        self.load(*values)
-        self.stored = None
+        self.load(batch.G1, batch.gamma, batch.beta, batch.G2)
+        self.fallback: FusedNumba | None = None
 
     def set_up(self, plan: Layout) -> None:
-        """Take a layout: its scratch and its kernel."""
+        """Set up a layout: its scratch and its kernel."""
         from bnbench.fused.one_pass import gram, one_pass
         from bnbench.fused.scratch import At, allocate, parameters, table
         from bnbench.fused.stored import stored
@@ -70,8 +70,8 @@ class FusedNumba(Variant):
         problem, code = self.problem, CODES[self.problem.activation]
         normalize = problem.normalization == "batch"
         self.room, rows = allocate(problem, plan, self.regime)
-        self.G1, self.theta, self.dG1, self.dtheta = parameters(problem, plan, self.regime, self.room)
-        self.rows = tuple(self.theta)
+        self.G1, self.per_node, self.dG1, self.d_per_node = parameters(problem, plan, self.regime, self.room)
+        self.rows = tuple(self.per_node)
         real = self.X.dtype.type
         one = plan.algorithm == ONE_PASS
         several = plan.groups > 1 or plan.flush
@@ -79,7 +79,7 @@ class FusedNumba(Variant):
         self.shared_out = plan.groups > 1
         self.table = table(rows, functions, self.X, self.y)
         self.kernel = functools.partial(kernel, self.table.ctypes.data, plan.group_rows, problem.ddof, problem.eps)
-        self.compute = self.kernel
+        self.compute: Callable[[], float] = self.kernel
         if one and normalize:
             if self.regime == "fresh":
                 compute, functions = gram(real, several)
@@ -128,12 +128,12 @@ class FusedNumba(Variant):
         """Take a step in which a variance cancels in the one-pass form by the stored algorithm."""
         from bnbench.fused.scratch import At
 
-        if self.stored is None:
-            self.stored = FusedNumba.__new__(FusedNumba)
-            self.stored.__dict__.update(self.__dict__)
-            self.stored.set_up(layout(self.problem, self.regime, STORED))
-            self.stored.table[At.G1 : At.P] = self.table[At.G1 : At.P]  # the parameters and gradients are shared
-        self.stored.step()
+        if self.fallback is None:
+            self.fallback = FusedNumba.__new__(FusedNumba)
+            self.fallback.__dict__.update(self.__dict__)
+            self.fallback.set_up(layout(self.problem, self.regime, STORED))
+            self.fallback.table[At.G1 : At.P] = self.table[At.G1 : At.P]  # the parameters and gradients are shared
+        self.fallback.step()
 
     @property
     def algorithm(self) -> str:
@@ -146,14 +146,16 @@ class FusedNumba(Variant):
 
     def result(self) -> Gradients:
         """Copies of the last step's gradients."""
-        dG1, (dgamma, dbeta, dG2) = self.dG1.copy(), self.dtheta.copy()
+        dG1, (dgamma, dbeta, dG2) = self.dG1.copy(), self.d_per_node.copy()
         if self.problem.normalization == "none":
             dgamma = dbeta = None
-        return Gradients(self.stored.said if self.said < 0 else self.said, dG1, dgamma, dbeta, dG2)
+        return Gradients(
+            self.said if self.fallback is None or self.said >= 0 else self.fallback.said, dG1, dgamma, dbeta, dG2
+        )
 
 
 def compiles_nothing() -> bool:
-    """Whether Numba is told to compile nothing; it is imported only where the environment or its file may say so."""
+    """Whether Numba is told to compile nothing; it is imported only if the environment or its file may say so."""
     told = os.environ.get("NUMBA_DISABLE_JIT") or os.path.exists(".numba_config.yaml")
     if not told and "numba" not in sys.modules:
         return False

@@ -47,10 +47,10 @@ class LoopsNumba(Variant):
 
     def result(self) -> Gradients:
         """Copies of the last step's gradients."""
-        dG1, dgamma, dbeta, dG2 = (array.copy() for array in self.gradients)
+        gradients = Gradients(self.loss, *(array.copy() for array in self.gradients))
         if self.problem.normalization == "none":
-            dgamma = dbeta = None
-        return Gradients(self.loss, dG1, dgamma, dbeta, dG2)
+            return gradients._replace(dgamma=None, dbeta=None)
+        return gradients
 
 
 class LoopsNumbaParallel(LoopsNumba):

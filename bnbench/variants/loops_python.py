@@ -90,9 +90,8 @@ class LoopsPython(Variant):
     def result(self) -> Gradients:
         """The last step's gradients as arrays of the problem's dtype."""
         dtype = self.problem.dtype
-        loss, dG1, dgamma, dbeta, dG2 = self.answer
-        dG1 = np.array(np.array(dG1).T, dtype, order="C")
-        dG2 = np.array(dG2, dtype)
-        if self.problem.normalization == "none":
-            return Gradients(loss, dG1, None, None, dG2)
-        return Gradients(loss, dG1, np.array(dgamma, dtype), np.array(dbeta, dtype), dG2)
+        loss, columns, *affine, dG2 = self.answer
+        dG1 = np.array(np.array(columns).T, dtype, order="C")
+        normalize = self.problem.normalization == "batch"
+        dgamma, dbeta = (np.array(part, dtype) if normalize else None for part in affine)
+        return Gradients(loss, dG1, dgamma, dbeta, np.array(dG2, dtype))

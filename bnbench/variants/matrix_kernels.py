@@ -97,7 +97,7 @@ def normalized(code: int, fixed: bool) -> Callable:
 
 
 @functools.cache
-def plain(code: int) -> Callable:
+def unnormalized(code: int) -> Callable:
     """The step without normalisation for one activation."""
     activate = activation(code)
 

@@ -25,7 +25,7 @@ class MatrixNumba(Variant):
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Keep the arrays; look at X once where the design is fixed."""
-        from bnbench.variants.matrix_kernels import normalized, plain
+        from bnbench.variants.matrix_kernels import normalized, unnormalized
 
         super().prepare(batch, problem, regime)
         fixed = regime == "fixed" and problem.normalization == "batch"
@@ -37,7 +37,7 @@ class MatrixNumba(Variant):
         if problem.normalization == "batch":
             self.kernel = normalized(CODES[problem.activation], fixed)
         else:
-            self.kernel = plain(CODES[problem.activation])
+            self.kernel = unnormalized(CODES[problem.activation])
 
     def step(self) -> None:
         """One call of the compiled step."""

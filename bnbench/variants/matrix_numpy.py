@@ -28,7 +28,10 @@ class MatrixNumpy(Variant):
         """Keep the arrays; look at X once where the design is fixed."""
         super().prepare(batch, problem, regime)
         fixed = regime == "fixed" and problem.normalization == "batch"
-        self.X, self.xbar = near_zero(batch.X) if fixed else (batch.X, None)
+        self.X: np.ndarray = batch.X
+        self.xbar: np.ndarray | None = None
+        if fixed:
+            self.X, self.xbar = near_zero(batch.X)
 
     def step(self) -> None:
         """The gradient by the formulas of `bnbench docs gradient`, in their letters."""
@@ -56,7 +59,7 @@ class MatrixNumpy(Variant):
             D = S - Xhat * (dgamma / (N - ddof))
             dZ = (gamma / s) * (D - mean(D))
         else:
-            dbeta = dgamma = None
+            dbeta, dgamma = None, None
             dZ = S
         self.answer = Gradients(e @ e / N, X.T @ dZ, dgamma, dbeta, dG2)
 

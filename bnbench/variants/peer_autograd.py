@@ -57,8 +57,8 @@ class Autograd(Peer):
     def step(self) -> None:
         """One call of the differentiated loss."""
         with TURNS:
-            self.loss, self.found = self.value_and_grad(self.arguments)
+            self.loss, self.slopes = self.value_and_grad(self.arguments)
 
     def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss, self.found)
+        return self.gradients(self.loss, self.slopes)

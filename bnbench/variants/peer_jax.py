@@ -20,19 +20,20 @@ class JaxJit(Peer):
     family = "autodiff"
     package = "jax"
     compile_allowance_s = 60.0
-    precision = None  # of products: that of the arrays
+    precision: str | None = None  # of products: that of the arrays
 
     def __init__(self) -> None:
         import jax
         import jax.experimental
 
-        self.jax = jax
+        self.jax: Any = jax
         # a context of our own steps: the caller's setting is the caller's
-        self.enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+        home: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
+        self.enable_x64 = home.enable_x64
 
     def use_threads(self, threads: int) -> dict[str, int]:
         """XLA's pool is as large as the machine; the process is held to so many processors."""
-        self.jax.config.update("jax_platforms", self.device)  # a worker is ours: no other device need start in it
+        self.jax.config.update("jax_platforms", self.device)  # in a worker no other device need start
         self.jax.devices()
         return confine(threads)
 
@@ -45,23 +46,23 @@ class JaxJit(Peer):
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """The arrays on the device, and the jitted gradient."""
         super().prepare(batch, problem, regime)
-        jax, np = self.jax, self.jax.numpy
+        jax, jnp = self.jax, self.jax.numpy
         activate = {
             "relu": jax.nn.relu,
             "sigmoid": jax.nn.sigmoid,
-            "tanh": np.tanh,
-            "gaussian": lambda B: np.exp(-0.5 * B * B),
+            "tanh": jnp.tanh,
+            "gaussian": lambda B: jnp.exp(-0.5 * B * B),
             "identity": lambda B: B,
         }[problem.activation]
         ddof, eps, precision = problem.ddof, problem.eps, self.precision
 
         def loss(parameters: tuple, X: Any, y: Any) -> Any:
             G1, *affine, G2 = parameters
-            B = np.matmul(X, G1, precision=precision)
+            B = jnp.matmul(X, G1, precision=precision)
             if affine:
                 gamma, beta = affine
-                B = gamma * (B - B.mean(axis=0)) / np.sqrt(B.var(axis=0, ddof=ddof) + eps) + beta
-            return np.mean((y - np.matmul(activate(B), G2, precision=precision)) ** 2)
+                B = gamma * (B - B.mean(axis=0)) / jnp.sqrt(B.var(axis=0, ddof=ddof) + eps) + beta
+            return jnp.mean((y - jnp.matmul(activate(B), G2, precision=precision)) ** 2)
 
         self.copy()
         self.value_and_grad = jax.jit(jax.value_and_grad(loss))
@@ -72,7 +73,7 @@ class JaxJit(Peer):
         self.put_parameters()
 
     def put(self, values: Any) -> Any:
-        """Arrays on the device, copied: there JAX takes for granted that nobody changes them."""
+        """Arrays on the device, copied: JAX assumes that nobody changes them."""
         with self.enable_x64(True):
             copies = self.jax.tree.map(lambda array: array.copy(), values)
             return self.jax.block_until_ready(self.jax.device_put(copies, self.jax.devices(self.device)[0]))
@@ -89,11 +90,11 @@ class JaxJit(Peer):
     def step(self) -> None:
         """One call of the compiled gradient."""
         with self.enable_x64(True):
-            self.loss, self.found = self.jax.block_until_ready(self.value_and_grad(*self.arguments))
+            self.loss, self.slopes = self.jax.block_until_ready(self.value_and_grad(*self.arguments))
 
     def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss, self.found)
+        return self.gradients(self.loss, self.slopes)
 
 
 class JaxCuda(JaxJit):
@@ -120,12 +121,12 @@ class JaxCuda(JaxJit):
         return {}
 
     def time(self, count: int) -> float:
-        """Seconds of so many steps, one after the other without waiting between."""
+        """Seconds that `count` steps take, one after the other without waiting in between."""
         begun = time.perf_counter()
         with self.enable_x64(True):
             for _ in range(count):
-                found = self.value_and_grad(*self.arguments)
-            self.jax.block_until_ready(found)
+                answer = self.value_and_grad(*self.arguments)
+            self.jax.block_until_ready(answer)
         return time.perf_counter() - begun
 
     def device_times(self) -> dict[str, float]:

@@ -47,19 +47,24 @@ def installation() -> dict:
 
 
 class Session:
-    """One R process for a form of the step, whose problems are told apart by a word.
+    """One R process for a form of the step; a word identifies each problem in it.
 
-    Whoever asks several lines in a row, or reads and writes the files between them, holds `turns`.
+    Whoever sends several lines in a row, or reads and writes files in between, holds `turns`.
     """
 
     def __init__(self, form: str) -> None:
         self.folder = TemporaryFolder()
-        command = ["Rscript", "--vanilla", FOLDER / "peer.R", form, self.folder.path, FOLDER / "loops.cpp"]
+        files = FOLDER / "peer.R", form, self.folder.path, FOLDER / "loops.cpp"
+        command = ["Rscript", "--vanilla", *map(str, files)]
         environment = os.environ | {"TMPDIR": str(self.folder.path)}  # R has a folder of its own, which a kill leaves
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment
         )
-        self.turns, self.owner, self.done_with = threading.RLock(), os.getpid(), []
+        self.turns, self.owner = threading.RLock(), os.getpid()
+        self.done_with: list[str] = []  # problems that R may forget
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.ears, self.mouth = self.process.stdin, self.process.stdout
         atexit.register(self.end)
         self.ask("drop nothing")  # R has started when it answers
 
@@ -75,19 +80,19 @@ class Session:
             return self.answer(line)
 
     def answer(self, line: str) -> str:
-        """R's answer, for who has the turn."""
+        """R's answer, for the holder of `turns`."""
         try:
-            self.process.stdin.write(line + "\n")
-            self.process.stdin.flush()
+            self.ears.write(line + "\n")
+            self.ears.flush()
         except OSError as error:
             raise RuntimeError("R: the process ended") from error
-        said = self.process.stdout.readline().strip()
+        said = self.mouth.readline().strip()
         if not said or said.startswith("error:"):
             raise RuntimeError(f"R: {said.removeprefix('error:').strip() or 'the process ended'}")
         return said
 
     def end(self) -> None:
-        """End the process, and what it wrote; not from a forked child, whose parent's they are."""
+        """End the process and remove its files, unless this is a forked child: they are its parent's."""
         if self.owner == os.getpid():
             self.process.kill()
             self.process.wait()
@@ -150,19 +155,19 @@ class RMatrix(Variant):
         return float(self.session.ask(f"compile {self.word}"))
 
     def step(self) -> None:
-        """One step in R, with the way there and back."""
+        """One step in R, including the round trip to its process."""
         self.time(1)
 
     def time(self, count: int) -> float:
-        """Seconds of so many steps by R's clock."""
+        """Seconds that `count` steps take by R's clock."""
         return float(self.session.ask(f"step {self.word} {count}"))
 
     def details(self) -> dict[str, str]:
         """R and its BLAS."""
-        found = installation()
-        name = found["blas"]
+        installed = installation()
+        name = installed["blas"]
         return {
-            "R": found["version"],
+            "R": installed["version"],
             "BLAS of R": name + " (reference BLAS)" * name.startswith("libblas"),
         }
 

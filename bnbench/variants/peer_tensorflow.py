@@ -87,8 +87,8 @@ class TensorflowXla(Peer):
 
     def step(self) -> None:
         """One call of the compiled function; on the processor it has ended when it returns."""
-        self.loss, self.found = self.value_and_grad(*self.arguments)
+        self.loss, self.slopes = self.value_and_grad(*self.arguments)
 
     def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss.numpy(), [tensor.numpy() for tensor in self.found])
+        return self.gradients(self.loss.numpy(), [tensor.numpy() for tensor in self.slopes])

@@ -20,7 +20,7 @@ COUNT = itertools.count()
 
 @functools.cache
 def kept() -> TemporaryFolder:
-    """This worker's folder for what Inductor keeps; whoever ends the worker removes it."""
+    """This worker's folder for Inductor's cache; whoever ends the worker removes it."""
     return TemporaryFolder()
 
 
@@ -56,10 +56,10 @@ class TorchEager(Peer):
         return {"torch": self.torch.get_num_threads()}
 
     def start_compiler(self) -> float:
-        """Nothing that Inductor keeps of a graph is found again: it gets another folder each time.
+        """Give Inductor a new cache folder, so that no compiled graph is reused, and time its start-up.
 
-        It starts, imports included, with the first graph that it compiles. PyTorch's headers stay where it keeps them:
-        it compiles them once a machine, for half a minute, and whoever comes first pays for that.
+        Inductor starts, imports included, with the first graph that it compiles. PyTorch's precompiled headers stay
+        where they are: they are compiled once per machine, in half a minute.
         """
         if not self.compiled:
             return 0.0
@@ -72,7 +72,7 @@ class TorchEager(Peer):
         return start_s
 
     def compile_one(self) -> None:
-        """Compile a small graph that is none of a problem's."""
+        """Compile a small graph that no problem has."""
         torch = self.torch
         x = torch.zeros(next(COUNT) + 1, requires_grad=True, device=self.device)
         torch.autograd.grad(torch.compile(named(lambda x: torch.sin(x).sum()), dynamic=False)(x), x)
@@ -120,11 +120,11 @@ class TorchEager(Peer):
     def step(self) -> None:
         """Forward, then backward over the tape."""
         self.loss = self.function(*self.tensors)
-        self.found = self.torch.autograd.grad(self.loss, self.tensors)
+        self.slopes = self.torch.autograd.grad(self.loss, self.tensors)
 
     def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss.item(), [tensor.cpu().numpy() for tensor in self.found])
+        return self.gradients(self.loss.item(), [tensor.cpu().numpy() for tensor in self.slopes])
 
 
 class TorchCompile(TorchEager):
@@ -164,7 +164,7 @@ class TorchCuda(TorchEager):
         self.torch.cuda.synchronize()
 
     def time(self, count: int) -> float:
-        """Seconds of so many steps by the device's events, one after the other without waiting between."""
+        """Seconds that `count` steps take by the device's events, without waiting in between."""
         start, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         for _ in range(count):

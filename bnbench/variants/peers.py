@@ -1,7 +1,7 @@
-"""What the peers share: whether their package is here, and how they are held to a number of threads.
+"""What the peers share: whether their package is installed, and how their threads are limited.
 
-A peer is the step as users of its framework write it, on arrays that lie where it computes, compiled and warm. None is
-told to do less than the others: each computes the loss and all four gradients.
+A peer is the step as users of its framework write it, on arrays that already lie where it computes, compiled and warm.
+All do the same work: each computes the loss and all four gradients.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from bnbench.variants.base import Variant
 
 
 def missing(package: str, extra: str) -> str:
-    """Why a peer cannot run here, with the line that would add it; "" where its package is installed."""
+    """Why a peer cannot run here, with the command that would install it; "" if its package is installed."""
     if importlib.util.find_spec(package) is not None:
         return ""
     return f"{package} is not installed; pip install 'bnbench[{extra}]' adds it"
@@ -33,11 +33,11 @@ class Peer(Variant):
     formula = formulas.AUTODIFF
     arrays_like_X, arrays_like_Z = 1, 8
     package, extra = "", "peers"
-    forks = False  # whether a child may use the package that its parent has loaded
+    forks = False  # whether a forked child may use the package that its parent has loaded
 
     @classmethod
     def unavailable(cls) -> str:
-        """The package's absence, with the line that adds it; or that its threads are in another process."""
+        """The package's absence, with the command that installs it; or that its threads are in another process."""
         if not cls.forks and forked_with(cls.package):
             return (
                 f"this process was forked from one that had loaded {cls.package}, whose threads are not here; "
@@ -50,15 +50,15 @@ class Peer(Variant):
         names = ("G1", "G2") if self.problem.normalization == "none" else ("G1", "gamma", "beta", "G2")
         return {name: getattr(self.batch, name) for name in names}
 
-    def gradients(self, loss: Any, found: Sequence) -> Gradients:
+    def gradients(self, loss: Any, slopes: Sequence) -> Gradients:
         """Gradients from the loss and the arrays in the order of `parameters`."""
-        parts = dict(zip(self.parameters(), (np.array(array) for array in found), strict=True))
+        parts = dict(zip(self.parameters(), (np.array(array) for array in slopes), strict=True))
         order = ("G1", "gamma", "beta", "G2")
-        return Gradients(np.dtype(self.problem.dtype).type(loss), *(parts.get(name) for name in order))
+        return Gradients._make([np.dtype(self.problem.dtype).type(loss), *(parts.get(name) for name in order)])
 
 
 def started(compile_one: Callable) -> float:
-    """Seconds by which the first small function takes a compiler longer than the second: it starts with that."""
+    """The compiler's start-up: how many seconds longer a first small function takes than a second."""
     took = []
     for _ in range(2):
         begun = time.perf_counter()
@@ -68,7 +68,7 @@ def started(compile_one: Callable) -> float:
 
 
 def confine(threads: int) -> dict[str, int]:
-    """Let all threads of this process run on so many processors: for pools whose size is fixed at their start."""
+    """Limit all threads of this process to that many processors: for pools of a fixed size."""
     if not hasattr(os, "sched_setaffinity"):
         return {}
     if not _processors:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from bnbench.variants.base import Variant
@@ -31,7 +31,7 @@ BUILT_IN = {  # module to the variants that it defines
 }
 HOMES = {name: f"bnbench.variants.{module}" for module, names in BUILT_IN.items() for name in names}
 
-# The built-in ones stand in their order from the start, with None until their modules are imported.
+# Built-in variants hold their places from the start, with None until their modules are imported.
 _registry: dict[str, type[Variant] | None] = dict.fromkeys(HOMES)
 
 _turns = threading.RLock()  # another thread waits for the entry points; one of them may ask for the variants itself
@@ -45,7 +45,7 @@ class PluginError(Exception):
 
 
 def register(cls: type[Variant]) -> None:
-    """Add a Variant class under its name; the name must be new."""
+    """Add a Variant class under its name, which must be new."""
     name, family = cls.name, getattr(cls, "family", None)
     if not isinstance(name, str) or not name or any(c in ", /" for c in name) or not name.isprintable():
         raise ValueError(f"variant name is {name!r}; allowed is a word without commas, slashes or blanks")
@@ -59,14 +59,14 @@ def register(cls: type[Variant]) -> None:
 
 
 def _replaces(cls: type[Variant], old: type[Variant]) -> bool:
-    """Whether a class may take another's name: it is that very definition run again, as in a notebook's cell."""
+    """Whether a class may take another's name: only the same definition run again, as in a notebook cell."""
     same = (cls.__module__, cls.__qualname__) == (old.__module__, old.__qualname__)
     twice = any(cls.name in names for names in _loading)
     return cls is old or (same and not twice and not cls.__module__.startswith("bnbench."))
 
 
 def find(name: str) -> type[Variant] | None:
-    """The class of a name, None where there is none; of a built-in one no other module is imported.
+    """The class of a name, or None; for a built-in one, only its own module is imported.
 
     Raises:
         PluginError: as `variants`, where the name is not a built-in one's.
@@ -84,7 +84,7 @@ def variants() -> Mapping[str, type[Variant]]:
         PluginError: an installed entry point could not be loaded.
     """
     load_built_in()
-    return MappingProxyType(_registry)
+    return MappingProxyType(cast("dict[str, type[Variant]]", _registry))  # all are imported now
 
 
 def load_built_in() -> None:
@@ -118,15 +118,15 @@ def load_plugin(path: str | Path) -> list[str]:
         return _plugins[path]
     if not path.is_file():
         raise PluginError(f"plug-in {path.name}: there is no such file at {path}")
-    # The folder's hash keeps files of one name apart, in every process alike.
+    # The folder's hash tells files of the same name apart, and is the same in every process.
     module_name = f"bnbench_plugin_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise PluginError(f"plug-in {path.name}: allowed is a Python file, NAME.py")
-    module = importlib.util.module_from_spec(spec)
+    module, run = importlib.util.module_from_spec(spec), spec.loader.exec_module
     sys.modules[module_name] = module
     try:
-        names = _guarded(f"plug-in {path.name}", lambda: spec.loader.exec_module(module))
+        names = _guarded(f"plug-in {path.name}", lambda: run(module))
         if not names:
             raise PluginError(
                 f"plug-in {path.name} registers no variant; decorate a function with @bnbench.variant(name, family=…)"
@@ -140,7 +140,8 @@ def load_plugin(path: str | Path) -> list[str]:
 
 def _guarded(what: str, load: Callable[[], object]) -> list[str]:
     """Load a plug-in and return the names it registered; where it fails, the registry is as before."""
-    before, names = dict(_registry), []
+    before = dict(_registry)
+    names: list[str] = []
     _loading.append(names)
     try:
         load()

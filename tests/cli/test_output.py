@@ -83,3 +83,15 @@ def test_what_is_printed_is_legible_in_ascii(tmp_path, described, command, words
     assert done.stdout.isascii()
     if "--json" in command:
         json.loads(done.stdout)
+
+
+def test_a_sweep_keeps_to_what_it_is_asked_to_say_and_outlives_its_reader(tmp_path):
+    # catches: --json or --quiet with anything beside, a sweep that ends with the `head` that reads it
+    sweep = "bnbench sweep --variants matrix-numpy --sizes 10x4x4 --sampling 0.02 --threads 1 --out"
+    done = shell(f"{sweep} one --quiet --json", tmp_path)
+    assert (done.returncode, done.stderr) == (0, b""), done
+    assert [row["status"] for row in json.loads(done.stdout)] == ["ok"]
+    done = shell(f"{sweep} two 2>&1 | head -1", tmp_path)
+    assert (done.returncode, done.stdout.count(b"\n")) == (0, 1), done
+    assert (tmp_path / "two/journal.jsonl").read_text("utf-8").count("\n") == 1
+    assert (tmp_path / "two/report.html").exists()

@@ -16,12 +16,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from cases import covering
+from matplotlib.text import Text
 from records import BARE, COSTS, FAILED, FOUR, HOSTILE, Page, frame, record, synthetic, timed, typed
 
 from bnbench import report
 from bnbench.folder import Folder
 from bnbench.report import analysis
-from bnbench.report.plots import DRAWINGS, draw, style
+from bnbench.report.plots import DRAWINGS, draw, layout, style
+from bnbench.report.plots.devices import crossing
+from bnbench.report.plots.layout import Skipped
 
 
 def test_settings_are_split_and_named_by_what_differs(tmp_path):
@@ -86,6 +89,107 @@ def test_a_run_on_two_devices_says_from_which_N_the_gpu_wins(tmp_path):
     assert [plot.name for plot in plots if plot.name == "devices"]
     plots, skipped = draw(frame(on_both_devices(device="cpu")), Folder(tmp_path))
     assert "devices" not in {plot.name for plot in plots} | {name for name, _ in skipped}
+
+
+EXTREME = {
+    "many variants": [record | {"variant": f"{record['variant']}-{k}"}
+                      for k in range(8) for record in synthetic(list(COSTS), (10, 1000), (4, 64), (4,), seed=k)],
+    "many cells": synthetic(["loops-numba", "matrix-numpy"], N=[2**k for k in range(14)], p1=range(1, 9), p2=(1, 2, 3)),
+    "long names": [record | {"variant": f"{record['variant']}-{'of-somebody-s-plug-in-' * 3}{record['family']}"}
+                   for record in synthetic(list(COSTS), N=(10, 1000), p1=(4, 64), p2=(4,))],
+    "one cell": synthetic(list(COSTS), N=(10,), p1=(4,), p2=(4,)),
+    "one variant": synthetic(["matrix-numpy"], N=(10, 1000)),
+    "shapes that form no grid": [timed("loops-numba", "loops", 10 * k, [1e-6 * k], k, 41 - k) for k in range(1, 41)],
+    "far apart": [timed(name, family, N, [10.0**-9 * N**power], 1, 1, peak_bytes=2**50, limit_s=1e-9 * N)
+                  for name, family, power in (("a", "loops", 0), ("matrix-numpy", "matrix", 1)) for N in (1, 10**9)],
+    "little known": [record | {"peak_bytes": None, "limit_s": None, "samples_s": record["samples_s"][:1]} if k % 3 else
+                     record for k, record in enumerate(synthetic(N=(10, 1000))) if record["status"] == "ok"],
+    "two devices": on_both_devices(),
+}  # fmt: skip
+
+
+def overlapping(figure, monkeypatch):
+    """Pairs of texts of a figure, as it is drawn, that lie over each other by more than a pixel."""
+    texts, draw_text = [], Text.draw
+    with monkeypatch.context() as patched:
+        patched.setattr(Text, "draw", lambda text, renderer: (texts.append(text), draw_text(text, renderer)))
+        figure.draw_without_rendering()
+    texts = [text for text in dict.fromkeys(texts) if text.get_visible() and text.get_text().strip()]
+    x0, y0, x1, y1 = np.array([Text.get_window_extent(text).extents for text in texts]).T[..., None]
+    over = (np.minimum(x1, x1.T) - np.maximum(x0, x0.T) > 1) & (np.minimum(y1, y1.T) - np.maximum(y0, y0.T) > 1)
+    return [(texts[a].get_text(), texts[b].get_text()) for a, b in np.argwhere(np.triu(over, 1))]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("case", covering(EXTREME, ["many variants", "long names", "one cell", "far apart"]))
+def test_no_text_of_a_plot_lies_over_another(case, monkeypatch):
+    # catches: names at the ends of lines, of ticks or in cells over each other, a layout that collapses, a logarithm of
+    # nothing, a figure that no screen shows
+    table = frame(EXTREME[case])
+    looks = style.looks(table)
+    with matplotlib.rc_context(style.RC):
+        for part, (name, function) in itertools.product(
+            analysis.parts(table), {**DRAWINGS, "devices": crossing}.items()
+        ):
+            try:
+                drawing = function(part, looks)
+            except Skipped:
+                continue
+            layout.head(drawing, part.label)
+            assert overlapping(drawing.figure, monkeypatch) == [], name
+            assert max(drawing.figure.get_size_inches()) < 40, name
+
+
+def test_the_classic_forms_and_the_best_are_in_colour_and_told_apart(tmp_path):
+    # catches: two variants in one colour, a classic form that is faded, a colour for what never leads, a random choice
+    table = frame(synthetic(list(COSTS), N=(10, 1000), p1=(4, 64), p2=(4,)))
+    looks = style.looks(table)
+    colored = {name for name, look in looks.items() if not look.faded}
+    assert colored == {"loops-numba", "matrix-numpy", "fused-numba", "matrix-numba", "loops-numba-parallel"}
+    assert len({looks[name].color for name in colored}) == len({looks[name].marker for name in colored}) == len(colored)
+    assert style.looks(table.iloc[::-1])["loops-numba"].color == looks["loops-numba"].color
+    assert style.short("a" * 40 + "b" * 40) == "a" * 16 + "…" + "b" * 15
+
+
+def test_names_are_spread_and_stay_inside():
+    # catches: names over each other, outside their panel or in another order than the ends of their lines
+    wanted = np.array([0.5, 0.51, 0.52, 0.1, 0.99])
+    placed = layout.spread(wanted, 0.1, 0.05, 0.95)
+    assert (np.argsort(placed) == np.argsort(wanted)).all()
+    assert np.diff(np.sort(placed)).min() >= 0.1 - 1e-12
+    assert placed.min() >= 0.05
+    assert placed.max() <= 0.95 + 1e-12
+    assert placed[3] == pytest.approx(0.1)
+    assert placed[:3].mean() == pytest.approx(0.51)
+
+
+def test_what_the_intervals_call_tied_is_drawn_as_won_by_nobody(tmp_path):
+    # catches: a winner by its median alone, a count of wins that the cells do not show, a table's name left out
+    noisy = [2e-3, 1e-4, 3e-3, 4e-3, 5e-3, 1e-3, 2e-3, 3e-3]
+    table = frame([
+        *(timed("loops-numba", "loops", N, [1e-3 + 1e-6 * k for k in range(8)]) for N in (10, 100, 1000)),
+        timed("matrix-numpy", "matrix", 10, noisy), timed("matrix-numpy", "matrix", 100, [9e-3] * 8),
+    ])  # fmt: skip
+    looks = style.looks(table)
+    [part] = analysis.parts(table)
+    crossover, winner = (DRAWINGS[name](part, looks) for name in ("crossover", "winner"))
+    shown = [text.get_text() for axes in crossover.figure.axes for text in axes.texts if text.get_text()]
+    assert shown == ["tie", "9.0×", "loops", "only", "loops"]
+    assert "loops faster in 1, the matrix form faster in 0, tied in 1 of 2 cells with both" in crossover.caption
+    assert "cells won (and tied): loops-numba 2 (1), matrix-numpy 0 (1), of 3 cells" in winner.alt
+    plots, _ = draw(table, Folder(tmp_path), "wine.csv")
+    assert all(plot.caption.endswith("X and y are from wine.csv.") for plot in plots)
+
+
+def test_an_exponent_stands_only_where_a_power_of_N_describes_the_line():
+    # catches: N^-1.27 fitted to noise, an exponent of two medians
+    straight, bent = [1e-5, 1e-4, 1.1e-3], [2e-5, 1e-4, 8e-5]
+    lines = {"a": straight, "b": bent, "c": bent[:2]}
+    table = frame(timed(name, "loops", 10**k, [s]) for name, line in lines.items() for k, s in enumerate(line, 1))
+    [part] = analysis.parts(table)
+    with matplotlib.rc_context(style.RC):
+        [axes] = DRAWINGS["time-vs-N"](part, style.looks(table)).figure.axes
+    assert [text.get_text() for text in axes.texts] == ["a  N^1.02", "b", "c"]
 
 
 ENVIRONMENT = {

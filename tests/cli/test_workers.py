@@ -24,7 +24,7 @@ from bnbench.measure.protocol import ANSWERS, read
 from bnbench.problem import Problem
 from bnbench.record import Cell, Record
 from bnbench.reference import reference
-from bnbench.validation import judge, plain
+from bnbench.validation import judge, parts_of
 
 ODD = '''
 """A child that answers what no child should."""
@@ -265,7 +265,7 @@ def test_the_other_parameters_have_other_signs_everywhere(normalization):
             if batch[exchanged] is not None:
                 mixed = batch._replace(**{batch._fields[exchanged]: other[exchanged]})
                 conventions = {"activation": "tanh", "normalization": normalization, "variant": "matrix-numpy"}
-                assert not judge(plain(package.gradients(*mixed, **conventions)), own, problem).valid
+                assert not judge(parts_of(package.gradients(*mixed, **conventions)), own, problem).valid
 
 
 def test_a_digest_sees_what_flags_cannot_keep_off():
@@ -284,7 +284,7 @@ def test_the_judge_tells_ignored_parameters_from_wrong_ones():
     own = problem.sample()
     other = given.other_parameters(own, problem)
     at_own, at_other = (
-        plain(package.gradients(*batch, activation="tanh", variant="matrix-numpy")) for batch in (own, other)
+        parts_of(package.gradients(*batch, activation="tanh", variant="matrix-numpy")) for batch in (own, other)
     )
 
     def ruled(answer, stage):

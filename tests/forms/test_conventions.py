@@ -177,7 +177,7 @@ def test_verify_and_sweep_take_a_public_formula(tmp_path):
     done = bnbench("verify", *named[:3], "course-closed", "--json", *one_cell)
     assert done.returncode == 1
     assert json.loads(done.stdout)[0]["reason"].endswith(
-        "γ is None here, since normalization='none' was asked too; add --normalization batch"
+        "γ is None here because normalization='none' was tried too; add --normalization batch"
     )
 
 

@@ -23,7 +23,7 @@ SIMULATED = """
 import json, sys
 import bnbench
 from bnbench.reference import reference
-from bnbench.validation import judge, plain
+from bnbench.validation import judge, parts_of
 from bnbench.variants import variants
 
 for arguments, regime in json.loads(sys.argv[2]):
@@ -32,9 +32,9 @@ for arguments, regime in json.loads(sys.argv[2]):
     variant = variants()[sys.argv[1]]()
     variant.prepare(batch, problem, regime)
     variant.step()
-    before = plain(variant.result())
+    before = parts_of(variant.result())
     variant.step()
-    after = plain(variant.result())
+    after = parts_of(variant.result())
     same = all(a is b is None or (a == b).all() for a, b in zip(before.values(), after.values()))
     verdict = judge(after, reference(batch, problem), problem)
     print(json.dumps([verdict.valid, same, verdict.reason, variant.details()]), flush=True)
@@ -46,7 +46,7 @@ import numpy as np
 import bnbench
 from bnbench.cuda import graph
 from bnbench.reference import reference
-from bnbench.validation import judge, plain
+from bnbench.validation import judge, parts_of
 from bnbench.variants import variants
 
 replays = []
@@ -70,7 +70,7 @@ for name, cancels in (("loops-cuda", False), ("fused-cuda", False), ("fused-cuda
     variant.steps.graph = "not tried"
     for steps in (1, 2):
         variant.step()
-        verdict = judge(plain(variant.result()), reference(batch, problem), problem)
+        verdict = judge(parts_of(variant.result()), reference(batch, problem), problem)
         assert verdict.valid, (name, cancels, steps, verdict.reason)
         assert len(replays) == steps, (name, cancels, replays)
     assert (variant.details()["graph"] == "replayed") == (not cancels)  # what it fell back to was not captured

@@ -14,7 +14,7 @@ import bnbench
 from bnbench.fused.layout import ALGORITHMS, ONE_CALL, ONE_PASS, STORED, choose, layout
 from bnbench.problem import DTYPES, REGIMES, Gradients
 from bnbench.reference import reference
-from bnbench.validation import judge, plain
+from bnbench.validation import judge, parts_of
 from bnbench.variants import variants
 
 FUSED = variants()["fused-numba"]
@@ -25,7 +25,7 @@ def verdict(variant, batch, problem, regime):
     variant.prepare(batch, problem, regime)
     variant.step()
     variant.step()
-    return judge(plain(variant.result()), reference(batch, problem), problem)
+    return judge(parts_of(variant.result()), reference(batch, problem), problem)
 
 
 @pytest.mark.parametrize(("activation", "normalization", "dtype"), covering(SETTINGS, FEW))
@@ -204,4 +204,4 @@ def test_no_index_is_out_of_bounds(tmp_path):
     for place, N in enumerate((500, 500, 50)):
         problem = bnbench.Problem(N, 5, 3)
         found = Gradients(*np.load(tmp_path / f"{place}.npz").values())
-        assert judge(plain(found), reference(problem.sample(), problem), problem).reason == ""
+        assert judge(parts_of(found), reference(problem.sample(), problem), problem).reason == ""

@@ -294,15 +294,15 @@ def test_doctor_says_where_compiled_code_is_kept_or_why_it_is_not(tmp_path, monk
     assert warnings == []
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)
-        assert doctor()[1][0].endswith(f"every process compiles anew: {cache['folder']} cannot be written")
+        assert doctor()[1][0].endswith(f"every process compiles again: {cache['folder']} is not writable")
     Path(cache["folder"]).chmod(0o777)
-    assert "others can write into it" in doctor()[1][0]
+    assert "is writable by others" in doctor()[1][0]
     monkeypatch.setenv(codecache.SWITCH, "off")
     cache, warnings = doctor()
     assert (cache["folder"], warnings) == ("", [f"{ANEW}: BNBENCH_JIT_CACHE is off"])
 
 
-ANEW = "compiled code is not kept, and every process compiles anew"
+ANEW = "compiled code is not kept, so every process compiles again"
 
 
 def test_folders_of_other_versions_go_but_the_latest(tmp_path):

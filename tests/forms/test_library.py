@@ -12,7 +12,7 @@ import bnbench
 from bnbench.measure.given import protected
 from bnbench.problem import REGIMES, Problem
 from bnbench.reference import reference
-from bnbench.validation import judge, plain
+from bnbench.validation import judge, parts_of
 
 SMOOTH = [pair for pair in PAIRS if pair[0] != "relu"]
 IN_NUMPY = [("matrix-numpy", *pair) for pair in SMOOTH]
@@ -91,7 +91,7 @@ def test_prepared_gradients_follow_the_parameters(name, regime):
         answer = prepared.gradients(*now[2:])
         kept.append((now, answer, [np.copy(part) for part in answer]))
     for now, answer, copies in kept:
-        assert judge(plain(answer), reference(now, problem), problem).valid
+        assert judge(parts_of(answer), reference(now, problem), problem).valid
         assert all(np.array_equal(part, copy) for part, copy in zip(answer, copies, strict=True))
     assert np.array_equal(X, batch.X)
 
@@ -114,7 +114,7 @@ def test_corner_sizes(name, activation, normalization):
         batch = problem.sample()
         batch.X[:, 0] = 3.5
         answer = bnbench.gradients(*batch, variant=name, activation=activation, normalization=normalization)
-        assert judge(plain(answer), reference(batch, problem), problem).valid, sizes
+        assert judge(parts_of(answer), reference(batch, problem), problem).valid, sizes
 
 
 def test_integers_and_lists_are_taken_as_numbers():
@@ -245,5 +245,5 @@ def test_variants_are_right_in_both_regimes_and_dtypes(name, activation, normali
         variant.prepare(batch, problem, regime)
         variant.step()
         variant.step()  # buffers are written anew, not added to
-        verdict = judge(plain(variant.result()), known, problem)
+        verdict = judge(parts_of(variant.result()), known, problem)
         assert verdict.valid, (regime, verdict.reason)

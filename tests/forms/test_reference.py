@@ -11,7 +11,7 @@ from flint import arb, ctx
 from bnbench.problem import Gradients, Problem
 from bnbench.reference import oracle, reference
 from bnbench.reference.certified import RADIUS, certify
-from bnbench.validation import judge, plain
+from bnbench.validation import judge, parts_of
 from bnbench.variants import variants
 
 DIGITS = 60
@@ -182,7 +182,7 @@ def test_no_allowance_is_nan_negative_or_0(case):
         variant = variants()["matrix-numpy"]()
         variant.prepare(batch, problem)
         variant.step()
-    verdict = judge(plain(variant.result()), found, problem)
+    verdict = judge(parts_of(variant.result()), found, problem)
     assert verdict.valid, verdict
     assert all(0 <= value for entry in verdict.errors.values() for value in entry.values())
     bounded = all(np.isfinite(allowed).all() for allowed in found.allowed if allowed is not None)

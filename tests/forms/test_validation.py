@@ -13,7 +13,7 @@ from conftest import BUILT_IN
 import bnbench
 from bnbench.problem import DTYPES, Gradients, Problem
 from bnbench.reference import reference
-from bnbench.validation import derivation_problems, judge, plain
+from bnbench.validation import derivation_problems, judge, parts_of
 
 RANDOM_PROBLEMS, FEW_PROBLEMS = int(os.environ.get("BNBENCH_RANDOM_PROBLEMS", "1000")), 100
 FAR = 1e6  # times the tolerance: how far off every mistake is on some derivation problem
@@ -30,7 +30,7 @@ def test_derivation_check_calls_every_mistake(wrong, activation, normalization):
 
     def worst(mistake):
         answers = (Gradients(*wrong.step(*b, mistake=mistake, **conventions(p))) for b, p, _ in known)
-        verdicts = [judge(plain(answer), r, p) for answer, (_, p, r) in zip(answers, known, strict=True)]
+        verdicts = [judge(parts_of(answer), r, p) for answer, (_, p, r) in zip(answers, known, strict=True)]
         assert any(verdict.reason for verdict in verdicts) == (max(v.max_error_ratio for v in verdicts) >= 1)
         return max(verdict.max_error_ratio for verdict in verdicts)
 
@@ -58,7 +58,7 @@ def test_no_mistake_hides_behind_what_most_data_has(wrong, activation):
                     answer = Gradients(*wrong.step(*batch, mistake=mistake, **conventions(problem)))
             except np.linalg.LinAlgError:
                 return True
-            if not judge(plain(answer), true, problem).valid:
+            if not judge(parts_of(answer), true, problem).valid:
                 return True
         return False
 
@@ -110,7 +110,7 @@ def test_numerical_check_calls_all_but_the_small_mistakes(wrong, N, dtype):
     known = reference(batch, problem)
     for mistake in ("no-mu-term", "no-s-term", "extra-gamma", "missing-gamma", "missing-1/N", "sign", "derivative-1"):
         answer = Gradients(*wrong.step(*batch, mistake=mistake, **conventions(problem)))
-        assert not judge(plain(answer), known, problem).valid, mistake
+        assert not judge(parts_of(answer), known, problem).valid, mistake
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -137,10 +137,10 @@ def test_malformed_answers_have_reasons_of_their_own(dtype):
         "dbeta is not finite (1 of 2": right._replace(dbeta=right.dbeta * np.array([1, np.nan], dtype)),
         "loss is not finite": right._replace(loss=np.inf),
     }
-    reasons = {expected: judge(plain(answer), known, problem).reason for expected, answer in cases.items()}
+    reasons = {expected: judge(parts_of(answer), known, problem).reason for expected, answer in cases.items()}
     for expected, reason in reasons.items():
         assert reason.startswith(expected), reason
-    assert judge(plain(right), known, problem).valid
+    assert judge(parts_of(right), known, problem).valid
 
 
 def test_what_cannot_be_judged_is_neither_passed_over_nor_invalid():
@@ -154,14 +154,14 @@ def test_what_cannot_be_judged_is_neither_passed_over_nor_invalid():
     any_value, wrong = right.dG1.copy(), right.dG1.copy()
     any_value[1, 1] = np.nan
     wrong[0, 0] *= 1.001
-    verdict = judge(plain(right._replace(dG1=any_value)), known, problem)
+    verdict = judge(parts_of(right._replace(dG1=any_value)), known, problem)
     assert verdict.valid
     assert verdict.blind == ("dG1",)
     assert verdict.caution == "ill-conditioned: entries of dG1 cannot be judged: nothing bounds their rounding"
     assert 0 < verdict.errors["dG1"]["ratio"] < 1
-    assert judge(plain(right._replace(dG1=wrong)), known, problem).reason.startswith("dG1 is off by")
+    assert judge(parts_of(right._replace(dG1=wrong)), known, problem).reason.startswith("dG1 is off by")
     everything = dataclasses.replace(known, allowed=Gradients(*(np.full(np.shape(part), np.inf) for part in right)))
-    verdict = judge(plain(right), everything, problem)
+    verdict = judge(parts_of(right), everything, problem)
     assert (verdict.valid, verdict.max_error_ratio, len(verdict.blind)) == (True, 0, 5)
 
 
@@ -172,8 +172,8 @@ def test_sizes_at_the_ends_of_the_range_are_compared(size):
     parts = Gradients(*(np.full(shape, size) for shape in ((), (300, 200), 200, 200, 200)))
     none, within = Gradients(*(0 * part for part in parts)), Gradients(*(1e-8 * part for part in parts))
     known = SimpleNamespace(high=parts, low=none, allowed=within)
-    assert judge(plain(parts), known, problem).max_error_ratio == 0
-    off = judge(plain(parts._replace(dG1=parts.dG1 * (1 + 1e-7))), known, problem)
+    assert judge(parts_of(parts), known, problem).max_error_ratio == 0
+    off = judge(parts_of(parts._replace(dG1=parts.dG1 * (1 + 1e-7))), known, problem)
     assert off.errors["dG1"]["ratio"] == pytest.approx(10, rel=1e-3)
     assert off.errors["dG1"]["tolerance"] == pytest.approx(1e-8)
 
@@ -184,8 +184,8 @@ def test_gradients_of_absent_parameters_must_be_none():
     batch = problem.sample()
     right = bnbench.gradients(*batch, activation="sigmoid", normalization="none")
     known = reference(batch, problem)
-    assert judge(plain(right), known, problem).valid
-    assert judge(plain(right._replace(dbeta=np.zeros(2))), known, problem).reason.startswith("dbeta is an array")
+    assert judge(parts_of(right), known, problem).valid
+    assert judge(parts_of(right._replace(dbeta=np.zeros(2))), known, problem).reason.startswith("dbeta is an array")
 
 
 def random_problem(rng, settings):
@@ -267,7 +267,7 @@ def test_no_correct_variant_is_called_wrong(count, settings):
                     bnbench.gradients(*arrays, variant=name, **conventions(problem))
                 continue
             answer = bnbench.gradients(*arrays, variant=name, **conventions(problem))
-            verdict = judge(plain(answer), known, problem)
+            verdict = judge(parts_of(answer), known, problem)
             assert verdict.valid, (name, problem, verdict)
             judged += 1
             largest = max(largest, verdict.max_error_ratio)

@@ -7,7 +7,7 @@ from bnbench.cuda import device, rates
 from bnbench.cuda.available import simulated, unavailable
 from bnbench.problem import ACTIVATIONS, REGIMES
 from bnbench.reference import reference
-from bnbench.validation import judge, plain
+from bnbench.validation import judge, parts_of
 from bnbench.variants import variants
 
 pytestmark = pytest.mark.skipif(bool(unavailable()) or simulated(), reason=unavailable() or "the simulator is on")
@@ -23,9 +23,9 @@ def check(name, problem, regime):
     variant = variants()[name]()
     variant.prepare(batch, problem, regime)
     variant.step()
-    before = plain(variant.result())
+    before = parts_of(variant.result())
     variant.step()
-    after = plain(variant.result())
+    after = parts_of(variant.result())
     verdict = judge(after, reference(batch, problem), problem)
     assert verdict.valid, f"{problem} {regime}: {verdict.reason}"
     pairs = zip(before.values(), after.values(), strict=True)

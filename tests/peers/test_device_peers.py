@@ -7,7 +7,7 @@ import pytest
 import bnbench
 from bnbench.cuda import rates, timing
 from bnbench.reference import reference
-from bnbench.validation import judge, plain
+from bnbench.validation import judge, parts_of
 
 
 class Event:
@@ -55,5 +55,5 @@ def test_a_framework_times_its_device(name, monkeypatch):
     assert 0 < found["host_to_device_s"] < found["end_to_end_s"]
     assert found["cold_s"] > 0
     stand_in.step()
-    verdict = judge(plain(stand_in.result()), reference(batch, problem), problem)
+    verdict = judge(parts_of(stand_in.result()), reference(batch, problem), problem)
     assert verdict.valid, verdict.reason

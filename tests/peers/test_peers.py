@@ -9,7 +9,7 @@ from drawn import WIDTHS, every_call_is_right
 import bnbench
 from bnbench.problem import ACTIVATIONS
 from bnbench.reference import reference
-from bnbench.validation import judge, plain
+from bnbench.validation import judge, parts_of
 from bnbench.variants import peers, variants
 
 
@@ -55,7 +55,7 @@ def test_peer_is_right(name, activation, normalization, ddof, dtype):
     variant = cls()
     variant.prepare(batch, problem)
     variant.step()
-    found = judge(plain(variant.result()), reference(batch, problem), problem)
+    found = judge(parts_of(variant.result()), reference(batch, problem), problem)
     assert found.valid, f"{problem}: {found.reason}"
 
 
@@ -71,7 +71,7 @@ def test_problems_prepared_side_by_side_are_kept_apart(name):
         pairs.append((variant, reference(problem.sample(), problem), problem))
     for variant, known, problem in pairs:
         variant.step()
-        assert judge(plain(variant.result()), known, problem).valid
+        assert judge(parts_of(variant.result()), known, problem).valid
 
 
 @pytest.mark.timed

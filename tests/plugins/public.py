@@ -427,8 +427,7 @@ RIGHT = {
     "moments": "ddof=0 is built in, relu is built in",
     "outside-the-root": "ddof=1 is built in, eps=0.001 is built in, eps is added to the standard deviation, outside "
     "the root, relu is built in",
-    "floor": "ddof=0 is built in, eps=1e-05 is built in, the variance is kept from falling below eps, which is not "
-    "added, relu is built in",
+    "floor": "ddof=0 is built in, eps=1e-05 is built in, eps is the least variance and is not added, relu is built in",
     "jacobian": "ddof=0 only",
     "node-by-node": "ddof=0 is built in, eps=0.002 is built in, relu is built in",
     "class-of-one": "ddof=0 only, eps=1e-05 only",

@@ -196,7 +196,7 @@ def test_a_formula_in_single_precision_is_told_so():
     ):
         found = package.diagnose(step, Problem(50, 7, 4, "tanh", ddof=1, eps=0.1))
         assert found.mistakes == ()
-        assert found.headline.startswith("wrong: it is right to float32's precision alone; compute in the arrays' own")
+        assert found.headline.startswith("wrong: it is right to float32's precision only; compute in the arrays' own")
         assert said in str(found)
     objects = package.diagnose(
         lambda *batch, **conventions: [

@@ -1,4 +1,4 @@
-"""What is said of a layer's dgamma and dbeta: right, another sum, a wrong factor or a wrong shape."""
+"""The finding on a layer's dgamma and dbeta: right, another sum, a wrong factor or a wrong shape."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ SUMS = {"dgamma": "Σ dout x̂", "dbeta": "Σ dout"}  # what each is
 
 
 def on_parameter(answers: Answers, name: str) -> tuple[str, dict[str, str]]:
-    """What is said of dgamma or dbeta, and its factor as text."""
+    """The finding on dgamma or dbeta, and its factor as text."""
     layer, width = answers.layer, answers.width
     given, truths = answers.of(name)
     if any(value.size != width for value in given):
@@ -77,7 +77,7 @@ def _candidates(answers: Answers, name: str) -> Iterator[tuple[str, list[np.ndar
 
 
 def _sentence(answers: Answers, name: str, factor: Factor, letters: Letters) -> str:
-    """What is said of a multiple of the right sum."""
+    """The finding on a multiple of the right sum."""
     powers = dict(factor.powers)
     cause = ""
     if powers.get("N") == -1 or powers.get("N·H·W") == -1:

@@ -34,7 +34,7 @@ class Layer:
     """A layer in whatever style, called on rows and nodes.
 
     Attributes:
-        remarks: what is worth saying and is no mistake, in the order met.
+        remarks: what is worth knowing and no mistake, in the order met.
         takes: of x, gamma, beta, eps, mean, var, what its forward is given.
         single: whether it computes in float32.
         default_eps: of its eps argument, or None.
@@ -51,6 +51,7 @@ class Layer:
         self.files = files_of(forward, backward)
         self._beta_first = beta_before_gamma(self.backward)
         self.manner = UNSETTLED
+        self._rest: list = []  # what the last forward gave beside its output
         self._sort_arguments()
 
     # --- what it is given
@@ -119,13 +120,13 @@ class Layer:
         answer = self._call(self._bound(self.backward, owner), self._backward_arguments(arrays, trial, cache))
         for name in ("x", "gamma", "beta"):
             if name in before and not np.array_equal(before[name], numbers(arrays[name])):
-                self.remark(f"it overwrites {name}, an array that it is given")
+                self.remark(f"it overwrites its argument {name}")
         if not np.array_equal(numbers(given), numbers(self.manner.array(dout, like=raw))):
-            self.remark("backward overwrites dout, an array that it is given")
+            self.remark("backward overwrites its argument dout")
         return out, self._answers(answer, trial, owner)
 
     def remark(self, text: str) -> None:
-        """Keep something that is worth saying and is no mistake."""
+        """Keep something that is worth knowing and no mistake."""
         self.remarks[text] = None
 
     def _forward(self, trial: Trial, arrays: dict[str, Any], owner: Any) -> tuple[np.ndarray, Any, Any]:
@@ -205,7 +206,7 @@ class Layer:
             place = shapes.index(shape)
             given.insert(0, given.pop(place))
             self.remark(f"backward gives dx in place {place + 1}; (dx, dgamma, dbeta) is the usual order")
-        answers = dict(zip(("dx", "dgamma", "dbeta"), given, strict=False))
+        answers: dict[str, Any] = dict(zip(("dx", "dgamma", "dbeta"), given, strict=False))
         if self._beta_first and len(given) == 3:
             answers["dgamma"], answers["dbeta"] = answers["dbeta"], answers["dgamma"]
             self.remark("backward gives dbeta before dgamma; (dx, dgamma, dbeta) is the usual order")
@@ -374,7 +375,7 @@ def _fixed_width(error: Raised | None) -> bool:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing that the author's code prints or warns of is shown: it is called hundreds of times."""
+    """Hide what the author's code prints and warns about: it is called hundreds of times."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
         warnings.catch_warnings(),
@@ -385,7 +386,7 @@ def quiet() -> Iterator[None]:
 
 
 def with_layout(layer: Layer, layout: str) -> Layer:
-    """The same layer taken for another layout's."""
+    """The same layer, assumed to have another layout."""
     other = copy.copy(layer)
     other.layout, other.manner, other.remarks = layout, UNSETTLED, {}
     return other

@@ -1,4 +1,4 @@
-"""What a layer's forward computes, read off its outputs: statistics, ddof, eps and its place, γ, β, what follows."""
+"""What a layer's forward computes, inferred from its outputs: statistics, ddof, eps and its place, γ, β, activation."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ Scales = tuple[np.ndarray, np.ndarray, int]  # sums of squares, s, and of how ma
 SPREADS = 10.0 ** np.array([-12, -10, -8, -7, -6, -5, -4, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 2, 3, 4])
 ROWS = (7, 12)  # at which s is read: a constant in the place of N shows
 PIXELS = (2, 3)  # H and W of the batches
-KNOWN = {  # (ddof, eps, place)
+KNOWN: dict[tuple, str] = {  # (ddof, eps, place)
     (0, 1e-5, "variance"): "as PyTorch",
     (0, 1e-3, "variance"): "as Keras",
     (1, 0.0, ""): "as R's scale",
@@ -27,10 +27,15 @@ INVERSES: dict[str, tuple[Callable, Callable]] = {  # of what follows the affine
     "relu": (lambda out: np.where(out > 0, out, np.nan), lambda out: (out > 0) * 1.0),
 }
 CHANGES = (
-    "it gives other numbers when it is called again on the same batch (as a class it is made anew for each call; a "
-    "function must keep no state that its output depends on)"
+    "it gives different numbers when it is called again on the same batch (a class is instantiated for each call; a "
+    "function must not keep state that its output depends on)"
 )
 LIFT = 60.0  # β that keeps every entry above relu's kink
+
+
+def _near(read: float | None, eps: float) -> bool:
+    """Whether an eps that was read off is this one."""
+    return read is not None and bool(np.isclose(read, eps, rtol=1e-5))
 
 
 def number(value: float) -> str:
@@ -44,14 +49,14 @@ class Conventions:
 
     Attributes:
         statistics: "batch", "frozen" (given, whatever the batch), or "" where it could not be read.
-        ddof: the variance divides by N - ddof; None where it does not show.
-        eps: the number that is added; None where it does not show.
+        ddof: the variance divides by N - ddof; None if it does not show.
+        eps: the number that is added; None if it does not show.
         eps_place: "variance", "sd", "floor" (the variance is not below eps), or "" for none.
         eps_argument: whether the caller gives eps.
         gamma, beta: whether the output depends on them.
         activation: what follows: "" for nothing, "tanh", "sigmoid" or "relu".
         power: 1 where s divides; 2 where the variance stands in its place.
-        unread: why they could not be read; "" where they were.
+        unread: why they could not be read; "" if they were.
         rows: what is averaged over, "N" or "N·H·W".
     """
 
@@ -69,12 +74,13 @@ class Conventions:
 
     def scale(self, SS: np.ndarray, M: int, eps: float | None) -> tuple[np.ndarray, np.ndarray]:
         """s (D,) of the sums of squares SS (D,) about the mean of M rows, and the s-term's factor c = 2 M s ds/dSS."""
-        var = SS / (M - self.ddof)
-        e = eps if self.eps_argument else self.eps
-        c = M / (M - self.ddof)
+        free = M - (self.ddof or 0)
+        var = SS / free
+        e = (eps if self.eps_argument else self.eps) or 0.0
+        c = M / free
         if self.power == 2:
             s = var + e
-            return s, 2 * M * s / (M - self.ddof)
+            return s, 2 * M * s / free
         if self.eps_place == "sd":
             s = np.sqrt(var) + e
             return s, c * s / np.sqrt(var)
@@ -130,10 +136,10 @@ class Reader:
     Args:
         layer: the Layer, settled.
         eps: the number that its eps argument is given, where it has one.
-        others: further numbers that it is tried with; empty where the caller has chosen.
+        others: further numbers to try; empty if the caller has chosen one.
     """
 
-    def __init__(self, layer: Layer, eps: float | None, others: Sequence[float] = ()) -> None:
+    def __init__(self, layer: Layer, eps: float, others: Sequence[float] = ()) -> None:
         self.layer, self.eps, self.others, self.width = layer, eps, tuple(others), layer.manner.width
         self.rng = np.random.default_rng(2015)
         self.tolerance = 1e-7
@@ -171,11 +177,11 @@ class Reader:
                 self.tolerance = 2e-4
             if unread:
                 return Conventions(gamma=self.gamma, beta=self.beta, activation=self.activation, unread=unread)
-            found = self._statistics()
+            conventions = self._statistics()
         except Raised as error:
             return Conventions(unread=f"forward raises {error}")
         rows = "N" if self.layer.layout in ("NC", "CN") else "N·H·W"
-        return dataclasses.replace(found, gamma=self.gamma, beta=self.beta, activation=self.activation, rows=rows)
+        return dataclasses.replace(conventions, gamma=self.gamma, beta=self.beta, activation=self.activation, rows=rows)
 
     def _out(
         self, x: np.ndarray, gamma: np.ndarray | float = 1.0, beta: np.ndarray | float = 0.0, eps: float | None = None
@@ -183,7 +189,7 @@ class Reader:
         return self.layer.out(self.trial(x, gamma, beta, eps))
 
     def xhat(self, x: np.ndarray, eps: float | None = None) -> np.ndarray:
-        """X̂ (M,D): the output with what follows it, γ and β taken off."""
+        """X̂ (M,D): the output with the activation, γ and β undone."""
         if self.activation == "relu":  # of γ = 1 and of γ = -1 the halves that it keeps make the whole
             if self.gamma:
                 return self._out(x, 1.0, 0.0, eps) - self._out(x, -1.0, 0.0, eps)
@@ -208,15 +214,16 @@ class Reader:
         tolerance = 2e-4 if self.layer.single else 1e-9
         self.gamma = not np.allclose(self._out(x, g), plain, rtol=1e-6)
         self.beta = not np.allclose(self._out(x, 1.0, b), plain, rtol=1e-6)
-        g, b = g if self.gamma else 1.0, b if self.beta else 0.0
-        out = self._out(x, g, b)
+        scale: np.ndarray | float = g if self.gamma else 1.0
+        shift: np.ndarray | float = b if self.beta else 0.0
+        out = self._out(x, scale, shift)
         for name in INVERSES:
             if name == "relu" and (plain < 0).any():
                 continue
             self.activation = name
             with np.errstate(all="ignore"):
                 B, hat = INVERSES[name][0](out), self.xhat(x)
-                right = g * hat + b
+                right = scale * hat + shift
                 if name == "relu":
                     B, right = out, np.maximum(right, 0)
             if np.isfinite(hat).all() and np.abs(B - right).max() <= tolerance * max(1, np.abs(right).max()):
@@ -245,18 +252,18 @@ class Reader:
         if np.abs(before - ratio * xc).max() > self.tolerance * size:
             return Conventions(unread=self._across(x, before) or "X̂ is not (x - μ)/s of each node's own mean")
         scales = [self._scales(M, self.eps) for M in ROWS]
-        found = self._fit(scales)
-        if found is None:
+        conventions = self._fit(scales)
+        if conventions is None:
             return Conventions(unread="s is no known function of Σ(x-μ)² and N")
         argument = False
         for other in self.others:
             again = self._fit([self._scales(M, other) for M in ROWS])
-            argument = again is not None and np.isclose(again.eps, other, rtol=1e-5) and found.eps_place != ""
-        if self.eps is not None and not self.others:
-            argument = "eps" in self.layer.takes and np.isclose(found.eps, self.eps, rtol=1e-5)
-        if argument and np.isclose(found.eps, self.eps, rtol=1e-5):
-            found = dataclasses.replace(found, eps=float(self.eps))
-        return dataclasses.replace(found, statistics="batch", eps_argument=bool(argument))
+            argument = again is not None and _near(again.eps, other) and conventions.eps_place != ""
+        if not self.others:
+            argument = "eps" in self.layer.takes and _near(conventions.eps, self.eps)
+        if argument and _near(conventions.eps, self.eps):
+            conventions = dataclasses.replace(conventions, eps=float(self.eps))
+        return dataclasses.replace(conventions, statistics="batch", eps_argument=argument)
 
     def _across(self, x: np.ndarray, hat: np.ndarray) -> str:
         """What is said of a forward that normalises the other axis; "" of others."""
@@ -271,7 +278,7 @@ class Reader:
 
     def _scales(self, M: int, eps: float | None) -> Scales:
         """(SS, s, M): over many spreads, the sums of squares about the mean and s = ‖x - μ‖/‖X̂‖."""
-        SS, s = [], []
+        squares, roots = [], []
         spreads = SPREADS[SPREADS < 1e4] if self.layer.single else SPREADS
         if self.layer.single:
             spreads = spreads[spreads > 1e-13]
@@ -280,10 +287,10 @@ class Reader:
             x = self.draw(M, group, offset=0.0)
             hat = self.xhat(x, eps)
             xc = x - x.mean(0)
-            SS.append((xc**2).sum(0))
+            squares.append((xc**2).sum(0))
             with np.errstate(all="ignore"):
-                s.append(np.sqrt(SS[-1]) / np.linalg.norm(hat, axis=0))
-        SS, s = np.concatenate(SS), np.concatenate(s)
+                roots.append(np.sqrt(squares[-1]) / np.linalg.norm(hat, axis=0))
+        SS, s = np.concatenate(squares), np.concatenate(roots)
         usable = np.isfinite(s) & (s > 0)
         order = np.argsort(SS[usable])
         return SS[usable][order], s[usable][order], self.rows(M)
@@ -293,9 +300,9 @@ class Reader:
         best = None
         for power in (1, 2):
             for place in ("variance", "sd", "floor"):
-                found = self._try(scales, power, place)
-                if found and (best is None or found[0] < 0.1 * best[0]):
-                    best = found
+                fit = self._try(scales, power, place)
+                if fit and (best is None or fit[0] < 0.1 * best[0]):
+                    best = fit
         return best and best[1]
 
     def _try(self, scales: Sequence[Scales], power: int, place: str) -> tuple[float, Conventions] | None:
@@ -337,7 +344,7 @@ class Reader:
             all_eps.append(e)
         if len(set(ddofs)) > 1 or residual > max(self.tolerance, 1e-6):
             return None
-        if max(all_eps) and not np.isclose(*all_eps, rtol=1e-3 if self.layer.single else 1e-5):
+        if max(all_eps) and not np.isclose(all_eps[0], all_eps[1], rtol=1e-3 if self.layer.single else 1e-5):
             return None
         e = float(f"{all_eps[0]:.3g}" if self.layer.single else f"{np.mean(all_eps):.9g}")
         return residual + 1e-15, Conventions("batch", ddofs[0], e, place if e else "", power=power)

@@ -40,13 +40,13 @@ def truth_of(layer: Layer, trial: Trial) -> tuple[Parts, Parts]:
             def moved(trial: Trial, k: float, field: str = field, step: np.ndarray = step) -> Trial:
                 return replace(trial, **{field: getattr(trial, field) + k * step})
 
-            found, off = slope(layer, trial, moved)
-            truth[name][index], doubt[name][index] = found / step[index], off / step[index]
+            change, off = slope(layer, trial, moved)
+            truth[name][index], doubt[name][index] = change / step[index], off / step[index]
     return truth, doubt
 
 
 def on_gradient(answers: Answers, name: str, mine: list[np.ndarray]) -> str:
-    """What is said of one gradient: "right", or what is wrong with it."""
+    """The finding on one gradient: "right", or what is wrong with it."""
     seen, entries, first = 0, 0, ""
     for answer, truth, doubt, trial in zip(mine, answers.truths, answers.doubts, answers.trials, strict=True):
         right = truth[name]

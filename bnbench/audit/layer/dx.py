@@ -1,4 +1,4 @@
-"""What is said of a layer's dx: right, a wrong factor on one of its three terms, or where else its error lies."""
+"""The finding on a layer's dx: right, a wrong factor on one of its three terms, or where else its error lies."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ Terms = dict[str, Factor]  # "a", "b", "c", those that have a name
 
 
 def on_dx(answers: Answers) -> tuple[str, dict[str, str]]:
-    """What is said of dx, and the factors of its terms as text."""
+    """The finding on dx, and the factors of its terms as text."""
     layer, (given, truths) = answers.layer, answers.of("dx")
     finite = all(np.isfinite(mine).all() for mine in given)
     if not answers.batches and finite:
@@ -83,8 +83,8 @@ def _explained(answers: Answers) -> tuple[str, dict[str, str], str]:
         terms, values = _named(answers, letters, factors)
         if len(terms) < 3:
             a, b, c = values.values()
-            right = letters.gather_list([batch.right[2] for batch in batches])
-            if letters.find_other_scale(a, b, c / right if (right != 0).all() else c, c):
+            ratio = letters.gather_list([batch.right[2] for batch in batches])
+            if letters.find_other_scale(a, b, c / ratio if (ratio != 0).all() else c, c):
                 terms, values = _named(answers, letters, factors)
         if len(terms) == 3:
             right, _ = _named(answers, letters, [batch.right for batch in answers.batches])

@@ -1,4 +1,4 @@
-"""A layer examined: its conventions read, its backward held against the gradient of its own forward."""
+"""The examination of a layer: its conventions are read, its backward compared with the gradient of its own forward."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,7 +58,7 @@ class Examination:
         self.conventions = Conventions(unread="it does not return")
 
     def verdict(self) -> LayerVerdict:
-        """What is said of the layer."""
+        """The verdict on the layer."""
         layer = self.layer
         try:
             self.settle()
@@ -74,7 +74,7 @@ class Examination:
             text = f"cannot be judged: {CHANGES}"
             return LayerVerdict(False, self.conventions, {"dx": text}, (text,), {}, tuple(layer.remarks))
         if self.chosen is not None and "eps" not in layer.takes:
-            layer.remark(f"eps={self.chosen:g} is given, and forward takes none")
+            layer.remark(f"eps={self.chosen:g} is given, and forward has no such argument")
         if "eps" in layer.takes and not self.conventions.eps_argument and self.conventions.statistics == "batch":
             layer.remark("forward takes eps and does not use it")
         try:
@@ -116,10 +116,11 @@ class Examination:
             unread = "its output on other batches is not what they say"
             self.conventions = Conventions(gamma=c.gamma, beta=c.beta, activation=c.activation, unread=unread)
         few = trials[:4]
-        truths, doubts = zip(*(differences.truth_of(layer, trial) for trial in few), strict=True)
-        layer.remark("its gradient is taken of its forward, by differences")
+        slopes = [differences.truth_of(layer, trial) for trial in few]
+        truths, doubts = [truth for truth, _ in slopes], [doubt for _, doubt in slopes]
+        layer.remark("its gradient is computed from its forward, by differences")
         tolerance = 2e-2 if layer.single else 1e-6
-        return Answers(layer, self.conventions, few, list(given[:4]), list(truths), tolerance, [], list(doubts))
+        return Answers(layer, self.conventions, few, list(given[:4]), truths, tolerance, [], doubts)
 
     def truth(self, batch: Batch) -> Parts:
         """The true gradients at a batch; 0 for what the layer is given and does not use."""
@@ -191,7 +192,8 @@ class Examination:
 
     def say(self, answers: Answers) -> LayerVerdict:
         """The verdict on what the layer answered."""
-        findings, terms = {}, {}
+        findings: dict[str, str] = {}
+        terms: dict[str, str] = {}
         findings["dx"], factors = on_dx(answers)
         terms |= factors
         for name in ("dgamma", "dbeta"):
@@ -211,14 +213,14 @@ class Examination:
         return LayerVerdict(not mistakes, self.conventions, findings, tuple(mistakes), terms, self.remarks())
 
     def remarks(self) -> tuple[str, ...]:
-        """All that is worth saying and is no mistake."""
+        """What is worth knowing and no mistake."""
         if self.layer.single:
             self.layer.remark("it computes in float32: what moves its numbers by less than 1e-3 does not show")
         self.try_offset()
         return tuple(self.layer.remarks)
 
     def try_offset(self) -> None:
-        """Say where a large offset costs digits that two passes keep."""
+        """Remark if a large offset costs digits that two passes would keep."""
         c = self.conventions
         if c.unread or c.statistics != "batch" or self.layer.single:
             return

@@ -57,7 +57,7 @@ def _pairs(functions: dict[str, Callable]) -> dict[str, tuple[Callable, Callable
         {"".join(word.split(name.lower())).strip("_"): name for name in functions if word.search(name.lower())}
         for word in (FORWARD, BACKWARD)
     )
-    pairs = {}
+    pairs: dict[str, tuple[Callable, Callable | None]] = {}
     for stem, name in backwards.items():
         near = [other for other in forwards if _shared(stem, other)]
         if stem in forwards:
@@ -80,7 +80,7 @@ def _module(path: Path) -> ModuleType:
     if not path.is_file():
         raise FileError(f"{path}: there is no such file")
     spec = importlib.util.spec_from_file_location(f"layer_{path.stem}", path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise FileError(f"{path.name}: allowed is a Python file, NAME.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

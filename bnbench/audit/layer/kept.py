@@ -47,8 +47,8 @@ def attribute(owner: Any, names: Sequence[str]) -> Any:
             for name in itertools.chain(names, (name.removeprefix("d").strip("_") for name in names)):
                 if name in keys:
                     return keys[name]
-    found = attribute_name(owner, names)
-    return None if found is None else getattr(owner, found)
+    own = attribute_name(owner, names)
+    return None if own is None else getattr(owner, own)
 
 
 def copied(owner: Any) -> Any:

@@ -1,6 +1,7 @@
 """Batches of rows and nodes, and the layouts that layers have them in."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ class Trial:
     gamma: np.ndarray
     beta: np.ndarray
     eps: float
-    dout: np.ndarray | None = None
+    dout: np.ndarray | Any = None  # where backward is asked
     sizes: tuple[int, int, int] = (0, 1, 1)
 
     @property

@@ -141,8 +141,8 @@ def column_constants(answers: Sequence[np.ndarray], batches: Sequence[Batch], to
             (m + mu / s * mean_S, "x stands where x - μ belongs in Σ dout (x - μ), the sum of the s-term"),
             (mean_S, "Σ dout stands where Σ dout x̂ belongs in the s-term"),
         ):
-            found = letters.explain(c * m / value)
-            if found is not None and not found.zero:
+            named = letters.explain(c * m / value)
+            if named is not None and not named.zero:
                 return words
         return ""
     gap = (b - 1) * mean_S  # what is subtracted beyond the mean, in units of γ/s
@@ -154,15 +154,15 @@ def column_constants(answers: Sequence[np.ndarray], batches: Sequence[Batch], to
         ((mu + mu) / s, "x + μ stands where x - μ belongs in the s-term"),
     ):
         ratio = gap / (value * m)
-        found = letters.explain(ratio)
-        if found is not None and not found.zero and np.abs(ratio / c - 1).max() <= 1e-4:
+        named = letters.explain(ratio)
+        if named is not None and not named.zero and np.abs(ratio / c - 1).max() <= 1e-4:
             return words
     for value, words in (
         (letters.gather(lambda batch: np.full_like(batch.s, batch.S.mean())), "the mean of all of dout"),
         (m, "the mean of dout x̂"),
     ):
-        found = letters.explain(b * mean_S / value)
-        if found is not None and not found.zero:
-            factor = "" if str(found) == "1" else f"{found} times "
+        named = letters.explain(b * mean_S / value)
+        if named is not None and not named.zero:
+            factor = "" if str(named) == "1" else f"{named} times "
             return f"where the mean of dout belongs, {factor}{words} is subtracted"
     return ""

@@ -131,14 +131,16 @@ def can_fail(check: Callable) -> CanFail:
     """
     if not callable(check):
         raise ValueError(f"check is {check!r}; allowed is a function check(forward, backward)")
-    refused = _verdict(check, None)
-    found = {planted.name: _verdict(check, planted.name) for planted in MISTAKES}
+    refused = _verdict(check, "")
+    refusals = {planted.name: _verdict(check, planted.name) for planted in MISTAKES}
     return CanFail(
-        tuple(name for name, text in found.items() if not text), tuple(n for n, text in found.items() if text), refused
+        tuple(name for name, text in refusals.items() if not text),
+        tuple(n for n, text in refusals.items() if text),
+        refused,
     )
 
 
-def _verdict(check: Callable, mistake: str | None) -> str:
+def _verdict(check: Callable, mistake: str) -> str:
     """What the check said against the layer with that mistake; "" where it passed."""
     try:
         with quiet():
@@ -169,8 +171,8 @@ def forward(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> tuple[Any, tupl
     return gamma * xhat + beta, (x, xhat, mu, var, s, gamma, eps)
 
 
-def _backward(mistake: str | None) -> Callable:
-    """backward with that mistake; the right one for None."""
+def _backward(mistake: str) -> Callable:
+    """backward with that mistake; the right one for ""."""
 
     def backward(dout: Any, cache: tuple) -> tuple[Any, Any, Any]:
         x, xhat, mu, var, s, gamma, eps = cache

@@ -63,7 +63,8 @@ def _of_one(layer: Any) -> tuple[Callable, Callable]:
     if isinstance(layer, type):
         torch = sys.modules.get("torch")
         if torch is not None and issubclass(layer, torch.autograd.Function):
-            return _with_context(layer.forward, layer.backward, getattr(layer, "setup_context", None))
+            function: Any = layer
+            return _with_context(function.forward, function.backward, getattr(layer, "setup_context", None))
         if all(isinstance(inspect.getattr_static(layer, name), staticmethod) for name in (forward, backward)):
             return getattr(layer, forward), getattr(layer, backward)
         return _Method(layer, forward), _Method(layer, backward)

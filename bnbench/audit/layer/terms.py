@@ -176,9 +176,9 @@ class Letters:
         if not seen.all():
             return self.only(seen).explain(values[seen])
         for plus in (0, 1, -1):
-            found = self._product(values - plus)
-            if found is not None:
-                return Factor(*found, plus)
+            named = self._product(values - plus)
+            if named is not None:
+                return Factor(*named, plus)
         return None
 
     def only(self, seen: np.ndarray) -> "Letters":
@@ -197,9 +197,9 @@ class Letters:
         for count in range(MOST_LETTERS + 1):
             best = None
             for names in itertools.combinations(letters, count):
-                found = self._powers(values, logs, names)
-                if found and (best is None or found[0] < best[0]):
-                    best = found
+                named = self._powers(values, logs, names)
+                if named and (best is None or named[0] < best[0]):
+                    best = named
             if best:
                 return best[1:]
         return None
@@ -269,7 +269,7 @@ class Letters:
                 yield 1 / self.values[name]
         yield self.values[self.rows] / self.values[f"({self.rows}-1)"]
 
-    def _models(self, other: Factor, SS: np.ndarray, M: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
+    def _models(self, other: np.ndarray, SS: np.ndarray, M: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
         """(effort, formula, values) of each kind of s' with the eps that suits `other` best."""
         for ddof in (0, 1):
             n = self.rows if ddof == 0 else f"({self.rows}-1)"

@@ -1,4 +1,4 @@
-"""What is said of a layer, in words for its author."""
+"""The verdict on a layer, in words for its author."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,7 +8,7 @@ from bnbench.audit.layer.conventions import Conventions
 
 @dataclass(frozen=True)
 class LayerVerdict:
-    """What is said of a layer; `str` of it is for its author.
+    """The verdict on a layer; `str` of it is for its author.
 
     Attributes:
         correct: whether the backward is the gradient of this forward, in all that it gives.

@@ -12,7 +12,7 @@ Wrong = dict[str, tuple[Factor, Factor]]  # a term to the factor that it has, an
 
 
 def grouped(wrong: Wrong) -> str:
-    """ "a = 1/N where 1 belongs; b = c = 0 where 1 belongs": terms with one factor stand together."""
+    """What stands where what belongs, as in "b = c = 0 where 1 belongs": terms with one factor stand together."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, (mine, right) in wrong.items():
         groups.setdefault((str(mine), str(right)), []).append(name)
@@ -57,7 +57,7 @@ def causes(wrong: Wrong, terms: dict[str, Factor], conventions: Conventions, oth
     if any(p.get("γ", 0) > 0 for p in powers.values()):
         parts.append("a stray γ: it is multiplied in twice")
     if any(p.get("s", 0) != 0 for p in powers.values()):
-        n = max((p.get("s", 0) for p in powers.values()), key=abs)
+        n = max((float(p.get("s", 0)) for p in powers.values()), key=abs)
         if len(wrong) == 3 and all(
             f.constant == 1 and p == {"γ": -1, "s": 1}
             for (f, _), p in zip(wrong.values(), powers.values(), strict=True)

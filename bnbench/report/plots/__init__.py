@@ -10,7 +10,7 @@ import pandas as pd
 
 from bnbench.folder import Folder
 from bnbench.report import analysis
-from bnbench.report.plots import devices, limit, maps, quality, style, timing
+from bnbench.report.plots import devices, layout, limit, maps, quality, style, timing
 from bnbench.report.plots.layout import Skipped
 
 DRAWINGS = {
@@ -42,28 +42,31 @@ class Plot:
         return f"plots/{self.png.name}", f"plots/{self.svg.name}"
 
 
-def draw(table: pd.DataFrame, folder: Folder) -> tuple[list[Plot], list[tuple[str, str]]]:
+def draw(table: pd.DataFrame, folder: Folder, data: str = "") -> tuple[list[Plot], list[tuple[str, str]]]:
     """Draw every plot for every setting in `tables.frame`'s table into the plots of `folder`.
 
-    Returns the plots drawn, and (name, reason) for each that the data are too few for. Names carry the
-    setting only where there are several.
+    `data` names the table that X and y are from; empty where they were drawn at random. Returns the plots drawn, and
+    (name, reason) for each that the data are too few for. Names carry the setting only where there are several.
     """
     plots, skipped = [], []
     settings = analysis.parts(table)
     if not settings:
         return [], [(name, "there are no cells") for name in DRAWINGS]
-    assigned = style.looks(table["variant"].unique())
+    looks = style.looks(table)
     with matplotlib.rc_context(style.RC):
         for part in settings:
             several = not analysis.devices(part.table).empty
             for kind, function in (DRAWINGS | (OF_SEVERAL_DEVICES if several else {})).items():
                 name = kind + part.suffix
                 try:
-                    drawing = function(part, assigned)
+                    drawing = function(part, looks)
                 except Skipped as reason:
                     skipped.append((name, str(reason)))
                     continue
+                setting = f"{part.label}, data: {style.short(data)}" if data else part.label
+                layout.head(drawing, setting)
                 png, svg = style.save(drawing.figure, folder, name)
                 title = drawing.title + (f" ({part.label})" if len(settings) > 1 else "")
-                plots.append(Plot(name, title, drawing.caption, png, svg, drawing.alt))
+                caption = f"{drawing.caption} X and y are from {data}." if data else drawing.caption
+                plots.append(Plot(name, title, caption, png, svg, drawing.alt))
     return plots, skipped
