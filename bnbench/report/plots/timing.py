@@ -86,7 +86,8 @@ def break_even(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     caption = (
         f"Each mark is a cell: its compile time divided by the time that a step saves against {reference}. Farther "
         f"left pays sooner. {layout.STRIPS_NOTE} At the right are the cells where the compiled variant is not faster, "
-        f"so that it never pays, or tied (the intervals overlap), and how many of the variant's cells those are. Compile times: {costs}. "
+        f"so that it never pays, or tied (the intervals overlap), and how many of the variant's cells those are. "
+        f"Compile times: {costs}. "
         f"{tables.compile_note(part.table)}"
     )
     alt = (
