@@ -136,7 +136,7 @@ class Worker:
             self.pin(threads)
             first_step_s = self.timed(self.variant.step)
         self.pin(threads)
-        answer = validation.plain(self.variant.result())
+        answer = validation.parts_of(self.variant.result())
         self.forget("other")
         reset_peak()
         return {
@@ -166,7 +166,7 @@ class Worker:
         with self.compiled():
             self.variant.load(*self.batch[2:])
             self.variant.step()
-        answer = validation.plain(self.variant.result())
+        answer = validation.parts_of(self.variant.result())
         reset_peak()
         return {"answer": answer, "details": self.details() | self.from_cache(), "kernels": self.kernels()}
 
@@ -223,10 +223,10 @@ class Worker:
             try:
                 variant.prepare(protected(other_parameters(own, problem)), problem, regime)
                 variant.step()
-                both.append(validation.plain(variant.result()))
+                both.append(validation.parts_of(variant.result()))
                 variant.load(*own[2:])
                 variant.step()
-                both.append(validation.plain(variant.result()))
+                both.append(validation.parts_of(variant.result()))
             except NotImplementedError:
                 continue
             return conventions, both
@@ -278,7 +278,7 @@ class Worker:
     def look_again(self) -> dict[str, Any]:
         """The answer of the last step that was timed, to be judged, and which arrays of the batch were changed."""
         self.peak = max(self.peak, peak_bytes())
-        answer = validation.plain(self.variant.result())
+        answer = validation.parts_of(self.variant.result())
         names = changed(self.batch, self.digest)
         reset_peak()
         return {"answer": answer, "changed": names}
