@@ -27,8 +27,8 @@ import sys
 from bnbench.cli import main
 from bnbench.measure.crew import Crew
 from bnbench.report import plots
-Crew.roofs = lambda *given: {}
-plots.draw = lambda *given, **more: ([], [])
+Crew.roofs = lambda self, settings, stage: {}
+plots.draw = lambda *arguments: ([], [])
 sys.exit(main())
 """
 
@@ -67,8 +67,8 @@ def bare(monkeypatch):
     from bnbench.measure.crew import Crew
     from bnbench.report import plots
 
-    monkeypatch.setattr(Crew, "roofs", lambda *given: {})
-    monkeypatch.setattr(plots, "draw", lambda *given, **more: ([], []))
+    monkeypatch.setattr(Crew, "roofs", lambda self, settings, stage: {})
+    monkeypatch.setattr(plots, "draw", lambda *arguments: ([], []))
 
 
 @pytest.fixture(scope="session")

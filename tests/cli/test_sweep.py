@@ -149,7 +149,7 @@ def test_a_sweep_writes_what_the_contract_says(tmp_path, command, monkeypatch):
         assert str(tmp_path) not in table.read_text()
     before = (out / "summary.csv").read_text()
     (out / "summary.csv").unlink()
-    monkeypatch.setattr("bnbench.report.plots.draw", lambda *given, **more: ([], []))
+    monkeypatch.setattr("bnbench.report.plots.draw", lambda *arguments: ([], []))
     assert command("report", out).returncode == 0
     assert (out / "summary.csv").read_text() == before
 
