@@ -149,7 +149,7 @@ def test_a_sweep_writes_what_the_contract_says(tmp_path, command, monkeypatch):
         assert str(tmp_path) not in table.read_text()
     before = (out / "summary.csv").read_text()
     (out / "summary.csv").unlink()
-    monkeypatch.setattr("bnbench.report.plots.draw", lambda table, folder: ([], []))
+    monkeypatch.setattr("bnbench.report.plots.draw", lambda *arguments: ([], []))
     assert command("report", out).returncode == 0
     assert (out / "summary.csv").read_text() == before
 
@@ -163,7 +163,7 @@ def test_faults_cost_their_cell_and_nothing_else(tmp_path, names):
     out = tmp_path / "run"
     done = bnbench(
         "sweep", "--plugin", PLUGINS / "faults.py", "--variants", ",".join([*names, "matrix-numpy"]),
-        "--N", "20,300", "--p1", "2", "--p2", "3", "--sampling", "0.01", "--timeout", "8", "--out", out, bare=True,
+        "--N", "20,300", "--p1", "2", "--p2", "3", "--sampling", "0.01", "--timeout", "15", "--out", out, bare=True,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     records = {(r["variant"], r["N"]): r for r in rows(out)}
