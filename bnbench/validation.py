@@ -114,9 +114,6 @@ def parts_of(answer: Any) -> dict[str, Any] | str:
     return parts
 
 
-plain = parts_of  # until measure/ calls it by its name
-
-
 def judge(answer: dict[str, Any] | str, reference: Reference, problem: Problem) -> Verdict:
     """The verdict on an answer (as `parts_of` gives it) to a problem with this reference.
 

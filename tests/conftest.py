@@ -28,7 +28,7 @@ from bnbench.cli import main
 from bnbench.measure.crew import Crew
 from bnbench.report import plots
 Crew.roofs = lambda self, settings, stage: {}
-plots.draw = lambda table, folder: ([], [])
+plots.draw = lambda *arguments: ([], [])
 sys.exit(main())
 """
 
@@ -68,7 +68,7 @@ def bare(monkeypatch):
     from bnbench.report import plots
 
     monkeypatch.setattr(Crew, "roofs", lambda self, settings, stage: {})
-    monkeypatch.setattr(plots, "draw", lambda table, folder: ([], []))
+    monkeypatch.setattr(plots, "draw", lambda *arguments: ([], []))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, SymmetricalLogLocator
 
 from bnbench.audit.rulings import HOLDS, VACUOUS, WRONG, Evidence, Ruling, shown
 from bnbench.folder import Folder
@@ -21,7 +20,7 @@ PANELS = (  # gradient, and the claims of numbers about it: id, place of the evi
     ("∂R/∂β", (
         ("beta-formula", 0, "formula: holds", style.GREEN, "o"),
         ("beta-figures", 0, "printed figures: wrong", style.VERMILLION, "s"),
-        ("beta-loop", 1, "loop, with the right a': wrong", style.BLACK, "x"),
+        ("beta-loop", 1, "loop, with the right a': wrong", style.BLACK, "X"),
     )),
     ("∂R/∂γ", (
         ("answer-gamma", 0, "answer's formula: holds", style.GREEN, "o"),
@@ -97,10 +96,9 @@ def figure(rulings: Sequence[Ruling]) -> Figure:
         widest = 1.2 * max(map(abs, (*axes.get_xlim(), *axes.get_ylim())))
         axes.set(xlim=(-widest, widest), ylim=(-widest, widest), xlabel="true entry (certified)")
         axes.axline((0, 0), (1, 1), color=style.MUTED, linewidth=0.8, zorder=1)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
         axes.set_title(f"{gradient}: {len(true)} entries")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), handletextpad=0.2)
     panels[0].set_ylabel("claimed entry")

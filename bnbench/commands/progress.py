@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bnbench.commands.terminal import NARROW, can_redraw, console, listed, wrapped
+from bnbench.commands.terminal import NARROW, can_redraw, console, listed, say_axis, wrapped
 from bnbench.measure.plan import Plan
 from bnbench.measure.scheduler import Events
 from bnbench.record import FAULTS, SETTING, Cell, Record
@@ -176,8 +176,7 @@ class Progress:
     def group(self, cell: Cell) -> str:
         """The part of a cell's setting that a line names: where it is timed, what differs between the plan's cells."""
         names = self.differing if self.timing else GROUPED
-        axes = {name: cell.axes[name] for name in names}
-        return ", ".join(value if isinstance(value, str) else f"{name}={value}" for name, value in axes.items())
+        return ", ".join(say_axis(name, cell.axes[name]) for name in names)
 
     # --- the screen
 

@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnbench.commands.terminal import console, wrapped
+from bnbench.commands.terminal import console, say_axis, wrapped
 from bnbench.report import analysis, answers, units
 
 LOOPS, MATRIX, FUSED, ELSEWHERE, FRAMEWORK = "loops", "matrix form", "fused", "compiled elsewhere", "framework"
 KINDS = {"loops": LOOPS, "matrix": MATRIX, "fused": FUSED, "elsewhere": ELSEWHERE, "autodiff": FRAMEWORK}  # by family
 COMPILED_ELSEWHERE = re.compile("rcpp-.*|.*-(cpp|eigen|pythran)")  # variants that another compiler than Numba made
 DEFAULTS = (("ddof", 0), ("eps", 1e-5))  # not worth saying
-MOST_SIZES = 10  # rows of the table
+MOST_SIZES = 14  # rows of the table
 SETTINGS_APART = 5.0  # how far two settings are from each other, where N, p1 and p2 are as far as their logarithms
 ALWAYS_WIDE = 10_000  # columns, to measure what a table would take
 
@@ -116,7 +116,7 @@ def print_sizes(screen: Console, found: list[Size]) -> None:
     shown = telling(found)
     common = {name: value for name, value in found[0].setting.items() if name not in differing}
     common = {name: value for name, value in common.items() if (name, value) not in DEFAULTS}
-    heading = f"Time of a step, fastest of each kind: {', '.join(_say_axis(*item) for item in common.items())}"
+    heading = f"Time of a step, fastest of each kind: {', '.join(say_axis(*item) for item in common.items())}"
     _say(screen, heading, bold=len(heading))
     for named in (True, False):
         table = size_table(shown, kinds, differing, named=named)
@@ -153,7 +153,7 @@ def size_table(shown: list[Size], kinds: list[str], differing: list[str], *, nam
     for size in shown:
         cells = [time_text(size, kind, named=named and kind == FRAMEWORK) for kind in kinds]
         table.add_row(
-            *(_say_axis(name, size.setting[name]) for name in differing),
+            *(say_axis(name, size.setting[name]) for name in differing),
             *map(str, size.sizes),
             *(Text(text, style="bold" if "*" in text else "") for text in cells),
             *([size.ratio_text] if with_ratio else []),
@@ -173,7 +173,7 @@ def time_text(size: Size, kind: str, *, named: bool = False) -> str:
 
 def size_text(size: Size, kinds: list[str], differing: list[str]) -> str:
     """A size as a paragraph."""
-    where = [_say_axis(name, size.setting[name]) for name in differing]
+    where = [say_axis(name, size.setting[name]) for name in differing]
     where += [f"{name}={value}" for name, value in zip(analysis.CELL, size.sizes, strict=True)]
     parts = [f"{kind} {time_text(size, kind).rstrip()}" for kind in kinds if kind in size.fastest]
     ratio = [f"loops/matrix {size.ratio_text}"] if size.ratio_text else []
@@ -185,10 +185,3 @@ def _say(screen: Console, text: str, bold: int = 0) -> None:
     said = Text(wrapped(text, screen.width))
     said.stylize("bold", 0, bold)
     screen.print(said, soft_wrap=True)
-
-
-def _say_axis(name: str, value: Any) -> str:
-    """A value of an axis in words."""
-    if name == "threads":
-        return units.plural(value, "thread")
-    return value if isinstance(value, str) else f"{name} {value}"

@@ -51,6 +51,15 @@ def listed(names: list[str], most: int = 3) -> str:
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
 
 
+def say_axis(name: str, value: object) -> str:
+    """A value of an axis of a cell in words."""
+    if name == "threads":
+        return f"{value} thread" if value == 1 else f"{value} threads"
+    if name == "memory":
+        return f"freed memory {value}"
+    return value if isinstance(value, str) else f"{name} {value}"
+
+
 @contextmanager
 def working(text: str) -> Iterator[None]:
     """Show on a terminal that something is being done, in a line that goes when it is; nothing elsewhere.

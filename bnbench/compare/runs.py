@@ -8,8 +8,10 @@ from typing import Any
 from bnbench import store
 from bnbench.record import Record
 
-FREE = ("variants", "named", "plugins", "N", "p1", "p2", "sizes", "memory", "keep_memory", "passes")  # of it: may
-FREE += ("time_budget", "timeout")  # differ
+FREE = (  # of it: may differ
+    *("variants", "named", "plugins", "N", "p1", "p2", "sizes", "memory", "keep_memory", "passes"),
+    *("time_budget", "timeout"),
+)
 
 
 @dataclass(frozen=True)

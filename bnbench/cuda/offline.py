@@ -49,7 +49,7 @@ def catalogue(dtype: str, activation: str) -> Iterator[Kernel]:
     yield of("column_statistics", kernels.column_statistics(real, shape), matrix, cube)
     finish = kernels.finish_statistics(real, shape)
     yield of("finish_statistics", finish, cube, whole, whole, whole, number, matrix, matrix)
-    yield of("unnormalized_vectors", kernels.plain_vectors(real, shape), matrix, matrix)
+    yield of("unnormalized_vectors", kernels.unnormalized_vectors(real, shape), matrix, matrix)
     yield of("residuals", kernels.residuals(code, real, shape), matrix, vector, matrix, vector, vector)
     yield of("column_sums", kernels.column_sums(code, real, shape), matrix, vector, matrix, cube)
     gradient = kernels.pre_activation_gradient(code, real, shape)

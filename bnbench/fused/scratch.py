@@ -54,9 +54,8 @@ FLOAT64 = np.dtype(np.float64)
 # no members of an enumeration.
 ARRAYS = "X y G1 per_node dG1 d_per_node P T D G panel block sums e W vectors shift total Z all_e"
 ARRAYS += " C diagonal rest wide wide_panels V near means"
-Rows: Any = collections.namedtuple(
-    "Rows", f"{ARRAYS} statistics forward_backward products sweep gram_sweep total_row threads"
-)  # type: ignore[misc]
+FUNCTION_ROWS = "statistics forward_backward products sweep gram_sweep total_row threads"
+Rows: Any = collections.namedtuple("Rows", f"{ARRAYS} {FUNCTION_ROWS}")  # type: ignore[misc]
 At: Any = Rows(*range(len(Rows._fields)))
 
 COLUMNS = 4  # of the table

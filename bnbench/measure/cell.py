@@ -1,4 +1,6 @@
-"""One cell brought to its records. It runs through these states, and only one process computes at any time:
+"""One cell brought to its records.
+
+It runs through these states, and only one process computes at any time:
 
     survey   every worker says whether its variant takes the problem, and what memory it needs
     batch    the judge computes the references; every worker samples its batch (nothing is timed yet)
@@ -182,16 +184,21 @@ class CellRun:
         said = self.ask(measurement, "survey", problem=cell.problem, regime=cell.regime)
         measurement.needs_bytes = said.needs_bytes
         reason = said.unsupported or self.planner.too_large(cell.problem, said.needs_bytes)
+        if self.switches_memory(cell) and not variants()[self.crew.lanes[measurement.lane].variant].own_memory:
+            reason = reason or "its memory is another process's, which keeps what it frees only from its start on"
         if reason:
             self.finish(measurement, "unsupported", reason)
         return not reason
+
+    def switches_memory(self, cell: Cell) -> bool:
+        """Whether workers begin to keep memory at this cell; where all cells keep it, they do so from their start."""
+        return cell.memory == KEPT and len(self.plan.memory) > 1
 
     def request_batch(self, measurement: Measurement) -> bool:
         """Let a worker begin to sample its batch, beside the others."""
         problem = measurement.cell.problem
         limit = self.planner.worker_bytes(problem, measurement.needs_bytes)
-        # where all cells keep memory, workers do so from their start
-        keep = {"keep_memory": True} if measurement.cell.memory == KEPT and len(self.plan.memory) > 1 else {}
+        keep = {"keep_memory": True} if self.switches_memory(measurement.cell) else {}
         self.crew.child(measurement.lane).send("load", problem=problem, table=self.table, memory_limit=limit, **keep)
         return True
 

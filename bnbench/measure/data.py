@@ -186,7 +186,7 @@ def _numbers(frame: "DataFrame", file: str) -> np.ndarray:
 
 
 def _counts(column: np.ndarray) -> bool:
-    """Whether a column is 0, 1, 2, … or 1, 2, 3, …"""
+    """Whether a column counts its rows from 0 or from 1."""
     return len(column) > 2 and column[0] in (0, 1) and np.array_equal(column, np.arange(len(column)) + column[0])
 
 

@@ -1,6 +1,7 @@
 """The judge process: it computes references and gives verdicts, so that workers hold and compile neither."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
@@ -9,10 +10,11 @@ from bnbench import validation
 from bnbench.measure.child import serve
 from bnbench.measure.data import SharedTable, sample_batch
 from bnbench.measure.given import other_parameters
+from bnbench.measure.plan import DRAWN
 from bnbench.problem import Batch, Problem
 from bnbench.reference import Reference, reference
 
-CONVENTIONS = ("activation", "normalization", "ddof", "eps")  # of a problem, which the derivation check is about
+CONVENTIONS = ("activation", "normalization", *DRAWN)  # of a problem, which the derivation check is about
 PREPARED, LOADED, TIMED = "prepared", "after other parameters were loaded", "after it was timed"  # stages of a run
 
 
@@ -61,7 +63,7 @@ class Judge:
             f"{left} of the {validation.DERIVATIONS} problems of the derivation check are declined" if left else ""
         )
         wrong_by = []
-        for built_in in ((), ("ddof",), ("eps",), ("ddof", "eps")):
+        for built_in in itertools.chain(*(itertools.combinations(DRAWN, count) for count in range(len(DRAWN) + 1))):
             if set(built_in) & set(held):
                 continue
             reasons = [self.derived(problem, place, conventions, built_in, both) for place, conventions, both in tried]

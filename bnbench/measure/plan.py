@@ -20,6 +20,7 @@ from bnbench.record import AXES, KEPT, MEMORIES, RETURNED, SETTING, Cell
 
 DRAWN = ("ddof", "eps")  # conventions that the derivation check draws, unless they were asked for by name
 MOST_PASSES = 1000
+RETURNED_FROM_BYTES = 2**17  # of an array that glibc takes from the system, and returns to it: M_MMAP_THRESHOLD
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
@@ -108,7 +109,8 @@ class Plan:
     def cells(self) -> list[Cell]:
         """Every cell, settings apart and small before large, so that a larger one can be judged by a smaller.
 
-        Those for which memory is kept come last: a process that has begun to keep it does so for good.
+        Those for which memory is kept come last: a process that has begun to keep it does so for good. Where both are
+        asked for, they are those alone whose Z is so large that the C library would return it.
 
         Raises:
             ValueError: a value that `Problem` does not allow.
@@ -116,9 +118,15 @@ class Plan:
         cells = [Cell.of(dict(zip(AXES, values, strict=True)) | {"seed": self.seed}) for values in self._product()]
         order = {setting: place for place, setting in enumerate(dict.fromkeys(cell.setting for cell in cells))}
         return sorted(
-            dict.fromkeys(cells),
+            dict.fromkeys(cell for cell in cells if not self._same_kept(cell)),
             key=lambda cell: (cell.memory == KEPT, order[cell.setting], cell.problem.work, cell.sizes),
         )
+
+    def _same_kept(self, cell: Cell) -> bool:
+        """Whether a cell that keeps memory would be measured as one that returns it is, which is measured too."""
+        problem = cell.problem
+        Z_bytes = problem.N * problem.p2 * (4 if problem.dtype == "float32" else 8)
+        return cell.memory == KEPT and RETURNED in self.memory and Z_bytes < RETURNED_FROM_BYTES
 
     def _product(self) -> Iterator[tuple]:
         settings = itertools.product(*(getattr(self, axis) for axis in SETTING))

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import psutil
 
 from bnbench import compiling, validation
 from bnbench.codecache import ALWAYS, FRESH, OFF, SWITCH
@@ -136,7 +137,7 @@ class Worker:
             self.pin(threads)
             first_step_s = self.timed(self.variant.step)
         self.pin(threads)
-        answer = validation.plain(self.variant.result())
+        answer = validation.parts_of(self.variant.result())
         self.forget("other")
         reset_peak()
         return {
@@ -166,7 +167,7 @@ class Worker:
         with self.compiled():
             self.variant.load(*self.batch[2:])
             self.variant.step()
-        answer = validation.plain(self.variant.result())
+        answer = validation.parts_of(self.variant.result())
         reset_peak()
         return {"answer": answer, "details": self.details() | self.from_cache(), "kernels": self.kernels()}
 
@@ -223,10 +224,10 @@ class Worker:
             try:
                 variant.prepare(protected(other_parameters(own, problem)), problem, regime)
                 variant.step()
-                both.append(validation.plain(variant.result()))
+                both.append(validation.parts_of(variant.result()))
                 variant.load(*own[2:])
                 variant.step()
-                both.append(validation.plain(variant.result()))
+                both.append(validation.parts_of(variant.result()))
             except NotImplementedError:
                 continue
             return conventions, both
@@ -238,8 +239,8 @@ class Worker:
         A step that fills a sample alone is a sample already, and given as one. Until `close`, or the next calibration,
         all threads run on these processors alone, where some are named.
         """
-        hold_to(processors or self.allowed)
         self.children = children()  # a process that the variant drives works for it
+        hold_to(processors or self.allowed, self.children)
         self.clock_mhz = clock_mhz()
         if self.cls.device != "cpu":
             self.clocks = {"before": device.clocks()}
@@ -278,7 +279,7 @@ class Worker:
     def look_again(self) -> dict[str, Any]:
         """The answer of the last step that was timed, to be judged, and which arrays of the batch were changed."""
         self.peak = max(self.peak, peak_bytes())
-        answer = validation.plain(self.variant.result())
+        answer = validation.parts_of(self.variant.result())
         names = changed(self.batch, self.digest)
         reset_peak()
         return {"answer": answer, "changed": names}
@@ -328,12 +329,16 @@ def processors() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
-def hold_to(processors: Sequence[int]) -> None:
-    """Have every thread of this process run on these processors alone, where the system can."""
-    if processors and hasattr(os, "sched_setaffinity"):
-        for thread in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ["0"]:
-            with contextlib.suppress(OSError):  # one that has ended meanwhile
-                os.sched_setaffinity(int(thread), processors)
+def hold_to(processors: Sequence[int], children: Sequence[psutil.Process] = ()) -> None:
+    """Have every thread of this process and of these run on these processors alone, where the system can."""
+    if not processors or not hasattr(os, "sched_setaffinity"):
+        return
+    for process in (os.getpid(), *(child.pid for child in children)):
+        with contextlib.suppress(OSError):  # one that has ended meanwhile
+            os.sched_setaffinity(process, processors)
+            for thread in os.listdir(f"/proc/{process}/task"):
+                with contextlib.suppress(OSError):
+                    os.sched_setaffinity(int(thread), processors)
 
 
 def compiles_afresh() -> bool:

@@ -254,14 +254,3 @@ def break_even(part: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         verdict=np.select(list(outcomes.values()), list(outcomes), TIED),
     )
     return cells[["variant", *CELL, "compile_s", "saved_s", "calls", "verdict"]], name
-
-
-def slope(N: np.ndarray, time_s: np.ndarray) -> float:
-    """Least-squares b of time ~ N^b over the upper half (in log N) of the range; NaN below 2 points."""
-    x, y = np.log(np.asarray(N, float)), np.log(np.asarray(time_s, float))
-    if len(x) < 2:
-        return float("nan")
-    upper = x >= (x.min() + x.max()) / 2 - 1e-9
-    if len(np.unique(x[upper])) < 2:
-        return float("nan")
-    return float(np.polyfit(x[upper], y[upper], 1)[0])

@@ -32,6 +32,7 @@ class Variant(ABC):
     arrays_like_Z: ClassVar[float] = 1
     arrays_like_G1: ClassVar[float] = 3  # the parameters' copy, their gradient and its copy
     keeps_X: ClassVar[bool] = False  # and whether it has an X of its own where that is fixed
+    own_memory: ClassVar[bool] = True  # whether its steps take memory from this process, and not from one it drives
     algorithms: ClassVar[Mapping[str, str]] = MappingProxyType({})  # name to what it is, where it chooses among some
     supports: ClassVar[Mapping[str, tuple]] = MappingProxyType({})  # of `SUPPORTS`, those values alone
 

@@ -118,6 +118,7 @@ class RMatrix(Variant):
     family = "matrix"
     formula = formulas.MATRIX
     form = "matrix"
+    own_memory = False
     arrays_like_X, arrays_like_Z = 3, 10
 
     @classmethod

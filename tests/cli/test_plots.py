@@ -135,6 +135,7 @@ def test_no_text_of_a_plot_lies_over_another(case, monkeypatch):
                 drawing = function(part, looks)
             except Skipped:
                 continue
+            layout.head(drawing, part.label)
             assert overlapping(drawing.figure, monkeypatch) == [], name
             assert max(drawing.figure.get_size_inches()) < 40, name
 

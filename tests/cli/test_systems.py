@@ -50,4 +50,4 @@ def test_on_windows_the_library_and_what_only_reads_run_and_the_rest_is_a_senten
     assert done.returncode == 0, done
     said = [line for line in done.stderr.splitlines() if line.startswith("bnbench: ")]
     assert len(said) == len(refused)
-    assert all("need a POSIX system (os.killpg is not here); allowed here are the library, list" in x for x in said)
+    assert all("need a POSIX system (there is no os.killpg); what works here: the library, list" in x for x in said)

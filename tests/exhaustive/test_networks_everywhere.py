@@ -1,8 +1,7 @@
 """Three hundred networks: the library's calls, the formula's and each machine's derivative of the definition."""
 
 import pytest
-from networks import distances, network
-from test_network_calls import answer, arguments, in_label_order
+from networks import answer, arguments, distances, in_label_order, network
 
 import bnbench
 from bnbench import definition

@@ -2,44 +2,10 @@
 
 import numpy as np
 import pytest
-from networks import cast, distances, network
+from networks import answer, arguments, cast, distances, in_label_order, network
 
 import bnbench
 from bnbench import definition
-from bnbench.problem import NetworkGradients, Spec, Theta
-
-LABELS = "Oslo", "Rome", "Bern"
-
-
-def arguments(theta, data, spec, deep=True):
-    """What `bnbench.gradients` is called with; of one layer without lists where deep is false."""
-    parts = [list(part) for part in zip(*theta.layers, strict=True)]
-    affine = [None, None] if spec.normalization == "none" else parts[1:]
-    statistics = list(data.statistics) or None
-    if not deep:
-        (parts[0],), affine = parts[0], [None if part is None else part[0] for part in affine]
-        statistics = statistics and statistics[0]
-    units = None if data.unit is None else [LABELS[code] for code in data.unit]
-    conventions = {name: getattr(spec, name) for name in Spec.__dataclass_fields__}
-    more = {"W": data.W, "delta": theta.delta, "units": units, "statistics": statistics}
-    return (data.X, data.y, parts[0], *affine, theta.out), more | conventions
-
-
-def answer(found, theta):
-    """The library's answer in the formula's form."""
-    deep = isinstance(found.dG1, list)
-    none = [None] * len(theta.layers)
-    columns = [none if part is None else part if deep else [part] for part in (found.dG1, found.dgamma, found.dbeta)]
-    layers = tuple(type(theta.layers[0])(*parts) for parts in zip(*columns, strict=True))
-    return NetworkGradients(found.loss, Theta(layers, found.dG2, found.ddelta), found.dX, found.alpha)
-
-
-def in_label_order(data):
-    """The data with the units numbered as their labels are sorted."""
-    if data.unit is None:
-        return data
-    order = {label: place for place, label in enumerate(sorted(LABELS))}
-    return data._replace(unit=np.array([order[LABELS[code]] for code in data.unit]))
 
 
 @pytest.mark.parametrize("variant", ["auto", "torch-eager"])

@@ -12,6 +12,7 @@ import numpy as np
 import bnbench
 from bnbench.library import gradients
 
+WORKER = os.getpid()
 SIZE = 300  # rows at which a fault shows; at any other number the answer is right
 
 
@@ -120,7 +121,8 @@ def has_no_signal_name(answer):
 
 @faulty("forks")
 def forks(answer):
-    os.fork()  # and both return
+    if os.getpid() == WORKER:  # or each step doubles the processes
+        os.fork()  # and both return
     return answer
 
 

@@ -78,7 +78,7 @@ def test_no_damage_is_a_traceback_and_none_reaches_the_terminal(tmp_path, monkey
     # catches: a traceback, a number of 10^308 that overflows in a table, a name that moves the cursor or closes a
     # colour, a formula in a spreadsheet
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plots, "draw", lambda table, folder: ([], []))
+    monkeypatch.setattr(plots, "draw", lambda *arguments: ([], []))
     monkeypatch.setattr("bnbench.report.plots.history.draw", lambda frame, entries, folder: [])
     write(tmp_path / "good", described)
     folder = write(tmp_path / "BAD", described)

@@ -141,7 +141,9 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(monkeypatch):
 
     sent = on_terminal(monkeypatch, 80, do, "dumb")
     assert "\x1b" not in sent
+    assert "4 cells: starting 20 workers\n" in sent
     assert "4/4  N=10 p1=32 p2=32: fused-numba" in sent
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     do()

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bnbench.folder import Folder
 from bnbench.report import analysis
-from bnbench.report.plots import devices, limit, maps, quality, style, timing
+from bnbench.report.plots import devices, layout, limit, maps, quality, style, timing
 from bnbench.report.plots.layout import Skipped
 
 DRAWINGS = {
@@ -64,8 +64,7 @@ def draw(table: pd.DataFrame, folder: Folder, data: str = "") -> tuple[list[Plot
                     skipped.append((name, str(reason)))
                     continue
                 setting = f"{part.label}, data: {style.short(data)}" if data else part.label
-                above = "\n".join(filter(None, (drawing.key, setting)))
-                drawing.figure.text(0.01, 1, above, color=style.MUTED, va="bottom", linespacing=1.6)
+                layout.head(drawing, setting)
                 png, svg = style.save(drawing.figure, folder, name)
                 title = drawing.title + (f" ({part.label})" if len(settings) > 1 else "")
                 caption = f"{drawing.caption} X and y are from {data}." if data else drawing.caption

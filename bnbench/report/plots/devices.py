@@ -22,7 +22,7 @@ def crossing(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     if cells.empty:
         raise Skipped("no cell was timed on a CPU and on another device")
     figure, panels, note = layout.by_shape(zip(cells["p1"], cells["p2"], strict=True), "median time")
-    ends = {}
+    ends: dict[Axes, list[layout.End]] = {}
     for (p1, p2), axes in panels.items():
         here = cells[(cells["p1"] == p1) & (cells["p2"] == p2)].sort_values("N")
         ends[axes] = []
@@ -40,8 +40,8 @@ def crossing(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     caption = (
         f"{note}Lower is faster; both axes are logarithmic, and panels share them. Of each cell the fastest variant of "
         "either device: a step on data that lie on it, and with X, y and the parameters copied to the GPU and the "
-        "gradients copied back in every step. The N beside an upright line is where the GPU becomes the faster one and "
-        "stays it; none is drawn where it is so throughout, or nowhere. Fastest somewhere: "
+        "gradients copied back in every step. The N beside an upright line is where the GPU becomes the faster one "
+        "and stays it; none is drawn where it is so throughout, or nowhere. Fastest somewhere: "
         f"{fastest}.{layout.name_ends(figure, ends)}"
     )
     alt = (

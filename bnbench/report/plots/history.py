@@ -22,7 +22,7 @@ from bnbench.report.plots.layout import Drawing, End
 PLOTS = re.compile(r"plots/history.*")
 PANELS, COLUMNS, FIGURES = 12, 3, 2  # panels a figure, columns of it, figures at most
 PANEL_IN = (3.9, 2.5)
-MOST_DATES = 12  # runs that have their date and name below a panel
+MOST_DATES, LONGEST_RUN = 12, 24  # runs that have their date and name below a panel, and characters of these
 LINEAR_BELOW = 3.0  # ratio of a panel's largest to its least, up to which its axis is linear
 STEP_COLORS = {"slower": style.VERMILLION, "faster": style.BLUE}
 Cell = tuple  # of `AXES`
@@ -66,7 +66,7 @@ def sheet(
     """One figure of panels; `left_out` is how many cells are on none."""
     keys = list(frame[list(AXES)].astype(object).itertuples(index=False, name=None))
     differing = [name for name in SETTING if frame[name].nunique() > 1]
-    figure, panels = layout.panels(len(cells), min(COLUMNS, len(cells)), PANEL_IN, sharex=True)
+    figure, panels = layout.panels(len(cells), min(COLUMNS, len(cells)), PANEL_IN, sharey=False)
     ends = {}
     for axes, cell in zip(panels, cells, strict=True):
         named = dict(zip(AXES, cell, strict=True))
@@ -76,9 +76,10 @@ def sheet(
         ends[axes] = _panel(axes, frame[[key == cell for key in keys]], entries, looks)
     shown = layout.thin(range(len(entries)), MOST_DATES)
     axes.set_xlim(-0.5, len(entries) - 0.5)
-    axes.set_xticks(shown, [style.short(entries[number].label) for number in shown])
+    axes.set_xticks(shown, [style.short(entries[number].label, LONGEST_RUN) for number in shown])
     for axes in panels:
         axes.tick_params(axis="x", rotation=90, labelsize=7)
+    figure.supylabel("time over that of the first run")
     few = layout.name_ends(figure, ends)
     title = "Time of a step over the runs, relative to each variant's first on the machine"
     return Drawing(figure, title, _caption(entries, frame, left_out) + few, _alt(frame, entries, cells, looks))

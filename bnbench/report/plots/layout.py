@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -56,17 +57,23 @@ class End:
     look: style.Look
 
 
+def head(drawing: Drawing, setting: str) -> None:
+    """Write above the figure how to read it, where it says so, and under which setting it holds."""
+    lines = "\n".join(filter(None, (drawing.key, setting)))
+    drawing.figure.text(0.01, 1, lines, color=style.MUTED, va="bottom", linespacing=1.6)
+
+
 def thin(values: Iterable, most: int) -> list:
     """At most `most` of the values, evenly spread, the first and last kept."""
     values = list(values)
     return [values[i] for i in np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))]
 
 
-def panels(count: int, columns: int, panel_in: tuple[float, float], **options: bool) -> tuple[Figure, list[Axes]]:
-    """A figure of so many axes, row by row; `options` are those of `Figure.subplots`."""
+def panels(count: int, columns: int, panel_in: tuple[float, float], sharey: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure of so many axes, row by row, that share x, and y if said so."""
     rows = -(-count // columns)
     figure = Figure(figsize=(columns * panel_in[0] + LABEL_IN, rows * panel_in[1] + LABEL_IN))
-    grid = figure.subplots(rows, columns, squeeze=False, **options).ravel()
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=sharey).ravel()
     for axes in grid[count:]:
         axes.remove()
     for axes in grid[max(0, count - columns) : count]:
@@ -90,7 +97,7 @@ def by_shape(
     width, height = PANEL_IN.get(columns, SMALL_IN)
     if columns < 3:
         height = max(height, lines * LINE_IN + 0.6)
-    figure, grid = panels(len(kept), columns, (width, height), sharex=True, sharey=True)
+    figure, grid = panels(len(kept), columns, (width, height))
     for axes, (p1, p2) in zip(grid, kept, strict=True):
         axes.set_title(f"p1 = {p1}, p2 = {p2}")
     figure.supxlabel("N (rows)")
@@ -131,9 +138,9 @@ def name_ends(figure: Figure, ends: dict[Axes, list[End]]) -> str:
         points = [to_axes.transform((end.x, end.y)) for end in here]
         heights = spread([y for _, y in points], gap, gap / 2, 1 - gap / 2)
         for end, (x, y), height in zip(here, points, heights, strict=True):
-            leader = {"color": end.look.color, "linestyle": ":", "linewidth": 0.8, "clip_on": False}
+            leader: dict[str, Any] = {"color": end.look.color, "linestyle": ":", "linewidth": 0.8, "clip_on": False}
             axes.plot([x, 1.03], [y, height], transform=axes.transAxes, **leader)
-            text = {"color": style.MUTED} if end.look.faded else {"fontweight": "bold"}
+            text: dict[str, Any] = {"color": style.MUTED} if end.look.faded else {"fontweight": "bold"}
             axes.text(1.04, height, end.text, transform=axes.transAxes, va="center", fontsize=NAME_PT, **text)
     return f" Grey lines without a name are up to {unnamed} other variants a panel." if unnamed else ""
 
@@ -166,7 +173,8 @@ def strips_in(variants: int) -> float:
 
 def strips(axes: Axes, rows: pd.DataFrame, values: np.ndarray | pd.Series, variants: Sequence[str]) -> PathCollection:
     """A row a variant, from the top: a mark a cell at its value, the larger the problem the lighter and the higher."""
-    within = work(rows).groupby(rows["variant"]).rank(method="first", pct=True) - 0.5
+    sizes = work(rows).groupby(rows["variant"])
+    within = (sizes.rank(method="first") - 0.5) / sizes.transform("size") - 0.5
     row = rows["variant"].map({name: place for place, name in enumerate(variants)})
     axes.set_yticks(range(len(variants)), [style.short(name) for name in variants])
     axes.set_ylim(len(variants) - 0.5, -0.5)
@@ -188,7 +196,9 @@ def work(rows: pd.DataFrame) -> pd.Series:
 
 
 def size_bar(figure: Figure, marks: PathCollection, axes: Sequence[Axes]) -> None:
-    """Say below what the colours of `strips` are."""
+    """Say below what the colours of `strips` are, where there are several."""
+    if marks.norm.vmin == marks.norm.vmax:
+        return
     bar = figure.colorbar(marks, ax=axes, location="bottom", aspect=50, shrink=0.5, pad=0.02)
     bar.set_label("size of the problem, N · p1 · p2", fontsize=8)
     bar.ax.minorticks_off()

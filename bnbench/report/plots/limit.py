@@ -44,17 +44,16 @@ def roofline(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     right.set_title("share of the limit reached")
     layout.size_bar(figure, marks, [left, right])
     caption = (
-        "Each mark is a cell. The limit is the larger of two least times: that of the step's two products, "
-        "4 N p1 p2 operations, at the rate of a large matrix product, and that of reading X and y at the rate of "
-        "memory; both rates were measured in this run. Left: the rate that the fastest of each cell reaches, "
-        "over operations a byte, with that roof; higher is better. Right: the limit's time over the measured one; "
-        f"farther right is better. {layout.STRIPS_NOTE} Small cells may pass a roof made of memory's rate, for they "
-        "lie in a cache."
+        "Each mark is a cell. The limit is the larger of two least times: that of the step's two products, 4 N p1 p2 "
+        "operations, at the rate of a large matrix product, and that of reading X and y at the rate of memory; both "
+        "rates were measured in this run. Left: the rate that the fastest of each cell reaches, over operations a "
+        "byte, with that roof; higher is better. Right: the limit's time over the measured one; farther right is "
+        f"better. {layout.STRIPS_NOTE} Small cells may pass a roof made of memory's rate, for they lie in a cache."
     )
     most = rows.loc[rows["limit_fraction"].idxmax()]
     alt = (
-        "Two scatters: the best rates reached under the measured roof, and the share of the limit, "
-        f"at most {units.percent(most['limit_fraction'])}, by {most['variant']} ({part.label})."
+        "Two scatters: the best rates reached under the measured roof, and the share of the limit, at most "
+        f"{units.percent(most['limit_fraction'])}, by {most['variant']} ({part.label})."
     )
     return Drawing(figure, "How far from the machine's limit", caption, alt)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,13 +36,13 @@ def crossover(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     if both.empty:
         missing = "loops" if cells["loops_s"].isna().all() else "matrix form"
         raise Skipped(f"no cell was timed in both families (the {missing} is missing)")
-    cells["tied"] = _tied(part.table, cells)
+    cells["tied"] = cells["verdict"] == analysis.TIED
     asked = part.table[analysis.CELL].drop_duplicates()
     all_values = [sorted(asked[name].unique()) for name in analysis.CELL]
     N, p1, p2 = (layout.thin(values, MOST_COLUMNS) for values in all_values)
     width, height = len(p2) * SQUARE_IN[0] + 0.3, len(p1) * SQUARE_IN[1] + 0.45
     rows = -(-len(N) // max(1, int(WIDTH_IN // width)))
-    figure, panels = layout.panels(len(N), -(-len(N) // rows), (width, height), sharex=True, sharey=True)
+    figure, panels = layout.panels(len(N), -(-len(N) // rows), (width, height))
     reach = max(1.0, float(np.abs(np.log2(both)).max()))
     norm = Normalize(-reach, reach)
     for n, axes in zip(N, panels, strict=True):
@@ -71,25 +73,16 @@ def crossover(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
         f"{units.count(tied.sum())} of {units.plural(len(both), 'cell')} with both"
     )
     caption = (
-        f"{_left_out(all_values, (N, p1, p2))}Fastest variant of the family loops against fastest of the family matrix"
-        f"{device}: {said}. A number is how many times as long the slower one takes. In a tie the interval of the "
-        "faster one's median overlaps that of the other. A cell with one family, or none, says so; blank ones "
+        f"{_left_out(all_values, (N, p1, p2))}Fastest variant of the family loops against fastest of the family "
+        f"matrix{device}: {said}. A number is how many times as long the slower one takes. In a tie the interval of "
+        "the faster one's median overlaps that of the other. A cell with one family, or none, says so; blank ones "
         "were not asked for."
     )
     alt = (
         f"A square of p1 and p2 for each N: {said}; loops take {_range(both)} of the matrix form's time ({part.label})."
     )
     key = "Which is faster, loops or the matrix form, and by how many times; a tie: their 95 % intervals overlap"
-    return Drawing(figure, "Loops or matrix form, at my size?", caption, alt, key)
-
-
-def _tied(part: pd.DataFrame, cells: pd.DataFrame) -> pd.Series:
-    """Of each cell whether the intervals of the fastest loops and of the fastest matrix form overlap."""
-    rows = analysis.measured(part).sort_values("median_s", kind="stable")
-    rows = rows[rows["family"].isin(["loops", "matrix"]) & rows["device"].isin(cells["device"].unique())]
-    best = rows.drop_duplicates([*analysis.CELL, "family"]).groupby(analysis.CELL)
-    overlap = best["ci_low_s"].max() <= best["ci_high_s"].min()
-    return cells[analysis.CELL].merge(overlap.rename("tied").reset_index(), how="left", on=analysis.CELL)["tied"]
+    return Drawing(figure, "Loops against matrix form, for each N", caption, alt, key)
 
 
 def winner(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
@@ -117,7 +110,7 @@ def winner(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     _unit_cells(axes, [units.count(N) for N in columns], [f"{p1} × {p2}" for p1, p2 in rows])
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    axes.set(xlabel="N (rows)", ylabel="p1 × p2 (inputs × hidden nodes)")
+    axes.set(xlabel="N (rows)", ylabel="p1 × p2")
     for (x, N), (y, shape) in itertools.product(enumerate(columns), enumerate(rows)):
         cell = (N, *shape)
         if cell in asked:
@@ -126,10 +119,10 @@ def winner(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     counts = ", ".join(f"{name} {alone[name]} ({shared[name]})" for name in leading[: layout.MOST_NAMED])
     said = f"{counts}{', …' if leading[layout.MOST_NAMED :] else ''}, of {units.plural(len(cells), 'cell')}"
     caption = (
-        f"{_left_out(all_values, (columns, rows))}In each cell: the variant of the smallest median, and that. "
-        "An equals sign names one tied with it, or counts them: their 95 % intervals overlap the winner's, and the "
-        f"cell has the colours of all (grey beyond {MOST_BANDS}). Cells won, and in brackets tied for the first place: "
-        f"{said}. In white cells no variant finished; blank ones were not asked for."
+        f"{_left_out(all_values, (columns, rows))}Rows are inputs × hidden nodes. In each cell: the variant of the "
+        "smallest median, and that. An equals sign names one tied with it, or counts them: their 95 % intervals "
+        f"overlap the winner's, and the cell has the colours of all (grey beyond {MOST_BANDS}). Cells won, and in "
+        f"brackets tied for the first place: {said}. In white cells no variant finished; blank ones were not asked for."
     )
     alt = f"Map over N and (p1, p2) of the fastest variant; cells won (and tied): {said} ({part.label})."
     return Drawing(figure, "The fastest variant in each cell", caption, alt)
@@ -152,12 +145,16 @@ def _cell(axes: Axes, x: int, y: int, bands: list, text: str, below: str) -> Non
         axes.add_patch(Rectangle((left, y - 0.5), 1 / len(bands), 1, facecolor=color, edgecolor="none"))
     edge = style.FAINT if bands == [BARE] else "white"
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor="none", edgecolor=edge, linewidth=1.2))
-    options = {"ha": "center", "va": "center", "color": style.MUTED if bands == [BARE] else _ink_on(bands[0])}
+    options: dict[str, Any] = {
+        "ha": "center",
+        "va": "center",
+        "color": style.MUTED if bands == [BARE] else _ink_on(bands[0]),
+    }
     axes.text(x, y + (0.18 if below else 0), text, fontsize=7.5, **options)
     axes.text(x, y - 0.22, below, fontsize=6.5, **options)
 
 
-def _left_out(values: tuple, shown: tuple) -> str:
+def _left_out(values: Sequence, shown: Sequence) -> str:
     return "" if list(map(len, values)) == list(map(len, shown)) else "Only evenly spread values are shown. "
 
 

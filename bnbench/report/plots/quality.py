@@ -68,8 +68,8 @@ def memory(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     where = "the corners of the range of shapes" if len(shapes) > len(corners) else "every shape"
     caption = (
         f"Lower is leaner; {where} (p1, p2). Peak memory of the worker in this cell less what it held before, so the "
-        "batch, temporaries and results. The dotted line is the size of X and y alone. What is below a page (4 KiB) or "
-        f"hidden under an earlier peak, is drawn at 4 KiB. {layout.COLORS_NOTE}{layout.name_ends(figure, ends)}"
+        "batch, temporaries and results. The dotted line is the size of X and y alone. What is below a page (4 KiB) "
+        f"or hidden under an earlier peak, is drawn at 4 KiB. {layout.COLORS_NOTE}{layout.name_ends(figure, ends)}"
     )
     alt = (
         f"One panel for each of {units.plural(len(corners), 'shape')} (p1, p2): working memory against N for "

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -21,7 +22,7 @@ from bnbench.report.plots.compact import compact
 INK, MUTED, FAINT, GREY = "#222222", "#666666", "#e4e4e4", "#9a9a9a"
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"  # Okabe & Ito 2008
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-RC = {
+RC: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
     "axes.grid": True,
@@ -79,7 +80,7 @@ class Look:
         return not self.marker
 
     @property
-    def line(self) -> dict:
+    def line(self) -> dict[str, Any]:
         """Options of a line with marks."""
         size = {"color": self.color, "marker": self.marker, "markersize": 4.5, "markeredgecolor": "white"}
         return size | ({"linewidth": 0.7, "zorder": 1.5} if self.faded else {"markeredgewidth": 0.5})
@@ -106,10 +107,9 @@ def assigned(names: list[str], ranked: Iterable[str]) -> dict[str, Look]:
     return {name: given.get(name, Look()) for name in names}
 
 
-def short(name: str) -> str:
-    """A name in at most `LONGEST_NAME` characters: its beginning and its end."""
-    half = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"
+def short(name: str, most: int = LONGEST_NAME) -> str:
+    """A name in at most so many characters: its beginning and its end."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[1 - (most + 1) // 2 :]}"
 
 
 def log_axis(axes: Axes, which: str, say: Callable[[float], str], most: int = 8, base: int = 10) -> None:

@@ -12,10 +12,8 @@ from bnbench.report import analysis, tables, units
 from bnbench.report.plots import layout, style
 from bnbench.report.plots.layout import Drawing, Skipped
 
-FITTED, STRAIGHT = (
-    3,
-    1.2,
-)  # medians that an exponent is fitted to, and the ratio of their distances from the line at most
+FITTED, DECADES = 3, 2  # medians that an exponent is fitted to at least, and over how many powers of ten of N
+STRAIGHT = 1.2  # ratio of these medians' distances from the line at most
 
 
 def time_vs_n(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
@@ -37,9 +35,9 @@ def time_vs_n(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     style.log_axis(axes, "y", style.tick_seconds)
     caption = (
         f"{note}Lower is faster; both axes are logarithmic, and panels share them. {layout.COLORS_NOTE} Those have "
-        f"their 95 % intervals (often smaller than the mark) and, where the last {FITTED} medians lie on a straight "
-        "line, its exponent of N: near 1 where time grows in proportion to the rows. A line ends where the variant was "
-        f"pruned, ran out of time or memory, or failed.{layout.name_ends(figure, ends)}"
+        f"their 95 % intervals (often smaller than the mark) and, where the medians of the last {DECADES} powers of "
+        "ten lie on a straight line, its exponent: near 1 where time grows in proportion to N. A line ends where the "
+        f"variant was pruned, ran out of time or memory, or failed.{layout.name_ends(figure, ends)}"
     )
     alt = (
         f"One panel for each of {units.plural(len(panels), 'shape')} (p1, p2): median time of a step against N for "
@@ -49,8 +47,9 @@ def time_vs_n(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
 
 
 def _exponent(line: pd.DataFrame) -> str:
-    """The exponent of N in the last medians of a line, in words; nothing where no power of N describes them."""
-    N, time_s = np.log(line.sort_values("N")[["N", "median_s"]].tail(FITTED).to_numpy(dtype=float).T)
+    """The exponent of N where the line ends, in words; nothing where no power of N describes it there."""
+    line = line[line["N"] >= line["N"].max() / 10**DECADES]
+    N, time_s = np.log(line[["N", "median_s"]].to_numpy(dtype=float).T)
     if len(N) < FITTED:
         return ""
     exponent = np.polyfit(N, time_s, 1)[0]
@@ -66,7 +65,7 @@ def break_even(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
             f"{analysis.COMPILED_S:g} s to compile and has a cell to compare with one that did not"
         )
     variants = [name for name in looks if (cells["variant"] == name).any()]
-    never = np.isinf(cells["calls"])
+    never = np.isinf(cells["calls"]) | (cells["verdict"] == analysis.TIED)
     figure = Figure(figsize=(8.6, layout.strips_in(len(variants))))
     paid, unpaid = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
     marks = layout.strips(paid, cells, cells["calls"].where(~never), variants)
@@ -74,7 +73,7 @@ def break_even(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     paid.set_title("calls until compiling has paid")
     order = cells.groupby("variant")["N"].cumcount()
     layout.strips(unpaid, cells, order.where(never), variants)
-    unpaid.set(title="never", xticks=[], xlim=(-1, order.max() + 1))
+    unpaid.set(title="never, or tied", xticks=[], xlim=(-1, order.max() + 1))
     for place, name in enumerate(variants):
         own = cells["variant"] == name
         unpaid.annotate(
@@ -87,11 +86,12 @@ def break_even(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     caption = (
         f"Each mark is a cell: its compile time divided by the time that a step saves against {reference}. Farther "
         f"left pays sooner. {layout.STRIPS_NOTE} At the right are the cells where the compiled variant is not faster, "
-        f"so that it never pays, and how many of the variant's cells those are. Compile times: {costs}. "
+        f"so that it never pays, or tied (the intervals overlap), and how many of the variant's cells those are. "
+        f"Compile times: {costs}. "
         f"{tables.compile_note(part.table)}"
     )
     alt = (
         f"A row of marks for each of {layout.listed(variants)}: calls until compiling has paid, logarithmic axis; "
-        f"{units.count(never.sum())} of {units.plural(len(cells), 'cell')} never pay ({part.label})."
+        f"{units.count(never.sum())} of {units.plural(len(cells), 'cell')} never pay or are tied ({part.label})."
     )
     return Drawing(figure, f"Calls until compiling has paid, against {reference}", caption, alt)
