@@ -8,8 +8,8 @@ implementation, at any depth, with no error analysis: conditioning, cancellation
 layer are in it because they happen. The μ-term is computed as written, (∂R/∂β)/N, which is right too, but loses more
 where X has an offset. It is a sample, so two things are done. `MARGIN` is what an implementation may exceed it by:
 others sum in other orders and use other algebra, and a root mean square of a few runs may come out too small. And it is
-held to be no less than what the array's own last sum rounds by (its terms' size √n u √Σv²), which is known and not
-drawn: an array of a single entry could else be hit by chance. Where a run loses the statistics of a layer (s varies by
+held to be no less than what the array's own last sum rounds by (its terms' size √n u √Σv²) and than u times the entry,
+which are known and not drawn: an array of a single entry could else be hit by chance. Where a run loses the statistics of a layer (s varies by
 more than `LOST` over the runs, or is not finite) nothing bounds the rounding, and all is allowed.
 
 *Kinks.* Where |B| of a ReLU lies within `KINK_MARGIN` times its estimated error of 0, a'(B) may be judged either way,
@@ -120,7 +120,8 @@ def _around(
     kinks, ambiguous = _kinks(exact, [np.sqrt(each / runs) for each in spread], spec, inputs)
     allowed = []
     for true, square, floor, kink in zip(found, squares, floors, kinks, strict=True):
-        allow = MARGIN * np.maximum(np.sqrt(square / runs), floor) + kink + len(data.y) * float(limits.tiny)
+        least = np.maximum(floor, float(limits.eps) / 2 * np.abs(true.high))
+        allow = MARGIN * np.maximum(np.sqrt(square / runs), least) + kink + len(data.y) * float(limits.tiny)
         bounded = (np.abs(true.high) + allow <= float(limits.max)) & (not lost)  # which NaN is not
         allowed.append(np.where(bounded, allow, np.inf))
     answer = exact.answer

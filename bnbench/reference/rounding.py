@@ -50,8 +50,8 @@ class Rounded:
     Attributes:
         v: its value, float64.
         rounding: the `Rounding` that it draws on.
-        scale: of a sum over rows or a product of matrices, √n √Σ(terms²), so that unit times scale is what that sum
-            alone rounds by; else None.
+        scale: of a sum over rows, a mean or a product of matrices, √n √Σ(terms²) (over n), so that unit times scale is
+            what that sum alone rounds by; else None.
     """
 
     __array_ufunc__ = None
@@ -88,7 +88,10 @@ class Rounded:
         return self.made(self.v * value(other))
 
     def __truediv__(self, other):
-        return self.made(self.v / value(other))
+        found = self.made(self.v / value(other))
+        if self.scale is not None and isinstance(other, int):  # a mean is as rough as its sum
+            found.scale = self.scale / other
+        return found
 
     def __rtruediv__(self, other):
         return self.made(value(other) / self.v)
