@@ -153,6 +153,31 @@ BUGS = {
         "s <- sqrt(colSums(Zc^2) / N + eps)",
         "peers",
     ),
+    # the formula, the definition, losses
+    "N for N - ddof in a deep layer": Bug(
+        "formula.py",
+        "k.s_term = k.Xhat * (k.dgamma / (k.N - spec.ddof))",
+        "k.s_term = k.Xhat * (k.dgamma / k.N)",
+        "unit/test_definition.py",
+    ),
+    "frozen statistics moved by the weights": Bug(
+        "formula.py",
+        "        if k.frozen:\n            k.dZ",
+        "        if False:\n            k.dZ",
+        "unit/test_definition.py",
+    ),
+    "an effect of the rows, not of their mean": Bug(
+        "losses.py",
+        "m.by_unit(y - eta, unit, units) / rows_of(unit, units)",
+        "m.by_unit(y - eta, unit, units)",
+        "unit/test_definition.py",
+    ),
+    "a kink above its layer alone": Bug(
+        "reference/network.py", "for lower in reversed(range(place)):", "for lower in ():", "forms/test_networks.py"
+    ),
+    "units in the order of their rows": Bug(
+        "networks.py", "labels = sorted(set(rows))", "labels = list(dict.fromkeys(rows))", "forms/test_network_calls.py"
+    ),
     # what judges
     "the oracle without the low halves": Bug(
         "reference/doubledouble.py",

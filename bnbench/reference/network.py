@@ -9,8 +9,9 @@ layer are in it because they happen. The μ-term is computed as written, (∂R/�
 where X has an offset. It is a sample, so two things are done. `MARGIN` is what an implementation may exceed it by:
 others sum in other orders and use other algebra, and a root mean square of a few runs may come out too small. And it is
 held to be no less than what the array's own last sum rounds by (its terms' size √n u √Σv²) and than u times the entry,
-which are known and not drawn: an array of a single entry could else be hit by chance. Where a run loses the statistics of a layer (s varies by
-more than `LOST` over the runs, or is not finite) nothing bounds the rounding, and all is allowed.
+which are known and not drawn: an array of a single entry could else be hit by chance. Where a run loses the statistics
+of a layer (s varies by more than `LOST` over the runs, or is not finite) nothing bounds the rounding, and all is
+allowed.
 
 *Kinks.* Where |B| of a ReLU lies within `KINK_MARGIN` times its estimated error of 0, a'(B) may be judged either way,
 which moves gradients by far more than rounding. Such an element moves S_ij by ±t, t = (∂R/∂A)_ij times the jump of a',
