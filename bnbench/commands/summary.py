@@ -68,10 +68,13 @@ def by_size(frame: pd.DataFrame) -> list[Size]:
 
 
 def kind_of(row: dict[str, Any]) -> str:
-    """The kind that a row of the report's table belongs to: its family, but for what another compiler made."""
-    family = row["family"]
-    kind = ELSEWHERE if COMPILED_ELSEWHERE.fullmatch(row["variant"]) else KINDS.get(family, family)
-    return kind if row["device"] == "cpu" else f"{kind} ({row['device']})"
+    """The kind that a row of the report's table belongs to: its family, but for what another compiler made.
+
+    Runs made by hand may lack family and device.
+    """
+    family, device = (value if isinstance(value, str) else "" for value in (row["family"], row["device"]))
+    kind = ELSEWHERE if COMPILED_ELSEWHERE.fullmatch(row["variant"]) else KINDS.get(family, family or "other")
+    return kind if device in ("cpu", "") else f"{kind} ({device})"
 
 
 def telling(found: list[Size], most: int = MOST_SIZES) -> list[Size]:

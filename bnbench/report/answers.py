@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bnbench.record import FAULTS
@@ -245,10 +246,7 @@ def _what_decides(cells: pd.DataFrame) -> str:
     if wins.empty:
         return ""
     shares = {name: wins.groupby(name)["loops"].agg(["sum", "size"]) for name in CELL}
-    spread = {
-        name: (share["sum"] / share["size"]).agg(lambda values: values.max() - values.min())
-        for name, share in shares.items()
-    }
+    spread = {name: float(np.ptp(share["sum"] / share["size"])) for name, share in shares.items()}
     name = max(spread, key=lambda axis: spread[axis])
     if spread[name] == 0 or len(shares[name]) > MOST_NAMED:
         return ""

@@ -379,6 +379,16 @@ def test_the_readme_is_read_in_three_minutes():
     assert PAGES["compare"].count((ROOT / ".github/workflows/compare.yml").read_text("utf-8")) == 1
 
 
+def test_the_readme_shows_what_the_quick_sweep_prints(command, tmp_path):
+    # catches: figures of another run, an output that has changed
+    run = shutil.copytree(ROOT / "results/quick-2-cores", tmp_path / "run")
+    printed = command("report", run).stdout.splitlines()
+    (shown,) = blocks("README", "text")
+    lines = [line for line in shown.splitlines() if line != "…" and not line.startswith("Report: ")]
+    assert len(lines) > 10
+    assert [line for line in lines if line not in printed] == []
+
+
 def test_docs_lists_the_pages_and_shows_one(command):
     # catches: a page without a first sentence, a list too wide for a terminal, a page that is not printed as it is
     done = command("docs")

@@ -9,6 +9,7 @@ import pytest
 from bnbench.measure import forecast
 from bnbench.measure.interference import Interference, Sample
 from bnbench.measure.measurement import Measurement
+from bnbench.measure.memory import can_keep
 from bnbench.measure.noise import noise
 from bnbench.measure.passes import joined
 from bnbench.measure.plan import Plan
@@ -107,3 +108,12 @@ def test_first_estimates_are_of_what_is_left(monkeypatch):
     assert known.remaining([(cell, names) for cell in cells[2:]], 8) == pytest.approx(3.0, abs=0.01)
     known.plan = dataclasses.replace(plan, time_budget=20.0)
     assert known.remaining([(cell, names) for cell in cells[2:]]) == 0, "and not less than none"
+
+
+@pytest.mark.skipif(not can_keep(), reason="this C library cannot be told")
+def test_memory_is_kept_as_well_where_an_array_is_large_enough_to_be_returned():
+    # catches: cells measured twice that cannot differ, the large ones once, none where keeping alone is asked for
+    both = Plan(N=(10, 1000), p1=(4,), p2=(32,), memory=("returned", "kept"))
+    cells = [(cell.problem.N, cell.memory) for cell in both.cells()]
+    assert cells == [(10, "returned"), (1000, "returned"), (1000, "kept")]
+    assert [cell.memory for cell in Plan(N=(10,), p1=(4,), p2=(32,), memory=("kept",)).cells()] == ["kept"]
