@@ -129,7 +129,7 @@ DEFINITIONS = {
     )
 }
 CODES = {name: code for code, name in enumerate(DEFINITIONS)}  # of kernels
-RELU, SIGMOID, TANH, GAUSSIAN, IDENTITY = (CODES[name] for name in ACTIVATIONS)
+RELU, SIGMOID, TANH, GAUSSIAN, IDENTITY, SOFTPLUS, LEAKY_RELU = (CODES[name] for name in ACTIVATIONS)
 
 
 @functools.cache

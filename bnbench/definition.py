@@ -5,14 +5,14 @@ PyTorch and TensorFlow take it as it stands, and so does `reference.balls`, whos
 ones. Each of them can convict `formula`, with which it shares no code but what an activation and a loss are.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from bnbench import activations, losses
 from bnbench.operations import Operations
-from bnbench.problem import Data, NetworkGradients, Spec, Theta
+from bnbench.problem import Data, NetworkGradients, Spec, Theta, leaves, rebuilt
 
 
 def risk(theta: Theta, data: Data, spec: Spec, m: Any) -> tuple[Any, Any]:
@@ -55,23 +55,6 @@ def effects(loss: str, y: Any, eta: Any, D: Any, m: Any) -> Any:
 
     share = m.product(m.transposed(D), y) / rows
     return m.root(too_many, m.log(share / (1 - share)) - m.product(m.transposed(D), eta) / rows)
-
-
-def leaves(theta: Theta) -> list:
-    """The arrays of the parameters, in order, without those that are None."""
-    arrays = [array for layer in theta.layers for array in layer] + [theta.out, theta.delta]
-    return [array for array in arrays if array is not None]
-
-
-def rebuilt(theta: Theta, arrays: Iterable) -> Theta:
-    """The parameters with other arrays in the place of `leaves`."""
-    rest = iter(arrays)
-
-    def each(array: Any) -> Any:
-        return None if array is None else next(rest)
-
-    layers = tuple(type(layer)(*map(each, layer)) for layer in theta.layers)
-    return Theta(layers, each(theta.out), each(theta.delta))
 
 
 def gradients(theta: Theta, data: Data, spec: Spec, machine: str, *, inputs: bool = False) -> NetworkGradients:

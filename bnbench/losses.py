@@ -117,7 +117,6 @@ DEFINITIONS = {
         Loss("poisson", poisson, poisson_effect, 0.0, domain="numbers of at least 0", extremes=True),
     )
 }
-LOSSES = tuple(DEFINITIONS)
 
 
 @functools.cache

@@ -8,34 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from bnbench import activations, arrays, definition, formula, losses
+from bnbench import arrays, definition, formula, losses
 from bnbench.library import _array, _data, _dtype, _size, is_deep
-from bnbench.problem import Data, Gradients, Layer, NetworkGradients, Spec, Theta, check_conventions
+from bnbench.problem import Data, Gradients, Layer, NetworkGradients, Spec, Theta, check_conventions, leaves, rebuilt
 
-NORMALIZATIONS = "batch", "none", "frozen"
 MACHINES = {"autograd": "autograd", "torch-eager": "torch", "jax-jit": "jax", "tensorflow-xla": "tensorflow"}
 SUPPORTED = ("auto", "matrix-numpy", *MACHINES)  # variants that take any network
-
-
-class GradientsOfNetwork(Gradients):
-    """`Gradients`, whose dG1, dgamma and dbeta are lists where the parameters are.
-
-    Attributes:
-        ddelta: ∂R/∂δ (q,), or None without W.
-        alpha: the units' effects (U,), in the sorted order of their labels, or None without units.
-        dX: ∂R/∂X (N,p1), or None where it was not asked for.
-    """
-
-    ddelta: np.ndarray | None
-    alpha: np.ndarray | None
-    dX: np.ndarray | None
-
-    def __new__(  # noqa: D102 - as the class's
-        cls, *five: Any, ddelta: Any = None, alpha: Any = None, dX: Any = None
-    ) -> GradientsOfNetwork:
-        made = super().__new__(cls, *five)
-        made.ddelta, made.alpha, made.dX = ddelta, alpha, dX
-        return made
 
 
 def gradients(
@@ -53,7 +31,7 @@ def gradients(
     inputs: bool,
     variant: str,
     **conventions: Any,
-) -> GradientsOfNetwork:
+) -> Gradients:
     """As `bnbench.gradients`: by the formula (matrix-numpy), or by a framework from the definition, in float64.
 
     Raises:
@@ -64,7 +42,8 @@ def gradients(
             f"variant {variant!r} has one hidden layer, the squared loss, batch statistics or none, and no linear "
             f"terms or units; for more allowed are {', '.join(SUPPORTED)}"
         )
-    spec, deep = _spec(**conventions), is_deep(G1)
+    check_conventions(**conventions)
+    spec, deep = Spec(**conventions), is_deep(G1)
     theta, data, labels = _checked(X, y, G1, gamma, beta, G2, W, delta, units, statistics, spec, deep)
     losses.check(spec.loss, data.y, data.unit, labels)
     with np.errstate(all="ignore"):
@@ -72,28 +51,7 @@ def gradients(
             theta, data, spec, inputs
         )
     _finite(found)
-    dG1: Any
-    dgamma: Any
-    dbeta: Any
-    dG1, dgamma, dbeta = (list(parts) for parts in zip(*found.theta.layers, strict=True))
-    if spec.normalization == "none":
-        dgamma = dbeta = None
-    elif not deep:
-        dgamma, dbeta = dgamma[0], dbeta[0]
-    five = float(found.loss), dG1 if deep else dG1[0], dgamma, dbeta, found.theta.out
-    return GradientsOfNetwork(*five, ddelta=found.theta.delta, alpha=found.alpha, dX=found.dX if inputs else None)
-
-
-def _spec(activation: str, normalization: str, loss: str, ddof: int, eps: float) -> Spec:
-    for name, value, allowed in (
-        ("activation", activation, tuple(activations.DEFINITIONS)),
-        ("normalization", normalization, NORMALIZATIONS),
-        ("loss", loss, losses.LOSSES),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
-    check_conventions("relu", "batch", ddof, eps)
-    return Spec(activation, normalization, loss, int(ddof), float(eps))
+    return Gradients.of(found._replace(loss=float(found.loss), dX=found.dX if inputs else None), deep)
 
 
 def _checked(
@@ -205,10 +163,10 @@ def _machine(machine: str, theta: Theta, data: Data, spec: Spec, inputs: bool) -
     wide = cast(np.float64)
     given = tuple((wide(mean), wide(var)) for mean, var in data.statistics)
     data = data._replace(X=wide(data.X), y=wide(data.y), W=wide(data.W), statistics=given)
-    arrays_of = definition.leaves(theta)
-    found = definition.gradients(definition.rebuilt(theta, map(wide, arrays_of)), data, spec, machine, inputs=inputs)
+    arrays_of = leaves(theta)
+    found = definition.gradients(rebuilt(theta, map(wide, arrays_of)), data, spec, machine, inputs=inputs)
     narrow = cast(dtype)
-    theta = definition.rebuilt(found.theta, map(narrow, definition.leaves(found.theta)))
+    theta = rebuilt(found.theta, map(narrow, leaves(found.theta)))
     return NetworkGradients(found.loss, theta, narrow(found.dX), narrow(found.alpha))
 
 

@@ -24,7 +24,11 @@ from bnbench.problem import FIELDS, REGIMES, Problem
 STATUSES = ("ok", "invalid", "failed", "crashed", "timeout", "out-of-memory", "unsupported", "unavailable", "pruned")
 FAULTS = ("invalid", "failed", "crashed")  # what makes a sweep end with exit code 1
 SIZES = ("N", "p1", "p2")
-SETTING = ("dtype", "activation", "normalization", "ddof", "eps", "threads", "regime", "memory")
+SETTING = (
+    "depth", "linear", "units", "dtype", "activation", "normalization", "loss", "ddof", "eps", "threads", "regime",
+    "memory",
+)  # fmt: skip
+ADDED: dict[str, Any] = {"depth": 1, "linear": 0, "units": 0, "loss": "squared", "memory": "returned"}  # to old runs
 AXES = SIZES + SETTING
 MEMORIES = RETURNED, KEPT = ("returned", "kept")  # what the C library does with the memory that a step frees
 MOST_WORK = 2**53  # of N p1 p2: every table and every reader of JSON holds it exactly; a step would take hours
@@ -62,14 +66,15 @@ class Cell:
 
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> Cell:
-        """The cell of these `columns`; others are left out. Runs of before 2026-12 have no `memory`.
+        """The cell of these `columns`; others are left out. Runs of before 2026-12 have not those of `ADDED`.
 
         Raises:
             KeyError: one is missing.
             ValueError: one is out of range.
         """
+        columns = ADDED | dict(columns)
         problem = Problem(**{name: columns[name] for name in FIELDS})
-        return cls(problem, columns["threads"], columns["regime"], columns.get("memory", RETURNED))
+        return cls(problem, columns["threads"], columns["regime"], columns["memory"])
 
     def __post_init__(self) -> None:
         if self.problem.work > MOST_WORK:
@@ -271,8 +276,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def gflops(self) -> float:
-        """The rate of the two matrix products of a step, 2 N p1 p2 operations each."""
-        return 4 * self.cell.problem.work / self.median_s / 1e9
+        """The rate of the layers' matrix products in a step, 2 N p1 p2 operations each of one layer."""
+        return self.cell.problem.flops / self.median_s / 1e9
 
     @property
     def limit_fraction(self) -> float:

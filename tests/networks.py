@@ -5,12 +5,10 @@ import itertools
 import numpy as np
 
 from bnbench.activations import DEFINITIONS
-from bnbench.losses import LOSSES
-from bnbench.problem import Data, Layer, NetworkGradients, Spec, Theta
+from bnbench.problem import LOSSES, NORMALIZATIONS, Data, Layer, NetworkGradients, Spec, Theta
 from bnbench.reference.network import arrays, converted
 
 LABELS = "Oslo", "Rome", "Bern"
-NORMALIZATIONS = "batch", "frozen", "none"
 
 
 def network(seed, *, layers=None, largest=9, rows=40, dtype="float64", plain=False, **conventions):

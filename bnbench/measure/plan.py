@@ -15,7 +15,7 @@ import msgspec
 from bnbench.measure.delimited import DECIMALS
 from bnbench.measure.environment import default_threads, processors
 from bnbench.measure.memory import can_keep
-from bnbench.problem import ACTIVATIONS, DTYPES, NORMALIZATIONS, REGIMES, Problem
+from bnbench.problem import ACTIVATIONS, DTYPES, LOSSES, NORMALIZATIONS, REGIMES, Problem
 from bnbench.record import AXES, KEPT, MEMORIES, RETURNED, SETTING, Cell
 
 DRAWN = ("ddof", "eps")  # conventions that the derivation check draws, unless they were asked for by name
@@ -52,9 +52,13 @@ class Plan:
     p1: Annotated[tuple[int, ...], Flag("inputs", "P")] = (4, 32, 256)
     p2: Annotated[tuple[int, ...], Flag("hidden nodes", "P")] = (4, 32, 256)
     sizes: Annotated[tuple[str, ...], Flag("cells of these sizes, in place of --N, --p1, --p2", "NxP1xP2")] = ()
+    depth: Annotated[tuple[int, ...], Flag("hidden layers, each of P nodes", "L")] = (1,)
+    linear: Annotated[tuple[int, ...], Flag("linear terms in the head", "Q")] = (0,)
+    units: Annotated[tuple[int, ...], Flag("units of a panel, each with an effect", "U")] = (0,)
     dtype: Annotated[tuple[str, ...], Flag(", ".join(DTYPES))] = ("float64",)
     activation: Annotated[tuple[str, ...], Flag(", ".join(ACTIVATIONS))] = ("relu",)
     normalization: Annotated[tuple[str, ...], Flag(", ".join(NORMALIZATIONS))] = ("batch",)
+    loss: Annotated[tuple[str, ...], Flag(", ".join(LOSSES))] = ("squared",)
     ddof: Annotated[tuple[int, ...], Flag("the variance divides by N - ddof")] = (Problem.ddof,)
     eps: Annotated[tuple[float, ...], Flag("added to the variance under the root")] = (Problem.eps,)
     threads: Annotated[tuple[int, ...], Flag("threads (default: all processors, or as a quota allows)")] = (

@@ -165,7 +165,7 @@ class Worker:
         And what a process must compile that runs this cell alone, in seconds by kernel.
         """
         with self.compiled():
-            self.variant.load(*self.batch[2:])
+            self.variant.load(*self.batch.parameters())
             self.variant.step()
         answer = validation.parts_of(self.variant.result())
         reset_peak()
@@ -225,7 +225,7 @@ class Worker:
                 variant.prepare(protected(other_parameters(own, problem)), problem, regime)
                 variant.step()
                 both.append(validation.parts_of(variant.result()))
-                variant.load(*own[2:])
+                variant.load(*own.parameters())
                 variant.step()
                 both.append(validation.parts_of(variant.result()))
             except NotImplementedError:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_series, ctx
 
-from bnbench.definition import leaves, rebuilt, risk
+from bnbench.definition import risk
 from bnbench.formula import gradients
 from bnbench.operations import Operations
-from bnbench.problem import Data, NetworkGradients, Spec, Theta
+from bnbench.problem import Data, NetworkGradients, Spec, Theta, leaves, rebuilt
 
 BITS = 256
 SERIES_TERMS = 2  # value and first derivative

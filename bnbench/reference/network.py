@@ -26,9 +26,8 @@ from typing import Any
 import numpy as np
 
 from bnbench import activations
-from bnbench.definition import leaves, rebuilt
 from bnbench.formula import NO_EDITS, Known, backward, below_S, network
-from bnbench.problem import Data, Layer, NetworkGradients, Spec, Theta
+from bnbench.problem import Data, Layer, NetworkGradients, Spec, Theta, leaves, rebuilt
 from bnbench.reference.pairs import PAIRS, Pairs
 from bnbench.reference.rounding import ROUNDED, Rounded, Rounding
 

@@ -9,11 +9,32 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from bnbench.problem import Batch, Gradients, Problem
+from bnbench.problem import LOSSES, MOST_COLUMNS, MOST_DEPTH, NORMALIZATIONS, Batch, Gradients, Problem
 from bnbench.variants.registry import register
 
 # What a variant may support a part of, and the field of a problem that it is.
-SUPPORTS = {"activations": "activation", "normalizations": "normalization", "ddof": "ddof", "eps": "eps"}
+SUPPORTS = {
+    "activations": "activation",
+    "normalizations": "normalization",
+    "losses": "loss",
+    "depth": "depth",
+    "linear": "linear",
+    "units": "units",
+    "ddof": "ddof",
+    "eps": "eps",
+}
+SIMPLEST: Mapping[str, Any] = MappingProxyType(  # what is supported by a variant that does not say
+    {"normalizations": ("batch", "none"), "losses": ("squared",), "depth": (1,), "linear": (0,), "units": (0,)}
+)
+ANY_NETWORK: Mapping[str, Any] = MappingProxyType(
+    {
+        "normalizations": NORMALIZATIONS,
+        "losses": LOSSES,
+        "depth": range(1, MOST_DEPTH + 1),
+        "linear": range(MOST_COLUMNS + 1),
+        "units": range(MOST_COLUMNS + 1),
+    }
+)
 
 
 class Variant(ABC):
@@ -34,7 +55,7 @@ class Variant(ABC):
     keeps_X: ClassVar[bool] = False  # and whether it has an X of its own where that is fixed
     own_memory: ClassVar[bool] = True  # whether its steps take memory from this process, and not from one it drives
     algorithms: ClassVar[Mapping[str, str]] = MappingProxyType({})  # name to what it is, where it chooses among some
-    supports: ClassVar[Mapping[str, tuple]] = MappingProxyType({})  # of `SUPPORTS`, those values alone
+    supports: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # of `SUPPORTS`, those values alone; else `SIMPLEST`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -55,9 +76,10 @@ class Variant(ABC):
     def declines(cls, problem: Problem) -> str:
         """Why `supports` excludes a problem's conventions, as a sentence; "" where it does not."""
         for name, field in SUPPORTS.items():
-            value, allowed = getattr(problem, field), cls.supports.get(name)
+            value, allowed = getattr(problem, field), cls.supports.get(name, SIMPLEST.get(name))
             if allowed is not None and value not in allowed:
-                return f"{field} is {value}; it supports {', '.join(f'{each}' for each in allowed)}"
+                told = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(str, allowed))
+                return f"{field} is {value}; it supports {told}"
         return ""
 
     @classmethod
@@ -77,22 +99,27 @@ class Variant(ABC):
         The arrays of the batch are C-contiguous, of the problem's dtype, and stay the caller's: read only.
         A subclass calls this first; `self.batch` is then the caller's X and y with parameters of the variant's own.
         """
-        parameters = [None if array is None else np.array(array) for array in batch[2:]]
-        self.batch, self.problem, self.regime = Batch._make([*batch[:2], *parameters]), problem, regime
+        own = batch.each(np.array)
+        self.batch = own._replace(X=batch.X, y=batch.y, W=batch.W, units=batch.units, statistics=batch.statistics)
+        self.problem, self.regime = problem, regime
 
-    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
-        """Take new parameters of the same shapes for the steps that follow.
+    def load(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: np.ndarray | None = None) -> None:
+        """Take new parameters of the same shapes for the steps that follow; delta where there are linear terms.
 
         The default calls `prepare` again, which is slow, but right wherever `prepare` put the parameters. A variant
         that reads them from `self.batch` in every step sets `load = Variant.load_in_place`; one that keeps them
         elsewhere overrides this.
         """
-        self.prepare(Batch(*self.batch[:2], G1, gamma, beta, G2), self.problem, self.regime)
+        new = {"G1": G1, "gamma": gamma, "beta": beta, "G2": G2, "delta": delta}
+        self.prepare(self.batch._replace(**new), self.problem, self.regime)
 
-    def load_in_place(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
+    def load_in_place(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: np.ndarray | None = None) -> None:
         """Copy new parameters into those of `self.batch`."""
-        for mine, new in zip(self.batch[2:], (G1, gamma, beta, G2), strict=True):
-            if mine is not None:
+        for mine, new in zip((*self.batch[2:], self.batch.delta), (G1, gamma, beta, G2, delta), strict=True):
+            if isinstance(mine, list):
+                for one, other in zip(mine, new, strict=True):
+                    one[...] = other
+            elif mine is not None:
                 mine[...] = new
 
     def __reduce__(self) -> NoReturn:

@@ -52,6 +52,8 @@ class MatrixKronecker(Variant):
     @classmethod
     def unsupported(cls, problem: Problem, regime: str) -> str:
         """Refused where the Jacobians take more than 1 GiB."""
+        if reason := cls.declines(problem):
+            return reason
         needs = cls.needs_bytes(problem, regime)
         return "" if needs <= GUARD_BYTES else f"needs {needs / 2**30:.1f} GiB, allowed is {GUARD_BYTES / 2**30:g} GiB"
 

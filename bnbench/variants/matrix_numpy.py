@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from bnbench import activations
+from bnbench import activations, formula
 from bnbench.problem import Batch, Gradients, Problem
 from bnbench.variants import formulas
-from bnbench.variants.base import Variant
+from bnbench.variants.base import ANY_NETWORK, Variant
 
 FEW = 64  # rows
 
@@ -14,7 +14,8 @@ class MatrixNumpy(Variant):
     """The matrix form in plain NumPy: two GEMMs, everything between them elementwise.
 
     With a fixed design it keeps x̄, so that μ = Γ1ᵀx̄ takes no pass over Z; and columns of X that lie far from 0 less
-    their mean, which changes nothing since 1ᵀ dZ = 0.
+    their mean, which changes nothing since 1ᵀ dZ = 0. Beyond one layer under the squared loss it is `formula`, layer by
+    layer.
     """
 
     name = "matrix-numpy"
@@ -22,12 +23,14 @@ class MatrixNumpy(Variant):
     formula = formulas.MATRIX
     arrays_like_Z, arrays_like_G1 = 9, 2
     keeps_X = True
+    supports = ANY_NETWORK
     load = Variant.load_in_place
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Keep the arrays; look at X once where the design is fixed."""
         super().prepare(batch, problem, regime)
-        fixed = regime == "fixed" and problem.normalization == "batch"
+        self.network = None if problem.plain else (self.batch.theta, self.batch.data)
+        fixed = regime == "fixed" and problem.normalization == "batch" and problem.plain
         self.X: np.ndarray = batch.X
         self.xbar: np.ndarray | None = None
         if fixed:
@@ -35,6 +38,10 @@ class MatrixNumpy(Variant):
 
     def step(self) -> None:
         """The gradient by the formulas of `bnbench docs gradient`, in their letters."""
+        if self.network:
+            found = formula.gradients(*self.network, self.problem.spec)
+            self.answer = Gradients.of(found, self.problem.depth > 1)
+            return
         X = self.X
         _, y, G1, gamma, beta, G2 = self.batch
         N, ddof, eps, activation = len(y), self.problem.ddof, self.problem.eps, self.problem.activation

@@ -129,7 +129,7 @@ class RMatrix(Variant):
     @classmethod
     def unsupported(cls, problem: Problem, regime: str) -> str:
         """R has no single precision."""
-        return "" if problem.dtype == "float64" else "R computes in float64 alone"
+        return cls.declines(problem) or ("" if problem.dtype == "float64" else "R computes in float64 alone")
 
     def __init__(self) -> None:
         self.session = session(self.form)

@@ -9,12 +9,12 @@ from flint import arb, ctx
 from networks import network
 from test_definition import hard, kinds
 
-from bnbench import activations, formula, losses
+from bnbench import activations, formula
 from bnbench.audit.edits import planted
 from bnbench.elementary import compiled
 from bnbench.jit import njit
 from bnbench.operations import NUMPY, Operations
-from bnbench.problem import DTYPES, Layer
+from bnbench.problem import DTYPES, LOSSES, Layer
 from bnbench.reference.balls import BITS, formula_enclosed
 from bnbench.reference.network import arrays, converted, reference
 from bnbench.reference.pairs import PAIRS, Pairs
@@ -74,7 +74,7 @@ def test_no_correct_network_is_called_wrong(count):
 
 
 @pytest.mark.parametrize(
-    ("loss", "layer"), covering(list(itertools.product(losses.LOSSES, range(3))), [("squared", 2), ("logistic", 0)])
+    ("loss", "layer"), covering(list(itertools.product(LOSSES, range(3))), [("squared", 2), ("logistic", 0)])
 )
 def test_every_mistake_is_beyond_the_tolerance(loss, layer):
     # catches: a tolerance as wide as a mistake

@@ -9,7 +9,7 @@ from networks import NORMALIZATIONS, cast, distances, network
 from bnbench import activations, definition, formula, losses
 from bnbench.audit.edits import DEEP, OF_A_LOSS, planted
 from bnbench.audit.mistakes import MISTAKES, mistaken
-from bnbench.problem import Layer, Problem, Theta
+from bnbench.problem import LOSSES, Layer, Problem, Theta
 from bnbench.reference.balls import enclose, formula_enclosed
 from bnbench.reference.network import arrays
 
@@ -23,7 +23,7 @@ def covered(networks):
     return (
         {spec.activation for spec in specs} == set(activations.DEFINITIONS)
         and {(spec.normalization, spec.loss) for spec in specs}
-        == {(one, other) for one in NORMALIZATIONS for other in losses.LOSSES}
+        == {(one, other) for one in NORMALIZATIONS for other in LOSSES}
         and {len(theta.layers) for theta, _, _ in networks} == {1, 2, 3, 4, 5}
         and {(data.W is None, data.unit is None) for _, data, _ in networks} == {(a, b) for a in (0, 1) for b in (0, 1)}
     )
@@ -122,7 +122,7 @@ def kinds(layer, layers, loss):
     yield from OF_A_LOSS if last and loss != "squared" else ()
 
 
-@pytest.mark.parametrize("loss", losses.LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("layer", range(3))
 def test_every_mistake_in_every_layer_is_found(layer, loss):
     """By the definition, through autograd; and what bears no mistake is right, also where edits stand ready."""
