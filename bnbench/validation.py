@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bnbench.problem import Batch, Gradients, Problem
+from bnbench import formula
+from bnbench.problem import Batch, Gradients, Layer, Problem
 
 if TYPE_CHECKING:  # the oracle's kernels are compiled code
     from bnbench.reference import Reference
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # the oracle's kernels are compiled code
 PACKAGE, STANDARD_LIBRARY = Path(__file__).parent, sysconfig.get_path("stdlib")
 TF32_UNIT = 2.0**-11  # of rounding: TF32 keeps 10 bits behind the leading one
 MISSING = "missing"
+IN_LISTS, OF_THE_HEAD = ("dG1", "dgamma", "dbeta"), ("ddelta", "alpha")  # parts of an answer
 FLOAT32_OVER_FLOAT64 = 2.0**29  # their rounding units' ratio
 FLOAT32_PRECISION = (
     "right to float32's precision only; compute in the arrays' own dtype throughout, constants and buffers included"
@@ -33,6 +35,8 @@ FLOAT32_PRECISION = (
 UNSUPPORTED = "unsupported"  # in place of an answer to a derivation problem
 OWN_SIZES = "own sizes"  # in place of the conventions of one
 MOST_OWN_WORK = 10**8  # N p1 p2
+FEW_LINEAR, FEW_UNITS = 2, 3  # of a derivation problem, at most
+MOST_ETA = 8.0  # of the head's output under losses that take its exponential
 
 
 @dataclass(frozen=True)
@@ -102,16 +106,24 @@ def parts_of(answer: Any) -> dict[str, Any] | str:
         if all(not hasattr(answer, name) for name in Gradients._fields):
             return "None" if answer is None else f"a {type(answer).__name__}"
     parts = {}
-    for name in Gradients._fields:
-        value = getattr(answer, name, MISSING)
-        if isinstance(value, np.ndarray | np.generic | int | float) and np.asarray(value).dtype.kind in "fiubc":
-            value = np.asarray(value)
-        elif isinstance(value, np.ndarray | np.generic):
-            value = f"an array of dtype {value.dtype}"
-        elif value is not None and not (isinstance(value, str) and value == MISSING):
-            value = f"a {type(value).__name__}"
-        parts[name] = value
+    for name in Gradients._fields + OF_THE_HEAD:
+        value = getattr(answer, name, MISSING if name in Gradients._fields else None)
+        if isinstance(value, list | tuple) and name in IN_LISTS and value and not np.isscalar(value[0]):
+            parts |= {f"{name}[{place}]": _part(one) for place, one in enumerate(value)}
+        elif name in Gradients._fields or value is not None:
+            parts[name] = _part(value)
     return parts
+
+
+def _part(value: Any) -> Any:
+    """A part as an array, None, or the name of what it is."""
+    if isinstance(value, np.ndarray | np.generic | int | float) and np.asarray(value).dtype.kind in "fiubc":
+        return np.asarray(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return f"an array of dtype {value.dtype}"
+    if value is None or (isinstance(value, str) and value == MISSING):
+        return value
+    return f"a {type(value).__name__}"
 
 
 def judge(answer: dict[str, Any] | str, reference: Reference, problem: Problem) -> Verdict:
@@ -123,17 +135,18 @@ def judge(answer: dict[str, Any] | str, reference: Reference, problem: Problem) 
     """
     if isinstance(answer, str):
         return Verdict(f"returned {answer}; allowed are loss, dG1, dgamma, dbeta, dG2")
-    for name, value in answer.items():
-        reason = malformed(name, value, getattr(reference.high, name), problem)
-        reason = reason or _infinite(name, value, getattr(reference.allowed, name))
+    high, low, allowed = (part.parts() for part in (reference.high, reference.low, reference.allowed))
+    if reason := _in_lists(answer, high):
+        return Verdict(reason)
+    for name, expected in high.items():
+        value = answer.get(name, MISSING)
+        reason = malformed(name, value, expected, problem) or _infinite(name, value, allowed[name])
         if reason:
             return Verdict(reason)
     errors = {}
-    for name, value in answer.items():
-        if value is None:
-            continue
-        parts = (reference.high, reference.low, reference.allowed)
-        errors[name] = _compare(value, *(np.asarray(getattr(part, name)) for part in parts))
+    for name, expected in high.items():
+        if expected is not None:
+            errors[name] = _compare(answer[name], *map(np.asarray, (expected, low[name], allowed[name])))
     worst = max(errors, key=lambda name: errors[name]["ratio"])
     if errors[worst]["ratio"] < 1:
         return Verdict("", errors)
@@ -165,6 +178,19 @@ def _norm(values: np.ndarray) -> float:
     if not 0 < largest < np.inf:
         return largest
     return largest * float(np.linalg.norm(values / largest))
+
+
+def _in_lists(answer: dict[str, Any], expected: dict[str, Any]) -> str:
+    """What is wrong with how an answer is divided into layers, or ""."""
+    for name in IN_LISTS:
+        told, meant = ([one for one in parts if one.split("[")[0] == name] for parts in (answer, expected))
+        if told != meant:
+            kinds = (
+                f"a list of {len(each)}" if each != [name] else "None" if parts[name] is None else "an array"
+                for each, parts in ((told, answer), (meant, expected))
+            )  # fmt: skip
+            return "{} is {}; allowed is {}".format(name, *kinds)
+    return ""
 
 
 def malformed(name: str, value: Any, expected: Any, problem: Problem) -> str:
@@ -210,40 +236,58 @@ def derivation_problem(
     eps: float | None = None,
     dtype: str = "float64",
     rows: int = 1,
+    **network: Any,
 ) -> tuple[Batch, Problem]:
     """One of the derivation problems, with the ddof and eps of its kind or with those that are given.
 
-    It has at least `rows` rows. With another eps, Γ1 is scaled so that the variances keep their size relative to it: no
-    eps is too small to be seen.
+    It has at least `rows` rows. `network` are loss, depth, linear and units. With another eps, every Γ is scaled so that
+    the variances keep their size relative to it: no eps is too small to be seen.
     """
     (N, p1, p2), own_ddof, own_eps, offset, special = DERIVATION_KINDS[place]
     ddof, eps = own_ddof if ddof is None else ddof, own_eps if eps is None else eps
     least = ddof + 1 if eps else ddof + 3  # of two rows with eps = 0 every gradient of Γ1 is 0
-    problem = Problem(max(N, least, rows), p1, p2, activation, normalization, ddof, eps, dtype, seed=2000 + place)
+    N = max(N, least, rows, network.get("units", 0))
+    problem = Problem(N, p1, p2, activation, normalization, ddof, eps, dtype, seed=2000 + place, **network)
     batch, real = problem.sample(), np.dtype(dtype).type
     shift = np.linspace(-1, 1, p1) * (offset if normalization == "batch" else 0.1)
     batch = batch._replace(X=batch.X + shift.astype(dtype), G2=batch.G2 + np.sign(batch.G2))
-    if normalization == "batch":
-        batch = batch._replace(gamma=batch.gamma * np.linspace(1.5, 3.0, p2).astype(dtype))
-        if own_eps and eps and own_eps != eps:
-            batch = batch._replace(G1=batch.G1 * real((eps / own_eps) ** 0.5))
+    if normalization != "none":
+        scale = real((eps / own_eps) ** 0.5 if own_eps and eps else 1)
+        theta = batch.theta
+        layers = [
+            Layer(scale * G, gamma * np.linspace(1.5, 3.0, p2).astype(dtype), beta) for G, gamma, beta in theta.layers
+        ]
+        batch = batch.with_theta(theta._replace(layers=tuple(layers)))
+        given = [(scale * mean, scale * scale * var) for mean, var in batch.data.statistics]
+        batch = batch._replace(statistics=(given if problem.depth > 1 else given[0]) if given else None)
     if special:
-        special(batch)
-    return batch, problem
+        special(batch, problem)
+    return _held(batch, problem), problem
+
+
+def _held(batch: Batch, problem: Problem) -> Batch:
+    """The batch with a smaller Γ2 where the loss takes the exponential of a large η."""
+    if problem.loss == "squared":
+        return batch
+    with np.errstate(all="ignore"):
+        eta = formula.network(batch.theta, batch.data._replace(unit=None), problem.spec).head.eta
+    return batch._replace(G2=batch.G2 * batch.G2.dtype.type(MOST_ETA / max(MOST_ETA, np.abs(eta).max())))
 
 
 def conventions_to_draw(problem: Problem, held: Sequence[str]) -> Iterator[dict]:
     """The conventions to try for a derivation problem of a cell, the likeliest to be supported last.
 
     Each of ddof and eps is that of the problem's kind or the cell's; only the cell's where it was asked for by name. In
-    double precision, or in the cell's for a variant without it.
+    double precision, or in the cell's for a variant without it. Of linear terms and units there are few.
     """
+    network = {"loss": problem.loss, "depth": problem.depth}
+    network |= {"linear": min(problem.linear, FEW_LINEAR), "units": min(problem.units, FEW_UNITS)}
     own = [
         (None, getattr(problem, name)) if name not in held else (getattr(problem, name),) for name in ("ddof", "eps")
     ]
     for dtype in dict.fromkeys(("float64", problem.dtype)):
         for ddof, eps in itertools.product(*own):
-            yield {"ddof": ddof, "eps": eps, "dtype": dtype, "rows": problem.ddof + 1}
+            yield {"ddof": ddof, "eps": eps, "dtype": dtype, "rows": problem.ddof + 1} | network
 
 
 def own_sizes(problem: Problem) -> tuple[Batch, Problem] | None:
@@ -255,33 +299,40 @@ def own_sizes(problem: Problem) -> tuple[Batch, Problem] | None:
     shift = np.linspace(-1, 1, problem.p1).astype(problem.dtype)
     batch = batch._replace(X=batch.X + shift)
     if problem.normalization == "batch" and problem.eps:
-        batch = batch._replace(G1=batch.G1 * real(problem.eps**0.5))
-    return batch, drawn
+        theta = batch.theta
+        layers = (layer._replace(G=layer.G * real(problem.eps**0.5)) for layer in theta.layers)
+        batch = batch.with_theta(theta._replace(layers=tuple(layers)))
+    return _held(batch, drawn), drawn
 
 
-def _ties_and_zeros(batch: Batch) -> None:
-    """Rows that agree, a constant input, nodes with the same weights, and a 0 in every array."""
-    X, y, G1, gamma, beta, G2 = batch
+def _ties_and_zeros(batch: Batch, problem: Problem) -> None:
+    """Rows that agree, a constant input, nodes with the same weights in the first layer, and a 0 in every array."""
+    X, y, G2 = batch.X, batch.y, batch.G2
+    G1, gamma, beta = batch.theta.layers[0]
     X[4], X[:, 3] = X[1], 1.5
-    X[2, 0] = y[0] = G1[2, 3] = G2[0] = 0.0
+    X[2, 0] = G1[2, 3] = G2[0] = 0.0
+    y[0] = 0.0 if problem.units == 0 else y[0]  # a unit of that row alone has no effect under some losses
     y[3] = y[2]
     G1[:, 4] = G1[:, 1]
     if gamma is not None:
         gamma[2] = beta[3] = 0.0
 
 
-def _scales(batch: Batch) -> None:
+def _scales(batch: Batch, problem: Problem) -> None:
     """Hidden nodes of very different spread, and an outcome far from unit size."""
-    batch.G1[...] *= np.logspace(-4, 2, batch.G1.shape[1])
-    batch.y[...] *= 1000.0
+    for G, *_ in batch.theta.layers:
+        G[...] *= np.logspace(-4, 2, G.shape[1])
+    if problem.loss == "squared":
+        batch.y[...] *= 1000.0
 
 
-def _saturation(batch: Batch) -> None:
-    """Nodes far out in the tails of every activation, on both sides, beyond the range of exp."""
-    if batch.gamma is None:
-        batch.G1[:, [0, 5]] *= 1000.0
+def _saturation(batch: Batch, problem: Problem) -> None:
+    """Nodes of the last layer far out in the tails of every activation, on both sides, beyond the range of exp."""
+    G, gamma, _ = batch.theta.layers[-1]
+    if gamma is None:
+        G[:, [0, 5]] *= 1000.0
     else:
-        batch.gamma[[0, 5]] *= 1000.0
+        gamma[[0, 5]] *= 1000.0
 
 
 # (N, p1, p2), ddof, eps, offset of X, what is done to the batch. About half have ddof = 0, for those who know no other.

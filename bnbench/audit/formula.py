@@ -48,12 +48,12 @@ def answer_or_none(cls: type[Variant], batch: Batch, problem: Problem) -> dict[s
 def answer_of(cls: type[Variant], batch: Batch, problem: Problem) -> tuple[dict[str, Any], list[str]]:
     """What the formula returned, a dict as `parts_of` gives it, and remarks on how it was read."""
     variant = cls()
-    copies = Batch._make(None if array is None else array.copy() for array in batch)
+    copies = batch.each(np.copy)
     variant.prepare(copies, problem)
     variant.step()
     answer = parts_of(variant.result())
-    for name, mine, given in zip(Batch._fields, batch, copies, strict=True):
-        if mine is not None and given is not None and not np.array_equal(mine, given):
+    for (name, mine), (_, given) in zip(batch.named_arrays(), copies.named_arrays(), strict=True):
+        if not np.array_equal(mine, given):
             raise ValueError(f"{name} was overwritten; the arrays that a step is given are read-only")
     if isinstance(answer, str):
         raise TypeError(f"returned {answer}; allowed are loss, dG1, dgamma, dbeta, dG2")

@@ -49,6 +49,7 @@ def make_plan(options: Namespace, base: dict[str, Any]) -> "tuple[Plan, Table | 
     Raises:
         UsageError: a value that is not allowed, or flags that do not go together.
     """
+    from bnbench import losses
     from bnbench.measure.plan import DRAWN, PRESETS, make_plan, read_config
 
     needs_workers()
@@ -79,6 +80,9 @@ def make_plan(options: Namespace, base: dict[str, Any]) -> "tuple[Plan, Table | 
             raise UsageError(f"{flag} is given without --data; allowed is --data FILE --target COL")
         held = tuple(name for name in DRAWN if name in chosen or name in base.get("held", ()))
         plan = make_plan(preset, base, chosen | {"held": held})
+        if table is not None:
+            for loss in plan.loss:
+                losses.check(loss, table.y[: max(plan.N)])
     except ValueError as error:
         raise UsageError(error) from error
     for name in plan.variants:

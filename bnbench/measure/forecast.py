@@ -86,7 +86,7 @@ class Forecast:
         """Seconds that a cell is predicted to take: its samples and its reference."""
         needs = [self.least(name, cell) for name in names]
         samples = sum(max(need, self.plan.sampling_s) for need in needs if need <= self.plan.timeout)
-        return samples + REFERENCE_S * cell.problem.N * cell.problem.p2
+        return samples + REFERENCE_S * cell.problem.N * cell.problem.p2 * cell.problem.depth
 
     def remaining(self, cells: Sequence[tuple[Cell, Sequence[str]]], again: int = 0) -> float | None:
         """Seconds that these cells will take, roughly; None before a second one of a setting is done.

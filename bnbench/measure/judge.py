@@ -14,7 +14,15 @@ from bnbench.measure.plan import DRAWN
 from bnbench.problem import Batch, Problem
 from bnbench.reference import Reference, reference
 
-CONVENTIONS = ("activation", "normalization", *DRAWN)  # of a problem, which the derivation check is about
+CONVENTIONS = (
+    "activation",
+    "normalization",
+    "loss",
+    "depth",
+    "linear",
+    "units",
+    *DRAWN,
+)  # of a problem, which the derivation check is about
 PREPARED, LOADED, TIMED = "prepared", "after other parameters were loaded", "after it was timed"  # stages of a run
 
 

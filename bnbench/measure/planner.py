@@ -101,4 +101,4 @@ class Planner:
 
 def array_bytes(problem: Problem) -> int:
     """Bytes of X, y and Z."""
-    return problem.batch_bytes * (problem.p1 + problem.p2 + 1) // (problem.p1 + 1)
+    return problem.batch_bytes * (problem.p1 + problem.depth * problem.p2 + 1) // (problem.p1 + 1)

@@ -1,7 +1,7 @@
 """The limit of a step: what it has to multiply and to move, over what the machine multiplies and moves at best.
 
 The counts are the least that any implementation can do with a dense X: two products with X, 2 N p1 p2 operations
-each, and X and y read once. Everything else (statistics, activations, parameters) is left out, so that the limit is
+each, three for every further layer, and X and y read once. Everything else (statistics, activations, parameters) is left out, so that the limit is
 a lower bound on the time and no prediction of it; where X and y fit in a cache, moving them may be faster still.
 
 The rates are measured in a process of their own with the sweep's thread pools: the fastest of a few large matrix
@@ -36,8 +36,8 @@ class Roof:
 
 
 def step_flops(problem: Problem) -> int:
-    """Operations of the two products with X, an addition and a multiplication each counted."""
-    return 4 * problem.work
+    """Operations of the layers' products, an addition and a multiplication each counted."""
+    return problem.flops
 
 
 def limit_s(problem: Problem, roof: Roof) -> float:

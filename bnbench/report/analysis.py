@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,12 @@ from bnbench.report import units
 
 CELL, SETTING = list(record.SIZES), list(record.SETTING)  # as pandas takes names of columns
 ALWAYS_NAMED = {"dtype", "activation", "normalization", "threads", "regime"}
+NETWORK: dict[str, Callable] = {
+    "depth": lambda value: units.plural(value, "hidden layer"),
+    "linear": lambda value: units.plural(value, "linear term"),
+    "units": lambda value: units.plural(value, "unit"),
+    "loss": lambda value: f"{value} loss",
+}
 UNRANKED = "noisy"  # the word of the column `noise` for a median that no ranking can lean on
 CLEAN = "clean"  # what the column `noise` says where nothing was found
 REFERENCE = "matrix-numpy"  # what a compiled variant has to pay its compile time back against
@@ -93,7 +100,9 @@ def _say(name: str, value: Any) -> str:
     if name == "memory":
         return f"memory {value}"
     if name == "normalization":
-        return {"batch": "batch normalisation", "none": "no normalisation"}.get(str(value), str(value))
+        return {"batch": "batch normalisation", "none": "no normalisation", "frozen": "frozen statistics"}[str(value)]
+    if name in NETWORK:
+        return NETWORK[name](value)
     return str(value)
 
 

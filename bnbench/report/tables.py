@@ -17,12 +17,24 @@ from bnbench.report.table import NOISE_MARK, Table, Text, number
 DEVICE_TIMES = ["cold_s", "host_to_device_s", "end_to_end_s"]
 OF_RUN = ["data", "run", "date"]  # what tells rows of several runs apart
 TEXT = ["variant", "family", "device", "dtype", "activation", "normalization", "regime", "status", "reason", "details"]
-TEXT += ["noise", "memory", *OF_RUN]
+TEXT += ["noise", "memory", "loss", *OF_RUN]
 WHOLE = ["N", "p1", "p2", "threads", "samples", "inner_loops", "peak_bytes", "ddof", "baseline_bytes", "outliers"]
-WHOLE += ["step_bytes", "passes"]
+WHOLE += ["step_bytes", "passes", "depth", "linear", "units"]
 COLUMNS = [  # described in docs/reports.md
-    *["variant", "family", "device", "N", "p1", "p2", "dtype", "activation", "normalization", "threads"],
-    *["regime", "status", "reason", "median_s", "ci_low_s", "ci_high_s", "samples", "inner_loops"],
+    *["variant", "family", "device", "N", "p1", "p2", "depth", "linear", "units", "dtype", "activation"],
+    *[
+        "normalization",
+        "loss",
+        "threads",
+        "regime",
+        "status",
+        "reason",
+        "median_s",
+        "ci_low_s",
+        "ci_high_s",
+        "samples",
+        "inner_loops",
+    ],
     *["compile_s", "prepare_s", "peak_bytes", "gflops", "limit_s", "limit_fraction", "max_error_ratio"],
     *["ddof", "eps", "baseline_bytes", "max_error", "outliers", "gemm_flops_s", "triad_bytes_s"],
     *["details", "noise", "steal_share", "others_share", "switches_per_s", "page_faults"],

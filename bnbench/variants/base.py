@@ -88,9 +88,10 @@ class Variant(ABC):
 
         By default, as many arrays of the size of X, Z and Γ1 as the class attributes say.
         """
-        N, p1, p2 = problem.N, problem.p1, problem.p2
+        N, p1, p2, deep = problem.N, problem.p1, problem.p2, problem.depth
         like_X = cls.arrays_like_X + (cls.keeps_X and regime == "fixed" and problem.normalization == "batch")
-        numbers = N * (like_X * p1 + cls.arrays_like_Z * p2 + 1) + cls.arrays_like_G1 * p1 * p2
+        numbers = N * (like_X * p1 + cls.arrays_like_Z * p2 * deep + 1)
+        numbers += cls.arrays_like_G1 * p2 * (p1 + (deep - 1) * p2)
         return int(numbers * (4 if problem.dtype == "float32" else 8))
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:

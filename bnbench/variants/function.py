@@ -7,23 +7,35 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bnbench.problem import Batch, Gradients, Problem, check_conventions
-from bnbench.variants.base import SUPPORTS, Variant
+from bnbench.problem import Batch, Gradients, Problem
+from bnbench.variants.base import ANY_NETWORK, SUPPORTS, Variant
 from bnbench.variants.registry import register
+
+CONVENTIONS = ("activation", "normalization", "ddof", "eps")
+OF_NETWORKS = ("loss", "depth", "statistics", "W", "delta", "units")  # keywords beside those
+NEEDED = {  # of those, for what a variant may support
+    "losses": ("loss",), "depth": ("depth",), "normalizations": ("normalization", "statistics"),
+    "linear": ("W", "delta"), "units": ("units",),
+}  # fmt: skip
 
 
 def variant(name: str, *, family: str, device: str = "cpu", supports: Mapping | None = None) -> Callable[[Any], Any]:
     """Register a function or a `Variant` subclass under a name: `@bnbench.variant("mine", family="matrix")`.
 
     The function is `step(X, y, G1, gamma, beta, G2, *, activation, normalization, ddof, eps)` and returns
-    `loss, dG1, dgamma, dbeta, dG2` in the arrays' dtype. A keyword that it lacks is not passed.
+    `loss, dG1, dgamma, dbeta, dG2` in the arrays' dtype. A keyword that it lacks is not passed, and nothing that it
+    could not know without is asked of it. With a keyword `loss` it is asked for the other losses, with `depth` for
+    networks of several layers (G1, gamma and beta are lists then, and so are their gradients), with `statistics` for
+    normalization="frozen"; with `W` and `delta` for linear terms, whose gradient follows dG2, and with `units` (the
+    unit of each row, from 0) for effects, which follow that.
 
     Args:
         name: a word.
         family: "loops", "matrix", "fused", "autodiff" or another word.
         device: "cpu", or "cuda" where its steps run there.
-        supports: what it is right for, if not everything: any of "activations", "normalizations", "ddof" and "eps" to
-            a value or several, as in `supports={"activations": ["relu"], "ddof": 0}`. Nothing else is asked of it.
+        supports: what it is right for, if not everything: any of "activations", "normalizations", "losses", "depth",
+            "linear", "units", "ddof" and "eps" to a value or several, as in `supports={"activations": ["relu"],
+            "ddof": 0}`. Nothing else is asked of it.
 
     Raises:
         ValueError: the name is taken or not a word, the function cannot be called so, or supports is not as above.
@@ -42,7 +54,7 @@ def variant(name: str, *, family: str, device: str = "cpu", supports: Mapping | 
             raise ValueError(f"variant {name!r}: {reason}")
         called = getattr(target, "__name__", name)
         body = {
-            "supports": supported,
+            "supports": MappingProxyType(of_keywords(target) | supported),
             "name": name,
             "family": family,
             "device": device,
@@ -88,7 +100,8 @@ class FunctionVariant(Variant):
         """Keep the arrays and the conventions that the function is called with."""
         super().prepare(batch, problem, regime)
         taken = keywords(self.function)
-        self.conventions = {name: getattr(problem, name) for name in SUPPORTS.values() if name in taken}
+        asked = {name: getattr(problem, name) for name in (*CONVENTIONS, "loss", "depth")} | self.batch.more
+        self.conventions = {name: value for name, value in asked.items() if name in taken}
         self.answer, self.read = None, ()
 
     def step(self) -> None:
@@ -96,13 +109,22 @@ class FunctionVariant(Variant):
         self.answer = self.function(*self.batch, **self.conventions)
 
     def result(self) -> Any:
-        """What the function returned, as Gradients where it has five parts; tensors and rows of numbers are read."""
-        if not isinstance(self.answer, tuple | list) or len(self.answer) != len(Gradients._fields):
+        """What the function returned, as Gradients where it has their parts; tensors and rows of numbers are read."""
+        head = [name for name, size in (("ddelta", self.problem.linear), ("alpha", self.problem.units)) if size]
+        names = (*Gradients._fields, *head)
+        if not isinstance(self.answer, tuple | list) or len(self.answer) != len(names):
             return self.answer
-        pairs = zip(Gradients._fields, self.answer, strict=True)
-        parts, remarks = zip(*(_read(name, value) for name, value in pairs), strict=True)
+        parts, remarks = {}, []
+        for name, value in zip(names, self.answer, strict=True):
+            if isinstance(value, tuple | list) and name in ("dG1", "dgamma", "dbeta") and self.problem.depth > 1:
+                layers = [_read(f"{name}[{place}]", one) for place, one in enumerate(value)]
+                parts[name] = [one for one, _ in layers]
+                remarks += [remark for _, remark in layers]
+            else:
+                parts[name], remark = _read(name, value)
+                remarks.append(remark)
         self.read = tuple(filter(None, remarks))
-        return Gradients(*parts)
+        return Gradients(**parts)
 
     def details(self) -> dict[str, str]:
         """How the answer was read, if that is worth a remark."""
@@ -127,22 +149,28 @@ def _read(name: str, value: Any) -> tuple[Any, str]:
         value = array
         remark = f"{name} came back as a {kind}, and was read as an array"
     single = isinstance(value, np.ndarray) and value.ndim and (value.size == 1 if name == "loss" else 1 in value.shape)
-    if single and (name == "loss" or (name in ("dgamma", "dbeta", "dG2") and value.ndim == 2)):
+    if single and (name == "loss" or (not name.startswith("dG1") and value.ndim == 2)):
         remark = f"{name} has shape {value.shape}, and was read as {'a number' if name == 'loss' else 'a vector'}"
         value = value.reshape(() if name == "loss" else -1)
     return value, remark
 
 
 def keywords(function: Callable) -> frozenset[str]:
-    """The conventions that a function takes by name; all of them where its signature does not tell."""
-    every = frozenset(SUPPORTS.values())
+    """The conventions that a function takes by name, all where its signature does not tell; and what networks have."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return every
+        return frozenset(CONVENTIONS)
+    named = {one.name for one in parameters if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)}
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return every
-    return every & {one.name for one in parameters if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)}
+        named.update(CONVENTIONS)
+    return frozenset(named.intersection((*CONVENTIONS, *OF_NETWORKS)))
+
+
+def of_keywords(function: Callable) -> dict[str, Any]:
+    """What a function's keywords say that it supports, beyond `SIMPLEST`."""
+    taken = keywords(function)
+    return {name: ANY_NETWORK[name] for name, needed in NEEDED.items() if taken.issuperset(needed)}
 
 
 def _misfit(function: Callable) -> str:
@@ -178,8 +206,7 @@ def _supported(supports: Mapping | None) -> Mapping[str, tuple]:
             raise ValueError(f"supports has {name!r}; allowed are {', '.join(SUPPORTS)}")
         values = tuple(values) if isinstance(values, tuple | list | set | frozenset | range) else (values,)
         for value in values:
-            asked = {"activation": "relu", "normalization": "batch", "ddof": 0, "eps": 0.0} | {SUPPORTS[name]: value}
-            check_conventions(**asked)
+            Problem(2**31, 1, 1, **{SUPPORTS[name]: value})
         if not values:
             raise ValueError(f"supports has no {name}; allowed is at least one")
         made[name] = values
