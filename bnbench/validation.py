@@ -240,8 +240,8 @@ def derivation_problem(
 ) -> tuple[Batch, Problem]:
     """One of the derivation problems, with the ddof and eps of its kind or with those that are given.
 
-    It has at least `rows` rows. `network` are loss, depth, linear and units. With another eps, every Γ is scaled so that
-    the variances keep their size relative to it: no eps is too small to be seen.
+    It has at least `rows` rows. `network` are loss, depth, linear and units. With another eps, every Γ is scaled so
+    that the variances keep their size relative to it: no eps is too small to be seen.
     """
     (N, p1, p2), own_ddof, own_eps, offset, special = DERIVATION_KINDS[place]
     ddof, eps = own_ddof if ddof is None else ddof, own_eps if eps is None else eps

@@ -18,7 +18,14 @@ from bnbench.report import analysis, answers, units
 LOOPS, MATRIX, FUSED, ELSEWHERE, FRAMEWORK = "loops", "matrix form", "fused", "compiled elsewhere", "framework"
 KINDS = {"loops": LOOPS, "matrix": MATRIX, "fused": FUSED, "elsewhere": ELSEWHERE, "autodiff": FRAMEWORK}  # by family
 COMPILED_ELSEWHERE = re.compile("rcpp-.*|.*-(cpp|eigen|pythran)")  # variants that another compiler than Numba made
-DEFAULTS = (("ddof", 0), ("eps", 1e-5))  # not worth saying
+DEFAULTS = (
+    ("ddof", 0),
+    ("eps", 1e-5),
+    ("depth", 1),
+    ("linear", 0),
+    ("units", 0),
+    ("loss", "squared"),
+)  # not worth saying
 MOST_SIZES = 14  # rows of the table
 SETTINGS_APART = 5.0  # how far two settings are from each other, where N, p1 and p2 are as far as their logarithms
 ALWAYS_WIDE = 10_000  # columns, to measure what a table would take

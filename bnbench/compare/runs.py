@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bnbench import store
-from bnbench.record import Record
+from bnbench.record import ADDED, Record
 
 FREE = (  # of it: may differ
     *("variants", "named", "plugins", "N", "p1", "p2", "sizes", "memory", "keep_memory", "passes"),
@@ -45,7 +45,8 @@ def read(folder: str | Path) -> Run:
 def differences(old: Run, new: Run) -> list[str]:
     """What of the machine or the settings differs, as "name: of OLD, of NEW"; a comparison needs it to be the same."""
     machines = [run.environment["machine"] | {"host": ""} for run in (old, new)]
-    plans = [run.environment["plan"] for run in (old, new)]
+    added = {name: [value] for name, value in ADDED.items()}  # axes that an older run does not name
+    plans = [added | run.environment["plan"] for run in (old, new)]
     kept = [{name: value for name, value in plan.items() if name not in FREE} for plan in plans]
     return _differing(*machines) + _differing(*kept)
 

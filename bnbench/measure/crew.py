@@ -64,6 +64,7 @@ class Crew:
         cached says whether workers may load what others compiled: then what compiling takes is not known.
         """
         self.plan, self.lanes, self.memory_limit, self.inherits = plan, lanes, memory_limit, inherits
+        self.plain = all(cell.problem.plain for cell in plan.cells())
         self.environment = environment(max(plan.threads), plan.tf32, plan.memory == (KEPT,))
         afresh = not cached and os.environ.get(SWITCH) not in (ALWAYS, OFF)
         self.workers_environment = self.environment | ({SWITCH: FRESH} if afresh else {})
@@ -107,7 +108,8 @@ class Crew:
     def greet(self, name: str) -> str:
         """Wait for a worker to have started; why it cannot run here, or ""."""
         hello = self.children[name].ask("hello", timeout=START_S)
-        if not isinstance(hello, dict) or hello.get("protocol") != protocol.PROTOCOL:
+        spoken = {protocol.PROTOCOL} | ({protocol.OF_ONE_LAYER} if self.plain else set())
+        if not isinstance(hello, dict) or hello.get("protocol") not in spoken:
             return "its version of the package is too old, or too new, to be driven by this one"
         said: protocol.Hello = self.checked(name, "hello", hello)
         self.device[name], self.allowance_s[name] = said.device, said.compile_allowance_s

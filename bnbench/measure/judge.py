@@ -14,15 +14,10 @@ from bnbench.measure.plan import DRAWN
 from bnbench.problem import Batch, Problem
 from bnbench.reference import Reference, reference
 
-CONVENTIONS = (
-    "activation",
-    "normalization",
-    "loss",
-    "depth",
-    "linear",
-    "units",
+CONVENTIONS = (  # of a problem, which the derivation check is about
+    *("activation", "normalization", "loss", "depth", "linear", "units"),
     *DRAWN,
-)  # of a problem, which the derivation check is about
+)
 PREPARED, LOADED, TIMED = "prepared", "after other parameters were loaded", "after it was timed"  # stages of a run
 
 

@@ -7,7 +7,8 @@ from msgspec import Meta
 
 from bnbench.measure.interference import Interference, Sample
 
-PROTOCOL = 4  # another as soon as a request, an answer, the drawn data or the derivation problems are others
+PROTOCOL = 5  # another as soon as a request, an answer, the drawn data or the derivation problems are others
+OF_ONE_LAYER = 4  # an older one, in which all is the same where problems are `plain`
 
 Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Positive = Annotated[float, Meta(gt=0, le=1e12)]

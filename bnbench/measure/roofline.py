@@ -1,8 +1,9 @@
 """The limit of a step: what it has to multiply and to move, over what the machine multiplies and moves at best.
 
 The counts are the least that any implementation can do with a dense X: two products with X, 2 N p1 p2 operations
-each, three for every further layer, and X and y read once. Everything else (statistics, activations, parameters) is left out, so that the limit is
-a lower bound on the time and no prediction of it; where X and y fit in a cache, moving them may be faster still.
+each, three for every further layer, and X and y read once. Everything else (statistics, activations, parameters) is
+left out, so that the limit is a lower bound on the time and no prediction of it; where X and y fit in a cache, moving
+them may be faster still.
 
 The rates are measured in a process of their own with the sweep's thread pools: the fastest of a few large matrix
 products, and of a few passes a = b + c over arrays far larger than the caches (the traffic of STREAM's triad). Of a

@@ -60,7 +60,7 @@ def parts(table: pd.DataFrame) -> list[Part]:
         words = {
             name: _say(name, value)
             for name, value in zip(SETTING, values, strict=True)
-            if pd.notna(value) and (name in ALWAYS_NAMED or name in differing)
+            if pd.notna(value) and (name in ALWAYS_NAMED or name in differing or value != record.ADDED.get(name, value))
         }
         said = [words[name] for name in differing if name in words]
         suffix = "".join(f"-{each.replace(' ', '')}" for each in said)
