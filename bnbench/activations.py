@@ -128,6 +128,7 @@ DEFINITIONS = {
         Activation("leaky-relu", leaky_relu, jump=1 - LEAK),
     )
 }
+NEEDS_B = frozenset(code for code, one in enumerate(DEFINITIONS.values()) if one.needs_b)  # of those codes
 CODES = {name: code for code, name in enumerate(DEFINITIONS)}  # of kernels
 RELU, SIGMOID, TANH, GAUSSIAN, IDENTITY, SOFTPLUS, LEAKY_RELU = (CODES[name] for name in ACTIVATIONS)
 

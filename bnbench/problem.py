@@ -154,7 +154,7 @@ class Gradients(FiveParts):
     def parts(self) -> dict[str, Any]:
         """Every part by name, without ddelta, alpha and dX where there is none; a layer's is named as dG1[0]."""
         more = {name: getattr(self, name) for name in ("ddelta", "alpha", "dX") if getattr(self, name) is not None}
-        named = {}
+        named: dict[str, Any] = {}
         for name, part in (self._asdict() | more).items():
             named.update(named_arrays(name, part) if isinstance(part, list) else [(name, part)])
         return named

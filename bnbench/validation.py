@@ -105,7 +105,7 @@ def parts_of(answer: Any) -> dict[str, Any] | str:
             return f"{len(answer)} values"
         if all(not hasattr(answer, name) for name in Gradients._fields):
             return "None" if answer is None else f"a {type(answer).__name__}"
-    parts = {}
+    parts: dict[str, Any] = {}
     for name in Gradients._fields + OF_THE_HEAD:
         value = getattr(answer, name, MISSING if name in Gradients._fields else None)
         if isinstance(value, list | tuple) and name in IN_LISTS and value and not np.isscalar(value[0]):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnbench.activations import GAUSSIAN
+from bnbench.activations import NEEDS_B
 from bnbench.fused import gemm
 from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
 from bnbench.fused.passes import (
@@ -61,6 +61,7 @@ LARGEST = 2.0**-3  # of the dtype's largest number: what Σ(X - x̄)² may be
 def sweep(code: int, real: type) -> Callable:
     """ε̂, T and their sums over a group's rows, for one activation and dtype."""
     forward, backward, lanes = forward_centred(code), backward_centred(code), VECTOR_BYTES // real().itemsize
+    needs_b = code in NEEDS_B
 
     @group_function
     def compute(table, g, group_rows):
@@ -68,9 +69,7 @@ def sweep(code: int, real: type) -> Callable:
         P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
         panel = vector_of(table, At.panel, real, g)
         T, e = matrix_of(table, At.T, real, g), vector_of(table, At.e, real, g)
-        D = matrix_of(
-            table, At.D if code == GAUSSIAN else At.T, real, g
-        )  # T is not touched as D: see `backward_centred`
+        D = matrix_of(table, At.D if needs_b else At.T, real, g)  # T is not touched as D: see `backward_centred`
         W, shift, vectors = vector(table, At.W, real), vector(table, At.shift, real), matrix(table, At.vectors, real)
         block, sums = matrix_of(table, At.block, real, g), matrix_of(table, At.sums, np.float64, g)
         (N, p1), (R, ld), cols = X.shape, T.shape, up(number(table, At.G1, 3), lanes)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnbench.activations import GAUSSIAN
+from bnbench.activations import NEEDS_B
 from bnbench.elementary import compiled
 from bnbench.fused.gemm import FOUR, lesser
 from bnbench.fused.layout import FLUSH_BLOCKS
@@ -69,11 +69,11 @@ def forward_stored(code: int) -> Callable:
 @functools.cache
 def forward_centred(code: int) -> Callable:
     """The forward pass from X̂ γ for one activation."""
-    a, _ = compiled(code)
+    (a, da), needs_b = compiled(code), code in NEEDS_B
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def forward(T, D, rows, cols, y, first, vectors, e):
-        """A in place of X̂ γ in T, a' into D for the Gaussian, ε̂ into e. Returns Σ ε̂²."""
+        """A in place of X̂ γ in T, a' into D where it needs b, ε̂ into e. Returns Σ ε̂²."""
         beta, G2 = vectors[SHIFT], vectors[G2_]
         loss = 0.0
         for i in range(rows):
@@ -82,8 +82,8 @@ def forward_centred(code: int) -> Callable:
                 b = T[i, j] + beta[j]
                 v = a(b)
                 T[i, j] = v
-                if code == GAUSSIAN:
-                    D[i, j] = -b * v
+                if needs_b:
+                    D[i, j] = da(b, v)
                 total += v * G2[j]
             e[i] = y[first + i] - total
             loss += e[i] * e[i]
@@ -95,7 +95,7 @@ def forward_centred(code: int) -> Callable:
 @functools.cache
 def backward_centred(code: int) -> Callable:
     """T and the sums over a block for one activation."""
-    _, da = compiled(code)
+    (_, da), needs_b = compiled(code), code in NEEDS_B
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def backward(T, D, rows, cols, e, block):
@@ -106,7 +106,7 @@ def backward_centred(code: int) -> Callable:
             for j in range(cols):
                 v0, v1, v2, v3 = T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j]
                 d_G2[j] += (v0 * e0 + v1 * e1) + (v2 * e2 + v3 * e3)
-                if code == GAUSSIAN:
+                if needs_b:
                     t0, t1, t2, t3 = D[i, j] * e0, D[i + 1, j] * e1, D[i + 2, j] * e2, D[i + 3, j] * e3
                 else:
                     t0, t1 = da(v0, v0) * e0, da(v1, v1) * e1

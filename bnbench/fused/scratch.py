@@ -33,6 +33,7 @@ from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
+from bnbench.activations import CODES, NEEDS_B
 from bnbench.compiling import called
 from bnbench.fused.gemm import INDEX, PANEL, ROWS, VECTOR_BYTES
 from bnbench.fused.layout import LINE_BYTES, ONE_PASS, Layout, up
@@ -302,7 +303,7 @@ def scratch_places(
         numbers["G"] = groups, inputs * ld
     if one_pass:
         numbers["e"] = groups, rows
-        if problem.activation == "gaussian":
+        if CODES[problem.activation] in NEEDS_B:
             numbers["D"] = numbers["T"]
     else:
         numbers |= {"Z": (up(N, ROWS), ld), "all_e": (up(N, ROWS),)}

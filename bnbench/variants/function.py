@@ -54,7 +54,7 @@ def variant(name: str, *, family: str, device: str = "cpu", supports: Mapping | 
             raise ValueError(f"variant {name!r}: {reason}")
         called = getattr(target, "__name__", name)
         body = {
-            "supports": MappingProxyType(of_keywords(target) | supported),
+            "supports": MappingProxyType(of_keywords(target) | dict(supported)),
             "name": name,
             "family": family,
             "device": device,

@@ -7,6 +7,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ class FusedNumba(Variant):
                     working = table(working, functions, self.X)
                     unbroken(compute(working.ctypes.data, plan.group_rows))
 
-    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
+    def load(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: None = None) -> None:
         """Copy the parameters to where the kernels read them."""
         rows = self.rows
         self.G1[...] = G1

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from bnbench import activations
+from bnbench.operations import Operations
 from bnbench.problem import Batch, Gradients, Problem
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
@@ -11,17 +13,15 @@ from bnbench.variants.base import Variant
 NUMBER_BYTES, LIST_BYTES = 32, 64  # of a float in a list: itself, and where it is; of a list beside its numbers
 
 
-def _sigmoid(b: float) -> float:
-    return 1 / (1 + math.exp(-b)) if b > -700 else 0.0
-
-
-FUNCTIONS = {
-    "relu": (lambda b: max(b, 0.0), lambda b: 1.0 if b > 0 else 0.0),
-    "sigmoid": (_sigmoid, lambda b: _sigmoid(b) * (1 - _sigmoid(b))),
-    "tanh": (math.tanh, lambda b: 1 - math.tanh(b) ** 2),
-    "gaussian": (lambda b: math.exp(-b * b / 2), lambda b: -b * math.exp(-b * b / 2)),
-    "identity": (lambda b: b, lambda b: 1.0),
-}
+OF_FLOATS = Operations(
+    tanh=math.tanh,
+    number=lambda like, x: x,
+    choose=lambda b, above, below: above if b > 0 else below,
+    relu=lambda b: max(b, 0.0),
+    sigmoid=lambda b: 1 / (1 + math.exp(-b)) if b > -700 else 0.0,
+    softplus=lambda b: max(b, 0.0) + math.log1p(math.exp(-abs(b))),
+    gaussian=lambda b: math.exp(-b * b / 2),
+)
 
 
 class LoopsPython(Variant):
@@ -46,7 +46,7 @@ class LoopsPython(Variant):
         """For each hidden node its column of Z, its statistics, its gradients."""
         X, y, problem = self.rows, self.y, self.problem
         N, p1, p2, ddof, eps = problem.N, problem.p1, problem.p2, problem.ddof, problem.eps
-        a, da = FUNCTIONS[problem.activation]
+        a, da = activations.functions(problem.activation, OF_FLOATS)
         normalize = problem.normalization == "batch"
         columns, G2 = self.batch.G1.T.tolist(), self.batch.G2.tolist()
         if normalize:
@@ -70,7 +70,7 @@ class LoopsPython(Variant):
 
         dG1, dgamma, dbeta, dG2 = [], [], [], []
         for j in range(p2):
-            dz = [-2 / N * r * G2[j] * da(b) for r, b in zip(residual, B[j], strict=True)]
+            dz = [-2 / N * r * G2[j] * da(b, v) for r, b, v in zip(residual, B[j], A[j], strict=True)]
             dG2.append(-2 / N * sum(v * r for v, r in zip(A[j], residual, strict=True)))
             if normalize:
                 dbeta.append(sum(dz))

@@ -1,6 +1,7 @@
 """`loops-cuda`, `matrix-cuda` and `fused-cuda`: the step on an NVIDIA GPU, in Numba kernels."""
 
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ class OnCuda(Variant):
     device = "cuda"
     compile_allowance_s = 120.0
     arrays_like_Z = 0  # in the host's memory
+    supports = MappingProxyType({"activations": ("relu", "sigmoid", "tanh", "gaussian", "identity")})
     kind: ClassVar[str]
 
     @classmethod
@@ -35,7 +37,7 @@ class OnCuda(Variant):
                 raise MemoryError(f"the device has no more memory: {error}") from error
             raise
 
-    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
+    def load(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: None = None) -> None:
         """Copy the parameters to the device."""
         self.steps.load(G1, gamma, beta, G2)
 

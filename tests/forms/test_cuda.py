@@ -12,7 +12,6 @@ import pytest
 from cases import covering
 
 from bnbench.cuda import available
-from bnbench.problem import ACTIVATIONS
 from bnbench.variants import variants
 
 NAMES = ("loops-cuda", "matrix-cuda", "fused-cuda")
@@ -99,6 +98,7 @@ for offset in (1e2, 1e6):
 """
 
 
+ACTIVATIONS = variants()["loops-cuda"].supports["activations"]
 SIZES = [(1, 1, 1), (2, 3, 17), (31, 17, 3), (33, 1, 33), (257, 3, 1), (33, 33, 17)]
 CASES = [(*size, "relu", "batch", 0, 1e-5, "float64") for size in SIZES]
 CASES += [(5, 3, 3, activation, "batch", 1, 1e-3, "float32") for activation in ACTIVATIONS]

@@ -5,13 +5,14 @@ import pytest
 import bnbench
 from bnbench.cuda import device, rates
 from bnbench.cuda.available import simulated, unavailable
-from bnbench.problem import ACTIVATIONS, REGIMES
+from bnbench.problem import REGIMES
 from bnbench.reference import reference
 from bnbench.validation import judge, parts_of
 from bnbench.variants import variants
 
 pytestmark = pytest.mark.skipif(bool(unavailable()) or simulated(), reason=unavailable() or "the simulator is on")
 
+ACTIVATIONS = variants()["loops-cuda"].supports["activations"]
 NAMES = ("loops-cuda", "matrix-cuda", "fused-cuda")
 SMALL = [(N, p1, p2) for N in (1, 2, 3, 4, 5, 31, 33, 257) for p1 in (1, 3, 17, 33) for p2 in (1, 3, 17, 33)]
 LARGE = [(1000, 64, 64), (100_000, 32, 64), (100_000, 256, 256), (1_000_000, 32, 64)]

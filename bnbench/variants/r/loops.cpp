@@ -10,6 +10,8 @@ static inline double value(int code, double b) {
     case 1: return 1 / (1 + std::exp(-b));
     case 2: return std::tanh(b);
     case 3: return std::exp(-0.5 * b * b);
+    case 5: return (b > 0 ? b : 0) + std::log1p(std::exp(-std::abs(b)));
+    case 6: return b > 0 ? b : 0.01 * b;
     default: return b;
   }
 }
@@ -20,6 +22,8 @@ static inline double slope(int code, double b, double v) {
     case 1: return v * (1 - v);
     case 2: return 1 - v * v;
     case 3: return -b * v;
+    case 5: return 1 / (1 + std::exp(-b));
+    case 6: return b > 0 ? 1 : 0.01;
     default: return 1;
   }
 }

@@ -13,7 +13,9 @@ activations <- list(
   sigmoid = list(a = function(b) 1 / (1 + exp(-b)), d = function(b) { s <- 1 / (1 + exp(-b)); s * (1 - s) }),
   tanh = list(a = tanh, d = function(b) 1 - tanh(b)^2),
   gaussian = list(a = function(b) exp(-b^2 / 2), d = function(b) -b * exp(-b^2 / 2)),
-  identity = list(a = function(b) b, d = function(b) b * 0 + 1)
+  identity = list(a = function(b) b, d = function(b) b * 0 + 1),
+  softplus = list(a = function(b) pmax(b, 0) + log1p(exp(-abs(b))), d = function(b) 1 / (1 + exp(-b))),
+  `leaky-relu` = list(a = function(b) ifelse(b > 0, b, 0.01 * b), d = function(b) ifelse(b > 0, 1, 0.01))
 )
 
 clock <- if (requireNamespace("bench", quietly = TRUE)) {
