@@ -5,10 +5,10 @@ import os
 
 import numpy as np
 import pytest
-from cases import FEW
+from cases import FEW, NORMALIZATIONS
 
 import bnbench
-from bnbench.problem import ACTIVATIONS, NORMALIZATIONS, Problem
+from bnbench.problem import ACTIVATIONS, Problem
 from bnbench.reference import reference
 from bnbench.validation import judge, parts_of
 

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from cases import NORMALIZATIONS
 from conftest import bnbench
 from records import rows
 
 import bnbench as package
-from bnbench.problem import ACTIVATIONS, NORMALIZATIONS, Problem
+from bnbench.problem import ACTIVATIONS, Problem
 from bnbench.variants.matrix_kronecker import GUARD_BYTES, commutation, selection
 
 KRONECKER = package.variants()["matrix-kronecker"]

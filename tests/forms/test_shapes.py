@@ -4,9 +4,10 @@ import typing
 
 import numpy as np
 import pytest
+from cases import NORMALIZATIONS
 
 import bnbench
-from bnbench.problem import ACTIVATIONS, DTYPES, NORMALIZATIONS, REGIMES
+from bnbench.problem import ACTIVATIONS, DTYPES, REGIMES
 from bnbench.reference import reference
 from bnbench.reference.certified import certify
 
