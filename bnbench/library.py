@@ -19,8 +19,9 @@ from bnbench.variants.registry import find
 if TYPE_CHECKING:  # what type checkers alone look at
     from numpy.typing import ArrayLike, DTypeLike
 
+    from bnbench.networks import Network
+
 AUTO = "fused-numba", "matrix-numpy"  # what variant="auto" stands for: the first that is available
-LATER = "softplus", "leaky-relu"  # activations that no kernel has yet
 LARGE_BYTES = 2**30  # from here on, the free memory is checked first
 
 
@@ -40,7 +41,7 @@ def gradients(
     variant: str = "auto",
     activation: str = Problem.activation,
     normalization: str = Problem.normalization,
-    loss: str = "squared",
+    loss: str = Problem.loss,
     ddof: int = Problem.ddof,
     eps: float = Problem.eps,
 ) -> Gradients:
@@ -75,8 +76,8 @@ def gradients(
             node of zero variance with eps = 0, or of a variance beyond what the dtype holds, more than there is
             memory for, a y outside the loss's domain, an unknown name; the message says which array or column.
     """
-    beyond = inputs or loss != "squared" or normalization == "frozen" or activation in LATER or is_deep(G1)
-    if beyond or not (W is None is delta is units is statistics):
+    deep = [G1] if is_deep(G1) else None
+    if inputs or delta is not None or _beyond(deep, W, units, statistics, normalization, loss):
         from bnbench import networks
 
         return networks.gradients(
@@ -100,31 +101,51 @@ def is_deep(G1: Any) -> bool:
 def prepare(
     X: ArrayLike,
     y: ArrayLike,
-    p2: int,
+    p2: Any,
     *,
+    W: ArrayLike | None = None,
+    units: Any = None,
+    statistics: Any = None,
     dtype: DTypeLike | None = None,
     variant: str = "auto",
     regime: str = "fixed",
     activation: str = Problem.activation,
     normalization: str = Problem.normalization,
+    loss: str = Problem.loss,
     ddof: int = Problem.ddof,
     eps: float = Problem.eps,
-) -> Prepared:
-    """Check the data and set up once; the result's `.gradients(G1, gamma, beta, G2)` is what a loop calls.
+) -> Prepared | Network:
+    """Check the data and set up once; the result's `.gradients(G1, gamma, beta, G2[, delta])` is what a loop calls.
 
-    The arguments are those of `gradients`, with p2 the number of hidden nodes. X and y are copied, whatever their
-    layout and the regime: later changes to them are not seen. In the regime "fixed", what depends on X alone is
-    computed here. Where X and y are whole numbers, dtype ("float64" or "float32") is that of the parameters to come;
-    elsewhere it must be theirs or None.
+    The arguments are those of `gradients`, with p2 the number of hidden nodes, or a list of them, one a layer. X, y and
+    W are copied, whatever their layout and the regime: later changes to them are not seen. In the regime "fixed", what
+    depends on X alone is computed here. Where X and y are whole numbers, dtype ("float64" or "float32") is that of the
+    parameters to come; elsewhere it must be theirs or None.
 
     Raises:
         ValueError: as in `gradients`.
     """
     read: dict[str, Any] = {"X": arrays.read("X", X), "y": arrays.read("y", y)}
-    checked_X, checked_y, largest = _data(read["X"], read["y"], _dtype(read, dtype), copy=True)
+    held = _dtype(read, dtype)
+    if regime not in REGIMES:
+        raise ValueError(f"regime is {regime!r}; allowed are {', '.join(REGIMES)}")
+    if _beyond(p2, W, units, statistics, normalization, loss):
+        from bnbench.networks import Network
+
+        return Network(
+            read["X"], read["y"], p2, W=W, units=units, statistics=statistics, dtype=held, variant=variant, copy=True,
+            activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
+        )  # fmt: skip
+    checked_X, checked_y, largest = _data(read["X"], read["y"], held, copy=True)
     prepared = Prepared(checked_X, checked_y, largest, p2, variant, regime, activation, normalization, ddof, eps)
     prepared.set_up(prepared.ones())
     return survive(prepared)
+
+
+def _beyond(layers: Any, W: Any, units: Any, statistics: Any, normalization: str, loss: str) -> bool:
+    """Whether a network is more than one layer under the squared loss with what every form has."""
+    more = isinstance(layers, list | tuple) or not (W is None is units is statistics)
+    return more or loss != Problem.loss or normalization == "frozen"
 
 
 class Prepared:
@@ -147,8 +168,6 @@ class Prepared:
         ddof: int,
         eps: float,
     ) -> None:
-        if regime not in REGIMES:
-            raise ValueError(f"regime is {regime!r}; allowed are {', '.join(REGIMES)}")
         N, p1 = X.shape
         self.problem = problem = Problem(N, p1, p2, activation, normalization, ddof, eps, X.dtype.name)
         self.X, self.y, self.regime, self.cls = X, y, regime, _variant(variant)
