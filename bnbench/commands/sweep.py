@@ -115,7 +115,8 @@ def run_verify(options: Namespace) -> int:
     """`verify`."""
     from bnbench.commands.progress import Progress
     from bnbench.commands.tables import verdict_table
-    from bnbench.problem import ACTIVATIONS, DTYPES, NORMALIZATIONS, REGIMES
+    from bnbench.problem import ACTIVATIONS, DTYPES, REGIMES
+    from bnbench.variants.base import SIMPLEST
 
     plan, table = make_plan(
         options,
@@ -124,7 +125,7 @@ def run_verify(options: Namespace) -> int:
             "p1": (7,),
             "p2": (4,),
             "activation": ACTIVATIONS,
-            "normalization": NORMALIZATIONS,
+            "normalization": SIMPLEST["normalizations"],
             "dtype": DTYPES,
             "regime": REGIMES,
             "timeout": 60.0,
