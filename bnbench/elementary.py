@@ -22,6 +22,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload, register_jitable
 
+from bnbench import losses
 from bnbench.activations import CODES
 from bnbench.activations import functions as definitions
 from bnbench.jit import njit
@@ -230,3 +231,11 @@ def compiled(code: int) -> tuple[Callable, Callable]:
     name = next(name for name, each in CODES.items() if each == code)
     inlined = njit(forceinline=True, inner=True)
     return tuple(map(inlined, definitions(name, sys.modules[__name__])))
+
+
+@functools.cache
+def compiled_loss(loss: str) -> tuple[Callable, Callable]:
+    """ℓ(y, η) and ∂ℓ/∂η (y, η) of two numbers of one dtype, to be called in compiled code."""
+    inlined = njit(forceinline=True, inner=True)
+    value, slope, _ = losses.functions(loss, sys.modules[__name__])
+    return inlined(value), inlined(slope)

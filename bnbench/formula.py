@@ -121,20 +121,26 @@ def head(
 
     α minimises R within each unit, so that its own dependence on the parameters drops out of the gradient.
     """
-    value, slope, _ = losses.functions(spec.loss, m)
     k = Known(edits, theta=theta, A=A, data=data, spec=spec, N=A.shape[0], alpha=None, **context)
     k.eta = A @ theta.out
+    outcome(k, m)
+    k.upstream = k.r[:, None] * theta.out
+    k.dout = A.T @ k.r
+    return k
+
+
+def outcome(k: Known, m: Operations = NUMPY) -> None:
+    """What the head gives beside its product with A: from η = A Γ_out, the loss, r, α and ddelta."""
+    data, spec = k.data, k.spec
+    value, slope, _ = losses.functions(spec.loss, m)
     if data.W is not None:
-        k.eta = k.eta + data.W @ theta.delta
+        k.eta = k.eta + data.W @ k.theta.delta
     if data.unit is not None:
         k.alpha = losses.DEFINITIONS[spec.loss].effect(data.y, k.eta, data.unit, data.units, m)
         k.eta = k.eta + k.alpha[data.unit]
     k.loss = m.total(value(data.y, k.eta)) / k.N
     k.r = slope(data.y, k.eta) / k.N
-    k.upstream = k.r[:, None] * theta.out
-    k.dout = A.T @ k.r
     k.ddelta = None if data.W is None else data.W.T @ k.r
-    return k
 
 
 def gradients(

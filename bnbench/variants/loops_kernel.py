@@ -1,7 +1,8 @@
-"""The node-by-node computation for Numba, of `loops-numba` and `loops-numba-parallel`.
+"""The node-by-node computation for Numba, of `loops-numba` and `loops-numba-parallel`: a layer, a head, a whole step.
 
-One source for both: in the serial variant `prange` is `range`. Sums over the rows are kept in float64, which
-costs nothing beside the inner products and keeps float32 statistics sound.
+One source for both: in the serial variant `prange` is `range`. What belongs to a layer lies node by node: X̂, A and D
+are (p_out,N), D first a' and then dZ. Sums over the rows are kept in float64, which costs nothing beside the inner
+products and keeps float32 statistics sound.
 """
 
 import functools
@@ -11,40 +12,43 @@ from collections.abc import Callable
 import numpy as np
 from numba import prange
 
-from bnbench.elementary import compiled
+from bnbench import elementary
 from bnbench.jit import REASSOCIATE, njit
 
-ROWS = 1024  # rows of a block in the loop that adds up ŷ
+ROWS = 1024  # rows of a block, where all nodes meet
 
 
 @functools.cache
-def kernel(code: int, normalize: bool, parallel: bool) -> Callable:
-    """The step for one activation, with or without batch normalisation."""
-    a, da = compiled(code)
+def forward(code: int, normalization: str, parallel: bool) -> Callable:
+    """A layer's forward pass for one activation and normalization."""
+    a, da = elementary.compiled(code)
+    batch, normalized = normalization == "batch", normalization != "none"
 
     @njit(fastmath=REASSOCIATE, parallel=parallel)
-    def step(X, y, G1, gamma, beta, G2, ddof, eps, scale, Xhat, A, D, e, dG1, dgamma, dbeta, dG2):
-        N, p1 = X.shape
-        p2 = G1.shape[1]
+    def layer(X, G, gamma, beta, mean, variance, ddof, eps, s, Xhat, A, D):
+        """s (p_out,), X̂, A and a' of X (N,p_in); mean and variance are read where they are given."""
+        N, p_in = X.shape
         number = X.dtype.type
-        s = np.empty(p2, X.dtype)
-
-        for j in prange(p2):
-            g = G1[:, j].copy()
+        for j in prange(G.shape[1]):
+            g = G[:, j].copy()
             for i in range(N):
                 z = number(0)
-                for k in range(p1):
+                for k in range(p_in):
                     z += X[i, k] * g[k]
                 A[j, i] = z
-            if normalize:
-                total = 0.0
-                for i in range(N):
-                    total += A[j, i]
-                mu = number(total / N)
-                total = 0.0
-                for i in range(N):
-                    total += (A[j, i] - mu) ** 2
-                s[j] = math.sqrt(total / (N - ddof) + eps)
+            if normalized:
+                if batch:
+                    total = 0.0
+                    for i in range(N):
+                        total += A[j, i]
+                    mu = number(total / N)
+                    total = 0.0
+                    for i in range(N):
+                        total += (A[j, i] - mu) ** 2
+                    s[j] = math.sqrt(total / (N - ddof) + eps)
+                else:
+                    mu = mean[j]
+                    s[j] = math.sqrt(variance[j] + eps)
                 for i in range(N):
                     Xhat[j, i] = (A[j, i] - mu) / s[j]
                     A[j, i] = gamma[j] * Xhat[j, i] + beta[j]
@@ -53,40 +57,140 @@ def kernel(code: int, normalize: bool, parallel: bool) -> Callable:
                 A[j, i] = a(b)
                 D[j, i] = da(b, A[j, i])
 
+    return layer
+
+
+@functools.cache
+def outputs(parallel: bool) -> Callable:
+    """What gives η = A Γ_out."""
+
+    @njit(fastmath=REASSOCIATE, parallel=parallel)
+    def compute(A, out, eta):
+        N = eta.size
         for block in prange((N + ROWS - 1) // ROWS):
             first, last = block * ROWS, min(N, (block + 1) * ROWS)
             for i in range(first, last):
-                e[i] = y[i]
-            for j in range(p2):
+                eta[i] = 0
+            for j in range(out.size):
                 for i in range(first, last):
-                    e[i] -= A[j, i] * G2[j]
-        loss = 0.0
-        for i in range(N):
-            loss += e[i] * e[i]
+                    eta[i] += A[j, i] * out[j]
 
-        for j in prange(p2):
+    return compute
+
+
+@functools.cache
+def outcome(loss: str) -> Callable:
+    """What gives the loss, and r in place of η, for one loss."""
+    value, slope = elementary.compiled_loss(loss)
+
+    @njit(fastmath=REASSOCIATE)
+    def compute(y, r):
+        N = y.size
+        over_N = r.dtype.type(1 / N)
+        total = 0.0
+        for i in range(N):
+            eta = r[i]
+            total += value(y[i], eta)
+            r[i] = slope(y[i], eta) * over_N
+        return total / N
+
+    return compute
+
+
+@functools.cache
+def backward(normalization: str, under_head: bool, parallel: bool) -> Callable:
+    """A layer's backward pass, under the head or under another layer."""
+    batch, normalized = normalization == "batch", normalization != "none"
+
+    @njit(fastmath=REASSOCIATE, parallel=parallel)
+    def layer(X, r, out, upstream, gamma, ddof, s, Xhat, A, D, dG, dgamma, dbeta, dout):
+        """dZ in place of a', and the gradients; upstream is ∂R/∂A (p_out,N), or r ⊗ Γ_out, which is never formed."""
+        N, p_in = X.shape
+        number = X.dtype.type
+        for j in prange(D.shape[0]):
             db, dg, d2, left = 0.0, 0.0, 0.0, number(0)
-            for i in range(N):
-                D[j, i] *= scale * e[i] * G2[j]
-                db += D[j, i]
-                d2 += A[j, i] * e[i]
-            dG2[j] = scale * d2
-            if normalize:
+            if under_head:
+                for i in range(N):
+                    D[j, i] *= r[i] * out[j]
+                    db += D[j, i]
+                    d2 += A[j, i] * r[i]
+                dout[j] = d2
+            else:
+                for i in range(N):
+                    D[j, i] *= upstream[j, i]
+                    db += D[j, i]
+            if normalized:
                 for i in range(N):
                     dg += D[j, i] * Xhat[j, i]
                 dbeta[j], dgamma[j] = db, dg
-                weight, mean, slope = gamma[j] / s[j], number(db / N), number(dg / (N - ddof))
-                total = 0.0
-                for i in range(N):
-                    D[j, i] = weight * (D[j, i] - mean - Xhat[j, i] * slope)
-                    total += D[j, i]
-                left = number(total / N)  # by rounding; X may have an offset that multiplies it
-            column = np.zeros(p1, X.dtype)
+                weight = gamma[j] / s[j]
+                if batch:
+                    mean, slope = number(db / N), number(dg / (N - ddof))
+                    total = 0.0
+                    for i in range(N):
+                        D[j, i] = weight * (D[j, i] - mean - Xhat[j, i] * slope)
+                        total += D[j, i]
+                    left = number(total / N)  # by rounding; X may have an offset that multiplies it
+                else:
+                    for i in range(N):
+                        D[j, i] *= weight
+            column = np.zeros(p_in, X.dtype)
             for i in range(N):
                 d = D[j, i] - left
-                for k in range(p1):
+                for k in range(p_in):
                     column[k] += X[i, k] * d
-            dG1[:, j] = column
-        return loss / N
+            dG[:, j] = column
 
-    return step
+    return layer
+
+
+@functools.cache
+def below(parallel: bool) -> Callable:
+    """What gives ∂R/∂(a layer's input), (p_in,N), from dZ."""
+
+    @njit(fastmath=REASSOCIATE, parallel=parallel)
+    def compute(G, dZ, upstream):
+        p_in, p_out = G.shape
+        N = dZ.shape[1]
+        for block in prange((N + ROWS - 1) // ROWS):
+            first, last = block * ROWS, min(N, (block + 1) * ROWS)
+            for k in range(p_in):
+                for i in range(first, last):
+                    upstream[k, i] = 0
+                for j in range(p_out):
+                    for i in range(first, last):
+                        upstream[k, i] += G[k, j] * dZ[j, i]
+
+    return compute
+
+
+@functools.cache
+def row_by_row(parallel: bool) -> Callable:
+    """What copies a matrix that lies node by node to one that lies row by row."""
+
+    @njit(parallel=parallel)
+    def compute(A, rows):
+        p, N = A.shape
+        for block in prange((N + ROWS - 1) // ROWS):
+            for i in range(block * ROWS, min(N, (block + 1) * ROWS)):
+                for j in range(p):
+                    rows[i, j] = A[j, i]
+
+    return compute
+
+
+@functools.cache
+def step(code: int, normalization: str, loss: str, parallel: bool) -> Callable:
+    """The whole step of one hidden layer in one call."""
+    layer_forward, layer_backward = forward(code, normalization, parallel), backward(normalization, True, parallel)
+    head, rest = outputs(parallel), outcome(loss)
+
+    @njit(fastmath=REASSOCIATE)
+    def whole(X, y, mean, variance, G1, gamma, beta, G2, ddof, eps, s, Xhat, A, D, r, dG1, dgamma, dbeta, dG2):
+        layer_forward(X, G1, gamma, beta, mean, variance, ddof, eps, s, Xhat, A, D)
+        head(A, G2, r)
+        loss = rest(y, r)
+        layer_backward(X, r, G2, D, gamma, ddof, s, Xhat, A, D, dG1, dgamma, dbeta, dG2)
+        return loss
+
+    return whole

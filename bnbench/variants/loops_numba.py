@@ -1,14 +1,17 @@
 """`loops-numba` and `loops-numba-parallel`: the node-by-node computation, compiled (`loops_kernel`)."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.problem import Batch, Gradients, Problem
+from bnbench.problem import Batch, Gradients, Layer, Problem, Spec
 from bnbench.threads import alone, guard
 from bnbench.variants import formulas
-from bnbench.variants.base import Variant, read_only
+from bnbench.variants.base import ANY_NETWORK, Variant, read_only
+from bnbench.variants.layerwise import FormLayer, Network
 
 
 class LoopsNumba(Variant):
@@ -19,27 +22,34 @@ class LoopsNumba(Variant):
     formula = formulas.LOOPS
     arrays_like_Z = 3
     compile_allowance_s = 60.0
+    supports = ANY_NETWORK
     parallel = False
     load = Variant.load_in_place
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Allocate what a step writes: X̂, A and a' node by node, and the gradients."""
-        from bnbench.variants.loops_kernel import kernel
-
         super().prepare(batch, problem, regime)
-        N, p1, p2, dtype = problem.N, problem.p1, problem.p2, batch.X.dtype
-        normalize = problem.normalization == "batch"
-        step = kernel(CODES[problem.activation], normalize, self.parallel and not alone())
-        number = dtype.type
-        constants = (problem.ddof, problem.eps, number(-2 / N))
-        rows = N if normalize else 0
-        nodes = (np.zeros((p2, rows), dtype), np.zeros((p2, N), dtype), np.zeros((p2, N), dtype))
-        work = (*nodes, np.zeros(N, dtype))
-        self.gradients = [np.zeros((p1, p2), dtype), *(np.zeros(p2, dtype) for _ in range(3))]
-        empty = np.zeros(0, dtype)
+        parallel = self.parallel and not alone()
+        self.network: Network | None = None
+        if problem.depth > 1 or problem.linear or problem.units:
+            make = functools.partial(LoopsLayer, problem.N, problem.spec, batch.X.dtype, parallel)
+            self.network = Network(make, self.batch, problem)
+            self.compute: Callable = self.network.step
+            return
+        from bnbench.variants.loops_kernel import step
+
         X, y, G1, *affine, G2 = self.batch
-        data = (read_only(X), read_only(y), G1, *(affine if normalize else (empty, empty)), G2)
-        self.compute = functools.partial(step, *data, *constants, *work, *self.gradients)
+        empty = np.zeros(0, X.dtype)
+        if problem.normalization == "none":
+            affine = [empty, empty]
+        given = batch.statistics or (empty, empty)
+        of_nodes = buffers(problem.N, problem.p2, problem.spec, X.dtype)
+        self.gradients = [np.zeros(G1.shape, X.dtype), *(np.zeros(problem.p2, X.dtype) for _ in range(3))]
+        self.compute = functools.partial(
+            step(CODES[problem.activation], problem.normalization, problem.loss, parallel),
+            *map(read_only, (X, y, *given)), G1, *affine, G2, problem.ddof, problem.eps, *of_nodes,
+            np.zeros(problem.N, X.dtype), *self.gradients,
+        )  # fmt: skip
 
     def step(self) -> None:
         """One call of the compiled loops."""
@@ -47,6 +57,8 @@ class LoopsNumba(Variant):
 
     def result(self) -> Gradients:
         """Copies of the last step's gradients."""
+        if self.network:
+            return self.network.answer
         gradients = Gradients(self.loss, *(array.copy() for array in self.gradients))
         if self.problem.normalization == "none":
             return gradients._replace(dgamma=None, dbeta=None)
@@ -64,3 +76,61 @@ class LoopsNumbaParallel(LoopsNumba):
         """One call of the compiled loops; in turns where threads must take them."""
         with guard():
             self.loss = self.compute()
+
+
+def buffers(N: int, nodes: int, spec: Spec, dtype: np.dtype) -> tuple[np.ndarray, ...]:
+    """S, X̂, A and D of a layer, as `loops_kernel` has them; no X̂ where nothing is normalised."""
+    rows = 0 if spec.normalization == "none" else N
+    return np.zeros(nodes, dtype), np.zeros((nodes, rows), dtype), *np.zeros((2, nodes, N), dtype)
+
+
+class LoopsLayer(FormLayer):
+    """A layer node by node."""
+
+    def __init__(
+        self, N: int, spec: Spec, dtype: np.dtype, parallel: bool, fan_in: int, nodes: int, given: tuple
+    ) -> None:
+        from bnbench.variants import loops_kernel as kernels
+
+        self.ddof, self.eps = spec.ddof, spec.eps
+        self.s, self.Xhat, self.A, self.D = buffers(N, nodes, spec, dtype)
+        self.empty, self.none = np.zeros(0, dtype), np.zeros((0, 0), dtype)
+        self.given = given or (self.empty, self.empty)
+        self.rows, self.eta = np.zeros((N, nodes), dtype), np.zeros(N, dtype)
+        self.upstream = np.zeros((fan_in, N), dtype)
+        self.forward_kernel = kernels.forward(CODES[spec.activation], spec.normalization, parallel)
+        self.outputs_kernel, self.row_by_row = kernels.outputs(parallel), kernels.row_by_row(parallel)
+        self.below = kernels.below(parallel)
+        self.backward_kernels = [kernels.backward(spec.normalization, under, parallel) for under in (False, True)]
+
+    def forward(self, A: np.ndarray, parameters: Layer) -> np.ndarray:
+        """As in `FormLayer`."""
+        G, gamma, beta = parameters
+        self.input, self.G, self.gamma = read_only(A), G, self.empty if gamma is None else gamma
+        beta = self.empty if beta is None else beta
+        given = map(read_only, self.given)
+        self.forward_kernel(
+            self.input, G, self.gamma, beta, *given, self.ddof, self.eps, self.s, self.Xhat, self.A, self.D
+        )
+        self.row_by_row(self.A, self.rows)
+        return self.rows
+
+    def outputs(self, out: np.ndarray) -> np.ndarray:
+        """As in `FormLayer`."""
+        self.outputs_kernel(self.A, out, self.eta)
+        return self.eta
+
+    def backward(self, upstream: Any, inputs: bool) -> tuple[Layer, Any, np.ndarray | None]:
+        """As in `FormLayer`; what goes down lies node by node."""
+        under_head = isinstance(upstream, tuple)
+        r, out = upstream if under_head else (self.empty, self.empty)
+        dense = self.none if under_head else upstream
+        nodes, dtype = len(self.A), self.A.dtype
+        dG, dgamma, dbeta, dout = np.empty(self.G.shape, dtype), *np.empty((3, nodes), dtype)
+        self.backward_kernels[under_head](
+            self.input, r, out, dense, self.gamma, self.ddof, self.s, self.Xhat, self.A, self.D, dG, dgamma, dbeta, dout
+        )
+        if inputs:
+            self.below(self.G, self.D, self.upstream)
+        affine = (dgamma, dbeta) if len(self.gamma) else (None, None)
+        return Layer(dG, *affine), self.upstream, dout if under_head else None
