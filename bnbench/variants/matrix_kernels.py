@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  - what np.dot calls here, loaded before a step is timed
 from numba.extending import overload
 
-from bnbench.elementary import compiled
+from bnbench.elementary import compiled, compiled_loss
 from bnbench.jit import REASSOCIATE, njit
 
 
@@ -69,46 +69,103 @@ def activation(code: int) -> Callable:
 
 
 @functools.cache
-def normalized(code: int, fixed: bool) -> Callable:
-    """The step with batch normalisation for one activation; fixed says that x̄ is given."""
+def forward(code: int, normalization: str, fixed: bool) -> Callable:
+    """A layer's forward pass for one activation and normalization; fixed says that the mean of its input is given."""
     activate = activation(code)
+    batch, normalized = normalization == "batch", normalization != "none"
 
     @njit(fastmath=REASSOCIATE)
-    def step(X, xbar, y, G1, gamma, beta, G2, over_N, over_Nd, eps):
-        Z = np.dot(X, G1)
-        mu = weighted_rows(xbar, G1) if fixed else column_sums(Z) * over_N
-        Zc = Z - rounded(mu, Z)
-        s = rounded(np.sqrt(column_products(Zc, Zc) * over_Nd + eps), Z)
-        Xhat = Zc / s
-        B = gamma * Xhat + beta
+    def layer(X, xbar, G, gamma, beta, mean, variance, over_N, over_Nd, eps):
+        """s, X̂, A and a'; mean and variance are read where they are given, xbar where it is fixed."""
+        Z = np.dot(X, G)
+        if normalized:
+            if batch:
+                mu = weighted_rows(xbar, G) if fixed else column_sums(Z) * over_N
+                Zc = Z - rounded(mu, Z)
+                s = rounded(np.sqrt(column_products(Zc, Zc) * over_Nd + eps), Z)
+            else:
+                Zc = Z - mean
+                s = rounded(np.sqrt(variance + eps), Z)
+            Xhat = Zc / s
+            B = gamma * Xhat + beta
+        else:
+            s, Xhat, B = gamma, Z, Z
         A, D = np.empty_like(B), np.empty_like(B)
         activate(B, A, D)
-        e = y - np.dot(A, G2)
+        return s, Xhat, A, D
 
-        S = np.outer(e, -(over_N + over_N) * G2) * D
-        dbeta = rounded(column_sums(S), S)
-        dgamma = rounded(column_products(S, Xhat), S)
-        dG2 = -(over_N + over_N) * np.dot(A.T, e)
-        D = S - Xhat * (dgamma * over_Nd)
-        dZ = (gamma / s) * (D - rounded(column_sums(D) * over_N, D))  # as a mean, so that 1ᵀ dZ = 0
-        return np.dot(e, e) * over_N, np.dot(X.T, dZ), dgamma, dbeta, dG2
-
-    return step
+    return layer
 
 
 @functools.cache
-def unnormalized(code: int) -> Callable:
-    """The step without normalisation for one activation."""
-    activate = activation(code)
+def outcome(loss: str) -> Callable:
+    """What gives the loss, and r in place of η, for one loss."""
+    value, slope = compiled_loss(loss)
 
     @njit(fastmath=REASSOCIATE)
-    def step(X, xbar, y, G1, gamma, beta, G2, over_N, over_Nd, eps):
-        Z = np.dot(X, G1)
-        A, D = np.empty_like(Z), np.empty_like(Z)
-        activate(Z, A, D)
-        e = y - np.dot(A, G2)
-        S = np.outer(e, -(over_N + over_N) * G2) * D
-        dG2 = -(over_N + over_N) * np.dot(A.T, e)
-        return np.dot(e, e) * over_N, np.dot(X.T, S), None, None, dG2
+    def compute(y, r, over_N):
+        total = 0.0
+        for i in range(y.size):
+            eta = r[i]
+            total += value(y[i], eta)
+            r[i] = slope(y[i], eta) * over_N
+        return total / y.size
 
-    return step
+    return compute
+
+
+@functools.cache
+def backward(normalization: str) -> Callable:
+    """A layer's backward pass from ∂R/∂A for one normalization."""
+    batch, normalized = normalization == "batch", normalization != "none"
+
+    @njit(fastmath=REASSOCIATE)
+    def layer(X, upstream, gamma, s, Xhat, D, over_N, over_Nd):
+        """dZ, ∂R/∂Γ, ∂R/∂γ and ∂R/∂β; the last two are those of no use where nothing is normalised."""
+        S = upstream * D
+        dbeta = rounded(column_sums(S), S) if normalized else s
+        dgamma = rounded(column_products(S, Xhat), S) if normalized else s
+        if batch:
+            rest = S - Xhat * (dgamma * over_Nd)
+            dZ = (gamma / s) * (rest - rounded(column_sums(rest) * over_N, rest))  # as a mean, so that 1ᵀ dZ = 0
+        elif normalized:
+            dZ = (gamma / s) * S
+        else:
+            dZ = S
+        return dZ, np.dot(X.T, dZ), dgamma, dbeta
+
+    return layer
+
+
+@njit()
+def below(G, dZ):
+    """∂R/∂(a layer's input), dZ Γᵀ."""
+    return np.dot(dZ, G.T)
+
+
+@njit()
+def outputs(A, out):
+    """η = A Γ_out."""
+    return np.dot(A, out)
+
+
+@njit()
+def weighed(A, r):
+    """∂R/∂Γ_out = Aᵀ r."""
+    return np.dot(A.T, r)
+
+
+@functools.cache
+def step(code: int, normalization: str, loss: str, fixed: bool) -> Callable:
+    """The whole step of one hidden layer in one call."""
+    layer_forward, layer_backward, rest = forward(code, normalization, fixed), backward(normalization), outcome(loss)
+
+    @njit(fastmath=REASSOCIATE)
+    def whole(X, xbar, y, mean, variance, G1, gamma, beta, G2, over_N, over_Nd, eps):
+        s, Xhat, A, D = layer_forward(X, xbar, G1, gamma, beta, mean, variance, over_N, over_Nd, eps)
+        r = np.dot(A, G2)
+        loss = rest(y, r, over_N)
+        _, dG1, dgamma, dbeta = layer_backward(X, np.outer(r, G2), gamma, s, Xhat, D, over_N, over_Nd)
+        return loss, dG1, dgamma, dbeta, np.dot(A.T, r)
+
+    return whole
