@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_series, ctx
 
+from bnbench.activations import DEFINITIONS, functions
 from bnbench.problem import Batch, Gradients, Problem
+from bnbench.reference.balls import BALLS
 
 RADIUS = 1e-25
 FIRST_BITS, LAST_BITS = 128, 2048
@@ -97,21 +99,12 @@ def normalise(z: list[Any], ddof: int, eps: arb) -> list[Any]:
 
 def activate(name: str, b: Any) -> tuple[Any, bool]:
     """a(b) of a series, and whether b sits on a kink."""
-    if name == "identity":
-        return b, False
-    if name == "sigmoid":
-        return 1 / (1 + (-b).exp()), False
-    if name == "tanh":
-        return 1 - 2 / (1 + (2 * b).exp()), False
-    if name == "gaussian":
-        return (-b * b / 2).exp(), False
-    value = b[0]
-    if value > 0 or not value.is_finite():
-        return b, False
-    if value < 0 or (value.is_zero() and value.is_exact()):
-        return _series(0, 0), not value < 0
-    either = arb(0).union(arb(1))
-    return _series(value.nonnegative_part(), either * b[1]), True
+    column, value = np.empty(1, object), b[0]
+    column[0] = b
+    a, _ = functions(name, BALLS)
+    (found,) = a(column)
+    kink = DEFINITIONS[name].jump and value.is_finite() and not (value > 0 or value < 0)
+    return found if isinstance(found, arb_series) else _series(found, 0), bool(kink)
 
 
 def _series(value: Any, slope: Any) -> arb_series:
