@@ -10,7 +10,7 @@ from networks import network
 from test_derivation import setting
 
 from bnbench import activations, definition, formula
-from bnbench.problem import ACTIVATIONS, LOSSES
+from bnbench.problem import ACTIVATIONS, LOSSES, NORMALIZATIONS
 from bnbench.proof import sources
 from bnbench.reference.balls import BALLS, ball_array, balls_of
 
@@ -18,7 +18,7 @@ SOURCES = sources()
 NUMBERS = {
     "INR": arb, "sqrt": lambda v: v.sqrt(), "exp": lambda v: arb(v).exp(), "ln": lambda v: arb(v).log(),
     "tanh": lambda v: arb(v).tanh(), "Rmax": max, "Rlt_dec": lambda a, b: a < b, "leak": arb(activations.LEAK),
-    "pred": lambda l: l - 1, "Nat.eqb": lambda a, b: a == b,
+    "pred": lambda l: l - 1, "Nat.eqb": lambda a, b: a == b, "sum": lambda count, u: sum(map(u, range(count))),
 }  # fmt: skip
 OF_DEEP = "Z", "μ", "s", "Xhat", "B", "A", "stub", "dβ", "dγ", "dZ", "dΓ"
 OF_HEAD = (
@@ -134,45 +134,64 @@ def test_the_network_without_statistics_of_the_batch_that_is_proven_is_the_one_t
     proven = compute(found, given | {"Z": after_its_section(Z, 2)})
     equal(proven, letters)
     same(proven["Risk"], code.answer.loss)
+    head = compute(definitions(SOURCES["Dense"], "Head"), given | {"q": given["p2"], "A": function(k.A)})
+    equal(head, {"yhat": code.head.eta, "dA": code.head.upstream, "dΓ2": code.head.dout})
+    same(head["Risk"], code.answer.loss)
 
 
-# catches: a layer's theorem whose formula is not the code's where statistics are given, or where there are none
-@pytest.mark.parametrize("normalization", ["frozen", "none"])
+def column(name):
+    """A letter of Layer.v's column z, as it is called from other files."""
+    text = SOURCES["Layer"]
+    found = only(definitions(text), "mean") | only(definitions(text, "Definitions"), "μ", "variance", "s", "Xhat")
+
+    def letter(N, ddof, eps, z, *row):
+        of_column = compute(found, {**NUMBERS, "N": N, "ddof": ddof, "eps": eps, "z": z})[name]
+        return of_column(*row) if row else of_column
+
+    return letter
+
+
+# catches: a layer's theorem whose formula is not the code's
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
 @pytest.mark.parametrize("place", range(2))
 @pytest.mark.parametrize("seed", range(len(ACTIVATIONS)))
-def test_the_layers_without_statistics_of_the_batch_that_are_proven_are_those_that_are_computed(
-    seed, place, normalization
-):
-    """A layer of a network of two by Dense.v, from the code's input and ∂R/∂A."""
+def test_the_layer_that_is_proven_is_the_one_that_is_computed(seed, place, normalization):
+    """A layer of a network of two by Dense.v and Layer.v, from the code's input and ∂R/∂A."""
     _, data, spec, code = drawn(seed, layers=2, normalization=normalization)
     text, k = SOURCES["Dense"], code.layers[place]
     whole, p, q = definitions(text), *k.layer.G.shape
     M, dA = function(k.input), function(k.upstream)
     given = {
-        **NUMBERS, **activation(spec.activation), **parameters(k.layer), "N": k.N, "p": p, "eps": spec.eps, "M": M,
-        "dA": dA, "t0": 0,
+        **NUMBERS, **activation(spec.activation), **parameters(k.layer), "N": k.N, "p": p, "ddof": spec.ddof,
+        "eps": spec.eps, "M": M, "dA": dA, "t0": 0,
     }  # fmt: skip
     Z = compute(only(definitions(text, "Forward"), "Z"), given)["Z"]
-    if normalization == "frozen":
-        mean, variance = data.statistics[place]
-        given |= {"μ": function(mean), "σ2": function(variance), "Z": after_its_section(Z, 2)}
-        forward = compute(definitions(text, "FrozenForward"), given)
-        indices = {"frozen_s": 1, "frozen_Xhat": 2, "frozen_B": 2}
-        given |= {name: after_its_section(forward[name], count) for name, count in indices.items()}
-        backward = compute(definitions(text, "FrozenBackward"), given)
-        equal(forward, {"frozen_s": k.s, "frozen_Xhat": k.Xhat, "frozen_B": k.B, "frozen_A": k.A})
-        equal(backward, {"frozen_stub": k.S, "frozen_dβ": k.dbeta, "frozen_dγ": k.dgamma})
-        dZ = backward["frozen_dZ"]
-    else:
+    if normalization == "none":
         plain = compute(only(whole, "plain_dZ"), given | {"Z": lambda i, j, t: Z(i, j)})
         equal({"Z": Z}, {"Z": k.B})
         dZ = functools.partial(plain["plain_dZ"], dA)
+    else:
+        letters = {"s": k.s, "Xhat": k.Xhat, "B": k.B, "A": k.A, "stub": k.S, "dβ": k.dbeta, "dγ": k.dgamma}
+        if normalization == "batch":
+            given |= {"Layer.s": column("s"), "Layer.Xhat": column("Xhat")}
+            forward, before = compute(definitions(text, "Forward"), given), ""
+            given |= only(forward, "s", "Xhat", "B")
+            proven = forward | compute(definitions(text, "Backward"), given)
+        else:
+            mean, variance = data.statistics[place]
+            given |= {"μ": function(mean), "σ2": function(variance), "Z": after_its_section(Z, 2)}
+            forward, before = compute(definitions(text, "FrozenForward"), given), "frozen_"
+            indices = {"frozen_s": 1, "frozen_Xhat": 2, "frozen_B": 2}
+            given |= {name: after_its_section(forward[name], count) for name, count in indices.items()}
+            proven = forward | compute(definitions(text, "FrozenBackward"), given)
+        equal(proven, {before + name: array for name, array in letters.items()})
+        dZ = proven[f"{before}dZ"]
     product = compute(only(whole, "dΓ", "dM"), given)
     equal(
         {
             "dZ": dZ,
             "dΓ": functools.partial(product["dΓ"], k.N, M, dZ),
-            "dM": functools.partial(product["dM"], q, given["Γ"], dZ),
+            "dM": functools.partial(product["dM"], q, parameters(k.layer)["Γ"], dZ),
         },
         {"dZ": k.dZ, "dΓ": k.dG, "dM": k.dA},
     )
