@@ -97,14 +97,13 @@ def normalise(z: list[Any], ddof: int, eps: arb) -> list[Any]:
     return [(value - mu) / s for value in z]
 
 
-def activate(name: str, b: Any) -> tuple[Any, bool]:
-    """a(b) of a series, and whether b sits on a kink."""
-    column, value = np.empty(1, object), b[0]
-    column[0] = b
+def activate(name: str, column: list[Any]) -> tuple[list[Any], list[int]]:
+    """a(b) of a column of series, and the places of those that sit on a kink."""
     a, _ = functions(name, BALLS)
-    (found,) = a(column)
-    kink = DEFINITIONS[name].jump and value.is_finite() and not (value > 0 or value < 0)
-    return found if isinstance(found, arb_series) else _series(found, 0), bool(kink)
+    found = [value if isinstance(value, arb_series) else _series(value, 0) for value in a(np.fromiter(column, object))]
+    if not DEFINITIONS[name].jump:
+        return found, []
+    return found, [i for i, b in enumerate(column) if b[0].is_finite() and not (b[0] > 0 or b[0] < 0)]
 
 
 def _series(value: Any, slope: Any) -> arb_series:
@@ -133,9 +132,9 @@ class _Network:
             gamma = self.gamma[j] if gamma is None else gamma
             beta = self.beta[j] if beta is None else beta
             z = [gamma * x + beta for x in normalise(z, self.problem.ddof, self.eps)]
-        activated = [activate(self.problem.activation, b) for b in z]
-        self.kinks |= {(i, j) for i, (_, kink) in enumerate(activated) if kink}
-        return [a for a, _ in activated]
+        activated, kinks = activate(self.problem.activation, z)
+        self.kinks |= {(i, j) for i in kinks}
+        return activated
 
     def slope(self, moved: list[Any]) -> arb:
         """The derivative of R, given ŷ's moved part as a list of series."""
