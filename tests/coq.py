@@ -4,8 +4,11 @@ Only what formulas are made of is read: sums, fun, if on a comparison, products,
 """
 
 import functools
+import math
 import re
 from collections.abc import Callable
+
+from bnbench.proof.source import statement
 
 TOKEN = re.compile(r"\s*(=>|[\w'ΣΓγβμδε.]+|[()+\-*/^<,:])")
 WORDS = ("if", "then", "else", "fun")
@@ -13,12 +16,19 @@ INFIX = {"+": 50, "-": 50, "*": 40, "/": 40, "^": 30}  # Coq's levels: the lower
 
 
 def definitions(text: str, section: str = "") -> dict[str, tuple[list[str], str]]:
-    """Names to the arguments and the text of each definition of a number, of one section or of the whole file."""
+    """Names to the arguments and the text of each definition of a number, of a section, a module or the whole file."""
     text = re.sub(r"\(\*.*?\*\)", " ", text, flags=re.DOTALL)
     if section:
-        text = text.partition(f"Section {section}.")[2].partition(f"End {section}.")[0]
+        text = re.split(rf"(?:Section|Module|End) {section}\.", text)[1]
     found = re.findall(r"Definition ([\w'Γγβμδ]+)((?: \([^)]*\))*) : R :=(.*?)\.(?=\s)", text, re.DOTALL)
     return {name: (arguments(given), body) for name, given, body in found}
+
+
+def sides(text: str, theorem: str) -> tuple[Callable, Callable]:
+    """Both sides of the equation that a theorem ends with, each a function of the names' values."""
+    said = " ".join(statement(text, theorem).removesuffix(".").split())
+    left, right = re.split(r"->|,| : ", said)[-1].split(" = ")
+    return Reader(left).whole(), Reader(right).whole()
 
 
 def arguments(given: str) -> list[str]:
@@ -72,7 +82,7 @@ class Reader:
         if self.peek() == "^":
             self.take()
             power = int(self.take())
-            return lambda names: base(names) ** power
+            return lambda names: math.prod([base(names)] * power)  # Arb's ** has NaN of a ball around 0
         return base
 
     def sigma(self):
@@ -134,13 +144,19 @@ def combined(operation, left, right):
     return lambda names: operation(left(names), right(names))
 
 
+def remembered(function: Callable) -> Callable:
+    """The function, whose values at indices are computed once; others may be of balls, which cannot be hashed."""
+    known = functools.cache(function)
+    return lambda *values: (known if all(isinstance(one, int) for one in values) else function)(*values)
+
+
 def compute(found: dict[str, tuple[list[str], str]], given: dict[str, object]) -> dict[str, object]:
     """The definitions as numbers, or as functions of their arguments, where `given` has what they are made of."""
     names = dict(given)
     for name, (taken, text) in found.items():
         body = Reader(text).whole()
         if taken:
-            names[name] = functools.cache(
+            names[name] = remembered(
                 lambda *values, body=body, taken=taken: body(names | dict(zip(taken, values, strict=True)))
             )
         else:

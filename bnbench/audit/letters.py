@@ -1,11 +1,13 @@
-"""Every letter of the derivation, computed over any numbers: balls, fractions or floats in object arrays."""
+"""Every letter of the derivation, computed over object arrays of balls."""
 
 import functools
 from typing import Any
 
 import numpy as np
 
+from bnbench.activations import functions
 from bnbench.problem import Batch, Problem
+from bnbench.reference.balls import BALLS
 
 
 class Letters:
@@ -50,12 +52,14 @@ class Letters:
     @functools.cached_property
     def A(self) -> np.ndarray:
         """Activations a(B)."""
-        return activation(self.activation, self.B)
+        a, _ = functions(self.activation, BALLS)
+        return a(self.B)
 
     @functools.cached_property
     def slope(self) -> np.ndarray:
         """a'(B)."""
-        return derivative(self.activation, self.B)
+        _, slope = functions(self.activation, BALLS)
+        return np.broadcast_to(slope(self.B, self.A), self.B.shape)
 
     @functools.cached_property
     def e(self) -> np.ndarray:
@@ -103,33 +107,6 @@ class Letters:
     def dX(self) -> np.ndarray:
         """∂R/∂X = ∂R/∂Z Γ1ᵀ."""
         return self.dZ @ self.G1.T
-
-
-def activation(name: str, B: np.ndarray) -> np.ndarray:
-    """a(B), elementwise, by its definition."""
-    if name == "relu":
-        return np.where(B > 0, B, 0)
-    if name == "sigmoid":
-        return 1 / (1 + np.exp(-B))
-    if name == "tanh":
-        return (np.exp(B) - np.exp(-B)) / (np.exp(B) + np.exp(-B))
-    if name == "gaussian":
-        return np.exp(-B * B / 2)
-    return B
-
-
-def derivative(name: str, B: np.ndarray) -> np.ndarray:
-    """a'(B), elementwise."""
-    A = activation(name, B)
-    if name == "relu":
-        return np.where(B > 0, 1, 0)
-    if name == "sigmoid":
-        return A * (1 - A)
-    if name == "tanh":
-        return 1 - A * A
-    if name == "gaussian":
-        return -B * A
-    return np.full(B.shape, 1, object)
 
 
 def vec(M: np.ndarray) -> np.ndarray:

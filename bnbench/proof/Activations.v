@@ -1,7 +1,8 @@
 (* The activations and their derivatives; and the gradient of the risk with each, with nothing left to assume of a.
 
-   sigmoid, tanh, gaussian, softplus and the identity have their derivative everywhere, ReLU off its kink alone: there
-   it has none (no_derive_relu).  With ReLU the gradient is claimed where no B_ij is 0. *)
+   sigmoid, tanh, gaussian, softplus and the identity have their derivative everywhere, ReLU and leaky ReLU off their
+   kink alone: there they have none (no_derive_relu, no_derive_leaky_relu).  With these two the gradient is claimed
+   where no B_ij is 0. *)
 From Coq Require Import Reals Lra Lia.
 From Coquelicot Require Import Coquelicot.
 From bnbench Require Import Sums OneLayer.
@@ -28,6 +29,13 @@ Definition identity' (v : R) : R := 1.
 (* max(v, 0); at 0, where there is no derivative, a' is 0 by convention *)
 Definition relu (v : R) : R := Rmax v 0.
 Definition relu' (v : R) : R := if Rlt_dec 0 v then 1 else 0.
+
+(* v right of 0, leak v elsewhere; at 0, where there is no derivative, a' is leak by convention *)
+Section LeakyReLU.
+  Variable leak : R.
+  Definition leaky_relu (v : R) : R := if Rlt_dec 0 v then v else leak * v.
+  Definition leaky_relu' (v : R) : R := if Rlt_dec 0 v then 1 else leak.
+End LeakyReLU.
 
 Theorem derive_sigmoid v : is_derive sigmoid v (sigmoid' v).
 Proof.
@@ -61,31 +69,70 @@ Proof. intros H. unfold relu. now apply Rmax_left. Qed.
 Lemma relu_negative v : v <= 0 -> relu v = 0.
 Proof. intros H. unfold relu. now apply Rmax_right. Qed.
 
+Lemma leaky_relu_positive leak v : 0 <= v -> leaky_relu leak v = v.
+Proof. intros H. unfold leaky_relu. destruct (Rlt_dec 0 v); [reflexivity|]. replace v with 0 by lra. ring. Qed.
+
+Lemma leaky_relu_negative leak v : v <= 0 -> leaky_relu leak v = leak * v.
+Proof. intros H. unfold leaky_relu. destruct (Rlt_dec 0 v); [lra|reflexivity]. Qed.
+
+(* What is v right of 0 and c v left of it. *)
+Section Kink.
+  Variables (f : R -> R) (c : R).
+  Hypothesis right : forall v, 0 <= v -> f v = v.
+  Hypothesis left : forall v, v <= 0 -> f v = c * v.
+
+  (* It has slope 1 right of the kink, and c left of it. *)
+  Lemma derive_off_kink v : v <> 0 -> is_derive f v (if Rlt_dec 0 v then 1 else c).
+  Proof.
+    intros H. destruct (Rlt_dec 0 v) as [P|P].
+    - apply (is_derive_ext_loc (fun x => x)); [|apply (is_derive_id (K := R_AbsRing))].
+      apply (locally_interval _ v 0 p_infty); [exact P|exact I|].
+      intros x Hx _. symmetry. apply right. simpl in Hx. lra.
+    - apply (is_derive_ext_loc (fun x => c * x)); [|auto_derive; [exact I|reals; ring]].
+      apply (locally_interval _ v m_infty 0); [exact I|simpl; lra|].
+      intros x _ Hx. symmetry. apply left. simpl in Hx. lra.
+  Qed.
+
+  (* At the kink a derivative would be 1, from the right, and c, from the left. *)
+  Lemma derivative_at_kink l : is_derive f 0 l -> l = 1 /\ l = c.
+  Proof.
+    intros D. apply is_derive_Reals in D.
+    split; apply cond_eq; intros ε Hε; destruct (D ε Hε) as [d Hd]; pose proof (cond_pos d) as P.
+    - specialize (Hd (d / 2) ltac:(lra) ltac:(rewrite Rabs_right; lra)). rewrite !right in Hd by lra.
+      replace ((0 + d / 2 - 0) / (d / 2) - l) with (- (l - 1)) in Hd by (field; lra). now rewrite Rabs_Ropp in Hd.
+    - specialize (Hd (- (d / 2)) ltac:(lra) ltac:(rewrite Rabs_left; lra)). rewrite !left in Hd by lra.
+      replace ((c * (0 + - (d / 2)) - c * 0) / - (d / 2) - l) with (- (l - c)) in Hd by (field; lra).
+      now rewrite Rabs_Ropp in Hd.
+  Qed.
+End Kink.
+
 (* 1 right of the kink, 0 left of it *)
 Theorem derive_relu v : v <> 0 -> is_derive relu v (relu' v).
 Proof.
-  intros H. unfold relu'. destruct (Rlt_dec 0 v) as [P|P].
-  - apply (is_derive_ext_loc (fun x => x)); [|apply (is_derive_id (K := R_AbsRing))].
-    apply (locally_interval _ v 0 p_infty); [exact P|exact I|].
-    intros x Hx _. symmetry. apply relu_positive. simpl in Hx. lra.
-  - apply (is_derive_ext_loc (fun _ => 0)); [|apply (is_derive_const (K := R_AbsRing) (V := R_NormedModule))].
-    apply (locally_interval _ v m_infty 0); [exact I|simpl; lra|].
-    intros x _ Hx. symmetry. apply relu_negative. simpl in Hx. lra.
+  intros H. apply (derive_off_kink relu 0); [apply relu_positive| |assumption].
+  intros x Hx. rewrite relu_negative by exact Hx. ring.
 Qed.
 
 (* At the kink no number is ReLU's derivative: from the right it would be 1, from the left 0. *)
 Theorem no_derive_relu l : ~ is_derive relu 0 l.
 Proof.
-  intros D. apply is_derive_Reals in D. destruct (D (1 / 4) ltac:(lra)) as [d Hd]. pose proof (cond_pos d) as P.
-  assert (R1 : Rabs ((relu (0 + d / 2) - relu 0) / (d / 2) - l) < 1 / 4)
-    by (apply Hd; [lra|rewrite Rabs_right; lra]).
-  assert (R2 : Rabs ((relu (0 + - (d / 2)) - relu 0) / - (d / 2) - l) < 1 / 4)
-    by (apply Hd; [lra|rewrite Rabs_left; lra]).
-  rewrite !(relu_positive (0 + d / 2)), (relu_positive 0) in R1 by lra.
-  rewrite (relu_negative (0 + - (d / 2))), (relu_negative 0) in R2 by lra.
-  replace ((0 + d / 2 - 0) / (d / 2) - l) with (1 - l) in R1 by (field; lra).
-  replace ((0 - 0) / - (d / 2) - l) with (0 - l) in R2 by (field; lra).
-  apply Rabs_def2 in R1. apply Rabs_def2 in R2. lra.
+  intros D. destruct (derivative_at_kink relu 0) with (l := l) as [R1 R2]; [apply relu_positive| |assumption|lra].
+  intros x Hx. rewrite relu_negative by exact Hx. ring.
+Qed.
+
+(* 1 right of the kink, leak left of it *)
+Theorem derive_leaky_relu leak v : v <> 0 -> is_derive (leaky_relu leak) v (leaky_relu' leak v).
+Proof.
+  intros H. apply (derive_off_kink (leaky_relu leak) leak); [apply leaky_relu_positive| |assumption].
+  apply leaky_relu_negative.
+Qed.
+
+(* At the kink there is none either, but for a leak of 1, which is the identity. *)
+Theorem no_derive_leaky_relu leak l : leak <> 1 -> ~ is_derive (leaky_relu leak) 0 l.
+Proof.
+  intros H D. apply H. destruct (derivative_at_kink (leaky_relu leak) leak) with (l := l) as [<- E]; auto.
+  - apply leaky_relu_positive.
+  - apply leaky_relu_negative.
 Qed.
 
 (* risk_gradient with each activation. *)
@@ -136,9 +183,14 @@ Section Instances.
     (forall i j, (i < N)%nat -> (j < p2)%nat -> B t0 i j <> 0) ->
     is_derive (fun t => Risk relu t) t0 (slope relu relu').
   Proof. intros H. apply risk_gradient; auto using derive_relu. Qed.
+
+  Corollary risk_gradient_leaky_relu leak :
+    (forall i j, (i < N)%nat -> (j < p2)%nat -> B t0 i j <> 0) ->
+    is_derive (fun t => Risk (leaky_relu leak) t) t0 (slope (leaky_relu leak) (leaky_relu' leak)).
+  Proof. intros H. apply risk_gradient; auto using derive_leaky_relu. Qed.
 End Instances.
 
-(* Data with no B_ij at a kink exist: those of data_exist, with γ = 1 and β = 0. *)
+(* Data with no B_ij at the kink exist: those of data_exist, with γ = 1 and β = 0. *)
 Example data_off_the_kink_exist :
   let X := fun i (k : nat) => INR i in
   let Γ1 := fun (k j : nat) => 1 in
