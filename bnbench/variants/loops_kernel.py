@@ -24,11 +24,11 @@ def forward(code: int, normalization: str, parallel: bool) -> Callable:
     a, da = elementary.compiled(code)
     batch, normalized = normalization == "batch", normalization != "none"
 
-    @njit(fastmath=REASSOCIATE, parallel=parallel)
-    def layer(X, G, gamma, beta, mean, variance, ddof, eps, s, Xhat, A, D):
-        """s (p_out,), X̂, A and a' of X (N,p_in); mean and variance are read where they are given."""
+    @njit(fastmath=REASSOCIATE, parallel=parallel, forceinline=not parallel)
+    def layer(X, G, gamma, beta, ddof, eps, nodes, Xhat, A, D):
+        """s, X̂, A and a' of X (N,p_in); nodes (3,p_out) are mean and variance, where they are given, and s."""
         N, p_in = X.shape
-        number = X.dtype.type
+        number, s = X.dtype.type, nodes[2]
         for j in prange(G.shape[1]):
             g = G[:, j].copy()
             for i in range(N):
@@ -47,8 +47,8 @@ def forward(code: int, normalization: str, parallel: bool) -> Callable:
                         total += (A[j, i] - mu) ** 2
                     s[j] = math.sqrt(total / (N - ddof) + eps)
                 else:
-                    mu = mean[j]
-                    s[j] = math.sqrt(variance[j] + eps)
+                    mu = nodes[0, j]
+                    s[j] = math.sqrt(nodes[1, j] + eps)
                 for i in range(N):
                     Xhat[j, i] = (A[j, i] - mu) / s[j]
                     A[j, i] = gamma[j] * Xhat[j, i] + beta[j]
@@ -64,7 +64,7 @@ def forward(code: int, normalization: str, parallel: bool) -> Callable:
 def outputs(parallel: bool) -> Callable:
     """What gives η = A Γ_out."""
 
-    @njit(fastmath=REASSOCIATE, parallel=parallel)
+    @njit(fastmath=REASSOCIATE, parallel=parallel, forceinline=not parallel)
     def compute(A, out, eta):
         N = eta.size
         for block in prange((N + ROWS - 1) // ROWS):
@@ -83,7 +83,7 @@ def outcome(loss: str) -> Callable:
     """What gives the loss, and r in place of η, for one loss."""
     value, slope = elementary.compiled_loss(loss)
 
-    @njit(fastmath=REASSOCIATE)
+    @njit(fastmath=REASSOCIATE, forceinline=True)
     def compute(y, r):
         N = y.size
         over_N = r.dtype.type(1 / N)
@@ -102,11 +102,11 @@ def backward(normalization: str, under_head: bool, parallel: bool) -> Callable:
     """A layer's backward pass, under the head or under another layer."""
     batch, normalized = normalization == "batch", normalization != "none"
 
-    @njit(fastmath=REASSOCIATE, parallel=parallel)
-    def layer(X, r, out, upstream, gamma, ddof, s, Xhat, A, D, dG, dgamma, dbeta, dout):
+    @njit(fastmath=REASSOCIATE, parallel=parallel, forceinline=not parallel)
+    def layer(X, r, out, upstream, gamma, ddof, nodes, Xhat, A, D, dG, dgamma, dbeta, dout):
         """dZ in place of a', and the gradients; upstream is ∂R/∂A (p_out,N), or r ⊗ Γ_out, which is never formed."""
         N, p_in = X.shape
-        number = X.dtype.type
+        number, s = X.dtype.type, nodes[2]
         for j in prange(D.shape[0]):
             db, dg, d2, left = 0.0, 0.0, 0.0, number(0)
             if under_head:
@@ -148,7 +148,7 @@ def backward(normalization: str, under_head: bool, parallel: bool) -> Callable:
 def below(parallel: bool) -> Callable:
     """What gives ∂R/∂(a layer's input), (p_in,N), from dZ."""
 
-    @njit(fastmath=REASSOCIATE, parallel=parallel)
+    @njit(fastmath=REASSOCIATE, parallel=parallel, forceinline=not parallel)
     def compute(G, dZ, upstream):
         p_in, p_out = G.shape
         N = dZ.shape[1]
@@ -186,11 +186,11 @@ def step(code: int, normalization: str, loss: str, parallel: bool) -> Callable:
     head, rest = outputs(parallel), outcome(loss)
 
     @njit(fastmath=REASSOCIATE)
-    def whole(X, y, mean, variance, G1, gamma, beta, G2, ddof, eps, s, Xhat, A, D, r, dG1, dgamma, dbeta, dG2):
-        layer_forward(X, G1, gamma, beta, mean, variance, ddof, eps, s, Xhat, A, D)
+    def whole(X, y, G1, gamma, beta, G2, ddof, eps, nodes, Xhat, A, D, r, dG1, dgamma, dbeta, dG2):
+        layer_forward(X, G1, gamma, beta, ddof, eps, nodes, Xhat, A, D)
         head(A, G2, r)
         loss = rest(y, r)
-        layer_backward(X, r, G2, D, gamma, ddof, s, Xhat, A, D, dG1, dgamma, dbeta, dG2)
+        layer_backward(X, r, G2, D, gamma, ddof, nodes, Xhat, A, D, dG1, dgamma, dbeta, dG2)
         return loss
 
     return whole

@@ -42,12 +42,11 @@ class LoopsNumba(Variant):
         empty = np.zeros(0, X.dtype)
         if problem.normalization == "none":
             affine = [empty, empty]
-        given = batch.statistics or (empty, empty)
-        of_nodes = buffers(problem.N, problem.p2, problem.spec, X.dtype)
+        of_nodes = buffers(problem.N, problem.p2, problem.spec, X.dtype, batch.statistics)
         self.gradients = [np.zeros(G1.shape, X.dtype), *(np.zeros(problem.p2, X.dtype) for _ in range(3))]
         self.compute = functools.partial(
             step(CODES[problem.activation], problem.normalization, problem.loss, parallel),
-            *map(read_only, (X, y, *given)), G1, *affine, G2, problem.ddof, problem.eps, *of_nodes,
+            *map(read_only, (X, y)), G1, *affine, G2, problem.ddof, problem.eps, *of_nodes,
             np.zeros(problem.N, X.dtype), *self.gradients,
         )  # fmt: skip
 
@@ -78,10 +77,13 @@ class LoopsNumbaParallel(LoopsNumba):
             self.loss = self.compute()
 
 
-def buffers(N: int, nodes: int, spec: Spec, dtype: np.dtype) -> tuple[np.ndarray, ...]:
-    """S, X̂, A and D of a layer, as `loops_kernel` has them; no X̂ where nothing is normalised."""
+def buffers(N: int, nodes: int, spec: Spec, dtype: np.dtype, given: tuple) -> tuple[np.ndarray, ...]:
+    """Mean, variance and s, X̂, A and D of a layer, as `loops_kernel` has them; no X̂ where nothing is normalised."""
     rows = 0 if spec.normalization == "none" else N
-    return np.zeros(nodes, dtype), np.zeros((nodes, rows), dtype), *np.zeros((2, nodes, N), dtype)
+    of_nodes = np.zeros((3, nodes), dtype)
+    if given:
+        of_nodes[:2] = given
+    return of_nodes, np.zeros((nodes, rows), dtype), *np.zeros((2, nodes, N), dtype)
 
 
 class LoopsLayer(FormLayer):
@@ -93,9 +95,8 @@ class LoopsLayer(FormLayer):
         from bnbench.variants import loops_kernel as kernels
 
         self.ddof, self.eps = spec.ddof, spec.eps
-        self.s, self.Xhat, self.A, self.D = buffers(N, nodes, spec, dtype)
+        self.nodes, self.Xhat, self.A, self.D = buffers(N, nodes, spec, dtype, given)
         self.empty, self.none = np.zeros(0, dtype), np.zeros((0, 0), dtype)
-        self.given = given or (self.empty, self.empty)
         self.rows, self.eta = np.zeros((N, nodes), dtype), np.zeros(N, dtype)
         self.upstream = np.zeros((fan_in, N), dtype)
         self.forward_kernel = kernels.forward(CODES[spec.activation], spec.normalization, parallel)
@@ -108,10 +109,7 @@ class LoopsLayer(FormLayer):
         G, gamma, beta = parameters
         self.input, self.G, self.gamma = read_only(A), G, self.empty if gamma is None else gamma
         beta = self.empty if beta is None else beta
-        given = map(read_only, self.given)
-        self.forward_kernel(
-            self.input, G, self.gamma, beta, *given, self.ddof, self.eps, self.s, self.Xhat, self.A, self.D
-        )
+        self.forward_kernel(self.input, G, self.gamma, beta, self.ddof, self.eps, self.nodes, self.Xhat, self.A, self.D)
         self.row_by_row(self.A, self.rows)
         return self.rows
 
@@ -128,7 +126,20 @@ class LoopsLayer(FormLayer):
         nodes, dtype = len(self.A), self.A.dtype
         dG, dgamma, dbeta, dout = np.empty(self.G.shape, dtype), *np.empty((3, nodes), dtype)
         self.backward_kernels[under_head](
-            self.input, r, out, dense, self.gamma, self.ddof, self.s, self.Xhat, self.A, self.D, dG, dgamma, dbeta, dout
+            self.input,
+            r,
+            out,
+            dense,
+            self.gamma,
+            self.ddof,
+            self.nodes,
+            self.Xhat,
+            self.A,
+            self.D,
+            dG,
+            dgamma,
+            dbeta,
+            dout,
         )
         if inputs:
             self.below(self.G, self.D, self.upstream)

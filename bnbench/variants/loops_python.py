@@ -1,19 +1,22 @@
 """`loops-python`: the node-by-node computation in the interpreter."""
 
 import math
+import operator
+from collections.abc import Callable
 
 import numpy as np
 
-from bnbench import activations
-from bnbench.operations import Operations
-from bnbench.problem import Batch, Gradients, Problem
+from bnbench import activations, losses
+from bnbench.operations import NUMPY, Operations
+from bnbench.problem import Batch, Gradients, Layer, NetworkGradients, Problem, Theta
 from bnbench.variants import formulas
-from bnbench.variants.base import Variant
+from bnbench.variants.base import ANY_NETWORK, Variant
 
 NUMBER_BYTES, LIST_BYTES = 32, 64  # of a float in a list: itself, and where it is; of a list beside its numbers
 
 
 OF_FLOATS = Operations(
+    exp=math.exp,
     tanh=math.tanh,
     number=lambda like, x: x,
     choose=lambda b, above, below: above if b > 0 else below,
@@ -30,68 +33,136 @@ class LoopsPython(Variant):
     name = "loops-python"
     family = "loops"
     formula = formulas.LOOPS
+    supports = ANY_NETWORK
     load = Variant.load_in_place
 
     @classmethod
     def needs_bytes(cls, problem: Problem, regime: str) -> int:
-        """A list of a list a row of X; X̂, B and A by node; four columns of a node in the making; y and ε̂."""
-        return problem.N * (LIST_BYTES + NUMBER_BYTES * (problem.p1 + 3 * problem.p2 + 6))
+        """Lists of the rows of X and of what lies between layers; X̂, B and A by node; columns in the making."""
+        between = 2 * problem.p2 * (problem.depth - 1)
+        numbers = problem.p1 + problem.linear + between + 3 * problem.p2 * problem.depth + 6
+        return problem.N * (LIST_BYTES + NUMBER_BYTES * numbers)
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Turn the data into lists; the parameters are few and are turned in every step."""
         super().prepare(batch, problem, regime)
+        data = batch.data
         self.rows, self.y = batch.X.tolist(), batch.y.tolist()
+        self.W, self.unit = ([] if part is None else part.tolist() for part in (data.W, data.unit))
+        self.given = [[part.tolist() for part in pair] for pair in data.statistics] or [None] * problem.depth
 
     def step(self) -> None:
-        """For each hidden node its column of Z, its statistics, its gradients."""
-        X, y, problem = self.rows, self.y, self.problem
-        N, p1, p2, ddof, eps = problem.N, problem.p1, problem.p2, problem.ddof, problem.eps
+        """Layer by layer, for each hidden node its column of Z, its statistics, its gradients."""
+        theta, problem = self.batch.theta, self.problem
         a, da = activations.functions(problem.activation, OF_FLOATS)
-        normalize = problem.normalization == "batch"
-        columns, G2 = self.batch.G1.T.tolist(), self.batch.G2.tolist()
-        if normalize:
-            gamma, beta = self.batch.gamma.tolist(), self.batch.beta.tolist()
+        rows, kept = self.rows, []
+        for layer, given in zip(theta.layers, self.given, strict=True):
+            G, gamma, beta = (None if part is None else part.tolist() for part in layer)
+            scale, Xhat, B, A = forward(rows, list(zip(*G, strict=True)), gamma, beta, given, a, problem)
+            kept.append((rows, G, gamma, scale, Xhat, B, A))
+            rows = list(zip(*A, strict=True))
+        out = theta.out.tolist()
+        loss, r, ddelta, alpha = self.head(A, out)
+        dout = [sum(map(operator.mul, column, r)) for column in A]
+        upstream = [[ri * w for ri in r] for w in out]
+        found = []
+        for place in reversed(range(problem.depth)):
+            gradient, dZ = backward(*kept[place], upstream, da, problem)
+            found.append(gradient)
+            if place:
+                nodes = list(zip(*dZ, strict=True))
+                upstream = [[sum(map(operator.mul, g, d)) for d in nodes] for g in kept[place][1]]
+        self.answer = loss, found[::-1], dout, ddelta, alpha
 
-        residual = list(y)
-        scale, Xhat, B, A = [], [], [], []
-        for j in range(p2):
-            z = [sum(x * g for x, g in zip(row, columns[j], strict=True)) for row in X]
-            if normalize:
-                mu = sum(z) / N
-                s = math.sqrt(sum((v - mu) ** 2 for v in z) / (N - ddof) + eps)
-                scale.append(s)
-                Xhat.append([(v - mu) / s for v in z])
-                z = [gamma[j] * v + beta[j] for v in Xhat[j]]
-            B.append(z)
-            A.append([a(b) for b in z])
+    def head(self, A: list, out: list) -> tuple[float, list, list | None, list | None]:
+        """The loss, r, ∂R/∂δ and α."""
+        y, problem = self.y, self.problem
+        N, units = problem.N, problem.units
+        value, slope, _ = losses.functions(problem.loss, OF_FLOATS)
+        eta = [0.0] * N
+        for column, w in zip(A, out, strict=True):
             for i in range(N):
-                residual[i] -= A[j][i] * G2[j]
-        loss = sum(r * r for r in residual) / N
-
-        dG1, dgamma, dbeta, dG2 = [], [], [], []
-        for j in range(p2):
-            dz = [-2 / N * r * G2[j] * da(b, v) for r, b, v in zip(residual, B[j], A[j], strict=True)]
-            dG2.append(-2 / N * sum(v * r for v, r in zip(A[j], residual, strict=True)))
-            if normalize:
-                dbeta.append(sum(dz))
-                dgamma.append(sum(v * x for v, x in zip(dz, Xhat[j], strict=True)))
-                mean, slope = dbeta[j] / N, dgamma[j] / (N - ddof)
-                weight = gamma[j] / scale[j]
-                dz = [weight * (v - mean - x * slope) for v, x in zip(dz, Xhat[j], strict=True)]
-            left = sum(dz) / N if normalize else 0.0  # by rounding; X may have an offset that multiplies it
-            column = [0.0] * p1
-            for row, v in zip(X, dz, strict=True):
-                v -= left
-                for k in range(p1):
-                    column[k] += row[k] * v
-            dG1.append(column)
-        self.answer = loss, dG1, dgamma, dbeta, dG2
+                eta[i] += column[i] * w
+        if self.W:
+            delta = self.batch.delta.tolist()
+            for i, row in enumerate(self.W):
+                eta[i] += sum(map(operator.mul, row, delta))
+        alpha = None
+        if units:
+            alpha = (
+                losses.DEFINITIONS[problem.loss]
+                .effect(np.array(y), np.array(eta), np.array(self.unit), units, NUMPY)
+                .tolist()
+            )
+            eta = [v + alpha[u] for v, u in zip(eta, self.unit, strict=True)]
+        loss = sum(map(value, y, eta)) / N
+        r = [slope(yi, v) / N for yi, v in zip(y, eta, strict=True)]
+        ddelta = None
+        if self.W:
+            ddelta = [sum(map(operator.mul, column, r)) for column in zip(*self.W, strict=True)]
+        return loss, r, ddelta, alpha
 
     def result(self) -> Gradients:
         """The last step's gradients as arrays of the problem's dtype."""
-        dtype = self.problem.dtype
-        loss, columns, *affine, dG2 = self.answer
-        dG1 = np.array(np.array(columns).T, dtype, order="C")
-        normalize = self.problem.normalization == "batch"
-        dgamma, dbeta = (np.array(part, dtype) if normalize else None for part in affine)
-        return Gradients(loss, dG1, dgamma, dbeta, np.array(dG2, dtype))
+        dtype, problem = self.problem.dtype, self.problem
+        loss, layers, *head = self.answer
+        out, delta, alpha = (None if part is None else np.array(part, dtype) for part in head)
+        hidden = []
+        for columns, dgamma, dbeta in layers:
+            affine = (
+                (None, None) if problem.normalization == "none" else (np.array(dgamma, dtype), np.array(dbeta, dtype))
+            )
+            hidden.append(Layer(np.array(np.array(columns).T, dtype, order="C"), *affine))
+        return Gradients.of(NetworkGradients(loss, Theta(tuple(hidden), out, delta), None, alpha), problem.depth > 1)
+
+
+def forward(
+    rows: list, columns: list, gamma: list, beta: list, given: list | None, a: Callable, problem: Problem
+) -> tuple[list, list, list, list]:
+    """A layer's s, X̂, B and A, node by node, of the rows of its input."""
+    N, ddof, eps = problem.N, problem.ddof, problem.eps
+    scale, Xhat, B, A = [], [], [], []
+    for j, column in enumerate(columns):
+        z = [sum(map(operator.mul, row, column)) for row in rows]
+        if problem.normalization != "none":
+            if given:
+                mu, s = given[0][j], math.sqrt(given[1][j] + eps)
+            else:
+                mu = sum(z) / N
+                s = math.sqrt(sum((v - mu) ** 2 for v in z) / (N - ddof) + eps)
+            scale.append(s)
+            Xhat.append([(v - mu) / s for v in z])
+            z = [gamma[j] * v + beta[j] for v in Xhat[j]]
+        B.append(z)
+        A.append([a(b) for b in z])
+    return scale, Xhat, B, A
+
+
+def backward(
+    rows: list, G: list, gamma: list, scale: list, Xhat: list, B: list, A: list, upstream: list, da: Callable,
+    problem: Problem,
+) -> tuple[tuple[list, list, list], list]:  # fmt: skip
+    """A layer's gradients (∂R/∂Γ by node, ∂R/∂γ, ∂R/∂β) and dZ, node by node."""
+    N, ddof = problem.N, problem.ddof
+    dG, dgamma, dbeta, dZ = [], [], [], []
+    for j, above in enumerate(upstream):
+        dz = [u * da(b, v) for u, b, v in zip(above, B[j], A[j], strict=True)]
+        left = 0.0
+        if problem.normalization != "none":
+            dbeta.append(sum(dz))
+            dgamma.append(sum(map(operator.mul, dz, Xhat[j])))
+            weight = gamma[j] / scale[j]
+            if problem.normalization == "batch":
+                mean, slope = dbeta[j] / N, dgamma[j] / (N - ddof)
+                dz = [weight * (v - mean - x * slope) for v, x in zip(dz, Xhat[j], strict=True)]
+                left = sum(dz) / N  # by rounding; X may have an offset that multiplies it
+            else:
+                dz = [weight * v for v in dz]
+        column = [0.0] * len(G)
+        for row, v in zip(rows, dz, strict=True):
+            v -= left
+            for k in range(len(column)):
+                column[k] += row[k] * v
+        dG.append(column)
+        dZ.append(dz)
+    return (dG, dgamma, dbeta), dZ
