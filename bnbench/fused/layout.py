@@ -53,7 +53,7 @@ def product_ns(problem: Problem) -> float:
 def one_pass_ns(problem: Problem, regime: str) -> float:
     """What the one-pass algorithm does beyond the two products: C Γ1, and XᵀX itself unless X is fixed."""
     N, p1, p2 = problem.N, problem.p1, problem.p2
-    if problem.normalization == "none":
+    if problem.normalization != "batch":
         return 0.0
     cost = 2 * FLOP_NS * p1 * p1 * p2 + SMALL_NS * p1 * p2
     if regime == "fresh":
@@ -85,7 +85,7 @@ def choose(problem: Problem, regime: str) -> str:
 
     Never one pass where C would take more memory than X and than may lie in a cache.
     """
-    if problem.normalization == "none":
+    if problem.normalization != "batch":
         return ONE_PASS
     if problem.N <= BLOCK_ROWS and group_count(problem, 1) == 1:
         return ONE_CALL
@@ -132,9 +132,10 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
     N, p1, p2 = problem.N, problem.p1, problem.p2
     itemsize = np.dtype(problem.dtype).itemsize
     algorithm = algorithm or choose(problem, regime)
-    if problem.normalization == "none" and algorithm != ONE_PASS:
+    if problem.normalization != "batch" and algorithm != ONE_PASS:
         raise ValueError(
-            f"algorithm is {algorithm!r}; without normalization there are no statistics: allowed is {ONE_PASS}"
+            f"algorithm is {algorithm!r}; without statistics of the batch there is nothing to store: allowed is "
+            f"{ONE_PASS}"
         )
     inputs = up(p1, INPUTS)
     vectors, ld = leading(p2, itemsize)

@@ -58,9 +58,9 @@ LARGEST = 2.0**-3  # of the dtype's largest number: what Σ(X - x̄)² may be
 
 
 @functools.cache
-def sweep(code: int, real: type) -> Callable:
-    """ε̂, T and their sums over a group's rows, for one activation and dtype."""
-    forward, backward, lanes = forward_centred(code), backward_centred(code), VECTOR_BYTES // real().itemsize
+def sweep(code: int, loss: str, real: type) -> Callable:
+    """r, T and their sums over a group's rows, for one activation, loss and dtype."""
+    forward, backward, lanes = forward_centred(code, loss), backward_centred(code), VECTOR_BYTES // real().itemsize
     needs_b = code in NEEDS_B
 
     @group_function
@@ -68,11 +68,12 @@ def sweep(code: int, real: type) -> Callable:
         X, y = matrix(table, At.X, real), vector(table, At.y, real)
         P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
         panel = vector_of(table, At.panel, real, g)
-        T, e = matrix_of(table, At.T, real, g), vector_of(table, At.e, real, g)
+        T, r = matrix_of(table, At.T, real, g), vector_of(table, At.r, real, g)
         D = matrix_of(table, At.D if needs_b else At.T, real, g)  # T is not touched as D: see `backward_centred`
         W, shift, vectors = vector(table, At.W, real), vector(table, At.shift, real), matrix(table, At.vectors, real)
         block, sums = matrix_of(table, At.block, real, g), matrix_of(table, At.sums, np.float64, g)
         (N, p1), (R, ld), cols = X.shape, T.shape, up(number(table, At.G1, 3), lanes)
+        over_N = real(1 / N)
         clear(sums, 0)
         clear(block, 0)
         first, last = g * group_rows, lesser(N, (g + 1) * group_rows)
@@ -82,10 +83,10 @@ def sweep(code: int, real: type) -> Callable:
             whole = up(count, ROWS)
             gemm.pack(X, start, count, shift, P, R)
             gemm.product(P, 0, R, whole, up(p1, FOUR), W, 0, cols // lanes, lanes, T, 0, ld)
-            sums[OTHERS, 0] += forward(T, D, count, cols, y, start, vectors, e)
+            sums[OTHERS, 0] += forward(T, D, count, cols, y, start, vectors, r, over_N)
             for i in range(count, whole):
-                e[i] = 0
-            backward(T, D, whole, cols, e, block)
+                r[i] = 0
+            backward(T, D, whole, cols, r, block)
             take(block, 2, cols, sums)
             gemm.transposed_product(P, R, whole, p1, T, ld, cols // lanes, lanes, G, panel, False, start > begun)
             if flush_now(start, first, R, G, sums):
@@ -95,21 +96,22 @@ def sweep(code: int, real: type) -> Callable:
     return compute
 
 
-def one_pass(code: int, normalize: bool, real: type, several: bool) -> tuple[Callable, np.ndarray]:
-    """The step of the one-pass algorithm for one activation, with batch normalisation or without, and dtype.
+def one_pass(code: int, normalization: str, loss: str, real: type, several: bool) -> tuple[Callable, np.ndarray]:
+    """The step of the one-pass algorithm for one activation, normalization, loss and dtype.
 
     And `addresses` of the group functions that it calls. several says whether there are several groups, or one whose G
     is flushed.
     """
-    functions = {At.sweep: sweep(code, real)}
+    functions = {At.sweep: sweep(code, loss, real)}
     if several:
         functions[At.total_row] = total_row(real)
-    return one_pass_step(normalize, real), addresses(functions)
+    return one_pass_step(normalization, real), addresses(functions)
 
 
 @functools.cache
-def one_pass_step(normalize: bool, real: type) -> Callable:
-    """The step of the one-pass algorithm in one dtype, for every activation."""
+def one_pass_step(normalization: str, real: type) -> Callable:
+    """The step of the one-pass algorithm in one dtype, for every activation and loss."""
+    normalize, frozen = normalization == "batch", normalization == "frozen"
     lanes = VECTOR_BYTES // real().itemsize
 
     @njit(fastmath=REASSOCIATE, plain=True)
@@ -158,6 +160,17 @@ def one_pass_step(normalize: bool, real: type) -> Callable:
             gemm.panels(dG1, W, lanes)
             for j in range(p2):
                 vectors[SHIFT, j], vectors[G2_, j] = beta[j] - parts[j], G2[j]
+        elif frozen:
+            # W = Γ1 diag(γ/s), and what is left of μ to be taken off
+            given = matrix(table, At.given, real)
+            weight = sums[0, CENTRE]
+            for j in range(p2):
+                weight[j] = gamma[j] / math.sqrt(given[1, j] + eps)
+                vectors[SHIFT, j], vectors[G2_, j] = beta[j] - given[0, j] * weight[j], G2[j]
+            for k in range(p1):
+                for j in range(p2):
+                    dG1[k, j] = G1[k, j] * weight[j]
+            gemm.panels(dG1, W, lanes)
         else:
             gemm.panels(G1, W, lanes)
             for j in range(p2):
@@ -169,7 +182,7 @@ def one_pass_step(normalize: bool, real: type) -> Callable:
         if not total_rows(table, real, group_rows):
             return BROKEN
         for j in range(p2):
-            dG2[j] = -2.0 / N * sums[0, D_G2, j]
+            dG2[j] = sums[0, D_G2, j]
         if normalize:
             d_beta, d_gamma = sums[0, D_BETA], sums[0, D_GAMMA]
             for j in range(p2):
@@ -181,17 +194,32 @@ def one_pass_step(normalize: bool, real: type) -> Callable:
                     s[j] += wide[k, j] * V[k, j]
             for j in range(p2):
                 s[j] = math.sqrt(s[j] / (N - ddof) + eps)
-                c = -2.0 / N * G2[j]
+                c = G2[j]
                 dbeta[j], d_gamma[j] = c * d_beta[j], c * d_gamma[j] / s[j]
                 dgamma[j] = d_gamma[j]
             for k in range(p1):
                 for j in range(p2):
                     through_s = V[k, j] * (d_gamma[j] / (s[j] * (N - ddof)))
-                    dG1[k, j] = gamma[j] / s[j] * (-2.0 / N * G2[j] * total[k, j] - through_s)
+                    dG1[k, j] = gamma[j] / s[j] * (G2[j] * total[k, j] - through_s)
+        elif frozen:
+            # Σ r a' X̂ = (Γ1ᵀ Xᵀ T - μ Σ T)/s
+            given = matrix(table, At.given, real)
+            d_beta, d_gamma = sums[0, D_BETA], sums[0, D_GAMMA]
+            for j in range(p2):
+                d_gamma[j] = -given[0, j] * d_beta[j]
+                s[j] = math.sqrt(given[1, j] + eps)
+            for k in range(p1):
+                for j in range(p2):
+                    d_gamma[j] += G1[k, j] * total[k, j]
+            for j in range(p2):
+                dbeta[j], dgamma[j] = G2[j] * d_beta[j], G2[j] * d_gamma[j] / s[j]
+            for k in range(p1):
+                for j in range(p2):
+                    dG1[k, j] = gamma[j] / s[j] * G2[j] * total[k, j]
         else:
             for k in range(p1):
                 for j in range(p2):
-                    dG1[k, j] = -2.0 / N * G2[j] * total[k, j]
+                    dG1[k, j] = G2[j] * total[k, j]
         return sums[0, OTHERS, 0] / N
 
     return step

@@ -1,8 +1,8 @@
 """The passes of the fused step over one block of rows, and the sums over blocks and groups.
 
 Letters are those of `bnbench docs gradient`. A pass takes one block of rows: X_b as tiles P (see `gemm`), and Z, A or
-T = ε̂ ⊙ a'(B) as rows of ld numbers, of which `cols`, whole vectors, are computed. S = -(2/N) T diag(Γ2): what belongs
-to a column is applied to sums. Sums over a block are in the arrays' dtype, those over blocks in float64; so is G,
+T = r ⊙ a'(B) as rows of ld numbers, of which `cols`, whole vectors, are computed. S = T diag(Γ2): what belongs to a
+column is applied to sums. Sums over a block are in the arrays' dtype, those over blocks in float64; so is G,
 flushed now and then.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bnbench.activations import NEEDS_B
-from bnbench.elementary import compiled
+from bnbench.elementary import compiled, compiled_loss
 from bnbench.fused.gemm import FOUR, lesser
 from bnbench.fused.layout import FLUSH_BLOCKS
 from bnbench.fused.scratch import (
@@ -44,13 +44,13 @@ from bnbench.jit import REASSOCIATE, njit
 
 
 @functools.cache
-def forward_stored(code: int) -> Callable:
-    """The forward pass from stored Z for one activation."""
-    a, _ = compiled(code)
+def forward_stored(code: int, of: str) -> Callable:
+    """The forward pass from stored Z for one activation and loss."""
+    (a, _), (value, slope) = compiled(code), compiled_loss(of)
 
     @njit(fastmath=REASSOCIATE, inner=True)
-    def forward(Z, first, rows, cols, y, vectors, T, e):
-        """A into T and ε̂ into e. Returns Σ ε̂²."""
+    def forward(Z, first, rows, cols, y, vectors, T, r, over_N):
+        """A into T and r = ∂R/∂η into r. Returns Σ ℓ."""
         beta, G2, mu, weight = vectors[SHIFT], vectors[G2_], vectors[MU], vectors[WEIGHT]
         loss = 0.0
         for i in range(rows):
@@ -59,21 +59,21 @@ def forward_stored(code: int) -> Callable:
                 v = a((Z[first + i, j] - mu[j]) * weight[j] + beta[j])
                 T[i, j] = v
                 total += v * G2[j]
-            e[first + i] = y[first + i] - total
-            loss += e[first + i] * e[first + i]
+            r[first + i] = slope(y[first + i], total) * over_N
+            loss += value(y[first + i], total)
         return loss
 
     return forward
 
 
 @functools.cache
-def forward_centred(code: int) -> Callable:
-    """The forward pass from X̂ γ for one activation."""
-    (a, da), needs_b = compiled(code), code in NEEDS_B
+def forward_centred(code: int, of: str) -> Callable:
+    """The forward pass from X̂ γ for one activation and loss."""
+    (a, da), needs_b, (value, slope) = compiled(code), code in NEEDS_B, compiled_loss(of)
 
     @njit(fastmath=REASSOCIATE, inner=True)
-    def forward(T, D, rows, cols, y, first, vectors, e):
-        """A in place of X̂ γ in T, a' into D where it needs b, ε̂ into e. Returns Σ ε̂²."""
+    def forward(T, D, rows, cols, y, first, vectors, r, over_N):
+        """A in place of X̂ γ in T, a' into D where it needs b, r = ∂R/∂η into r. Returns Σ ℓ."""
         beta, G2 = vectors[SHIFT], vectors[G2_]
         loss = 0.0
         for i in range(rows):
@@ -85,8 +85,8 @@ def forward_centred(code: int) -> Callable:
                 if needs_b:
                     D[i, j] = da(b, v)
                 total += v * G2[j]
-            e[i] = y[first + i] - total
-            loss += e[i] * e[i]
+            r[i] = slope(y[first + i], total) * over_N
+            loss += value(y[first + i], total)
         return loss
 
     return forward
@@ -98,19 +98,19 @@ def backward_centred(code: int) -> Callable:
     (_, da), needs_b = compiled(code), code in NEEDS_B
 
     @njit(fastmath=REASSOCIATE, inner=True)
-    def backward(T, D, rows, cols, e, block):
-        """T = ε̂ ⊙ a' in place of A, for a multiple of four rows; adds 1ᵀT and Aᵀε̂ to the block's sums."""
+    def backward(T, D, rows, cols, r, block):
+        """T = r ⊙ a' in place of A, for a multiple of four rows; adds 1ᵀT and Aᵀr to the block's sums."""
         d_beta, d_G2 = block[D_BETA], block[D_G2]
         for i in range(0, rows, FOUR):
-            e0, e1, e2, e3 = e[i], e[i + 1], e[i + 2], e[i + 3]
+            r0, r1, r2, r3 = r[i], r[i + 1], r[i + 2], r[i + 3]
             for j in range(cols):
                 v0, v1, v2, v3 = T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j]
-                d_G2[j] += (v0 * e0 + v1 * e1) + (v2 * e2 + v3 * e3)
+                d_G2[j] += (v0 * r0 + v1 * r1) + (v2 * r2 + v3 * r3)
                 if needs_b:
-                    t0, t1, t2, t3 = D[i, j] * e0, D[i + 1, j] * e1, D[i + 2, j] * e2, D[i + 3, j] * e3
+                    t0, t1, t2, t3 = D[i, j] * r0, D[i + 1, j] * r1, D[i + 2, j] * r2, D[i + 3, j] * r3
                 else:
-                    t0, t1 = da(v0, v0) * e0, da(v1, v1) * e1
-                    t2, t3 = da(v2, v2) * e2, da(v3, v3) * e3
+                    t0, t1 = da(v0, v0) * r0, da(v1, v1) * r1
+                    t2, t3 = da(v2, v2) * r2, da(v3, v3) * r3
                 T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j] = t0, t1, t2, t3
                 d_beta[j] += (t0 + t1) + (t2 + t3)
 
@@ -123,21 +123,21 @@ def backward_stored(code: int) -> Callable:
     _, da = compiled(code)
 
     @njit(fastmath=REASSOCIATE, inner=True)
-    def backward(Z, T, first, rows, cols, e, vectors, block):
-        """Adds 1ᵀT, Aᵀε̂ and 1ᵀ(T ⊙ (Z - μ)) to the block's sums, for a multiple of four rows; ε̂ is 0 in the padding."""
+    def backward(Z, T, first, rows, cols, r, vectors, block):
+        """Adds 1ᵀT, Aᵀr and 1ᵀ(T ⊙ (Z - μ)) to the block's sums, for a multiple of four rows; r is 0 in the padding."""
         beta, mu, weight = vectors[SHIFT], vectors[MU], vectors[WEIGHT]
         d_beta, d_G2, d_gamma = block[D_BETA], block[D_G2], block[D_GAMMA]
         for i in range(0, rows, FOUR):
             row = first + i
-            e0, e1, e2, e3 = e[row], e[row + 1], e[row + 2], e[row + 3]
+            r0, r1, r2, r3 = r[row], r[row + 1], r[row + 2], r[row + 3]
             for j in range(cols):
                 v0, v1, v2, v3 = T[i, j], T[i + 1, j], T[i + 2, j], T[i + 3, j]
                 z0, z1, z2, z3 = Z[row, j] - mu[j], Z[row + 1, j] - mu[j], Z[row + 2, j] - mu[j], Z[row + 3, j] - mu[j]
                 w, c = weight[j], beta[j]
-                t0, t1 = da(z0 * w + c, v0) * e0, da(z1 * w + c, v1) * e1
-                t2, t3 = da(z2 * w + c, v2) * e2, da(z3 * w + c, v3) * e3
+                t0, t1 = da(z0 * w + c, v0) * r0, da(z1 * w + c, v1) * r1
+                t2, t3 = da(z2 * w + c, v2) * r2, da(z3 * w + c, v3) * r3
                 d_beta[j] += (t0 + t1) + (t2 + t3)
-                d_G2[j] += (v0 * e0 + v1 * e1) + (v2 * e2 + v3 * e3)
+                d_G2[j] += (v0 * r0 + v1 * r1) + (v2 * r2 + v3 * r3)
                 d_gamma[j] += (t0 * z0 + t1 * z1) + (t2 * z2 + t3 * z3)
 
     return backward
@@ -149,16 +149,16 @@ def pre_activation_gradient(code: int) -> Callable:
     a, da = compiled(code)
 
     @njit(fastmath=REASSOCIATE, inner=True)
-    def compute(Z, first, rows, cols, e, vectors, T):
+    def compute(Z, first, rows, cols, r, vectors, T):
         """dZ into T."""
         beta, mu, weight = vectors[SHIFT], vectors[MU], vectors[WEIGHT]
         c, mean, slopes = vectors[C_], vectors[MEAN], vectors[SLOPE]
         for i in range(rows):
-            ei = e[first + i]
+            ri = r[first + i]
             for j in range(cols):
                 z = Z[first + i, j] - mu[j]
                 b = z * weight[j] + beta[j]
-                T[i, j] = (c[j] * ei) * da(b, a(b)) - mean[j] - z * slopes[j]
+                T[i, j] = (c[j] * ri) * da(b, a(b)) - mean[j] - z * slopes[j]
 
     return compute
 

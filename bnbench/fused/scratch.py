@@ -8,7 +8,8 @@ X, y, G1, dG1 are as everywhere (all but X and y lie in the scratch), and beside
     P (groups, inputs * rows)    a block of X in tiles (see `gemm`)
     T (groups, rows, ld)         A of a block, then T or dZ; D is like it, a' of the Gaussian
     G (groups, inputs * ld)      X_bᵀ T summed over a group; panel (groups, room) is room for a panel of T
-    e (groups, rows)             ε̂ of a block; Z and all_e are Z and ε̂ of all rows
+    r (groups, rows)             r of a block; Z and all_r are Z and r of all rows
+    given (2, p2)                mean and variance, where they are given
     block (groups, 3, ld)        sums over a block, in the arrays' dtype
     sums (groups, SUMS or more, ld)   sums over a group, float64; then the rows of its flushed G, if it is flushed
     vectors (VECTORS, ld)        what belongs to the hidden nodes, padded with zeros
@@ -53,7 +54,7 @@ FLOAT64 = np.dtype(np.float64)
 
 # The row of each array, and of each function of a group, in the table. Plain integers: Numba before 0.68 indexes with
 # no members of an enumeration.
-ARRAYS = "X y G1 per_node dG1 d_per_node P T D G panel block sums e W vectors shift total Z all_e"
+ARRAYS = "X y G1 per_node dG1 d_per_node P T D G panel block sums r W vectors shift total Z all_r given"
 ARRAYS += " C diagonal rest wide wide_panels V near means"
 FUNCTION_ROWS = "statistics forward_backward products sweep gram_sweep total_row threads"
 Rows: Any = collections.namedtuple("Rows", f"{ARRAYS} {FUNCTION_ROWS}")  # type: ignore[misc]
@@ -251,10 +252,15 @@ def allocate(problem: Problem, plan: Layout, regime: str) -> tuple[np.ndarray, n
     return room[start:], rows
 
 
+def scratch_array(name: str, problem: Problem, plan: Layout, regime: str, room: np.ndarray) -> np.ndarray:
+    """An array in a scratch that `allocate` made."""
+    places, _ = scratch_places(problem, plan, regime)
+    return next(np.ndarray(shape, kind, room, offset) for one, shape, kind, offset in places if one == name)
+
+
 def parameters(problem: Problem, plan: Layout, regime: str, room: np.ndarray) -> list[np.ndarray]:
     """Γ1, per_node, dΓ1 and d_per_node in a scratch that `allocate` made."""
-    places, _ = scratch_places(problem, plan, regime)
-    return [np.ndarray(shape, kind, room, offset) for _, shape, kind, offset in places[: len(PARAMETERS)]]
+    return [scratch_array(name, problem, plan, regime, room) for name in PARAMETERS]
 
 
 def unpacked(problem: Problem, plan: Layout) -> bool:
@@ -298,15 +304,17 @@ def scratch_places(
         "vectors": (VECTORS, ld),
         "shift": (inputs,),
     }
+    if problem.normalization == "frozen":
+        numbers["given"] = 2, p2
     wide = {"sums": (groups, SUMS + (inputs if plan.flush else 0), ld), "total": (inputs, ld)}
     if not plan.in_place:
         numbers["G"] = groups, inputs * ld
     if one_pass:
-        numbers["e"] = groups, rows
+        numbers["r"] = groups, rows
         if CODES[problem.activation] in NEEDS_B:
             numbers["D"] = numbers["T"]
     else:
-        numbers |= {"Z": (up(N, ROWS), ld), "all_e": (up(N, ROWS),)}
+        numbers |= {"Z": (up(N, ROWS), ld), "all_r": (up(N, ROWS),)}
     if one_pass and normalize:
         square, columns = up(p1, ROWS), up(p2, 4)
         wide |= {

@@ -80,22 +80,23 @@ def statistics(real: type) -> Callable:
 
 
 @functools.cache
-def forward_backward(code: int, real: type) -> Callable:
-    """ε̂ and the sums of a group's rows, for one activation and dtype."""
-    forward, backward, lanes = forward_stored(code), backward_stored(code), VECTOR_BYTES // real().itemsize
+def forward_backward(code: int, loss: str, real: type) -> Callable:
+    """r and the sums of a group's rows, for one activation, loss and dtype."""
+    forward, backward, lanes = forward_stored(code, loss), backward_stored(code), VECTOR_BYTES // real().itemsize
 
     @group_function
     def compute(table, g, group_rows):
         T, Z = matrix_of(table, At.T, real, g), matrix(table, At.Z, real)
-        y, e, vectors = vector(table, At.y, real), vector(table, At.all_e, real), matrix(table, At.vectors, real)
+        y, r, vectors = vector(table, At.y, real), vector(table, At.all_r, real), matrix(table, At.vectors, real)
         block, sums = matrix_of(table, At.block, real, g), matrix_of(table, At.sums, np.float64, g)
         cols, R = up(number(table, At.G1, 3), lanes), T.shape[0]
+        over_N = real(1 / y.size)
         clear(block, 0)
         last = lesser(y.size, (g + 1) * group_rows)
         for start in range(g * group_rows, last, R):
             count = lesser(R, last - start)
-            sums[OTHERS, 0] += forward(Z, start, count, cols, y, vectors, T, e)
-            backward(Z, T, start, up(count, ROWS), cols, e, vectors, block)
+            sums[OTHERS, 0] += forward(Z, start, count, cols, y, vectors, T, r, over_N)
+            backward(Z, T, start, up(count, ROWS), cols, r, vectors, block)
             take(block, 3, cols, sums)
         return DONE
 
@@ -112,7 +113,7 @@ def products(code: int, real: type) -> Callable:
         X, Z, T = matrix(table, At.X, real), matrix(table, At.Z, real), matrix_of(table, At.T, real, g)
         P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
         panel = vector_of(table, At.panel, real, g)
-        e, shift = vector(table, At.all_e, real), vector(table, At.shift, real)
+        r, shift = vector(table, At.all_r, real), vector(table, At.shift, real)
         vectors, sums = matrix(table, At.vectors, real), matrix_of(table, At.sums, np.float64, g)
         (N, p1), (R, ld), cols = X.shape, T.shape, up(number(table, At.G1, 3), lanes)
         first, last = g * group_rows, lesser(N, (g + 1) * group_rows)
@@ -121,7 +122,7 @@ def products(code: int, real: type) -> Callable:
             count = lesser(R, last - start)
             if N > R:  # or else P holds them already
                 gemm.pack(X, start, count, shift, P, R)
-            gradient(Z, start, count, cols, e, vectors, T)
+            gradient(Z, start, count, cols, r, vectors, T)
             gemm.transposed_product(
                 P, R, up(count, ROWS), p1, T, ld, cols // lanes, lanes, G, panel, False, start > begun
             )
@@ -132,14 +133,14 @@ def products(code: int, real: type) -> Callable:
     return compute
 
 
-def stored(code: int, real: type, several: bool) -> tuple[Callable, np.ndarray]:
-    """The step of the stored algorithm for one activation and dtype, and `addresses` of what it calls.
+def stored(code: int, loss: str, real: type, several: bool) -> tuple[Callable, np.ndarray]:
+    """The step of the stored algorithm for one activation, loss and dtype, and `addresses` of what it calls.
 
     several says whether there are several groups, or one whose G is flushed.
     """
     functions = {
         At.statistics: statistics(real),
-        At.forward_backward: forward_backward(code, real),
+        At.forward_backward: forward_backward(code, loss, real),
         At.products: products(code, real),
     }
     if several:
@@ -186,9 +187,9 @@ def stored_step(real: type) -> Callable:
             return BROKEN
         total_sums(sums, cols)
         for j in range(p2):
-            c = -2.0 / N * G2[j]
+            c = G2[j]
             db, dg = c * sums[0, D_BETA, j], c * sums[0, D_GAMMA, j] / spread[j]
-            dbeta[j], dgamma[j], dG2[j] = db, dg, -2.0 / N * sums[0, D_G2, j]
+            dbeta[j], dgamma[j], dG2[j] = db, dg, sums[0, D_G2, j]
             weight = gamma[j] / spread[j]
             vectors[C_, j], vectors[MEAN, j] = weight * c, weight * db / N
             vectors[SLOPE, j] = weight * dg / (spread[j] * (N - ddof))

@@ -7,13 +7,14 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from bnbench.activations import CODES
 from bnbench.fused.layout import ALGORITHMS, ONE_PASS, STORED, Layout, layout
-from bnbench.problem import Batch, Gradients, Problem
+from bnbench.problem import LOSSES, NORMALIZATIONS, Batch, Gradients, Problem
 from bnbench.threads import guard
 from bnbench.variants import formulas
 from bnbench.variants.base import Variant
@@ -31,6 +32,7 @@ class FusedNumba(Variant):
     formula = formulas.FUSED
     compile_allowance_s = 60.0
     algorithms = ALGORITHMS
+    supports = MappingProxyType({"normalizations": NORMALIZATIONS, "losses": LOSSES})
 
     @classmethod
     def unavailable(cls) -> str:
@@ -64,7 +66,7 @@ class FusedNumba(Variant):
     def set_up(self, plan: Layout) -> None:
         """Set up a layout: its scratch and its kernel."""
         from bnbench.fused.one_pass import gram, one_pass
-        from bnbench.fused.scratch import At, allocate, parameters, table
+        from bnbench.fused.scratch import At, allocate, parameters, scratch_array, table
         from bnbench.fused.stored import stored
 
         self.plan, self.said = plan, 0.0  # what the compiled code said last: the loss, or why there is none
@@ -73,10 +75,16 @@ class FusedNumba(Variant):
         self.room, rows = allocate(problem, plan, self.regime)
         self.G1, self.per_node, self.dG1, self.d_per_node = parameters(problem, plan, self.regime, self.room)
         self.rows = tuple(self.per_node)
+        if problem.normalization == "frozen":
+            scratch_array("given", problem, plan, self.regime, self.room)[...] = self.batch.statistics
         real = self.X.dtype.type
         one = plan.algorithm == ONE_PASS
         several = plan.groups > 1 or plan.flush
-        kernel, functions = one_pass(code, normalize, real, several) if one else stored(code, real, several)
+        kernel, functions = (
+            one_pass(code, problem.normalization, problem.loss, real, several)
+            if one
+            else stored(code, problem.loss, real, several)
+        )
         self.shared_out = plan.groups > 1
         self.table = table(rows, functions, self.X, self.y)
         self.kernel = functools.partial(kernel, self.table.ctypes.data, plan.group_rows, problem.ddof, problem.eps)
