@@ -13,6 +13,7 @@ import numpy as np
 from bnbench.problem import Problem
 
 ONE_CALL, ONE_PASS, STORED = "one-call", "one-pass", "stored"
+LAYERS = FIRST_LAYER, LAYER = "first layer", "layer"  # of several: the first takes nothing back to its input
 ALGORITHMS = {
     ONE_CALL: "the whole step in one block of rows and one compiled call, Z in a cache",
     ONE_PASS: "blocks of rows in one sweep, statistics from XᵀX, Z never stored",
@@ -132,7 +133,7 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
     N, p1, p2 = problem.N, problem.p1, problem.p2
     itemsize = np.dtype(problem.dtype).itemsize
     algorithm = algorithm or choose(problem, regime)
-    if problem.normalization != "batch" and algorithm != ONE_PASS:
+    if problem.normalization != "batch" and algorithm not in (ONE_PASS, *LAYERS):
         raise ValueError(
             f"algorithm is {algorithm!r}; without statistics of the batch there is nothing to store: allowed is "
             f"{ONE_PASS}"

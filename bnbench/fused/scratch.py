@@ -10,6 +10,9 @@ X, y, G1, dG1 are as everywhere (all but X and y lie in the scratch), and beside
     G (groups, inputs * ld)      X_bᵀ T summed over a group; panel (groups, room) is room for a panel of T
     r (groups, rows)             r of a block; Z and all_r are Z and r of all rows
     given (2, p2)                mean and variance, where they are given
+    A, U (N, p2), dA (N, p1)     of a layer: its output, and ∂R/∂ of its output, the layer's above, and of its input
+    turned, W_below, tiles, back, nothing      Γᵀ, the same in panels, dZ of a block in tiles, dZ Γᵀ of it, and zeros
+    spread (1, p2)               s of a layer (float64)
     block (groups, 3, ld)        sums over a block, in the arrays' dtype
     sums (groups, SUMS or more, ld)   sums over a group, float64; then the rows of its flushed G, if it is flushed
     vectors (VECTORS, ld)        what belongs to the hidden nodes, padded with zeros
@@ -36,8 +39,8 @@ from numba.np.arrayobj import populate_array
 
 from bnbench.activations import CODES, NEEDS_B
 from bnbench.compiling import called
-from bnbench.fused.gemm import INDEX, PANEL, ROWS, VECTOR_BYTES
-from bnbench.fused.layout import LINE_BYTES, ONE_PASS, Layout, up
+from bnbench.fused.gemm import FOUR, INDEX, PANEL, ROWS, VECTOR_BYTES
+from bnbench.fused.layout import FIRST_LAYER, LAYERS, LINE_BYTES, ONE_PASS, Layout, leading, up
 from bnbench.jit import REASSOCIATE, cfunc, njit
 from bnbench.problem import Problem
 from bnbench.threads import alone
@@ -55,6 +58,7 @@ FLOAT64 = np.dtype(np.float64)
 # The row of each array, and of each function of a group, in the table. Plain integers: Numba before 0.68 indexes with
 # no members of an enumeration.
 ARRAYS = "X y G1 per_node dG1 d_per_node P T D G panel block sums r W vectors shift total Z all_r given"
+ARRAYS += " A U dA turned W_below tiles back nothing spread"
 ARRAYS += " C diagonal rest wide wide_panels V near means"
 FUNCTION_ROWS = "statistics forward_backward products sweep gram_sweep total_row threads"
 Rows: Any = collections.namedtuple("Rows", f"{ARRAYS} {FUNCTION_ROWS}")  # type: ignore[misc]
@@ -328,6 +332,19 @@ def scratch_places(
         if regime == "fresh":
             numbers["near"] = groups, p1
             wide["means"] = groups, p1
+    if plan.algorithm in LAYERS:
+        numbers["A"] = N, p2
+        wide["spread"] = 1, p2
+        if plan.algorithm != FIRST_LAYER:
+            across, ld_in = leading(p1, dtype.itemsize)
+            numbers |= {
+                "dA": (N, p1),
+                "turned": (p2, p1),
+                "W_below": (up(p2, FOUR) * across * lanes,),
+                "tiles": (groups, ld * rows),
+                "back": (groups, rows, ld_in),
+                "nothing": (ld,),
+            }
     places, offset = [], 0
     for sizes, kind in ((numbers, dtype), (wide, FLOAT64)):
         for name, shape in sizes.items():

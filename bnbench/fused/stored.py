@@ -56,8 +56,8 @@ from bnbench.jit import REASSOCIATE, njit
 
 
 @functools.cache
-def statistics(real: type) -> Callable:
-    """Z of a group's rows, and its statistics, in one dtype."""
+def statistics(real: type, wanted: bool = True) -> Callable:
+    """Z of a group's rows, and its statistics where they are wanted, in one dtype."""
     lanes = VECTOR_BYTES // real().itemsize
 
     @group_function
@@ -73,7 +73,8 @@ def statistics(real: type) -> Callable:
             count = lesser(R, last - start)
             gemm.pack(X, start, count, shift, P, R)
             gemm.product(P, 0, R, up(count, ROWS), up(p1, FOUR), W, ldw, cols // lanes, lanes, Z, start * ld, ld)
-            add_statistics(Z, start, count, cols, block, sums)
+            if wanted:
+                add_statistics(Z, start, count, cols, block, sums)
         return DONE
 
     return compute
@@ -133,6 +134,19 @@ def products(code: int, real: type) -> Callable:
     return compute
 
 
+@njit(fastmath=REASSOCIATE, inner=True)
+def merge(sums, cols):
+    """Merge the groups' means and squared deviations into those of the first (Chan's rule)."""
+    centre, spread, count = sums[0, CENTRE], sums[0, SPREAD], sums[0, OTHERS, 1]
+    for g in range(1, sums.shape[0]):
+        more = sums[g, OTHERS, 1]
+        for j in range(cols):
+            change = sums[g, CENTRE, j] - centre[j]
+            centre[j] += change * more / (count + more)
+            spread[j] += sums[g, SPREAD, j] + change * change * count * more / (count + more)
+        count += more
+
+
 def stored(code: int, loss: str, real: type, several: bool) -> tuple[Callable, np.ndarray]:
     """The step of the stored algorithm for one activation, loss and dtype, and `addresses` of what it calls.
 
@@ -159,7 +173,7 @@ def stored_step(real: type) -> Callable:
         X, G1, dG1 = matrix(table, At.X, real), matrix(table, At.G1, real), matrix(table, At.dG1, real)
         per_node, d_per_node = matrix(table, At.per_node, real), matrix(table, At.d_per_node, real)
         vectors, sums = matrix(table, At.vectors, real), cube(table, At.sums, np.float64)
-        (N, p1), p2, groups = X.shape, G1.shape[1], sums.shape[0]
+        (N, p1), p2 = X.shape, G1.shape[1]
         cols = up(p2, lanes)
         gamma, beta, G2 = per_node[GAMMA], per_node[BETA_], per_node[GAMMA2]
         dgamma, dbeta, dG2 = d_per_node[GAMMA], d_per_node[BETA_], d_per_node[GAMMA2]
@@ -169,15 +183,8 @@ def stored_step(real: type) -> Callable:
         if not call_all(table, At.statistics, group_rows):
             return BROKEN
 
+        merge(sums, cols)
         centre, spread = sums[0, CENTRE], sums[0, SPREAD]
-        count = sums[0, OTHERS, 1]
-        for g in range(1, groups):
-            more = sums[g, OTHERS, 1]
-            for j in range(cols):
-                change = sums[g, CENTRE, j] - centre[j]
-                centre[j] += change * more / (count + more)
-                spread[j] += sums[g, SPREAD, j] + change * change * count * more / (count + more)
-            count += more
         for j in range(p2):
             spread[j] = math.sqrt(spread[j] / (N - ddof) + eps)
             vectors[SHIFT, j], vectors[G2_, j], vectors[MU, j] = beta[j], G2[j], centre[j]

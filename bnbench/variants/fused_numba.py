@@ -7,17 +7,17 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.fused.layout import ALGORITHMS, ONE_PASS, STORED, Layout, layout
-from bnbench.problem import LOSSES, NORMALIZATIONS, Batch, Gradients, Problem
+from bnbench.fused.layout import ALGORITHMS, FIRST_LAYER, LAYER, ONE_PASS, STORED, Layout, layout
+from bnbench.problem import Batch, Gradients, Layer, Problem
 from bnbench.threads import guard
 from bnbench.variants import formulas
-from bnbench.variants.base import Variant
+from bnbench.variants.base import ANY_NETWORK, Variant
+from bnbench.variants.layerwise import FormLayer, Network
 
 
 class FusedNumba(Variant):
@@ -32,7 +32,7 @@ class FusedNumba(Variant):
     formula = formulas.FUSED
     compile_allowance_s = 60.0
     algorithms = ALGORITHMS
-    supports = MappingProxyType({"normalizations": NORMALIZATIONS, "losses": LOSSES})
+    supports = ANY_NETWORK
 
     @classmethod
     def unavailable(cls) -> str:
@@ -44,6 +44,9 @@ class FusedNumba(Variant):
         """The scratch of the layout that would be chosen, and a copy of dΓ1, or that of C where it is made once."""
         from bnbench.fused.scratch import scratch_places
 
+        if in_layers(problem):
+            layers = (of_layer(problem, place) for place in range(problem.depth))
+            return sum(scratch_places(*each, "fresh")[1] for each in layers)
         plan = layout(problem, regime)
         needs = scratch_places(problem, plan, regime)[1]
         copied = problem.p1 * problem.p2 * np.dtype(problem.dtype).itemsize
@@ -57,6 +60,12 @@ class FusedNumba(Variant):
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Choose the algorithm, allocate its scratch, and with a fixed design compute x̄ and C."""
+        self.network: Network | None = None
+        if in_layers(problem):
+            super().prepare(batch, problem, regime)
+            make = functools.partial(FusedLayer, problem)
+            self.network = Network(make, self.batch, problem)
+            return
         self.batch, self.problem, self.regime = batch, problem, regime  # the parameters are copied by `load`
         self.X, self.y = np.ascontiguousarray(batch.X), np.ascontiguousarray(batch.y)
         self.set_up(layout(problem, regime, self.asked))
@@ -105,8 +114,11 @@ class FusedNumba(Variant):
                     working = table(working, functions, self.X)
                     unbroken(compute(working.ctypes.data, plan.group_rows))
 
-    def load(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: None = None) -> None:
+    def load(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: np.ndarray | None = None) -> None:
         """Copy the parameters to where the kernels read them."""
+        if self.network:
+            self.load_in_place(G1, gamma, beta, G2, delta)
+            return
         rows = self.rows
         self.G1[...] = G1
         rows[2][...] = G2
@@ -115,7 +127,11 @@ class FusedNumba(Variant):
             rows[1][...] = beta
 
     def step(self) -> None:
-        """One compiled call, or two where XᵀX is part of the step."""
+        """One compiled call, or two where XᵀX is part of the step; of several layers two a layer."""
+        if self.network:
+            with guard():
+                self.network.step()
+            return
         if self.shared_out:
             with guard():
                 said = self.compute()
@@ -151,16 +167,94 @@ class FusedNumba(Variant):
 
     def details(self) -> dict[str, str]:
         """The algorithm of the last step."""
-        return {"algorithm": self.algorithm}
+        return {"algorithm": "layer by layer" if self.network else self.algorithm}
 
     def result(self) -> Gradients:
         """Copies of the last step's gradients."""
+        if self.network:
+            return self.network.answer
         dG1, (dgamma, dbeta, dG2) = self.dG1.copy(), self.d_per_node.copy()
         if self.problem.normalization == "none":
             dgamma = dbeta = None
         return Gradients(
             self.said if self.fallback is None or self.said >= 0 else self.fallback.said, dG1, dgamma, dbeta, dG2
         )
+
+
+def in_layers(problem: Problem) -> bool:
+    """Whether a network is computed layer by layer, and not in one step."""
+    return bool(problem.depth > 1 or problem.linear or problem.units)
+
+
+def of_layer(problem: Problem, place: int, fan_in: int = 0, nodes: int = 0) -> tuple[Problem, Layout]:
+    """The problem whose scratch is that of a network's layer, and its layout."""
+    fan_in, nodes = fan_in or (problem.p2 if place else problem.p1), nodes or problem.p2
+    one = Problem(
+        problem.N, fan_in, nodes, problem.activation, problem.normalization, problem.ddof, problem.eps, problem.dtype
+    )
+    return one, layout(one, "fresh", LAYER if place else FIRST_LAYER)
+
+
+class FusedLayer(FormLayer):
+    """A layer in the fused form (`fused.layer`)."""
+
+    def __init__(self, network: Problem, place: int, fan_in: int, nodes: int, given: tuple) -> None:
+        from bnbench.fused.layer import layer
+        from bnbench.fused.scratch import At, allocate, parameters, scratch_array, table
+
+        problem, plan = of_layer(network, place, fan_in, nodes)
+        self.last, self.place = place == network.depth - 1, place
+        real = np.dtype(problem.dtype).type
+        self.room, rows = allocate(problem, plan, "fresh")
+        self.G, self.per_node, self.dG, self.d_per_node = parameters(problem, plan, "fresh", self.room)
+
+        def array(name: str) -> np.ndarray:
+            return scratch_array(name, problem, plan, "fresh", self.room)
+
+        if problem.normalization == "frozen":
+            array("given")[...] = given
+        self.affine = problem.normalization != "none"
+        self.A, self.r = array("A"), array("all_r")[: problem.N]
+        self.dA = array("dA") if place else None
+        several = plan.groups > 1 or plan.flush
+        forward, backward, functions = layer(
+            CODES[problem.activation], problem.normalization, self.last, place > 0, real, several
+        )
+        self.X = np.zeros((problem.N, fan_in), problem.dtype)  # until the first step
+        self.table = table(rows, functions, self.X)
+        self.At = At
+        arguments = self.table.ctypes.data, plan.group_rows, problem.ddof, problem.eps
+        self.forward_kernel, self.backward_kernel = (
+            functools.partial(kernel, *arguments) for kernel in (forward, backward)
+        )
+
+    def forward(self, A: np.ndarray, parameters: Layer) -> np.ndarray:
+        """As in `FormLayer`."""
+        self.input = A
+        self.table[self.At.X] = A.ctypes.data, 1, *A.shape
+        self.G[...] = parameters.G
+        if self.affine:
+            self.per_node[0], self.per_node[1] = parameters.gamma, parameters.beta
+        if not self.last:
+            unbroken(self.forward_kernel() > 0)
+        return self.A
+
+    def outputs(self, out: np.ndarray) -> np.ndarray:
+        """As in `FormLayer`; the last layer's forward pass ends here."""
+        self.per_node[2] = out
+        unbroken(self.forward_kernel() > 0)
+        return self.r
+
+    def backward(self, upstream: Any, inputs: bool) -> tuple[Layer, Any, np.ndarray | None]:
+        """As in `FormLayer`."""
+        if isinstance(upstream, tuple):
+            self.r[...] = upstream[0]
+        else:
+            self.table[self.At.U] = upstream.ctypes.data, 1, *upstream.shape
+        unbroken(self.backward_kernel() > 0)
+        dgamma, dbeta, dout = self.d_per_node.copy()
+        affine = (dgamma, dbeta) if self.affine else (None, None)
+        return Layer(self.dG.copy(), *affine), self.dA, dout if self.last else None
 
 
 def compiles_nothing() -> bool:

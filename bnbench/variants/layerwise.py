@@ -36,11 +36,12 @@ class Network:
         answer: the last step's `Gradients`.
     """
 
-    def __init__(self, make: Callable[[int, int, tuple], FormLayer], batch: Batch, problem: Problem) -> None:
-        """make gives a layer of so many inputs and nodes, with statistics that are given, or none."""
+    def __init__(self, make: Callable[[int, int, int, tuple], FormLayer], batch: Batch, problem: Problem) -> None:
+        """make gives the layer of a place, with so many inputs and nodes, and statistics that are given, or none."""
         self.theta, self.data, self.problem = batch.theta, batch.data, problem
         given = self.data.statistics or ((),) * problem.depth
-        self.layers = [make(*layer.G.shape, pair) for layer, pair in zip(self.theta.layers, given, strict=True)]
+        of_layers = enumerate(zip(self.theta.layers, given, strict=True))
+        self.layers = [make(place, *layer.G.shape, pair) for place, (layer, pair) in of_layers]
 
     def step(self) -> None:
         """Forward through the layers and the head, and back."""

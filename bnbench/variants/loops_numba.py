@@ -90,7 +90,7 @@ class LoopsLayer(FormLayer):
     """A layer node by node."""
 
     def __init__(
-        self, N: int, spec: Spec, dtype: np.dtype, parallel: bool, fan_in: int, nodes: int, given: tuple
+        self, N: int, spec: Spec, dtype: np.dtype, parallel: bool, place: int, fan_in: int, nodes: int, given: tuple
     ) -> None:
         from bnbench.variants import loops_kernel as kernels
 

@@ -72,7 +72,7 @@ def constants(N: int, spec: Spec, dtype: np.dtype) -> tuple[Any, Any, float]:
 class MatrixLayer(FormLayer):
     """A layer in matrix form."""
 
-    def __init__(self, N: int, spec: Spec, dtype: np.dtype, fan_in: int, nodes: int, given: tuple) -> None:
+    def __init__(self, N: int, spec: Spec, dtype: np.dtype, place: int, fan_in: int, nodes: int, given: tuple) -> None:
         from bnbench.variants import matrix_kernels as kernels
 
         self.constants = constants(N, spec, dtype)
