@@ -6,12 +6,11 @@ import os
 import tempfile
 from typing import Any
 
-import numpy as np
-
 from bnbench.cuda.available import no_device, tf32
 from bnbench.cuda.device import l2_bytes
 from bnbench.cuda.timing import device_times
-from bnbench.problem import Batch, Gradients, Problem
+from bnbench.definition import Tensors, placed, risk, with_torch
+from bnbench.problem import Batch, Data, Gradients, Problem, Spec, named_arrays, rebuilt
 from bnbench.temporary import TemporaryFolder
 from bnbench.variants.peers import Peer, started
 
@@ -31,6 +30,43 @@ def named(function: Any) -> Any:
     """
     function.__code__ = function.__code__.replace(co_name=f"loss_{next(COUNT)}")
     return function
+
+
+@functools.cache
+def table() -> Tensors:
+    """PyTorch's operations, its own normalization and losses among them."""
+    import torch
+
+    F = torch.nn.functional
+
+    def normalized(Z: Any, gamma: Any, beta: Any, spec: Spec, given: tuple | None) -> Any:
+        """By `F.batch_norm`, in training mode or with the statistics given, which has ddof = 0 and eps > 0."""
+        if spec.eps > 0 and given is not None:
+            return F.batch_norm(Z, *given, gamma, beta, eps=spec.eps)
+        if spec.eps > 0 and spec.ddof == 0 and Z.shape[0] > 1:
+            return F.batch_norm(Z, None, None, gamma, beta, training=True, eps=spec.eps)
+        mean, variance = given or (Z.mean(dim=0), Z.var(dim=0, correction=spec.ddof))
+        return gamma * (Z - mean) / torch.sqrt(variance + spec.eps) + beta
+
+    def mean_loss(loss: str, y: Any, eta: Any) -> Any:
+        """By PyTorch's function of that loss."""
+        if loss == "squared":
+            return F.mse_loss(eta, y)
+        return F.binary_cross_entropy_with_logits(eta, y) if loss == "logistic" else F.poisson_nll_loss(eta, y)
+
+    def settled(step: Any, alpha: Any) -> Any:
+        return (abs(step) <= 2 * torch.finfo(step.dtype).eps * (1 + abs(alpha))).all()
+
+    plain, _ = with_torch()
+    return plain.also(
+        normalized=normalized,
+        mean_loss=mean_loss,
+        held=torch.detach,
+        dummies=lambda unit, units: (unit, units),
+        within=lambda v, D: v.new_zeros(D[1]).index_add(0, D[0], v),
+        spread=lambda alpha, D: alpha[D[0]],
+        settled=settled,
+    )
 
 
 class TorchEager(Peer):
@@ -81,50 +117,31 @@ class TorchEager(Peer):
         """The arrays as tensors, and the loss."""
         super().prepare(batch, problem, regime)
         torch = self.torch
-        F = torch.nn.functional
-        place = self.device  # PyTorch's word for it is the same
-        X, y = self.data = [torch.tensor(array, device=place) for array in (batch.X, batch.y)]
-        self.tensors = [torch.tensor(array, requires_grad=True, device=place) for array in self.parameters().values()]
-        activate = {
-            "relu": torch.relu,
-            "sigmoid": torch.sigmoid,
-            "tanh": torch.tanh,
-            "gaussian": lambda B: torch.exp(-0.5 * B * B),
-            "identity": lambda B: B,
-        }[problem.activation]
-        ddof, eps = problem.ddof, problem.eps
-        plain = ddof == 0 and problem.N > 1 and eps > 0
+        theta, spec, m = self.batch.theta, problem.spec, table()
+        self.data = data = placed(self.batch.data, functools.partial(torch.tensor, device=self.device))
+        self.tensors = [torch.tensor(array, requires_grad=True, device=self.device) for array in self.leaves()]
 
-        def loss(G1: Any, *rest: Any) -> Any:
-            *affine, G2 = rest
-            B = X @ G1
-            if affine and plain:
-                B = F.batch_norm(B, None, None, *affine, training=True, eps=eps)
-            elif affine:
-                gamma, beta = affine
-                variance = B.var(dim=0, correction=ddof)
-                B = gamma * (B - B.mean(dim=0)) / torch.sqrt(variance + eps) + beta
-            return F.mse_loss(activate(B) @ G2, y)
+        def loss(*arrays: Any) -> tuple[Any, Any]:
+            return risk(rebuilt(theta, arrays), data, spec, m)
 
-        self.function = loss
-        if self.compiled:
-            self.function = torch.compile(named(loss), dynamic=False)
+        self.function = torch.compile(named(loss), dynamic=False) if self.compiled else loss
 
-    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
+    def load(self, *parameters: Any) -> None:
         """Copy the parameters into the tensors."""
-        self.load_in_place(G1, gamma, beta, G2)
+        self.load_in_place(*parameters)
         with self.torch.no_grad():
-            for tensor, array in zip(self.tensors, self.parameters().values(), strict=True):
+            for tensor, array in zip(self.tensors, self.leaves(), strict=True):
                 tensor.copy_(self.torch.from_numpy(array))
 
     def step(self) -> None:
         """Forward, then backward over the tape."""
-        self.loss = self.function(*self.tensors)
+        self.loss, self.alpha = self.function(*self.tensors)
         self.slopes = self.torch.autograd.grad(self.loss, self.tensors)
 
     def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss.item(), [tensor.cpu().numpy() for tensor in self.slopes])
+        alpha = None if self.alpha is None else self.alpha.cpu()
+        return self.gradients(self.loss.item(), [tensor.cpu() for tensor in self.slopes], alpha)
 
 
 class TorchCompile(TorchEager):
@@ -177,7 +194,11 @@ class TorchCuda(TorchEager):
         """Times from a cold cache, and with the copies to the device and back."""
         torch = self.torch
         flushed = torch.empty(2 * l2_bytes(), dtype=torch.uint8, device=self.device)
-        held = [*self.data, *self.tensors], [self.batch.X, self.batch.y, *self.parameters().values()]
+
+        def arrays(data: Data) -> list:
+            return [array for _, array in named_arrays("data", data._replace(units=None))]
+
+        held = [*arrays(self.data), *self.tensors], [*arrays(self.batch.data), *self.leaves()]
 
         def copy() -> None:
             with torch.no_grad():
