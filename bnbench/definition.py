@@ -19,7 +19,7 @@ from bnbench.problem import Data, NetworkGradients, Spec, Theta, leaves, rebuilt
 
 def risk(theta: Theta, data: Data, spec: Spec, m: Any) -> tuple[Any, Any]:
     """R, and the units' effects α (U,) or None. Shapes as in `Theta` and `Data`."""
-    a, _ = activations.functions(spec.activation, m)
+    a, _ = activations.DEFINITIONS[spec.activation].of(m)
     A = data.X
     for place, (G, gamma, beta) in enumerate(theta.layers):
         B = m.product(A, G)
@@ -125,7 +125,7 @@ class Tensors(Operations):
 
     def mean_loss(self, loss: str, y: Any, eta: Any) -> Any:
         """R = Σℓ(y, η)/N."""
-        value, *_ = losses.functions(loss, self)
+        value, *_ = losses.DEFINITIONS[loss].of(self)
         return self.mean(value(y, eta))
 
     def dummies(self, unit: Any, units: int) -> Any:
@@ -207,7 +207,7 @@ def with_torch() -> tuple[Tensors, Callable]:
         choose=lambda b, above, below: torch.where(b > 0, above, below),
         relu=torch.relu, sigmoid=torch.sigmoid,
         softplus=lambda b: F.softplus(b, threshold=50.0),  # beyond it b itself: by default from 20 on, off by 2e-9
-        constant=torch.tensor,
+        constant=torch.tensor, product=torch.matmul,
     )  # fmt: skip
 
     def differentiate(of: Callable, given: list) -> tuple[float, Any, list]:

@@ -76,16 +76,17 @@ class JaxJit(Peer):
         """The arrays on the device, and the jitted gradient."""
         super().prepare(batch, problem, regime)
         theta, units, spec, m = self.batch.theta, self.batch.data.units, problem.spec, table(self.precision)
+        form = self.jax.tree.structure(self.batch.data._replace(units=None))
 
-        def loss(arrays: list, data: Any) -> tuple[Any, Any]:
-            return risk(rebuilt(theta, arrays), data._replace(units=units), spec, m)
+        def loss(arrays: tuple, *of_data: Any) -> tuple[Any, Any]:
+            return risk(rebuilt(theta, arrays), form.unflatten(of_data)._replace(units=units), spec, m)
 
         self.copy()
         self.value_and_grad = self.jax.jit(self.jax.value_and_grad(loss, has_aux=True))
 
     def copy(self) -> None:
         """Put the data and the parameters on the device."""
-        self.arguments = (None, self.put(self.batch.data._replace(units=None)))
+        self.arguments = (None, *self.put(self.jax.tree.leaves(self.batch.data._replace(units=None))))
         self.put_parameters()
 
     def put(self, values: Any) -> Any:
@@ -96,7 +97,7 @@ class JaxJit(Peer):
 
     def put_parameters(self) -> None:
         """Put the parameters on the device."""
-        self.arguments = (self.put(self.leaves()), *self.arguments[1:])
+        self.arguments = (self.put(tuple(self.leaves())), *self.arguments[1:])
 
     def load(self, *parameters: Any) -> None:
         """Put other parameters on the device."""

@@ -10,7 +10,8 @@ from bnbench.cuda.available import no_device, tf32
 from bnbench.cuda.device import l2_bytes
 from bnbench.cuda.timing import device_times
 from bnbench.definition import Tensors, placed, risk, with_torch
-from bnbench.problem import Batch, Data, Gradients, Problem, Spec, named_arrays, rebuilt
+from bnbench.operations import NEWTON_STEPS
+from bnbench.problem import Batch, Data, Gradients, Problem, Spec, Theta, named_arrays, rebuilt
 from bnbench.temporary import TemporaryFolder
 from bnbench.variants.peers import Peer, started
 
@@ -33,8 +34,8 @@ def named(function: Any) -> Any:
 
 
 @functools.cache
-def table() -> Tensors:
-    """PyTorch's operations, its own normalization and losses among them."""
+def table(compiled: bool) -> Tensors:
+    """PyTorch's operations, its own normalization and losses among them, Newton's method in a loop that it compiles."""
     import torch
 
     F = torch.nn.functional
@@ -57,8 +58,21 @@ def table() -> Tensors:
     def settled(step: Any, alpha: Any) -> Any:
         return (abs(step) <= 2 * torch.finfo(step.dtype).eps * (1 + abs(alpha))).all()
 
+    def root(function: Any, start: Any) -> Any:
+        from torch._higher_order_ops.while_loop import while_loop
+
+        def more(_: Any, settled: Any, steps: Any) -> Any:
+            return ~settled & (steps < NEWTON_STEPS)
+
+        def body(alpha: Any, _: Any, steps: Any) -> tuple:
+            alpha, step = m.newton(function, alpha)
+            return alpha, settled(step, alpha), steps + 1
+
+        begun = [start.new_zeros((), dtype=dtype) for dtype in (torch.bool, torch.int64)]
+        return while_loop(more, body, (start, *begun))[0]
+
     plain, _ = with_torch()
-    return plain.also(
+    m = plain.also(
         normalized=normalized,
         mean_loss=mean_loss,
         held=torch.detach,
@@ -67,6 +81,7 @@ def table() -> Tensors:
         spread=lambda alpha, D: alpha[D[0]],
         settled=settled,
     )
+    return m.also(root=root) if compiled else m
 
 
 class TorchEager(Peer):
@@ -117,12 +132,13 @@ class TorchEager(Peer):
         """The arrays as tensors, and the loss."""
         super().prepare(batch, problem, regime)
         torch = self.torch
-        theta, spec, m = self.batch.theta, problem.spec, table()
+        spec, m = problem.spec, table(self.compiled)
         self.data = data = placed(self.batch.data, functools.partial(torch.tensor, device=self.device))
         self.tensors = [torch.tensor(array, requires_grad=True, device=self.device) for array in self.leaves()]
+        self.theta = rebuilt(self.batch.theta, self.tensors)
 
-        def loss(*arrays: Any) -> tuple[Any, Any]:
-            return risk(rebuilt(theta, arrays), data, spec, m)
+        def loss(theta: Theta) -> tuple[Any, Any]:
+            return risk(theta, data, spec, m)
 
         self.function = torch.compile(named(loss), dynamic=False) if self.compiled else loss
 
@@ -135,7 +151,7 @@ class TorchEager(Peer):
 
     def step(self) -> None:
         """Forward, then backward over the tape."""
-        self.loss, self.alpha = self.function(*self.tensors)
+        self.loss, self.alpha = self.function(self.theta)
         self.slopes = self.torch.autograd.grad(self.loss, self.tensors)
 
     def result(self) -> Gradients:
