@@ -119,4 +119,8 @@ class TensorflowXla(Peer):
 
     def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss.numpy(), self.slopes, self.alpha)
+        return self.gradients(
+            self.loss.numpy(),
+            [tensor.numpy() for tensor in self.slopes],
+            None if self.alpha is None else self.alpha.numpy(),
+        )

@@ -156,8 +156,8 @@ class TorchEager(Peer):
 
     def result(self) -> Gradients:
         """The last step's gradients."""
-        alpha = None if self.alpha is None else self.alpha.cpu()
-        return self.gradients(self.loss.item(), [tensor.cpu() for tensor in self.slopes], alpha)
+        alpha = None if self.alpha is None else self.alpha.cpu().numpy()
+        return self.gradients(self.loss.item(), [tensor.cpu().numpy() for tensor in self.slopes], alpha)
 
 
 class TorchCompile(TorchEager):
