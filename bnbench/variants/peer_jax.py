@@ -8,10 +8,10 @@ from typing import Any
 from bnbench.cuda.available import no_device, tf32
 from bnbench.cuda.device import l2_bytes
 from bnbench.cuda.timing import device_times
-from bnbench.definition import Tensors, risk, with_jax
+from bnbench.definition import Tensors, placed, risk, with_jax
 from bnbench.operations import NEWTON_STEPS, NUMPY
 from bnbench.problem import Batch, Gradients, Problem, rebuilt
-from bnbench.variants.peers import Peer, confine, started
+from bnbench.variants.peers import Peer, arrays_of, confine, started
 
 
 @functools.cache
@@ -75,18 +75,18 @@ class JaxJit(Peer):
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """The arrays on the device, and the jitted gradient."""
         super().prepare(batch, problem, regime)
-        theta, units, spec, m = self.batch.theta, self.batch.data.units, problem.spec, table(self.precision)
-        form = self.jax.tree.structure(self.batch.data._replace(units=None))
+        theta, data, spec, m = self.batch.theta, self.batch.data, problem.spec, table(self.precision)
 
-        def loss(arrays: tuple, *of_data: Any) -> tuple[Any, Any]:
-            return risk(rebuilt(theta, arrays), form.unflatten(of_data)._replace(units=units), spec, m)
+        def loss(arrays: tuple, *held: Any) -> tuple[Any, Any]:
+            rest = iter(held)
+            return risk(rebuilt(theta, arrays), placed(data, lambda _: next(rest)), spec, m)
 
         self.copy()
         self.value_and_grad = self.jax.jit(self.jax.value_and_grad(loss, has_aux=True))
 
     def copy(self) -> None:
         """Put the data and the parameters on the device."""
-        self.arguments = (None, *self.put(self.jax.tree.leaves(self.batch.data._replace(units=None))))
+        self.arguments = (None, *self.put(arrays_of(self.batch.data)))
         self.put_parameters()
 
     def put(self, values: Any) -> Any:

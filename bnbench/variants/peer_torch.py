@@ -11,9 +11,9 @@ from bnbench.cuda.device import l2_bytes
 from bnbench.cuda.timing import device_times
 from bnbench.definition import Tensors, placed, risk, with_torch
 from bnbench.operations import NEWTON_STEPS
-from bnbench.problem import Batch, Data, Gradients, Problem, Spec, Theta, named_arrays, rebuilt
+from bnbench.problem import Batch, Gradients, Problem, Spec, Theta, rebuilt
 from bnbench.temporary import TemporaryFolder
-from bnbench.variants.peers import Peer, started
+from bnbench.variants.peers import Peer, arrays_of, started
 
 COUNT = itertools.count()
 
@@ -42,11 +42,11 @@ def table(compiled: bool) -> Tensors:
 
     def normalized(Z: Any, gamma: Any, beta: Any, spec: Spec, given: tuple | None) -> Any:
         """By `F.batch_norm`, in training mode or with the statistics given, which has ddof = 0 and eps > 0."""
-        if spec.eps > 0 and given is not None:
-            return F.batch_norm(Z, *given, gamma, beta, eps=spec.eps)
-        if spec.eps > 0 and spec.ddof == 0 and Z.shape[0] > 1:
-            return F.batch_norm(Z, None, None, gamma, beta, training=True, eps=spec.eps)
-        mean, variance = given or (Z.mean(dim=0), Z.var(dim=0, correction=spec.ddof))
+        mean, variance = given or (None, None)
+        if spec.eps > 0 and (given is not None or (spec.ddof == 0 and Z.shape[0] > 1)):
+            return F.batch_norm(Z, mean, variance, gamma, beta, training=given is None, eps=spec.eps)
+        if given is None:
+            mean, variance = Z.mean(dim=0), Z.var(dim=0, correction=spec.ddof)
         return gamma * (Z - mean) / torch.sqrt(variance + spec.eps) + beta
 
     def mean_loss(loss: str, y: Any, eta: Any) -> Any:
@@ -210,11 +210,7 @@ class TorchCuda(TorchEager):
         """Times from a cold cache, and with the copies to the device and back."""
         torch = self.torch
         flushed = torch.empty(2 * l2_bytes(), dtype=torch.uint8, device=self.device)
-
-        def arrays(data: Data) -> list:
-            return [array for _, array in named_arrays("data", data._replace(units=None))]
-
-        held = [*arrays(self.data), *self.tensors], [*arrays(self.batch.data), *self.leaves()]
+        held = [*arrays_of(self.data), *self.tensors], [*arrays_of(self.batch.data), *self.leaves()]
 
         def copy() -> None:
             with torch.no_grad():

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bnbench.problem import Gradients, NetworkGradients, leaves, rebuilt
+from bnbench.problem import Data, Gradients, NetworkGradients, leaves, named_arrays, rebuilt
 from bnbench.threads import forked_with
 from bnbench.variants import formulas
 from bnbench.variants.base import ANY_NETWORK, Variant
@@ -57,6 +57,11 @@ class Peer(Variant):
         loss = np.dtype(self.problem.dtype).type(loss)
         alpha = None if alpha is None else np.array(alpha)
         return Gradients.of(NetworkGradients(loss, theta, alpha=alpha), self.problem.depth > 1)
+
+
+def arrays_of(data: Data) -> list:
+    """Its arrays, in the order in which `definition.placed` takes them."""
+    return [array for _, array in named_arrays("data", [data.X, data.y, data.W, data.unit, data.statistics])]
 
 
 def started(compile_one: Callable) -> float:
