@@ -41,7 +41,7 @@ def normalized(Z: Any, gamma: Any, beta: Any, spec: Spec, given: tuple | None, m
     mean = m.mean(Z) if given is None else given[0]
     centred = Z - mean
     variance = m.total(centred * centred) / (Z.shape[0] - spec.ddof) if given is None else given[1]
-    return gamma * (centred / m.sqrt(variance + spec.eps)) + beta
+    return gamma * centred / m.sqrt(variance + spec.eps) + beta
 
 
 def effects(loss: str, y: Any, eta: Any, D: Any, m: Any) -> Any:
@@ -159,8 +159,15 @@ def with_autograd() -> tuple[Tensors, Callable]:
     import autograd
     import autograd.numpy as np
 
+    def mean(M: Any) -> Any:
+        """By np.mean, whose slope is float64, but for matrices in float32."""
+        float32 = M.ndim > 1 and M.dtype == np.float32
+        return np.sum(M, axis=0) / len(M) if float32 else np.mean(M, axis=0)
+
     m = Tensors(
-        exp=np.exp, log=np.log, sqrt=np.sqrt, tanh=np.tanh, mean=lambda M: np.mean(M, axis=0),
+        exp=np.exp, log=np.log, sqrt=np.sqrt, tanh=np.tanh,
+        mean=mean,
+        product=np.dot,  # whose slope has its arguments' dtype, as np.matmul's has not
         choose=lambda b, above, below: (b > 0) * above + (b <= 0) * below,  # np.where makes float32's slope float64
         relu=lambda b: b * (b > 0),  # np.maximum has slope 1/2 at 0
         sigmoid=lambda b: np.exp(-np.logaddexp(0, -b)),  # 1/(1 + exp(-b)) has NaN for a slope where exp overflows
