@@ -75,16 +75,20 @@ class Operations:
         """The root α (U,) of F, where function(α) is (F, F'), entry by entry: Newton's method with bounded steps."""
         alpha = start
         for _ in range(NEWTON_STEPS):
-            F, slope = function(alpha)
-            step = LONGEST_STEP * self.tanh(F / (LONGEST_STEP * slope))  # the step itself where it is small
-            alpha = alpha - step
+            alpha, step = self.newton(function, alpha)
             if self.settled(step, alpha):
                 break
         return alpha
 
+    def newton(self, function, alpha):
+        """Where a step of the method leads from alpha, and the step."""
+        F, slope = function(alpha)
+        step = LONGEST_STEP * self.tanh(F / (LONGEST_STEP * slope))  # the step itself where it is small
+        return alpha - step, step
+
     def settled(self, step, alpha):
         """Whether a step of Newton's method no longer changes alpha by more than rounding."""
-        return bool((abs(step) <= 2 * np.finfo(step.dtype).eps * (1 + abs(alpha))).all())
+        return (abs(step) <= 2 * np.finfo(step.dtype).eps * (1 + abs(alpha))).all()
 
 
 NUMPY = Operations()

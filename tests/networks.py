@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from bnbench.activations import DEFINITIONS
-from bnbench.problem import LOSSES, NORMALIZATIONS, Data, Layer, NetworkGradients, Spec, Theta
+from bnbench.problem import LOSSES, NORMALIZATIONS, Batch, Data, Layer, NetworkGradients, Problem, Spec, Theta
 from bnbench.reference.network import arrays, converted
 
 LABELS = "Oslo", "Rome", "Bern"
@@ -76,6 +76,19 @@ def arguments(theta, data, spec, deep=True):
     conventions = {name: getattr(spec, name) for name in Spec.__dataclass_fields__}
     more = {"W": data.W, "delta": theta.delta, "units": units, "statistics": statistics}
     return (data.X, data.y, parts[0], *affine, theta.out), more | conventions
+
+
+def asked(theta, data, spec):
+    """The network as a variant is given it: (batch, problem), whose p2 is the first layer's width."""
+    deep = len(theta.layers) > 1
+    positional, more = arguments(theta, data, spec, deep)
+    batch = Batch(*positional, W=data.W, delta=theta.delta, units=data.unit, statistics=more["statistics"])
+    problem = Problem(
+        *data.X.shape, theta.layers[0].G.shape[1], spec.activation, spec.normalization, spec.ddof, spec.eps,
+        data.X.dtype, loss=spec.loss, depth=len(theta.layers), linear=0 if data.W is None else data.W.shape[1],
+        units=data.units,
+    )  # fmt: skip
+    return batch, problem
 
 
 def answer(found, theta):

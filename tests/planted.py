@@ -146,8 +146,32 @@ BUGS = {
     ),
     "jax: parameters of before": Bug(
         "variants/peer_jax.py",
-        "        self.load_in_place(G1, gamma, beta, G2)\n        self.put_parameters()",
-        "        self.load_in_place(G1, gamma, beta, G2)",
+        "        self.load_in_place(*parameters)\n        self.put_parameters()",
+        "        self.load_in_place(*parameters)",
+        "peers",
+    ),
+    "torch: softplus is b beyond 20": Bug(
+        "definition.py",
+        "F.softplus(b, threshold=50.0)",
+        "F.softplus(b)",
+        "peers",
+    ),
+    "torch: the biased variance": Bug(
+        "variants/peer_torch.py",
+        "Z.var(dim=0, correction=spec.ddof)",
+        "Z.var(dim=0, correction=0)",
+        "peers",
+    ),
+    "tensorflow: the biased variance": Bug(
+        "variants/peer_tensorflow.py",
+        "variance * (Z.shape[0] / (Z.shape[0] - spec.ddof))",
+        "variance",
+        "peers",
+    ),
+    "autograd: effects that are computed from what they shift": Bug(
+        "definition.py",
+        "alpha = effects(spec.loss, data.y, m.held(eta), D, m)",
+        "alpha = m.held(effects(spec.loss, data.y, eta, D, m))",
         "peers",
     ),
     "r: the sample's variance": Bug(

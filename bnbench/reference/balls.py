@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_series, ctx
 
-from bnbench.definition import risk
+from bnbench.definition import Tensors, risk
 from bnbench.formula import gradients
-from bnbench.operations import Operations
 from bnbench.problem import Data, NetworkGradients, Spec, Theta, leaves, rebuilt
 
 BITS = 256
@@ -78,7 +77,7 @@ def _stepped(x, step):
     return arb_series([x, -step[1]], prec=SERIES_TERMS) if isinstance(step, arb_series) else x
 
 
-class Balls(Operations):
+class Balls(Tensors):
     """The operations of object arrays of balls, or of power series of them."""
 
     exp = staticmethod(elementwise(lambda x: x.exp()))
@@ -88,8 +87,6 @@ class Balls(Operations):
     relu = staticmethod(elementwise(_relu))
     choose = staticmethod(np.frompyfunc(_choose, 3, 1))
     constant = staticmethod(ball_array)
-    product = staticmethod(np.matmul)
-    transposed = staticmethod(np.transpose)
 
     def number(self, like, x):
         """The double x, exactly."""

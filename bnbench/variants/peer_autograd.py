@@ -1,12 +1,30 @@
 """`autograd`: HIPS autograd over NumPy."""
 
+import functools
 import threading
 from typing import Any
 
-from bnbench.problem import Batch, Gradients, Problem
+from bnbench.definition import Tensors, risk, with_autograd
+from bnbench.operations import NUMPY
+from bnbench.problem import Batch, Gradients, Problem, rebuilt
 from bnbench.variants.peers import Peer
 
 TURNS = threading.Lock()  # autograd counts open tapes in one number for all threads
+
+
+@functools.cache
+def table() -> Tensors:
+    """autograd's operations; the units' effects are NumPy's, from what is held constant."""
+    from autograd.tracer import getval
+
+    m, _ = with_autograd()
+    return m.also(
+        held=getval,
+        dummies=lambda unit, units: (unit, units),
+        within=lambda v, D: NUMPY.by_unit(v, *D),
+        spread=lambda alpha, D: alpha[D[0]],
+        settled=NUMPY.settled,
+    )
 
 
 class Autograd(Peer):
@@ -25,31 +43,13 @@ class Autograd(Peer):
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Define the loss and its gradient."""
         super().prepare(batch, problem, regime)
-        import autograd.numpy as np
+        theta, data, spec, m = self.batch.theta, self.batch.data, problem.spec, table()
 
-        X, y = batch.X, batch.y
-        activate = {
-            "relu": lambda B: np.maximum(B, 0.0),
-            "sigmoid": lambda B: np.exp(
-                -np.logaddexp(0, -B)
-            ),  # 1 / (1 + exp(-B)) has NaN for a slope where exp overflows
-            "tanh": np.tanh,
-            "gaussian": lambda B: np.exp(-0.5 * B * B),
-            "identity": lambda B: B,
-        }[problem.activation]
-        eps = X.dtype.type(problem.eps)
+        def loss(arrays: tuple) -> Any:
+            R, self.alpha = risk(rebuilt(theta, arrays), data, spec, m)
+            return R
 
-        def loss(parameters: tuple) -> Any:
-            G1, *affine, G2 = parameters
-            B = np.dot(X, G1)
-            if affine:
-                gamma, beta = affine
-                centred = B - np.mean(B, axis=0)
-                variance = np.sum(centred**2, axis=0) / (problem.N - problem.ddof)
-                B = gamma * centred / np.sqrt(variance + eps) + beta
-            return np.mean((y - np.dot(activate(B), G2)) ** 2)
-
-        self.arguments = tuple(self.parameters().values())
+        self.arguments = tuple(self.leaves())
         self.value_and_grad = self.autograd.value_and_grad(loss)
 
     load = Peer.load_in_place
@@ -61,4 +61,4 @@ class Autograd(Peer):
 
     def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss, self.slopes)
+        return self.gradients(self.loss, self.slopes, self.alpha)

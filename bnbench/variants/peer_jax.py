@@ -1,16 +1,45 @@
 """`jax-jit`: JAX, compiled by XLA for the processor."""
 
+import functools
 import importlib.util
 import time
 from typing import Any
 
-import numpy as np
-
 from bnbench.cuda.available import no_device, tf32
 from bnbench.cuda.device import l2_bytes
 from bnbench.cuda.timing import device_times
-from bnbench.problem import Batch, Gradients, Problem
-from bnbench.variants.peers import Peer, confine, started
+from bnbench.definition import Tensors, placed, risk, with_jax
+from bnbench.operations import NEWTON_STEPS, NUMPY
+from bnbench.problem import Batch, Gradients, Problem, rebuilt
+from bnbench.variants.peers import Peer, arrays_of, confine, started
+
+
+@functools.cache
+def table(precision: str | None) -> Tensors:
+    """JAX's operations, products at that precision (None: that of the arrays), Newton's method in XLA's loop."""
+    import jax
+
+    def root(function: Any, start: Any) -> Any:
+        def more(state: tuple) -> Any:
+            _, settled, steps = state
+            return ~settled & (steps < NEWTON_STEPS)
+
+        def body(state: tuple) -> tuple:
+            alpha, step = m.newton(function, state[0])
+            return alpha, NUMPY.settled(step, alpha), state[2] + 1
+
+        return jax.lax.while_loop(more, body, (start, False, 0))[0]
+
+    plain, _ = with_jax()
+    m = plain.also(
+        product=functools.partial(jax.numpy.matmul, precision=precision),
+        held=jax.lax.stop_gradient,
+        dummies=lambda unit, units: (unit, units),
+        within=lambda v, D: jax.ops.segment_sum(v, *D),
+        spread=lambda alpha, D: alpha[D[0]],
+        root=root,
+    )
+    return m
 
 
 class JaxJit(Peer):
@@ -46,30 +75,18 @@ class JaxJit(Peer):
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """The arrays on the device, and the jitted gradient."""
         super().prepare(batch, problem, regime)
-        jax, jnp = self.jax, self.jax.numpy
-        activate = {
-            "relu": jax.nn.relu,
-            "sigmoid": jax.nn.sigmoid,
-            "tanh": jnp.tanh,
-            "gaussian": lambda B: jnp.exp(-0.5 * B * B),
-            "identity": lambda B: B,
-        }[problem.activation]
-        ddof, eps, precision = problem.ddof, problem.eps, self.precision
+        theta, data, spec, m = self.batch.theta, self.batch.data, problem.spec, table(self.precision)
 
-        def loss(parameters: tuple, X: Any, y: Any) -> Any:
-            G1, *affine, G2 = parameters
-            B = jnp.matmul(X, G1, precision=precision)
-            if affine:
-                gamma, beta = affine
-                B = gamma * (B - B.mean(axis=0)) / jnp.sqrt(B.var(axis=0, ddof=ddof) + eps) + beta
-            return jnp.mean((y - jnp.matmul(activate(B), G2, precision=precision)) ** 2)
+        def loss(arrays: tuple, *held: Any) -> tuple[Any, Any]:
+            rest = iter(held)
+            return risk(rebuilt(theta, arrays), placed(data, lambda _: next(rest)), spec, m)
 
         self.copy()
-        self.value_and_grad = jax.jit(jax.value_and_grad(loss))
+        self.value_and_grad = self.jax.jit(self.jax.value_and_grad(loss, has_aux=True))
 
     def copy(self) -> None:
         """Put the data and the parameters on the device."""
-        self.arguments = (None, *self.put((self.batch.X, self.batch.y)))
+        self.arguments = (None, *self.put(arrays_of(self.batch.data)))
         self.put_parameters()
 
     def put(self, values: Any) -> Any:
@@ -80,21 +97,21 @@ class JaxJit(Peer):
 
     def put_parameters(self) -> None:
         """Put the parameters on the device."""
-        self.arguments = (self.put(tuple(self.parameters().values())), *self.arguments[1:])
+        self.arguments = (self.put(tuple(self.leaves())), *self.arguments[1:])
 
-    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
+    def load(self, *parameters: Any) -> None:
         """Put other parameters on the device."""
-        self.load_in_place(G1, gamma, beta, G2)
+        self.load_in_place(*parameters)
         self.put_parameters()
 
     def step(self) -> None:
         """One call of the compiled gradient."""
         with self.enable_x64(True):
-            self.loss, self.slopes = self.jax.block_until_ready(self.value_and_grad(*self.arguments))
+            (self.loss, self.alpha), self.slopes = self.jax.block_until_ready(self.value_and_grad(*self.arguments))
 
     def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss, self.slopes)
+        return self.gradients(self.loss, self.slopes, self.alpha)
 
 
 class JaxCuda(JaxJit):

@@ -1,12 +1,52 @@
 """`tensorflow-xla`: TensorFlow's GradientTape in a function compiled by XLA."""
 
+import functools
 import os
 from typing import Any
 
 import numpy as np
 
-from bnbench.problem import Batch, Gradients, Problem
+from bnbench.definition import Tensors, placed, risk, with_tensorflow
+from bnbench.operations import NEWTON_STEPS
+from bnbench.problem import Batch, Gradients, Problem, Spec, rebuilt
 from bnbench.variants.peers import Peer, confine, started
+
+
+@functools.cache
+def table() -> Tensors:
+    """TensorFlow's operations, its own normalization among them, Newton's method in its loop."""
+    import tensorflow as tf
+
+    def normalized(Z: Any, gamma: Any, beta: Any, spec: Spec, given: tuple | None) -> Any:
+        """By tf.nn.moments, whose variance is the biased one, and tf.nn.batch_normalization."""
+        if given is None:
+            mean, variance = tf.nn.moments(Z, axes=[0])
+            given = mean, variance * (Z.shape[0] / (Z.shape[0] - spec.ddof))
+        return tf.nn.batch_normalization(Z, *given, beta, gamma, spec.eps)
+
+    def settled(step: Any, alpha: Any) -> Any:
+        return tf.reduce_all(abs(step) <= 2 * np.finfo(step.dtype.as_numpy_dtype).eps * (1 + abs(alpha)))
+
+    def root(function: Any, start: Any) -> Any:
+        def body(alpha: Any, _: Any) -> tuple:
+            alpha, step = m.newton(function, alpha)
+            return alpha, settled(step, alpha)
+
+        def more(_: Any, settled: Any) -> Any:
+            return ~settled
+
+        return tf.while_loop(more, body, (start, tf.constant(False)), maximum_iterations=NEWTON_STEPS)[0]
+
+    plain, _ = with_tensorflow()
+    m = plain.also(
+        normalized=normalized,
+        held=tf.stop_gradient,
+        dummies=lambda unit, units: (unit, units),
+        within=lambda v, D: tf.math.unsorted_segment_sum(v, *D),
+        spread=lambda alpha, D: tf.gather(alpha, D[0]),
+        root=root,
+    )
+    return m
 
 
 class TensorflowXla(Peer):
@@ -53,42 +93,34 @@ class TensorflowXla(Peer):
         """The arrays as tensors, and the compiled function."""
         super().prepare(batch, problem, regime)
         tf = self.tf
-        X, y = tf.constant(batch.X), tf.constant(batch.y)
-        self.variables = [tf.Variable(array) for array in self.parameters().values()]
-        activate = {
-            "relu": tf.nn.relu,
-            "sigmoid": tf.nn.sigmoid,
-            "tanh": tf.nn.tanh,
-            "gaussian": lambda B: tf.exp(-0.5 * B * B),
-            "identity": lambda B: B,
-        }[problem.activation]
-        unbiased = problem.N / (problem.N - problem.ddof)
+        theta, spec, m = self.batch.theta, problem.spec, table()
+        data = placed(self.batch.data, tf.constant)
+        self.variables = [tf.Variable(array) for array in self.leaves()]
 
         @tf.function(jit_compile=True)
-        def value_and_grad(X: Any, y: Any) -> tuple[Any, Any]:
+        def value_and_grad(X: Any, y: Any) -> tuple[Any, Any, Any]:
             with tf.GradientTape() as tape:
-                G1, *affine, G2 = self.variables
-                B = tf.matmul(X, G1)
-                if affine:
-                    gamma, beta = affine
-                    mean, variance = tf.nn.moments(B, axes=[0])
-                    B = tf.nn.batch_normalization(B, mean, variance * unbiased, beta, gamma, problem.eps)
-                loss = tf.reduce_mean((y - tf.linalg.matvec(activate(B), G2)) ** 2)
-            return loss, tape.gradient(loss, self.variables)
+                arrays = map(tf.convert_to_tensor, self.variables)
+                loss, alpha = risk(rebuilt(theta, arrays), data._replace(X=X, y=y), spec, m)
+            return loss, alpha, tape.gradient(loss, self.variables)
 
-        self.arguments = X, y
+        self.arguments = data.X, data.y
         self.value_and_grad = value_and_grad
 
-    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
+    def load(self, *parameters: Any) -> None:
         """Assign the parameters to the variables."""
-        self.load_in_place(G1, gamma, beta, G2)
-        for variable, array in zip(self.variables, self.parameters().values(), strict=True):
+        self.load_in_place(*parameters)
+        for variable, array in zip(self.variables, self.leaves(), strict=True):
             variable.assign(array)
 
     def step(self) -> None:
         """One call of the compiled function; on the processor it has ended when it returns."""
-        self.loss, self.slopes = self.value_and_grad(*self.arguments)
+        self.loss, self.alpha, self.slopes = self.value_and_grad(*self.arguments)
 
     def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss.numpy(), [tensor.numpy() for tensor in self.slopes])
+        return self.gradients(
+            self.loss.numpy(),
+            [tensor.numpy() for tensor in self.slopes],
+            None if self.alpha is None else self.alpha.numpy(),
+        )

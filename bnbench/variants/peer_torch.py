@@ -6,14 +6,14 @@ import os
 import tempfile
 from typing import Any
 
-import numpy as np
-
 from bnbench.cuda.available import no_device, tf32
 from bnbench.cuda.device import l2_bytes
 from bnbench.cuda.timing import device_times
-from bnbench.problem import Batch, Gradients, Problem
+from bnbench.definition import Tensors, placed, risk, with_torch
+from bnbench.operations import NEWTON_STEPS
+from bnbench.problem import Batch, Gradients, Problem, Spec, Theta, rebuilt
 from bnbench.temporary import TemporaryFolder
-from bnbench.variants.peers import Peer, started
+from bnbench.variants.peers import Peer, arrays_of, started
 
 COUNT = itertools.count()
 
@@ -31,6 +31,57 @@ def named(function: Any) -> Any:
     """
     function.__code__ = function.__code__.replace(co_name=f"loss_{next(COUNT)}")
     return function
+
+
+@functools.cache
+def table(compiled: bool) -> Tensors:
+    """PyTorch's operations, its own normalization and losses among them, Newton's method in a loop that it compiles."""
+    import torch
+
+    F = torch.nn.functional
+
+    def normalized(Z: Any, gamma: Any, beta: Any, spec: Spec, given: tuple | None) -> Any:
+        """By `F.batch_norm`, in training mode or with the statistics given, which has ddof = 0 and eps > 0."""
+        mean, variance = given or (None, None)
+        if spec.eps > 0 and (given is not None or (spec.ddof == 0 and Z.shape[0] > 1)):
+            return F.batch_norm(Z, mean, variance, gamma, beta, training=given is None, eps=spec.eps)
+        if given is None:
+            mean, variance = Z.mean(dim=0), Z.var(dim=0, correction=spec.ddof)
+        return gamma * (Z - mean) / torch.sqrt(variance + spec.eps) + beta
+
+    def mean_loss(loss: str, y: Any, eta: Any) -> Any:
+        """By PyTorch's function of that loss."""
+        if loss == "squared":
+            return F.mse_loss(eta, y)
+        return F.binary_cross_entropy_with_logits(eta, y) if loss == "logistic" else F.poisson_nll_loss(eta, y)
+
+    def settled(step: Any, alpha: Any) -> Any:
+        return (abs(step) <= 2 * torch.finfo(step.dtype).eps * (1 + abs(alpha))).all()
+
+    def root(function: Any, start: Any) -> Any:
+        from torch._higher_order_ops.while_loop import while_loop
+
+        def more(_: Any, settled: Any, steps: Any) -> Any:
+            return ~settled & (steps < NEWTON_STEPS)
+
+        def body(alpha: Any, _: Any, steps: Any) -> tuple:
+            alpha, step = m.newton(function, alpha)
+            return alpha, settled(step, alpha), steps + 1
+
+        begun = [start.new_zeros((), dtype=dtype) for dtype in (torch.bool, torch.int64)]
+        return while_loop(more, body, (start, *begun))[0]
+
+    plain, _ = with_torch()
+    m = plain.also(
+        normalized=normalized,
+        mean_loss=mean_loss,
+        held=torch.detach,
+        dummies=lambda unit, units: (unit, units),
+        within=lambda v, D: v.new_zeros(D[1]).index_add(0, D[0], v),
+        spread=lambda alpha, D: alpha[D[0]],
+        settled=settled,
+    )
+    return m.also(root=root) if compiled else m
 
 
 class TorchEager(Peer):
@@ -81,50 +132,32 @@ class TorchEager(Peer):
         """The arrays as tensors, and the loss."""
         super().prepare(batch, problem, regime)
         torch = self.torch
-        F = torch.nn.functional
-        place = self.device  # PyTorch's word for it is the same
-        X, y = self.data = [torch.tensor(array, device=place) for array in (batch.X, batch.y)]
-        self.tensors = [torch.tensor(array, requires_grad=True, device=place) for array in self.parameters().values()]
-        activate = {
-            "relu": torch.relu,
-            "sigmoid": torch.sigmoid,
-            "tanh": torch.tanh,
-            "gaussian": lambda B: torch.exp(-0.5 * B * B),
-            "identity": lambda B: B,
-        }[problem.activation]
-        ddof, eps = problem.ddof, problem.eps
-        plain = ddof == 0 and problem.N > 1 and eps > 0
+        spec, m = problem.spec, table(self.compiled)
+        self.data = data = placed(self.batch.data, functools.partial(torch.tensor, device=self.device))
+        self.tensors = [torch.tensor(array, requires_grad=True, device=self.device) for array in self.leaves()]
+        self.theta = rebuilt(self.batch.theta, self.tensors)
 
-        def loss(G1: Any, *rest: Any) -> Any:
-            *affine, G2 = rest
-            B = X @ G1
-            if affine and plain:
-                B = F.batch_norm(B, None, None, *affine, training=True, eps=eps)
-            elif affine:
-                gamma, beta = affine
-                variance = B.var(dim=0, correction=ddof)
-                B = gamma * (B - B.mean(dim=0)) / torch.sqrt(variance + eps) + beta
-            return F.mse_loss(activate(B) @ G2, y)
+        def loss(theta: Theta) -> tuple[Any, Any]:
+            return risk(theta, data, spec, m)
 
-        self.function = loss
-        if self.compiled:
-            self.function = torch.compile(named(loss), dynamic=False)
+        self.function = torch.compile(named(loss), dynamic=False) if self.compiled else loss
 
-    def load(self, G1: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, G2: np.ndarray) -> None:
+    def load(self, *parameters: Any) -> None:
         """Copy the parameters into the tensors."""
-        self.load_in_place(G1, gamma, beta, G2)
+        self.load_in_place(*parameters)
         with self.torch.no_grad():
-            for tensor, array in zip(self.tensors, self.parameters().values(), strict=True):
+            for tensor, array in zip(self.tensors, self.leaves(), strict=True):
                 tensor.copy_(self.torch.from_numpy(array))
 
     def step(self) -> None:
         """Forward, then backward over the tape."""
-        self.loss = self.function(*self.tensors)
+        self.loss, self.alpha = self.function(self.theta)
         self.slopes = self.torch.autograd.grad(self.loss, self.tensors)
 
     def result(self) -> Gradients:
         """The last step's gradients."""
-        return self.gradients(self.loss.item(), [tensor.cpu().numpy() for tensor in self.slopes])
+        alpha = None if self.alpha is None else self.alpha.cpu().numpy()
+        return self.gradients(self.loss.item(), [tensor.cpu().numpy() for tensor in self.slopes], alpha)
 
 
 class TorchCompile(TorchEager):
@@ -177,7 +210,7 @@ class TorchCuda(TorchEager):
         """Times from a cold cache, and with the copies to the device and back."""
         torch = self.torch
         flushed = torch.empty(2 * l2_bytes(), dtype=torch.uint8, device=self.device)
-        held = [*self.data, *self.tensors], [self.batch.X, self.batch.y, *self.parameters().values()]
+        held = [*arrays_of(self.data), *self.tensors], [*arrays_of(self.batch.data), *self.leaves()]
 
         def copy() -> None:
             with torch.no_grad():

@@ -1,22 +1,23 @@
 """What the peers share: whether their package is installed, and how their threads are limited.
 
 A peer is the step as users of its framework write it, on arrays that already lie where it computes, compiled and warm.
-All do the same work: each computes the loss and all four gradients.
+All do the same work: each differentiates `definition.risk`, over its framework's table of operations, by every
+parameter. Its table has the calls that the framework's users would make, where there are any.
 """
 
 import contextlib
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from bnbench.problem import Gradients
+from bnbench.problem import Data, Gradients, NetworkGradients, leaves, named_arrays, rebuilt
 from bnbench.threads import forked_with
 from bnbench.variants import formulas
-from bnbench.variants.base import Variant
+from bnbench.variants.base import ANY_NETWORK, Variant
 
 
 def missing(package: str, extra: str) -> str:
@@ -32,6 +33,7 @@ class Peer(Variant):
     family = "autodiff"
     formula = formulas.AUTODIFF
     arrays_like_X, arrays_like_Z = 1, 8
+    supports = ANY_NETWORK
     package, extra = "", "peers"
     forks = False  # whether a forked child may use the package that its parent has loaded
 
@@ -45,16 +47,21 @@ class Peer(Variant):
             )
         return missing(cls.package, cls.extra)
 
-    def parameters(self) -> dict[str, np.ndarray]:
-        """Names and arrays of what is differentiated with respect to, in the order of `Gradients`."""
-        names = ("G1", "G2") if self.problem.normalization == "none" else ("G1", "gamma", "beta", "G2")
-        return {name: getattr(self.batch, name) for name in names}
+    def leaves(self) -> list[np.ndarray]:
+        """The arrays that R is differentiated by."""
+        return leaves(self.batch.theta)
 
-    def gradients(self, loss: Any, slopes: Sequence) -> Gradients:
-        """Gradients from the loss and the arrays in the order of `parameters`."""
-        parts = dict(zip(self.parameters(), (np.array(array) for array in slopes), strict=True))
-        order = ("G1", "gamma", "beta", "G2")
-        return Gradients._make([np.dtype(self.problem.dtype).type(loss), *(parts.get(name) for name in order)])
+    def gradients(self, loss: Any, slopes: Iterable, alpha: Any = None) -> Gradients:
+        """Gradients from the loss, the arrays in the order of `leaves` and the units' effects."""
+        theta = rebuilt(self.batch.theta, map(np.array, slopes))
+        loss = np.dtype(self.problem.dtype).type(loss)
+        alpha = None if alpha is None else np.array(alpha)
+        return Gradients.of(NetworkGradients(loss, theta, alpha=alpha), self.problem.depth > 1)
+
+
+def arrays_of(data: Data) -> list:
+    """Its arrays, in the order in which `definition.placed` takes them."""
+    return [array for _, array in named_arrays("data", [data.X, data.y, data.W, data.unit, data.statistics])]
 
 
 def started(compile_one: Callable) -> float:

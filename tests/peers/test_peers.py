@@ -1,15 +1,20 @@
 """The frameworks as variants: each validated like everyone else, and absent with the line that would add it."""
 
+import functools
+
 import numpy as np
 import pytest
 from cases import covering
 from conftest import PEERS
 from drawn import WIDTHS, every_call_is_right
+from networks import answer, asked, distances, network
 
 import bnbench
-from bnbench.problem import ACTIVATIONS
+from bnbench import activations, definition
+from bnbench.problem import ACTIVATIONS, DTYPES, LOSSES, NORMALIZATIONS, Data, Layer, Spec, Theta
+from bnbench.reference import network as of_networks
 from bnbench.reference import reference
-from bnbench.validation import judge, parts_of
+from bnbench.validation import _compare, judge, parts_of
 from bnbench.variants import peers, variants
 
 
@@ -28,6 +33,8 @@ COUNTS = {  # of problems drawn at random; R's loop is slow
     "few": dict.fromkeys(PEERS, 12) | {"torch-compile": 1, "tensorflow-xla": 1, "jax-jit": 3},
     "all": dict.fromkeys(PEERS, 24) | {"torch-compile": 2, "tensorflow-xla": 6, "jax-jit": 8, "r-loop": 12},
 }
+ANY = [name for name in PEERS if variants()[name].supports.get("depth", (1,))[-1] > 1]  # that take every network
+SEEDS = dict.fromkeys(ANY, range(24)) | dict.fromkeys(COMPILED, (38, 7, 23, 2)) | {"torch-compile": (0,)}
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -48,8 +55,7 @@ def test_peer_is_right(name, activation, normalization, ddof, dtype):
     # catches: a wrong ddof, eps or activation, float32 that became float64, transposed arrays on the way to R
     cls = here(name)
     problem = bnbench.Problem(23, 5, 3, activation, normalization, ddof, 1e-3, dtype)
-    if cls.unsupported(problem, "fresh"):
-        assert dtype == "float32"
+    if cls.unsupported(problem, "fresh") and dtype == "float32":
         problem = bnbench.Problem(23, 5, 3, activation, normalization, ddof, 1e-3)
     batch = problem.sample()
     variant = cls()
@@ -57,6 +63,68 @@ def test_peer_is_right(name, activation, normalization, ddof, dtype):
     variant.step()
     found = judge(parts_of(variant.result()), reference(batch, problem), problem)
     assert found.valid, f"{problem}: {found.reason}"
+
+
+def test_the_networks_of_compiled_peers_have_all_there_is():
+    # catches: a loss, a normalization or a part of the head that no compiled peer is asked for
+    drawn = [network(seed) for seed in SEEDS["jax-jit"]]
+    assert {spec.normalization for *_, spec in drawn} == set(NORMALIZATIONS)
+    assert {spec.loss for *_, spec in drawn} == set(LOSSES)
+    assert any(spec.ddof and spec.normalization == "batch" for *_, spec in drawn)
+    assert any(data.unit is not None and spec.loss == "logistic" for _, data, spec in drawn)
+    assert any(data.W is not None for _, data, _ in drawn)
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_every_network_is_right(name):
+    """Prepared with other parameters, then loaded, in both dtypes: by the definition with its effects unrolled."""
+    # catches: a layer's parameters in another's place, a framework's convention that is another's, an effect through
+    # which a gradient is lost, δ that stays that of the set-up
+    cls = here(name)
+    for seed in SEEDS[name]:
+        dtype = DTYPES[seed % 2]
+        theta, data, spec, known = known_of(seed, dtype)
+        batch, problem = asked(theta, data, spec)
+        assert not cls.unsupported(problem, "fresh")
+        variant = cls()
+        variant.prepare(batch.with_theta(network_of_ones(theta)), problem)
+        variant.load(*batch.parameters())
+        variant.step()
+        found = answer(variant.result(), theta)
+        arrays = of_networks.arrays(found)
+        assert {np.asarray(array).dtype for array in arrays} == {np.dtype(dtype)}
+        if dtype == "float64":
+            assert max(distances(found, known)) < 1e-9, spec
+        else:
+            parts = zip(*map(of_networks.arrays, (found, known.high, known.low, known.allowed)), strict=True)
+            assert max(_compare(*map(np.asarray, part))["ratio"] for part in parts) < 1, spec
+
+
+@functools.cache
+def known_of(seed, dtype):
+    """A network of a seed, and its gradients: by a machine, in float32 with what its rounding may change."""
+    theta, data, spec = network(seed, dtype=dtype)
+    if dtype == "float64":
+        return theta, data, spec, definition.gradients(theta, data, spec, "autograd")
+    return theta, data, spec, of_networks.reference(theta, data, spec, dtype)
+
+
+def network_of_ones(theta):
+    """Other parameters of the same shapes."""
+    return definition.rebuilt(theta, [np.ones_like(array) for array in definition.leaves(theta)])
+
+
+@pytest.mark.parametrize("machine", definition.MACHINES)
+def test_an_activation_is_its_definition_over_its_whole_range(machine):
+    # catches: a softplus that is b from 20 on (PyTorch's), a slope that is NaN or 0/0 far from 0, another a'(0)
+    pytest.importorskip(machine)
+    B = np.r_[-700:700:57j, -40:40:81j, 0.0]
+    for name in ACTIVATIONS:
+        A, slope = activations.value(name, B), activations.derivative(name, B)
+        theta, data = Theta((Layer(np.ones((1, 1))),), np.ones(1)), Data(B[:, None], A - len(B) / 2)
+        found = definition.gradients(theta, data, Spec(name, "none"), machine, inputs=True)
+        size = 1 + abs(A)  # by which A - y is rounded
+        np.testing.assert_array_less(abs(found.dX[:, 0] - slope), 1e-14 * size + 1e-15 * len(B), name)
 
 
 @pytest.mark.parametrize("name", ["torch-compile", "rcpp-loop", "r-matrix"])
