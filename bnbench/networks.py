@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import functools
+import threading
+from typing import Any, NoReturn
 
 import numpy as np
 
 from bnbench import arrays, definition, formula, losses
-from bnbench.library import _array, _data, _dtype, _size, is_deep
+from bnbench.library import _array, _data, _dtype, _size, _variant, is_deep
 from bnbench.problem import (
-    Data,
-    Gradients,
-    Layer,
-    NetworkGradients,
-    Problem,
-    Spec,
-    Theta,
-    check_conventions,
-    leaves,
-    rebuilt,
-)
+    Batch, Data, Gradients, Layer, NetworkGradients, Problem, Spec, Theta, check_conventions, leaves, rebuilt,
+)  # fmt: skip
+from bnbench.threads import survive
+from bnbench.variants import Variant
 
 MACHINES = {"autograd": "autograd", "torch-eager": "torch", "jax-jit": "jax", "tensorflow-xla": "tensorflow"}
-LISTS = ("G1", "gamma", "beta")  # where there are several layers
-SUPPORTED = ("auto", "matrix-numpy", *MACHINES)  # variants that take any network
+LISTS, AS_LISTS = ("G1", "gamma", "beta"), ("dG1", "dgamma", "dbeta")  # where there are several layers
+SMALLER = "something overflowed on the way; allowed are arrays in smaller units"
 
 
 def gradients(
     X: Any, y: Any, G1: Any, gamma: Any, beta: Any, G2: Any,
     *, W: Any, delta: Any, units: Any, statistics: Any, inputs: bool, variant: str, **conventions: Any,
 ) -> Gradients:  # fmt: skip
-    """As `bnbench.gradients`: by the formula (matrix-numpy), or by a framework from the definition, in float64.
+    """As `bnbench.gradients`, for what is more than one layer under the squared loss.
 
     Raises:
-        ValueError: as there; y outside the loss's domain, a unit without an effect, another variant.
+        ValueError: as there; y outside the loss's domain, a unit without an effect.
     """
     given = named(X=X, y=y, W=W, G1=G1, gamma=gamma, beta=beta, G2=G2, delta=delta, statistics=statistics)
     if G1 is None:
@@ -48,7 +42,7 @@ def gradients(
     widths = [shape[1] for shape in shapes]
     prepared = Network(
         read["X"], read["y"], widths if deep else widths[0], W=read["W"], units=units, statistics=statistics,
-        dtype=_dtype(read), variant=variant, **conventions,
+        dtype=_dtype(read), variant=variant, regime="fresh", **conventions,
     )  # fmt: skip
     return prepared.gradients(G1, gamma, beta, G2, delta, inputs=inputs)
 
@@ -83,23 +77,22 @@ def _is_pairs(statistics: Any) -> bool:
 class Network:
     """Checked data of a network of any depth; made by `bnbench.prepare`.
 
-    Nothing is kept from one call to the next, so that it may be called from many threads, copied and pickled.
+    It may be called from many threads, which take turns. Copies, pickles and what a forked child inherits are set up
+    again on their first call.
     """
 
     def __init__(
         self, X: Any, y: Any, p2: Any,
-        *, W: Any, units: Any, statistics: Any, dtype: np.dtype, variant: str, copy: bool = False, **conventions: Any,
+        *, W: Any, units: Any, statistics: Any, dtype: np.dtype, variant: str, regime: str, copy: bool = False,
+        **conventions: Any,
     ) -> None:  # fmt: skip
         """p2 is the width of the one hidden layer, or a list of widths; the other arguments as in `prepare`."""
-        if variant not in SUPPORTED:
-            raise ValueError(
-                f"variant {variant!r} has one hidden layer, the squared loss, batch statistics or none, and no linear "
-                f"terms or units; for more allowed are {', '.join(SUPPORTED)}"
-            )
         check_conventions(**conventions)
-        self.spec, self.variant, self.dtype = Spec(**conventions), variant, dtype
+        self.spec, self.dtype, self.regime = Spec(**conventions), dtype, regime
         self.deep = isinstance(p2, list | tuple)
         self.widths = [Problem(1, 1, width).p2 for width in (p2 if self.deep else [p2])]
+        if not self.widths:
+            raise ValueError("p2 is an empty list; allowed is a width for every hidden layer")
         X, y, _ = _data(X, y, dtype, copy=copy)
         if self.spec.normalization == "batch" and len(y) <= self.spec.ddof:
             raise ValueError(f"N is {len(y)} with ddof {self.spec.ddof}; allowed is N > ddof")
@@ -109,6 +102,29 @@ class Network:
         count = 0 if self.labels is None else len(self.labels)
         self.data = Data(X, y, W, unit, count, self.given(statistics))
         losses.check(self.spec.loss, y, unit, self.labels)
+        spec, depth = self.spec, len(self.widths)
+        self.problem = Problem(
+            *X.shape, max(self.widths), spec.activation, spec.normalization, spec.ddof, spec.eps, dtype.name,
+            loss=spec.loss, depth=depth, linear=0 if W is None else W.shape[1], units=count,
+        )  # fmt: skip
+        self.cls = _variant(variant)
+        reason = self.cls.unavailable() or self.cls.unsupported(self.problem, regime)
+        if reason:
+            raise ValueError(f"variant {self.cls.name} cannot be used here: {reason}")
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget what was set up and who holds the lock."""
+        self.variants: dict[bool, Variant] = {}
+        self.lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("variants", "lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.renew()
+        survive(self)
 
     def array(self, name: str, value: Any, *shape: int | None, copy: bool = False) -> np.ndarray:
         """An array of that shape, whose None stands for any size, checked and C-contiguous."""
@@ -177,13 +193,66 @@ class Network:
     ) -> Gradients:
         """The gradients at these parameters; shapes and errors as in `bnbench.gradients`."""
         theta = self.theta(G1, gamma, beta, G2, delta)
+        with self.lock, np.errstate(all="ignore"):
+            found = self.step(theta, inputs)
+        finite = (np.isfinite(part).all() for part in found.parts().values() if part is not None)
+        if not all(finite):
+            self.refuse(theta)
+        if self.deep and len(self.widths) == 1:
+            named = {
+                name: None if part is None else [part] for name, part in found._asdict().items() if name in AS_LISTS
+            }
+            found = found._replace(**named)
+        return found._replace(loss=float(found.loss))
+
+    def step(self, theta: Theta, inputs: bool) -> Gradients:
+        """A step of the variant, which is set up where it is not yet."""
+        batch = self.batch(theta)
+        if inputs and self.cls.name in MACHINES:
+            return _machine(MACHINES[self.cls.name], batch, self.spec)
+        variant = self.variants.get(inputs)
+        if variant is None:
+            variant = self.cls()
+            variant.inputs = inputs
+            variant.prepare(batch, self.problem, self.regime)
+            self.variants[inputs] = variant
+        else:
+            variant.load(*batch.parameters())
+        variant.step()
+        found = variant.result()
+        if inputs and found.dX is None:
+            raise ValueError(f"variant {self.cls.name} does not give ∂R/∂X; allowed is one that does, such as auto")
+        return found
+
+    def batch(self, theta: Theta) -> Batch:
+        """Data and parameters as variants take them."""
+        data, columns = self.data, [list(column) for column in zip(*theta.layers, strict=True)]
+        statistics: Any = list(data.statistics) or None
+        if len(self.widths) == 1:
+            columns = [column[0] for column in columns]
+            statistics = statistics and statistics[0]
+        elif self.spec.normalization == "none":
+            columns[1:] = [None, None]
+        return Batch(
+            data.X, data.y, *columns, theta.out, W=data.W, delta=theta.delta, units=data.unit, statistics=statistics
+        )
+
+    def refuse(self, theta: Theta) -> NoReturn:
+        """Say why an answer is not finite."""
         with np.errstate(all="ignore"):
-            if self.variant in MACHINES:
-                found = _machine(MACHINES[self.variant], theta, self.data, self.spec, inputs)
-            else:
-                found = _formula(theta, self.data, self.spec, inputs)
-        _finite(found)
-        return Gradients.of(found._replace(loss=float(found.loss), dX=found.dX if inputs else None), self.deep)
+            computed = formula.network(theta, self.data, self.spec)
+        for place, layer in enumerate(computed.layers, 1):
+            if self.spec.normalization == "batch" and self.spec.eps == 0 and not layer.variance.all():
+                j = int(np.argmin(layer.variance))
+                raise ValueError(
+                    f"column {j} of layer {place} has zero variance and eps is 0; allowed is eps > 0, or hidden nodes "
+                    "that vary over the rows"
+                )
+            if not np.isfinite(layer.A).all():
+                raise ValueError(f"A of layer {place} is not finite: {SMALLER}")
+        if not np.isfinite(computed.head.loss):
+            raise ValueError(f"the loss is not finite: {SMALLER}")
+        raise ValueError(f"a gradient is not finite: {SMALLER}")
 
 
 def _units(units: Any, N: int) -> tuple[list | None, np.ndarray | None]:
@@ -203,42 +272,12 @@ def _units(units: Any, N: int) -> tuple[list | None, np.ndarray | None]:
     return labels, np.array([places[row] for row in rows])
 
 
-def _formula(theta: Theta, data: Data, spec: Spec, inputs: bool) -> NetworkGradients:
-    computed = formula.network(theta, data, spec, inputs=inputs)
-    for place, layer in enumerate(computed.layers):
-        if spec.normalization == "batch" and spec.eps == 0 and not layer.variance.all():
-            j = int(np.argmin(layer.variance))
-            raise ValueError(
-                f"column {j} of layer {place + 1} has zero variance and eps is 0; allowed is eps > 0, or hidden nodes "
-                "that vary over the rows"
-            )
-    return computed.answer
-
-
-def _machine(machine: str, theta: Theta, data: Data, spec: Spec, inputs: bool) -> NetworkGradients:
-    """By a framework in float64, and back in the arrays' dtype."""
-    dtype = data.X.dtype
-
-    def cast(to: Any) -> Callable:
-        return lambda array: None if array is None else np.asarray(array, to)
-
-    wide = cast(np.float64)
-    given = tuple((wide(mean), wide(var)) for mean, var in data.statistics)
-    data = data._replace(X=wide(data.X), y=wide(data.y), W=wide(data.W), statistics=given)
-    arrays_of = leaves(theta)
-    found = definition.gradients(rebuilt(theta, map(wide, arrays_of)), data, spec, machine, inputs=inputs)
-    narrow = cast(dtype)
+def _machine(machine: str, batch: Batch, spec: Spec) -> Gradients:
+    """With ∂R/∂X by a framework from the definition, in float64, and back in the arrays' dtype."""
+    wide = batch.each(lambda array: np.asarray(array, np.float64 if array.dtype.kind == "f" else array.dtype))
+    found = definition.gradients(wide.theta, wide.data, spec, machine, inputs=True)
+    narrow = functools.partial(np.asarray, dtype=batch.X.dtype)
     theta = rebuilt(found.theta, map(narrow, leaves(found.theta)))
-    return NetworkGradients(found.loss, theta, narrow(found.dX), narrow(found.alpha))
-
-
-def _finite(found: NetworkGradients) -> None:
-    """Refuse an answer that overflowed on the way."""
-    for place, layer in enumerate(found.theta.layers, 1):
-        for name, array in zip(("G1", "gamma", "beta"), layer, strict=True):
-            if array is not None and not np.isfinite(array).all():
-                raise ValueError(
-                    f"the gradient of {name} of layer {place} is not finite: something overflowed on the way"
-                )
-    if not np.isfinite(found.loss):
-        raise ValueError("the loss is not finite: something overflowed on the way; allowed are arrays in smaller units")
+    alpha = None if found.alpha is None else narrow(found.alpha)
+    answer = NetworkGradients(found.loss, theta, narrow(found.dX), alpha)
+    return Gradients.of(answer, isinstance(batch.G1, list))

@@ -57,6 +57,8 @@ class Variant(ABC):
     algorithms: ClassVar[Mapping[str, str]] = MappingProxyType({})  # name to what it is, where it chooses among some
     supports: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # of `SUPPORTS`, those values alone; else `SIMPLEST`
 
+    inputs = False  # whether ∂R/∂X is wanted too; set before `prepare`, by the library alone
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in cls.__dict__:

@@ -45,8 +45,9 @@ class FusedNumba(Variant):
         from bnbench.fused.scratch import scratch_places
 
         if in_layers(problem):
-            layers = (of_layer(problem, place) for place in range(problem.depth))
-            return sum(scratch_places(*each, "fresh")[1] for each in layers)
+            first = scratch_places(*of_layer(problem, False, problem.p1, problem.p2), "fresh")[1]
+            other = scratch_places(*of_layer(problem, True, problem.p2, problem.p2), "fresh")[1]
+            return first + (problem.depth - 1) * other
         plan = layout(problem, regime)
         needs = scratch_places(problem, plan, regime)[1]
         copied = problem.p1 * problem.p2 * np.dtype(problem.dtype).itemsize
@@ -61,10 +62,10 @@ class FusedNumba(Variant):
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Choose the algorithm, allocate its scratch, and with a fixed design compute x̄ and C."""
         self.network: Network | None = None
-        if in_layers(problem):
+        if in_layers(problem) or self.inputs:
             super().prepare(batch, problem, regime)
-            make = functools.partial(FusedLayer, problem)
-            self.network = Network(make, self.batch, problem)
+            make = functools.partial(FusedLayer, problem, self.inputs)
+            self.network = Network(make, self.batch, problem, inputs=self.inputs)
             return
         self.batch, self.problem, self.regime = batch, problem, regime  # the parameters are copied by `load`
         self.X, self.y = np.ascontiguousarray(batch.X), np.ascontiguousarray(batch.y)
@@ -186,23 +187,23 @@ def in_layers(problem: Problem) -> bool:
     return bool(problem.depth > 1 or problem.linear or problem.units)
 
 
-def of_layer(problem: Problem, place: int, fan_in: int = 0, nodes: int = 0) -> tuple[Problem, Layout]:
-    """The problem whose scratch is that of a network's layer, and its layout."""
-    fan_in, nodes = fan_in or (problem.p2 if place else problem.p1), nodes or problem.p2
+def of_layer(problem: Problem, below: bool, fan_in: int, nodes: int) -> tuple[Problem, Layout]:
+    """The problem whose scratch is that of a network's layer, and its layout; below: ∂R/∂(its input) is wanted."""
     one = Problem(
         problem.N, fan_in, nodes, problem.activation, problem.normalization, problem.ddof, problem.eps, problem.dtype
     )
-    return one, layout(one, "fresh", LAYER if place else FIRST_LAYER)
+    return one, layout(one, "fresh", LAYER if below else FIRST_LAYER)
 
 
 class FusedLayer(FormLayer):
     """A layer in the fused form (`fused.layer`)."""
 
-    def __init__(self, network: Problem, place: int, fan_in: int, nodes: int, given: tuple) -> None:
+    def __init__(self, network: Problem, inputs: bool, place: int, fan_in: int, nodes: int, given: tuple) -> None:
         from bnbench.fused.layer import layer
         from bnbench.fused.scratch import At, allocate, parameters, scratch_array, table
 
-        problem, plan = of_layer(network, place, fan_in, nodes)
+        below = inputs or place > 0
+        problem, plan = of_layer(network, below, fan_in, nodes)
         self.last, self.place = place == network.depth - 1, place
         real = np.dtype(problem.dtype).type
         self.room, rows = allocate(problem, plan, "fresh")
@@ -215,10 +216,10 @@ class FusedLayer(FormLayer):
             array("given")[...] = given
         self.affine = problem.normalization != "none"
         self.A, self.r = array("A"), array("all_r")[: problem.N]
-        self.dA = array("dA") if place else None
+        self.dA = array("dA") if below else None
         several = plan.groups > 1 or plan.flush
         forward, backward, functions = layer(
-            CODES[problem.activation], problem.normalization, self.last, place > 0, real, several
+            CODES[problem.activation], problem.normalization, self.last, below, real, several
         )
         self.X = np.zeros((problem.N, fan_in), problem.dtype)  # until the first step
         self.table = table(rows, functions, self.X)

@@ -28,6 +28,10 @@ class FormLayer(ABC):
         Under the head upstream is (r, Γ_out), whose product is not formed.
         """
 
+    def by_row(self, below: np.ndarray) -> np.ndarray:
+        """∂R/∂(the input) (N,p_in) as it came of `backward`."""
+        return below
+
 
 class Network:
     """The step of a network in a form.
@@ -36,9 +40,14 @@ class Network:
         answer: the last step's `Gradients`.
     """
 
-    def __init__(self, make: Callable[[int, int, int, tuple], FormLayer], batch: Batch, problem: Problem) -> None:
-        """make gives the layer of a place, with so many inputs and nodes, and statistics that are given, or none."""
-        self.theta, self.data, self.problem = batch.theta, batch.data, problem
+    def __init__(
+        self, make: Callable[[int, int, int, tuple], FormLayer], batch: Batch, problem: Problem, *, inputs: bool = False
+    ) -> None:
+        """make gives the layer of a place, with so many inputs and nodes, and statistics that are given, or none.
+
+        inputs says whether ∂R/∂X is wanted too.
+        """
+        self.theta, self.data, self.problem, self.inputs = batch.theta, batch.data, problem, inputs
         given = self.data.statistics or ((),) * problem.depth
         of_layers = enumerate(zip(self.theta.layers, given, strict=True))
         self.layers = [make(place, *layer.G.shape, pair) for place, (layer, pair) in of_layers]
@@ -54,8 +63,9 @@ class Network:
         outcome(head)
         found, dout, upstream = [], None, (head.r, theta.out)
         for place in reversed(range(len(self.layers))):
-            gradient, upstream, weighed = self.layers[place].backward(upstream, place > 0)
+            gradient, upstream, weighed = self.layers[place].backward(upstream, self.inputs or place > 0)
             found.append(gradient)
             dout = weighed if dout is None else dout
         gradients = Theta(tuple(reversed(found)), dout, head.ddelta)
-        self.answer = Gradients.of(NetworkGradients(head.loss, gradients, None, head.alpha), self.problem.depth > 1)
+        dX = np.array(self.layers[0].by_row(upstream)) if self.inputs else None
+        self.answer = Gradients.of(NetworkGradients(head.loss, gradients, dX, head.alpha), self.problem.depth > 1)

@@ -31,9 +31,9 @@ class LoopsNumba(Variant):
         super().prepare(batch, problem, regime)
         parallel = self.parallel and not alone()
         self.network: Network | None = None
-        if problem.depth > 1 or problem.linear or problem.units:
+        if problem.depth > 1 or problem.linear or problem.units or self.inputs:
             make = functools.partial(LoopsLayer, problem.N, problem.spec, batch.X.dtype, parallel)
-            self.network = Network(make, self.batch, problem)
+            self.network = Network(make, self.batch, problem, inputs=self.inputs)
             self.compute: Callable = self.network.step
             return
         from bnbench.variants.loops_kernel import step
@@ -145,3 +145,7 @@ class LoopsLayer(FormLayer):
             self.below(self.G, self.D, self.upstream)
         affine = (dgamma, dbeta) if len(self.gamma) else (None, None)
         return Layer(dG, *affine), self.upstream, dout if under_head else None
+
+    def by_row(self, below: np.ndarray) -> np.ndarray:
+        """As in `FormLayer`."""
+        return np.ascontiguousarray(below.T)

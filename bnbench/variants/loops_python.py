@@ -69,10 +69,11 @@ class LoopsPython(Variant):
         for place in reversed(range(problem.depth)):
             gradient, dZ = backward(*kept[place], upstream, da, problem)
             found.append(gradient)
-            if place:
+            if place or self.inputs:
                 nodes = list(zip(*dZ, strict=True))
                 upstream = [[sum(map(operator.mul, g, d)) for d in nodes] for g in kept[place][1]]
-        self.answer = loss, found[::-1], dout, ddelta, alpha
+        dX = list(zip(*upstream, strict=True)) if self.inputs else None
+        self.answer = loss, found[::-1], dX, dout, ddelta, alpha
 
     def head(self, A: list, out: list) -> tuple[float, list, list | None, list | None]:
         """The loss, r, ∂R/∂δ and α."""
@@ -105,7 +106,8 @@ class LoopsPython(Variant):
     def result(self) -> Gradients:
         """The last step's gradients as arrays of the problem's dtype."""
         dtype, problem = self.problem.dtype, self.problem
-        loss, layers, *head = self.answer
+        loss, layers, dX, *head = self.answer
+        dX = None if dX is None else np.array(dX, dtype)
         out, delta, alpha = (None if part is None else np.array(part, dtype) for part in head)
         hidden = []
         for columns, dgamma, dbeta in layers:
@@ -113,7 +115,7 @@ class LoopsPython(Variant):
                 (None, None) if problem.normalization == "none" else (np.array(dgamma, dtype), np.array(dbeta, dtype))
             )
             hidden.append(Layer(np.array(np.array(columns).T, dtype, order="C"), *affine))
-        return Gradients.of(NetworkGradients(loss, Theta(tuple(hidden), out, delta), None, alpha), problem.depth > 1)
+        return Gradients.of(NetworkGradients(loss, Theta(tuple(hidden), out, delta), dX, alpha), problem.depth > 1)
 
 
 def forward(

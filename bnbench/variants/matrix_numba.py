@@ -32,9 +32,9 @@ class MatrixNumba(Variant):
         """Keep the arrays; look at X once where the design is fixed."""
         super().prepare(batch, problem, regime)
         self.network: Network | None = None
-        if problem.depth > 1 or problem.linear or problem.units:
+        if problem.depth > 1 or problem.linear or problem.units or self.inputs:
             make = functools.partial(MatrixLayer, problem.N, problem.spec, batch.X.dtype)
-            self.network = Network(make, self.batch, problem)
+            self.network = Network(make, self.batch, problem, inputs=self.inputs)
             return
         from bnbench.variants.matrix_kernels import step
 

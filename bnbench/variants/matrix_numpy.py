@@ -29,8 +29,8 @@ class MatrixNumpy(Variant):
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Keep the arrays; look at X once where the design is fixed."""
         super().prepare(batch, problem, regime)
-        self.network = None if problem.plain else (self.batch.theta, self.batch.data)
-        fixed = regime == "fixed" and problem.normalization == "batch" and problem.plain
+        self.network = None if problem.plain and not self.inputs else (self.batch.theta, self.batch.data)
+        fixed = regime == "fixed" and problem.normalization == "batch" and not self.network
         self.X: np.ndarray = batch.X
         self.xbar: np.ndarray | None = None
         if fixed:
@@ -39,8 +39,8 @@ class MatrixNumpy(Variant):
     def step(self) -> None:
         """The gradient by the formulas of `bnbench docs gradient`, in their letters."""
         if self.network:
-            found = formula.gradients(*self.network, self.problem.spec)
-            self.answer = Gradients.of(found, self.problem.depth > 1)
+            found = formula.gradients(*self.network, self.problem.spec, inputs=self.inputs)
+            self.answer = Gradients.of(found if self.inputs else found._replace(dX=None), self.problem.depth > 1)
             return
         X = self.X
         _, y, G1, gamma, beta, G2 = self.batch
