@@ -179,6 +179,7 @@ class Prepared:
     def renew(self) -> None:
         """Forget what was set up and who holds the lock."""
         self.variant: Variant | None = None
+        vars(self).pop("network", None)
         self.lock = threading.RLock()
 
     def set_up(self, parameters: list[Any]) -> Variant:
@@ -202,8 +203,42 @@ class Prepared:
         _check_memory(self.cls, self.problem, self.regime)
         return [None if shape is None else np.ones(shape, self.dtype) for _, shape in self.shapes]
 
-    def gradients(self, G1: ArrayLike, gamma: ArrayLike | None, beta: ArrayLike | None, G2: ArrayLike) -> Gradients:
-        """The gradients at these parameters; shapes and errors as in `bnbench.gradients`."""
+    @functools.cached_property
+    def network(self) -> Network:
+        """The same data for what is beside a step of all rows."""
+        from bnbench.networks import Network
+
+        problem = self.problem
+        return Network(
+            self.X, self.y, problem.p2, W=None, units=None, statistics=None, dtype=self.dtype, variant=self.cls.name,
+            regime="fresh", activation=problem.activation, normalization=problem.normalization, loss=problem.loss,
+            ddof=problem.ddof, eps=problem.eps,
+        )  # fmt: skip
+
+    def pack(self, G1: ArrayLike, gamma: ArrayLike | None, beta: ArrayLike | None, G2: ArrayLike) -> np.ndarray:
+        """The parameters, checked, as one flat vector in that order, without those that are None."""
+        return self.network.pack(G1, gamma, beta, G2)
+
+    def unpack(self, theta: ArrayLike) -> tuple:
+        """(G1, gamma, beta, G2, None) of a flat vector, copied; gamma and beta are None where there are none."""
+        return self.network.unpack(theta)
+
+    def __call__(self, theta: ArrayLike) -> tuple[float, np.ndarray]:
+        """The loss and its gradient at a flat vector, in float64: what `scipy.optimize.minimize(…, jac=True)` takes."""
+        *parameters, _ = self.network.unpack(theta)
+        loss, *slopes = self.gradients(*parameters)
+        return float(loss), np.concatenate([np.ravel(part) for part in slopes if part is not None]).astype(np.float64)
+
+    def gradients(
+        self, G1: ArrayLike, gamma: ArrayLike | None, beta: ArrayLike | None, G2: ArrayLike, delta: None = None,
+        *, rows: Any = None, inputs: bool = False,
+    ) -> Gradients:  # fmt: skip
+        """The gradients at these parameters; shapes and errors as in `bnbench.gradients`.
+
+        rows, a slice or row numbers, are those of a minibatch: its statistics and its mean are of these rows alone.
+        """
+        if not (rows is None and delta is None) or inputs:
+            return self.network.gradients(G1, gamma, beta, G2, delta, rows=rows, inputs=inputs)
         given = zip(self.shapes, (G1, gamma, beta, G2), strict=True)
         checked = [self._parameter(name, value, shape) for (name, shape), value in given]
         parameters = [value for value, _ in checked]

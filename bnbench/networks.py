@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 import threading
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -115,11 +119,12 @@ class Network:
 
     def renew(self) -> None:
         """Forget what was set up and who holds the lock."""
-        self.variants: dict[bool, Variant] = {}
+        self.variants: dict[tuple[bool, int], Variant] = {}
+        self.held: dict[tuple[bool, int], Data] = {}  # what the variants of minibatches read
         self.lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("variants", "lock")}
+        return {name: value for name, value in vars(self).items() if name not in ("variants", "held", "lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -189,15 +194,20 @@ class Network:
         return Theta(tuple(hidden), self.array("G2", G2, width), delta)
 
     def gradients(
-        self, G1: Any, gamma: Any, beta: Any, G2: Any, delta: Any = None, *, inputs: bool = False
+        self, G1: Any, gamma: Any, beta: Any, G2: Any, delta: Any = None, *, rows: Any = None, inputs: bool = False
     ) -> Gradients:
-        """The gradients at these parameters; shapes and errors as in `bnbench.gradients`."""
+        """The gradients at these parameters; shapes and errors as in `bnbench.gradients`.
+
+        rows, a slice or row numbers, are those of a minibatch: its statistics and its mean are of these rows alone, and
+        so are alpha, of the units that are among them, and dX.
+        """
         theta = self.theta(G1, gamma, beta, G2, delta)
+        data = self.data if rows is None else self.minibatch(rows)
         with self.lock, np.errstate(all="ignore"):
-            found = self.step(theta, inputs)
+            found = self.step(theta, data, inputs)
         finite = (np.isfinite(part).all() for part in found.parts().values() if part is not None)
         if not all(finite):
-            self.refuse(theta)
+            self.refuse(theta, data)
         if self.deep and len(self.widths) == 1:
             named = {
                 name: None if part is None else [part] for name, part in found._asdict().items() if name in AS_LISTS
@@ -205,18 +215,53 @@ class Network:
             found = found._replace(**named)
         return found._replace(loss=float(found.loss))
 
-    def step(self, theta: Theta, inputs: bool) -> Gradients:
+    def minibatch(self, rows: Any) -> Data:
+        """The data of some rows, with the units that are among them."""
+        N = len(self.data.y)
+        if isinstance(rows, slice):
+            chosen: Any = slice(*rows.indices(N))
+            count = len(range(*chosen.indices(N)))
+        else:
+            chosen = np.asarray(rows)
+            if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+                raise ValueError(
+                    f"rows has shape {chosen.shape} and dtype {chosen.dtype}; allowed are a slice, or whole numbers (n,)"
+                )
+            if outside := [int(row) for row in chosen if not -N <= row < N][:1]:
+                raise ValueError(f"rows has {outside[0]}; with this X allowed are {-N} to {N - 1}")
+            count = len(chosen)
+        least = 1 + (self.spec.ddof if self.spec.normalization == "batch" else 0)
+        if count < least:
+            raise ValueError(f"rows has {count} rows; allowed are at least {least}")
+        X, y, W, unit, units, statistics = self.data
+        labels = None
+        if unit is not None:
+            present, unit = np.unique(unit[chosen], return_inverse=True)
+            units, labels = len(present), [self.labels[code] for code in present]
+        W = None if W is None else np.ascontiguousarray(W[chosen])
+        data = Data(np.ascontiguousarray(X[chosen]), np.ascontiguousarray(y[chosen]), W, unit, units, statistics)
+        losses.check(self.spec.loss, data.y, unit, labels)
+        return data
+
+    def step(self, theta: Theta, data: Data, inputs: bool) -> Gradients:
         """A step of the variant, which is set up where it is not yet."""
-        batch = self.batch(theta)
+        batch = self.batch(theta, data)
         if inputs and self.cls.name in MACHINES:
             return _machine(MACHINES[self.cls.name], batch, self.spec)
-        variant = self.variants.get(inputs)
+        key, whole = (inputs, len(data.y)), data is self.data
+        variant = self.variants.get(key) if whole or self.cls.reads_anew and data.unit is None else None
         if variant is None:
             variant = self.cls()
             variant.inputs = inputs
-            variant.prepare(batch, self.problem, self.regime)
-            self.variants[inputs] = variant
+            problem = self.problem if whole else replace(self.problem, N=len(data.y), units=data.units)
+            variant.prepare(batch, problem, self.regime if whole else "fresh")
+            self.variants[key] = variant
+            self.held[key] = data
         else:
+            if not whole:
+                for mine, new in zip(self.held[key][:3], data[:3], strict=True):
+                    if mine is not None:
+                        mine[...] = new
             variant.load(*batch.parameters())
         variant.step()
         found = variant.result()
@@ -224,9 +269,9 @@ class Network:
             raise ValueError(f"variant {self.cls.name} does not give ∂R/∂X; allowed is one that does, such as auto")
         return found
 
-    def batch(self, theta: Theta) -> Batch:
+    def batch(self, theta: Theta, data: Data) -> Batch:
         """Data and parameters as variants take them."""
-        data, columns = self.data, [list(column) for column in zip(*theta.layers, strict=True)]
+        columns: list[Any] = [list(column) for column in zip(*theta.layers, strict=True)]
         statistics: Any = list(data.statistics) or None
         if len(self.widths) == 1:
             columns = [column[0] for column in columns]
@@ -237,10 +282,47 @@ class Network:
             data.X, data.y, *columns, theta.out, W=data.W, delta=theta.delta, units=data.unit, statistics=statistics
         )
 
-    def refuse(self, theta: Theta) -> NoReturn:
+    def pack(self, G1: Any, gamma: Any, beta: Any, G2: Any, delta: Any = None) -> np.ndarray:
+        """The parameters, checked, as one flat vector in that order; layer by layer within each, without those absent."""
+        theta = self.theta(G1, gamma, beta, G2, delta)
+        return flat(theta, self.dtype)
+
+    def unpack(self, theta: Any) -> tuple:
+        """(G1, gamma, beta, G2, delta) of a flat vector, copied; None for what there is none of.
+
+        Raises:
+            ValueError: it has another size.
+        """
+        vector = np.array(theta, self.dtype)
+        widths = [self.data.X.shape[1], *self.widths]
+        none = self.spec.normalization == "none"
+        shapes = [[*itertools.pairwise(widths)], *(([] if none else [(p,) for p in self.widths]) for _ in range(2))]
+        q = [] if self.data.W is None else [(self.data.W.shape[1],)]
+        sizes = [[math.prod(shape) for shape in group] for group in (*shapes, [(widths[-1],)], q)]
+        if vector.shape != (total := sum(map(sum, sizes)),):
+            raise ValueError(f"theta has shape {vector.shape}; with this X and p2 allowed is ({total},)")
+        parts, place = [], 0
+        for group, many in zip((*shapes, [(widths[-1],)], q), sizes, strict=True):
+            arrays_of = []
+            for shape, size in zip(group, many, strict=True):
+                arrays_of.append(vector[place : place + size].reshape(shape))
+                place += size
+            several = self.deep and len(parts) < len(LISTS)
+            parts.append(None if not arrays_of else arrays_of if several else arrays_of[0])
+        return tuple(parts)
+
+    def __call__(self, theta: Any) -> tuple[float, np.ndarray]:
+        """The loss and its gradient at a flat vector, in float64: what `scipy.optimize.minimize(…, jac=True)` takes."""
+        found = self.gradients(*self.unpack(theta))
+        columns = [part if isinstance(part, list) else [part] for part in found[1:4]]
+        columns = [part if part[0] is not None else [None] * len(self.widths) for part in columns]
+        layers = tuple(Layer(*column) for column in zip(*columns, strict=True))
+        return found.loss, flat(Theta(layers, found.dG2, found.ddelta), np.float64)
+
+    def refuse(self, theta: Theta, data: Data) -> NoReturn:
         """Say why an answer is not finite."""
         with np.errstate(all="ignore"):
-            computed = formula.network(theta, self.data, self.spec)
+            computed = formula.network(theta, data, self.spec)
         for place, layer in enumerate(computed.layers, 1):
             if self.spec.normalization == "batch" and self.spec.eps == 0 and not layer.variance.all():
                 j = int(np.argmin(layer.variance))
@@ -270,6 +352,79 @@ def _units(units: Any, N: int) -> tuple[list | None, np.ndarray | None]:
         raise ValueError("units has NaN; allowed is a label in every row")
     places = {label: place for place, label in enumerate(labels)}
     return labels, np.array([places[row] for row in rows])
+
+
+def flat(theta: Theta, dtype: Any) -> np.ndarray:
+    """A network's arrays one after the other: those of Γ, of γ, of β, Γ_out and δ."""
+    parts = [*itertools.chain(*zip(*theta.layers, strict=True)), theta.out, theta.delta]
+    return np.concatenate([np.ravel(part) for part in parts if part is not None]).astype(dtype)
+
+
+def predict(
+    X: Any,
+    G1: Any,
+    gamma: Any,
+    beta: Any,
+    G2: Any,
+    *,
+    statistics: Any = None,
+    W: Any = None,
+    delta: Any = None,
+    units: Any = None,
+    alpha: Any = None,
+    activation: str = Problem.activation,
+    normalization: str = Problem.normalization,
+    loss: str = Problem.loss,
+    ddof: int = Problem.ddof,
+    eps: float = Problem.eps,
+) -> np.ndarray:
+    """ŷ (N,), on the scale of the mean of y: a probability with loss="logistic", a rate with "poisson".
+
+    The arguments are those of `bnbench.gradients`. Statistics that are given are used, as at inference; without them
+    `normalization="batch"` takes those of X. alpha are the units' effects: a mapping of label to effect, or (U,) in the
+    sorted order of the labels in units.
+
+    Raises:
+        ValueError: as in `bnbench.gradients`; a unit without an effect in alpha.
+    """
+    if statistics is not None and normalization == "batch":
+        normalization = "frozen"
+    given = named(X=X, W=W, G1=G1, gamma=gamma, beta=beta, G2=G2, delta=delta, statistics=statistics)
+    read: dict[str, Any] = {name: None if part is None else arrays.read(name, part) for name, part in given.items()}
+    widths = [np.shape(G)[-1] for G in (G1 if is_deep(G1) else [G1])]
+    network = Network(
+        read["X"], np.zeros(len(read["X"]), _dtype(read)), widths if is_deep(G1) else widths[0], W=read["W"],
+        units=None, statistics=statistics, dtype=_dtype(read), variant="matrix-numpy", regime="fresh",
+        activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
+    )  # fmt: skip
+    theta = network.theta(G1, gamma, beta, G2, delta)
+    with np.errstate(all="ignore"):
+        eta = formula.network(theta, network.data, network.spec).head.eta
+    if (units is None) != (alpha is None):
+        raise ValueError(f"{'alpha' if units is None else 'units'} is given alone; allowed are both, or none")
+    if units is not None:
+        eta = eta + effects_of(units, alpha, len(eta)).astype(eta.dtype)
+    _, _, mean = losses.functions(loss)
+    found = mean(eta)
+    if not np.isfinite(found).all():
+        network.refuse(theta, network.data)
+    return found
+
+
+def effects_of(units: Any, alpha: Any, N: int) -> np.ndarray:
+    """The effect of every row's unit."""
+    labels, unit = _units(units, N)
+    if isinstance(alpha, Mapping):
+        if absent := [label for label in labels if label not in alpha]:
+            raise ValueError(f"alpha has no effect of unit {absent[0]!r} ({len(absent)} such units)")
+        return np.array([float(alpha[label]) for label in labels])[unit]
+    effects = np.asarray(alpha, float)
+    if effects.shape != (len(labels),):
+        raise ValueError(
+            f"alpha has shape {effects.shape}; units has {len(labels)} labels, allowed are as many effects in their "
+            "order, or a mapping of label to effect"
+        )
+    return effects[unit]
 
 
 def _machine(machine: str, batch: Batch, spec: Spec) -> Gradients:

@@ -57,6 +57,7 @@ class Variant(ABC):
     algorithms: ClassVar[Mapping[str, str]] = MappingProxyType({})  # name to what it is, where it chooses among some
     supports: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # of `SUPPORTS`, those values alone; else `SIMPLEST`
 
+    reads_anew: ClassVar[bool] = False  # whether, not fixed, every step reads the arrays that `prepare` was given
     inputs = False  # whether ∂R/∂X is wanted too; set before `prepare`, by the library alone
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

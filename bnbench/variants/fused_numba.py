@@ -33,6 +33,7 @@ class FusedNumba(Variant):
     compile_allowance_s = 60.0
     algorithms = ALGORITHMS
     supports = ANY_NETWORK
+    reads_anew = True
 
     @classmethod
     def unavailable(cls) -> str:

@@ -23,6 +23,7 @@ class LoopsNumba(Variant):
     arrays_like_Z = 3
     compile_allowance_s = 60.0
     supports = ANY_NETWORK
+    reads_anew = True
     parallel = False
     load = Variant.load_in_place
 

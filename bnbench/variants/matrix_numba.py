@@ -26,6 +26,7 @@ class MatrixNumba(Variant):
     keeps_X = True
     compile_allowance_s = 60.0
     supports = ANY_NETWORK
+    reads_anew = True
     load = Variant.load_in_place
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
