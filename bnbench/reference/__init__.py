@@ -1,5 +1,5 @@
-"""The oracle: gradients in double-double arithmetic with an error bound and kink accounting."""
+"""The reference: gradients in double-double arithmetic, and how much a correct answer may differ."""
 
-from bnbench.reference.oracle import Reference, reference
+from bnbench.reference.network import Reference, reference
 
 __all__ = ["Reference", "reference"]
