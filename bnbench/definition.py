@@ -12,23 +12,15 @@ import numpy as np
 
 from bnbench import activations, losses
 from bnbench.operations import Operations
-from bnbench.problem import Data, NetworkGradients, Spec, Theta, leaves, rebuilt
+from bnbench.problem import Data, Layer, NetworkGradients, Spec, Theta, leaves, rebuilt
 
 
 def risk(theta: Theta, data: Data, spec: Spec, m: Any) -> tuple[Any, Any]:
     """R, and the units' effects α (U,) or None. Shapes as in `Theta` and `Data`; unit is NumPy's."""
     a, _ = activations.functions(spec.activation, m)
     N, A = data.y.shape[0], data.X
-    for place, (G, gamma, beta) in enumerate(theta.layers):
-        B = m.product(A, G)
-        if spec.normalization == "batch":
-            mean = m.total(B) / N
-            variance = m.total((B - mean) ** 2) / (N - spec.ddof)
-        elif spec.normalization == "frozen":
-            mean, variance = data.statistics[place]
-        if spec.normalization != "none":
-            B = gamma * ((B - mean) / m.sqrt(variance + spec.eps)) + beta
-        A = a(B)
+    for place, layer in enumerate(theta.layers):
+        A = a(preactivation(A, layer, data.statistics[place] if spec.normalization == "frozen" else None, spec, m))
     value, *_ = losses.functions(spec.loss, m)
     eta, alpha = m.product(A, theta.out), None
     if data.W is not None:
@@ -38,6 +30,21 @@ def risk(theta: Theta, data: Data, spec: Spec, m: Any) -> tuple[Any, Any]:
         alpha = effects(spec.loss, data.y, eta, dummies, m)
         eta = eta + m.product(dummies, alpha)
     return m.total(value(data.y, eta)) / N, alpha
+
+
+def preactivation(A: Any, layer: Layer, given: tuple | None, spec: Spec, m: Any) -> Any:
+    """B (N,p_out) of a layer over its input A (N,p_in); given are its (mean, variance), for "frozen"."""
+    G, gamma, beta = layer
+    Z = m.product(A, G)
+    if spec.normalization == "none":
+        return Z
+    if given is None:
+        N = A.shape[0]
+        mean = m.total(Z) / N
+        variance = m.total((Z - mean) ** 2) / (N - spec.ddof)
+    else:
+        mean, variance = given
+    return gamma * ((Z - mean) / m.sqrt(variance + spec.eps)) + beta
 
 
 def effects(loss: str, y: Any, eta: Any, D: Any, m: Any) -> Any:

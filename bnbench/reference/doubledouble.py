@@ -299,7 +299,7 @@ def product(A: np.ndarray, Bh: np.ndarray, Bl: np.ndarray) -> tuple[np.ndarray, 
     |H + L - AB| <= dot_bound(p) |A||B| elementwise; bit-identical for every number of threads.
     """
     H, L = np.zeros((2, len(A), Bh.shape[1]))  # NumPy asks for huge pages, an allocation inside Numba does not
-    step = min(TILE_ROWS, max(1, len(A) // TASKS)) if H.size * A.shape[1] > ALONE else len(A)
+    step = max(1, min(TILE_ROWS, len(A) // TASKS) if H.size * A.shape[1] > ALONE else len(A))
     pieces = [slice(first, first + step) for first in range(0, len(A), step)]
     each(lambda rows: _accumulate(A[rows], Bh, Bl, H[rows], L[rows]), pieces)
     return H, L

@@ -5,22 +5,22 @@
 *How far may a correct implementation in the problem's dtype be off?* The formula is run a few times over arrays that
 round at random at the dtype's unit (`rounding`). The root mean square of their errors estimates that of a correct
 implementation, at any depth, with no error analysis: conditioning, cancellation and the growth of errors from layer to
-layer are in it because they happen. The μ-term is computed as written, (∂R/∂β)/N, which is right too, but loses more
-where X has an offset. It is a sample, so two things are done. `MARGIN` is what an implementation may exceed it by:
-others sum in other orders and use other algebra, and a root mean square of a few runs may come out too small. And it is
-held to be no less than what the array's own last sum rounds by (its terms' size √n u √Σv²) and than u times the entry,
-which are known and not drawn: an array of a single entry could else be hit by chance. Where a run loses the statistics
-of a layer (s varies by more than `LOST` over the runs, or is not finite) nothing bounds the rounding, and all is
-allowed.
+layer are in it because they happen. (At a kink a run takes the side that the reference is on.) The μ-term is computed
+as written, (∂R/∂β)/N, which is right too, but loses more where X has an offset. It is a sample, so two things are done.
+`MARGIN` is what an implementation may exceed it by: others sum in other orders and use other algebra, and a root mean
+square of a few runs may come out too small. And it is held to be no less than what the array's own last sum rounds by
+(√n u √(Σv² + S²)) and than u times the entry, which are known and not drawn: an array of a single entry could else be
+hit by chance. Where a run loses the statistics of a layer (s varies by more than `LOST` over the runs, or is not finite)
+nothing bounds the rounding, and all is allowed.
 
 *Kinks.* Where |B| of a ReLU lies within `KINK_MARGIN` times its estimated error of 0, a'(B) may be judged either way,
 which moves gradients by far more than rounding. Such an element moves S_ij by ±t, t = (∂R/∂A)_ij times the jump of a',
 and with it its own layer's ∂R/∂β_j by t, ∂R/∂γ_j by t X̂_ij and ∂R/∂Γ_kj by t (γ_j/s_j)(A_ik - ā_k - X̂_ij
-(AᵀX̂)_kj/(N - ddof)), A the layer's input. What flows further down moves in every row: the backward pass, which is linear
-in S, is made for the element alone. The allowance of an entry is the largest sum that any subset of the elements makes:
-the positive moves together or the negative ones. To first order that is exact in the layers' own arrays, at any number
-of elements, and further down for up to `PASSES` elements; of more, as many are drawn with probabilities proportional to
-the size of S's change, and stand for all.
+(AᵀX̂)_kj/(N - ddof)), A the layer's input. What flows further down moves in every row: the backward pass, which is
+linear in S, is made for the element alone. The allowance of an entry is the largest sum that any subset of the elements
+makes: the positive moves together or the negative ones. To first order that is exact in a layer's own arrays, at any
+number of elements, and so it is further down for up to `PASSES` elements; of more, as many are drawn with probabilities
+proportional to the size of S's change, and stand for all.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from bnbench import activations
-from bnbench.formula import NO_EDITS, Known, backward, below_S, network
+from bnbench.formula import NO_EDITS, Edit, Known, backward, below_S, network
 from bnbench.problem import Batch, Data, Gradients, Layer, NetworkGradients, Problem, Spec, Theta, leaves, rebuilt
 from bnbench.reference.pairs import PAIRS, Pairs
 from bnbench.reference.rounding import ROUNDED, Rounded, Rounding
@@ -94,8 +94,16 @@ def of_network(
     """As `reference`, with each field a `NetworkGradients`; shapes as in `Theta` and `Data`, arrays of the dtype."""
     kinked, deep = activations.DEFINITIONS[spec.activation].jump > 0, len(theta.layers) > 1
     with np.errstate(all="ignore"):
+        theta, data = converted(lambda array: array, theta, data)
         kept = ("B", "Xhat", "upstream", *("A",) * deep) if kinked else ()
         exact = _run(Pairs, PAIRS, theta, data, spec, inputs, kept)
+        a, da = activations.functions(spec.activation)
+
+        def as_exact(k: Known, _: Any) -> Rounded:
+            """a' as it is, at a kink too: which side of one an element is on is no matter of size."""
+            B = exact.layers[k.place].B.high
+            return Rounded(da(B, a(B))[None], k.B.rounding)
+
         found = arrays(exact.answer)
         squares, floors = [np.zeros(array.shape) for array in found], [np.zeros(())] * len(found)
         spread = [np.zeros(layer.B.shape) for layer in exact.layers] if kinked else []  # of B
@@ -106,7 +114,7 @@ def of_network(
             rounding = Rounding(dtype, stack, seed, CUT * factor_unit)
             run = _run(
                 lambda array, rounding=rounding: Rounded(array[None], rounding), ROUNDED, theta, data, spec, inputs,
-                ("B",) if kinked else (), AS_WRITTEN,
+                ("B",) if kinked else (), AS_WRITTEN | ({"slope": as_exact} if kinked else {}),
             )  # fmt: skip
             for place, (one, true) in enumerate(zip(arrays(run.answer), found, strict=True)):
                 squares[place] += ((one.v - true.high) ** 2).sum(axis=0)
@@ -132,12 +140,20 @@ def of_network(
 
 
 def _run(
-    convert: Callable, m: Any, theta: Theta, data: Data, spec: Spec, inputs: bool, kept: tuple, edits: Mapping = NO_EDITS
+    convert: Callable,
+    m: Any,
+    theta: Theta,
+    data: Data,
+    spec: Spec,
+    inputs: bool,
+    kept: tuple,
+    edits: Mapping = NO_EDITS,
 ) -> Known:
     """The formula over arrays of one type. Of what `LAST_NEEDED` has, kept are of `Pairs` the high halves."""
 
-    def freeing(letters: tuple) -> Callable:
+    def freeing(of: str, letters: tuple) -> Edit:
         def edit(k: Known, value: Any) -> Any:
+            value = edits[of](k, value) if of in edits else value
             for letter in letters:
                 past = vars(k).get(letter)
                 if past is value or not isinstance(past, Pairs | Rounded):
@@ -150,8 +166,8 @@ def _run(
 
         return edit
 
-    edits = {letter: freeing(letters) for letter, letters in LAST_NEEDED.items()} | dict(edits)
-    everywhere = dict.fromkeys(range(len(theta.layers)), edits)
+    planted = dict(edits) | {of: freeing(of, letters) for of, letters in LAST_NEEDED.items()}
+    everywhere = dict.fromkeys(range(len(theta.layers)), planted)
     return network(*converted(convert, theta, data), spec, inputs=inputs, m=m, edits=everywhere)
 
 
@@ -194,8 +210,8 @@ def _kinks(exact: Known, spread: list[np.ndarray], spec: Spec, inputs: bool) -> 
         change = np.where(B[i, j] > 0, -jump, jump) * upstream[i, j]
         layers.append(_plain(layer) if len(i) or further else layer)
         count += len(i)
-        for node in np.unique(j):
-            _own_moves(_node(layers[place], node), i[j == node], change[j == node], _of_layer(moved, place, layer, node))
+        if len(i):
+            _own_moves(layers[place], i, j, change, _of_layer(moved, place, layer))
         if len(i) and (place or inputs):
             weight = layer.weight.high[j] if layer.layer.gamma is not None else 1.0
             further += zip(np.abs(change * weight), [place] * len(i), i, j, change, strict=True)
@@ -208,24 +224,33 @@ def _kinks(exact: Known, spread: list[np.ndarray], spec: Spec, inputs: bool) -> 
             layers[lower] = _plain(exact.layers[lower]) if isinstance(layers[lower].B, Pairs) else layers[lower]
             gradient, upstream = backward(layers[lower], upstream, inputs=inputs or lower > 0)
             for array, move in zip(_of_layer(moved, lower, layers[lower]), gradient, strict=False):
-                _move(array, move)
+                _add_moves(array[..., None], 0, move[None])
         if inputs:
-            _move(moved[1 + len(leaves(exact.answer.theta))], upstream)
+            _add_moves(moved[1 + len(leaves(exact.answer.theta))][..., None], 0, upstream[None])
     return [part.max(axis=0) for part in moved], count
 
 
-def _own_moves(k: Known, rows: np.ndarray, change: np.ndarray, moved: list) -> None:
-    """Add what elements of one node move the arrays of their layer by, where S changes in these rows."""
-    given, weight = k.input[rows], 1.0
-    if k.layer.gamma is not None:
-        (s,), (gamma,), Xhat = k.s, k.layer.gamma, k.Xhat[:, 0]
-        weight = gamma / s
-        if not k.frozen:
-            given = given - k.input.mean(axis=0) - np.outer(Xhat[rows], k.input.T @ Xhat / (k.N - k.spec.ddof))
-        for array, each in zip(moved[1:], (change * Xhat[rows], change), strict=True):
-            _move(array, np.maximum(each, 0).sum(), np.maximum(-each, 0).sum())
-    each = (weight * change)[:, None] * given
-    _move(moved[0], np.maximum(each, 0).sum(axis=0), np.maximum(-each, 0).sum(axis=0))
+def _own_moves(k: Known, i: np.ndarray, j: np.ndarray, change: np.ndarray, moved: list) -> None:
+    """Add what elements (i, j), in the order of j, move the arrays of their layer by, where S_ij changes."""
+    centred = k.layer.gamma is not None and not k.frozen
+    if centred:
+        mean, slope = k.input.mean(axis=0), k.input.T @ k.Xhat / (k.N - k.spec.ddof)
+    nodes, firsts = np.unique(j, return_index=True)
+    for node, rows, each in zip(nodes, np.split(i, firsts[1:]), np.split(change, firsts[1:]), strict=True):
+        given, weight = k.input[rows], 1.0
+        if k.layer.gamma is not None:
+            Xhat, weight = k.Xhat[rows, node], k.layer.gamma[node] / k.s[node]
+            _add_moves(moved[1], node, each * Xhat)
+            _add_moves(moved[2], node, each)
+            if centred:
+                given = given - mean - np.outer(Xhat, slope[:, node])
+        _add_moves(moved[0], node, (weight * each)[:, None] * given)
+
+
+def _add_moves(moved: np.ndarray, node: int, changes: np.ndarray) -> None:
+    """Add changes, a row each, to what a node's share of an array (2,...) is moved by upwards and downwards."""
+    moved[0, ..., node] += np.maximum(changes, 0).sum(axis=0)
+    moved[1, ..., node] += np.maximum(-changes, 0).sum(axis=0)
 
 
 def _drawn(further: list) -> list:
@@ -239,17 +264,10 @@ def _drawn(further: list) -> list:
     return [(sizes[-1] / PASSES / further[place][0], further[place]) for place in chosen]
 
 
-def _of_layer(each: list, place: int, layer: Known, node: int | None = None) -> list:
-    """Those of the `arrays` of an answer that are a layer's, or a node's share of them."""
+def _of_layer(each: list, place: int, layer: Known) -> list:
+    """Those of the `arrays` of an answer that are a layer's."""
     count = 1 if layer.layer.gamma is None else 3
-    own = each[1 + count * place : 1 + count * (place + 1)]
-    return own if node is None else [array[..., node] for array in own]
-
-
-def _move(moved: np.ndarray, up: np.ndarray, down: np.ndarray | None = None) -> None:
-    """Add to what an array (2,...) is moved by upwards and downwards: both, or the parts of one change."""
-    moved[0] += np.maximum(up, 0)
-    moved[1] += np.maximum(-up, 0) if down is None else down
+    return each[1 + count * place : 1 + count * (place + 1)]
 
 
 def _plain(k: Known) -> Known:

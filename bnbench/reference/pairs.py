@@ -16,7 +16,10 @@ SMALL = 2.0**-20  # up to which log(1 + t) is six terms of its series
 
 @njit(inner=True)
 def log(h, l):
-    """log(x) of a double-double, by one step of Newton's method from float64's."""
+    """log(x) by one step of Newton's method from float64's; where |log(x)| < 1 the error is relative to 1.
+
+    For x from 2⁻⁹⁰⁰ to 2⁹⁰⁰: exp(-log(x)) has its low half there.
+    """
     y = np.log(h)
     if not 0.0 < h < np.inf:
         return y, 0.0

@@ -1,12 +1,14 @@
 """Arrays that round at random: `formula` run over them a few times answers with a spread, which is what rounding does.
 
 Every operation returns its result v as v(1 + uξ), ξ uniform on [-1, 1] and u the dtype's rounding unit; what lies below
-the smallest normal number is lost at random too, and what lies above the largest is infinite. A sum of n terms errs by
-√n u √Σv²: the size of the error of recursive summation of terms of both signs, √n times less than its worst case and
-√n times more than that of pairwise summation. The arithmetic beneath is float64's, whatever the dtype.
+the smallest normal number is lost at random too, and what lies above the largest is infinite. A sum S of n terms v errs
+by u √n √(Σv² + S²): the size of the error of recursive summation, each of whose partial sums rounds by u times itself,
+which is kS/n and a walk at random of k steps. Its worst case is √n times as much, and a pairwise sum √n times less.
+The arithmetic beneath is float64's, whatever the dtype.
 
-Hardware that rounds the factors of matrix products to fewer digits may as well cut them off, by up to two of that
-format's units f, all in the same direction. So a factor is changed by f at random, and the whole matrix by f besides.
+Hardware that rounds the factors of matrix products to fewer digits may as well cut them off: an error of up to two of
+that format's units, f, always in the same direction. So a factor is changed by up to f at random, and the whole matrix
+by up to f besides.
 
 Several runs are one run over arrays with one more axis, the first: of small arrays what takes the time is the number of
 operations.
@@ -91,8 +93,8 @@ class Rounded:
     Attributes:
         v: its value in every run, float64 (runs,...), or (1,...) where it is the same.
         rounding: the `Rounding` that it draws on.
-        scale: of a sum over rows, a mean or a product of matrices, √n √Σ(terms²) (over n), so that unit times scale is
-            what that sum alone rounds by; else None.
+        scale: of a sum over rows, a mean or a product of matrices, √n √(Σ(terms²) + sum²) (over n), so that unit times
+            scale is what that sum alone rounds by; else None.
     """
 
     __array_ufunc__ = None
@@ -115,6 +117,12 @@ class Rounded:
     def made(self, operation, *arrays, scale=None):
         """A result, rounded."""
         return Rounded(self.rounding(operation, *arrays, scale=scale), self.rounding, scale)
+
+    def summed(self, v, squares, n):
+        """A sum of n terms, rounded, with the sum of their squares, which is overwritten."""
+        squares += v * v
+        squares *= n
+        return self.made(None, v, scale=np.sqrt(squares, out=squares))
 
     def binary(self, other, operation, swapped=False):
         """An operation of this and another array or number, in either order."""
@@ -160,10 +168,10 @@ class Rounded:
     def __matmul__(self, other):
         a, b, columns = self.factor(), other.factor(), other.v.ndim == 2
         a, b = a[:, None] if a.ndim == 2 else a, b[..., None] if columns else b
-        v, scale = a @ b, np.sqrt(a.shape[-1] * ((a * a) @ (b * b)))
+        v, squares = a @ b, (a * a) @ (b * b)
         if columns:
-            v, scale = v[..., 0], scale[..., 0]
-        return self.made(None, v, scale=scale)
+            v, squares = v[..., 0], squares[..., 0]
+        return self.summed(v, squares, a.shape[-1])
 
     def forget(self):
         """Free what it holds."""
@@ -203,7 +211,7 @@ class RoundedOperations(Operations):
         v = M.v
         for other in others:
             v = v * other.v
-        return M.made(None, v.sum(axis=1), scale=np.sqrt(len(M) * np.einsum("ri...,ri...->r...", v, v)))
+        return M.summed(v.sum(axis=1), np.einsum("ri...,ri...->r...", v, v), len(M))
 
     def by_unit(self, v, unit, units):
         """The sums of v (N,) within each unit, (U,)."""
@@ -211,7 +219,7 @@ class RoundedOperations(Operations):
         def sums(rows):
             return np.stack([np.bincount(unit, row, units) for row in rows])
 
-        return v.made(None, sums(v.v), scale=np.sqrt(np.bincount(unit, minlength=units) * sums(v.v * v.v)))
+        return v.summed(sums(v.v), sums(v.v * v.v), np.bincount(unit, minlength=units))
 
     def settled(self, step, alpha):
         """Whether a step of Newton's method no longer changes alpha by more than rounding."""
