@@ -20,7 +20,7 @@ import numpy as np
 
 from bnbench.problem import Batch, Gradients, Problem
 
-if TYPE_CHECKING:  # the oracle's kernels are compiled code
+if TYPE_CHECKING:  # its kernels are compiled code
     from bnbench.reference import Reference
 
 PACKAGE, STANDARD_LIBRARY = Path(__file__).parent, sysconfig.get_path("stdlib")

@@ -192,7 +192,7 @@ def enclose(theta: Theta, data: Data, spec: Spec, *, inputs=False, bits=BITS) ->
             found += [slopes(array, *of, spec) for array in layer if array is not None]
         found += _of_last_layer(theta, outputs[-2], outputs[-1], data, spec)
         head = theta._replace(layers=()), data._replace(X=outputs[-1])
-        found += [slopes(array, *head, spec) for array in (theta.out, theta.delta) if array is not None]
+        found += [slopes(array, *head, spec) for array in leaves(head[0])]
         dX = slopes(data.X, theta, data, spec) if inputs else None
     return NetworkGradients(loss, rebuilt(theta, found), dX, alpha)
 
@@ -208,7 +208,7 @@ def passed(theta: Theta, data: Data, spec: Spec) -> tuple[list, list]:
     return outputs, before
 
 
-def slopes(array: np.ndarray, theta: Theta, data: Data, spec: Spec) -> np.ndarray:
+def slopes(array: Any, theta: Theta, data: Data, spec: Spec) -> np.ndarray:
     """The derivatives of R along the entries of an array of the network's, each of which is moved in its place."""
     found = np.empty(array.shape, object)
     for index in itertools.product(*map(range, array.shape)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flint import arb, ctx
+from flint import ctx
 
 from bnbench.activations import DEFINITIONS
 from bnbench.problem import Batch, Gradients, Problem
@@ -84,7 +84,7 @@ def _kinks(batch: Batch, problem: Problem, bits: int) -> tuple[tuple[int, ...], 
     return tuple(found if problem.depth > 1 else (index[1:] for index in found))
 
 
-def _relative(part: Any, loss: arb) -> float:
+def _relative(part: Any, loss: Any) -> float:
     """The largest radius over the largest entry; over the loss where no entry can be told from 0."""
     entries = list(np.ravel(np.asarray(part, object)))
     if not all(entry.is_finite() for entry in entries):

@@ -9,9 +9,9 @@ layer are in it because they happen. (At a kink a run takes the side that the re
 as written, (∂R/∂β)/N, which is right too, but loses more where X has an offset. It is a sample, so two things are done.
 `MARGIN` is what an implementation may exceed it by: others sum in other orders and use other algebra, and a root mean
 square of a few runs may come out too small. And it is held to be no less than what the array's own last sum rounds by
-(√n u √(Σv² + S²)) and than u times the entry, which are known and not drawn: an array of a single entry could else be
-hit by chance. Where a run loses the statistics of a layer (s varies by more than `LOST` over the runs, or is not finite)
-nothing bounds the rounding, and all is allowed.
+(u(Σ|v| + √n |S|)) and than u times the entry, which are known and not drawn: an array of a single entry could else be
+hit by chance. Where a run loses the statistics of a layer (s varies by more than `LOST` over the runs, or is not
+finite) nothing bounds the rounding, and all is allowed.
 
 *Kinks.* Where |B| of a ReLU lies within `KINK_MARGIN` times its estimated error of 0, a'(B) may be judged either way,
 which moves gradients by far more than rounding. Such an element moves S_ij by ±t, t = (∂R/∂A)_ij times the jump of a',
@@ -79,7 +79,8 @@ def reference(batch: Batch, problem: Problem, factor_unit: float = 0.0) -> Refer
     def gradients(one: NetworkGradients) -> Gradients:
         return Gradients.of(one._replace(loss=float(one.loss)), deep)
 
-    return Reference(*map(gradients, (found.high, found.low, found.allowed, found.kink)), found.ambiguous)
+    high, low, allowed, kink = map(gradients, (found.high, found.low, found.allowed, found.kink))
+    return Reference(high, low, allowed, kink, found.ambiguous)
 
 
 def of_network(
@@ -130,13 +131,14 @@ def of_network(
         kinks, ambiguous = _kinks(exact, [np.sqrt(each / runs) for each in spread], spec, inputs)
     limits, allowed = np.finfo(dtype), []
     unit = max(float(limits.eps) / 2, CUT * factor_unit)
-    for true, square, floor, kink in zip(found, squares, floors, kinks, strict=True):
+    for true, square, floor, moved in zip(found, squares, floors, kinks, strict=True):
         least = np.maximum(floor, unit * np.abs(true.high))
-        allow = MARGIN * np.maximum(np.sqrt(square / runs), least) + kink + len(data.y) * float(limits.tiny)
+        allow = MARGIN * np.maximum(np.sqrt(square / runs), least) + moved + len(data.y) * float(limits.tiny)
         bounded = (np.abs(true.high) + allow <= float(limits.max)) & (not lost)  # which NaN is not
         allowed.append(np.where(bounded, allow, np.inf))
     parts = [array.high for array in found], [array.low for array in found], allowed, kinks
-    return Reference(*(filled(exact.answer, part) for part in parts), ambiguous)
+    high, low, allowance, kink = (filled(exact.answer, part) for part in parts)
+    return Reference(high, low, allowance, kink, ambiguous)
 
 
 def _run(
@@ -201,8 +203,9 @@ def filled(gradients: NetworkGradients, values: Iterable) -> NetworkGradients:
 def _kinks(exact: Known, spread: list[np.ndarray], spec: Spec, inputs: bool) -> tuple[list[np.ndarray], int]:
     """What ambiguous elements may move each array of the answer by, and how many there are."""
     moved = [np.zeros((2, *array.shape)) for array in arrays(exact.answer)]  # upwards and downwards
-    jump, count, further = activations.DEFINITIONS[spec.activation].jump, 0, []
+    jump, count = activations.DEFINITIONS[spec.activation].jump, 0
     layers: list[Known] = []
+    further: list[tuple] = []  # (size of the change, layer, i, j, change)
     for place, (layer, error) in enumerate(zip(exact.layers, spread, strict=False)):
         B, upstream = layer.B.high, layer.upstream.high
         near = np.abs(B) <= KINK_MARGIN * np.maximum(error, np.sqrt((error * error).mean(axis=0)))

@@ -2,8 +2,9 @@
 
 Every operation returns its result v as v(1 + uξ), ξ uniform on [-1, 1] and u the dtype's rounding unit; what lies below
 the smallest normal number is lost at random too, and what lies above the largest is infinite. A sum S of n terms v errs
-by u √n √(Σv² + S²): the size of the error of recursive summation, each of whose partial sums rounds by u times itself,
-which is kS/n and a walk at random of k steps. Its worst case is √n times as much, and a pairwise sum √n times less.
+by u (Σ|v| + √n |S|): about √Σ(partial sums)², the size of the error of recursive summation, each of whose partial sums
+rounds by u times itself, and is kS/n and a walk at random of k steps. Its worst case is √n times as much, and a
+pairwise sum's error √n times less.
 The arithmetic beneath is float64's, whatever the dtype.
 
 Hardware that rounds the factors of matrix products to fewer digits may as well cut them off: an error of up to two of
@@ -93,7 +94,7 @@ class Rounded:
     Attributes:
         v: its value in every run, float64 (runs,...), or (1,...) where it is the same.
         rounding: the `Rounding` that it draws on.
-        scale: of a sum over rows, a mean or a product of matrices, √n √(Σ(terms²) + sum²) (over n), so that unit times
+        scale: of a sum over rows, a mean or a product of matrices, Σ|terms| + √n |sum| (over n), so that unit times
             scale is what that sum alone rounds by; else None.
     """
 
@@ -118,11 +119,10 @@ class Rounded:
         """A result, rounded."""
         return Rounded(self.rounding(operation, *arrays, scale=scale), self.rounding, scale)
 
-    def summed(self, v, squares, n):
-        """A sum of n terms, rounded, with the sum of their squares, which is overwritten."""
-        squares += v * v
-        squares *= n
-        return self.made(None, v, scale=np.sqrt(squares, out=squares))
+    def summed(self, v, sizes, n):
+        """A sum of n terms, rounded, with the sum of their sizes, which is overwritten."""
+        sizes += np.sqrt(n) * np.abs(v)
+        return self.made(None, v, scale=sizes)
 
     def binary(self, other, operation, swapped=False):
         """An operation of this and another array or number, in either order."""
@@ -168,10 +168,10 @@ class Rounded:
     def __matmul__(self, other):
         a, b, columns = self.factor(), other.factor(), other.v.ndim == 2
         a, b = a[:, None] if a.ndim == 2 else a, b[..., None] if columns else b
-        v, squares = a @ b, (a * a) @ (b * b)
+        v, sizes = a @ b, np.abs(a) @ np.abs(b)
         if columns:
-            v, squares = v[..., 0], squares[..., 0]
-        return self.summed(v, squares, a.shape[-1])
+            v, sizes = v[..., 0], sizes[..., 0]
+        return self.summed(v, sizes, a.shape[-1])
 
     def forget(self):
         """Free what it holds."""
@@ -211,7 +211,7 @@ class RoundedOperations(Operations):
         v = M.v
         for other in others:
             v = v * other.v
-        return M.summed(v.sum(axis=1), np.einsum("ri...,ri...->r...", v, v), len(M))
+        return M.summed(v.sum(axis=1), np.abs(v).sum(axis=1), len(M))
 
     def by_unit(self, v, unit, units):
         """The sums of v (N,) within each unit, (U,)."""
@@ -219,7 +219,7 @@ class RoundedOperations(Operations):
         def sums(rows):
             return np.stack([np.bincount(unit, row, units) for row in rows])
 
-        return v.summed(sums(v.v), sums(v.v * v.v), np.bincount(unit, minlength=units))
+        return v.summed(sums(v.v), sums(np.abs(v.v)), np.bincount(unit, minlength=units))
 
     def settled(self, step, alpha):
         """Whether a step of Newton's method no longer changes alpha by more than rounding."""
