@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
-NUMBERS = 2**15  # of a chunk, which its processor's cache holds with what is made of it
+NUMBERS = 2**16  # of a chunk, which its processor's cache holds with what is made of it
 
 
 def chunks(rows: int, width: int) -> Sequence[slice]:

@@ -103,10 +103,10 @@ def of_network(
         def as_exact(k: Known, _: Any) -> Rounded:
             """a' as it is, at a kink too: which side of one an element is on is no matter of size."""
             B = exact.layers[k.place].B.high
-            return Rounded(da(B, a(B))[None], k.B.rounding)
+            return k.B.made(lambda B: da(B, a(B)), B[None], unit=0.0)
 
         found = arrays(exact.answer)
-        squares, floors = [np.zeros(array.shape) for array in found], [np.zeros(())] * len(found)
+        squares, floors = [np.zeros(array.shape) for array in found], [0.0] * len(found)
         spread = [np.zeros(layer.B.shape) for layer in exact.layers] if kinked else []  # of B
         size = len(data.y) * max(layer.G.shape[1] for layer in theta.layers)
         runs, lost = min(MOST_RUNS, max(LEAST_RUNS, NUMBERS // size)), False
@@ -119,8 +119,7 @@ def of_network(
             )  # fmt: skip
             for place, (one, true) in enumerate(zip(arrays(run.answer), found, strict=True)):
                 squares[place] += ((one.v - true.high) ** 2).sum(axis=0)
-                if one.scale is not None:
-                    floors[place] = rounding.unit * one.scale.max(axis=0)
+                floors[place] = np.max(one.least, axis=0) if one.sizes is not None else 0.0
             for here, layer, true in zip(spread, run.layers, exact.layers, strict=kinked):
                 for B in layer.B.v:
                     here += (B - true.B.high) ** 2

@@ -37,14 +37,14 @@ def pool():
 
 
 @njit(plain=True)
-def round_at_random(v, scale, noise, key, unit, least, most, out):
-    """Into out: v with an error of unit times scale plus least, times noise; infinite where it is beyond most."""
+def round_at_random(v, scale, root, noise, key, unit, least, most, out):
+    """Into out: v off by (unit (scale + root |v|) + least) times noise; infinite where it is beyond most."""
     for first in range(0, v.size, PIECE):
         place = ((key + first // PIECE) * MULTIPLIER & 0xFFFFFFFF) >> 16
         last = min(v.size, first + PIECE)
         a, b, c, d = v[first:last], scale[first:last], noise[place : place + PIECE], out[first:last]
         for i in range(a.size):
-            x = a[i] + (unit * b[i] + least) * c[i]
+            x = a[i] + (unit * (b[i] + root * abs(a[i])) + least) * c[i]
             d[i] = x if abs(x) <= most else np.inf
 
 
@@ -56,8 +56,10 @@ class Rounding:
         self.unit, self.least, self.most = float(info.eps) / 2, float(info.tiny), float(info.max)
         self.runs, self.key, self.factor_unit = runs, seed * PLACES * PIECE, factor_unit
 
-    def __call__(self, operation, *arrays, scale=None, unit=None):
-        """operation(*arrays), or arrays alone where it is None, with an error of unit times scale (the result's size).
+    def __call__(self, operation, *arrays, scale=None, root=0.0, unit=None):
+        """operation(*arrays), or arrays alone where it is None, with an error of unit times (scale + root |result|).
+
+        By default the scale is the result, and the unit the dtype's.
 
         Arrays (1,...) or (runs,...), or without that axis.
         """
@@ -73,7 +75,7 @@ class Rounding:
                 v = np.broadcast_to(v, out.shape)
             flat = np.ascontiguousarray(v).reshape(-1)
             scale = flat if scale is None else np.ascontiguousarray(np.broadcast_to(scale, out.shape)).reshape(-1)
-            round_at_random(flat, scale, pool(), key, unit, self.least, self.most, out.reshape(-1))
+            round_at_random(flat, scale, root, pool(), key, unit, self.least, self.most, out.reshape(-1))
 
         if self.runs > 1 or len(shape) < 3:
             run(arrays, out, scale, key)
@@ -94,14 +96,18 @@ class Rounded:
     Attributes:
         v: its value in every run, float64 (runs,...), or (1,...) where it is the same.
         rounding: the `Rounding` that it draws on.
-        scale: of a sum over rows, a mean or a product of matrices, Σ|terms| + √n |sum| (over n), so that unit times
-            scale is what that sum alone rounds by; else None.
+        sizes, root: of a sum over rows or a product of matrices, Σ|terms| and √n; of a mean, Σ|terms|/n and √n.
     """
 
     __array_ufunc__ = None
 
-    def __init__(self, v, rounding, scale=None):
-        self.v, self.rounding, self.scale = v, rounding, scale
+    def __init__(self, v, rounding, sizes=None, root=0.0):
+        self.v, self.rounding, self.sizes, self.root = v, rounding, sizes, root
+
+    @property
+    def least(self):
+        """What the last sum alone rounds by, in every run; 0 where there is none."""
+        return 0.0 if self.sizes is None else self.rounding.unit * (self.sizes + self.root * np.abs(self.v))
 
     shape = property(lambda self: self.v.shape[1:])
     T = property(lambda self: Rounded(self.v.swapaxes(1, -1), self.rounding))
@@ -115,14 +121,13 @@ class Rounded:
     def __neg__(self):
         return Rounded(-self.v, self.rounding)
 
-    def made(self, operation, *arrays, scale=None):
+    def made(self, operation, *arrays, **how):
         """A result, rounded."""
-        return Rounded(self.rounding(operation, *arrays, scale=scale), self.rounding, scale)
+        return Rounded(self.rounding(operation, *arrays, **how), self.rounding)
 
     def summed(self, v, sizes, n):
-        """A sum of n terms, rounded, with the sum of their sizes, which is overwritten."""
-        sizes += np.sqrt(n) * np.abs(v)
-        return self.made(None, v, scale=sizes)
+        """A sum of n terms, rounded, with the sum of their sizes."""
+        return Rounded(self.rounding(None, v, scale=sizes, root=n**0.5), self.rounding, sizes, n**0.5)
 
     def binary(self, other, operation, swapped=False):
         """An operation of this and another array or number, in either order."""
@@ -145,8 +150,8 @@ class Rounded:
 
     def __truediv__(self, other):
         found = self.binary(other, np.divide)
-        if self.scale is not None and isinstance(other, int):  # a mean is as rough as its sum
-            found.scale = self.scale / other
+        if self.sizes is not None and isinstance(other, int):  # a mean is as rough as its sum
+            found.sizes, found.root = self.sizes / other, self.root
         return found
 
     def __rtruediv__(self, other):
@@ -175,7 +180,7 @@ class Rounded:
 
     def forget(self):
         """Free what it holds."""
-        self.v = self.scale = None
+        self.v = self.sizes = None
 
 
 def value(x):
@@ -186,6 +191,11 @@ def value(x):
 def elementwise(name):
     """One of NumPy's operations over arrays that round at random."""
     return lambda self, x: x.made(getattr(NUMPY, name), x.v)
+
+
+def choose(b, above, below):
+    """`above` where b > 0, `below` elsewhere."""
+    return np.where(b > 0, above, below)
 
 
 class RoundedOperations(Operations):
@@ -200,18 +210,23 @@ class RoundedOperations(Operations):
 
     def choose(self, b, above, below):
         """`above` where b > 0, `below` elsewhere."""
-        return Rounded(np.where(b.v > 0, value(above), value(below)), b.rounding)
+        return b.made(choose, b.v, value(above), value(below), unit=0.0)
 
     def relu(self, b):
         """max(b, 0)."""
-        return Rounded(np.maximum(b.v, 0), b.rounding)
+        return b.made(NUMPY.relu, b.v, unit=0.0)
 
     def total(self, M, *others):
         """1ᵀ(M ⊙ others)."""
-        v = M.v
-        for other in others:
-            v = v * other.v
-        return M.summed(v.sum(axis=1), np.abs(v).sum(axis=1), len(M))
+
+        def part(rows):
+            v = M.v[:, rows]
+            for other in others:
+                v = v * other.v[:, rows]
+            return v.sum(axis=1), np.abs(v).sum(axis=1)
+
+        parts = each(part, chunks(len(M), M.v[:, :1].size))
+        return M.summed(*(sum(sums) for sums in zip(*parts, strict=True)), len(M))
 
     def by_unit(self, v, unit, units):
         """The sums of v (N,) within each unit, (U,)."""
@@ -219,7 +234,8 @@ class RoundedOperations(Operations):
         def sums(rows):
             return np.stack([np.bincount(unit, row, units) for row in rows])
 
-        return v.summed(sums(v.v), sums(np.abs(v.v)), np.bincount(unit, minlength=units))
+        found, n = sums(v.v), np.bincount(unit, minlength=units)
+        return v.made(None, found, scale=sums(np.abs(v.v)) + np.sqrt(n) * np.abs(found))
 
     def settled(self, step, alpha):
         """Whether a step of Newton's method no longer changes alpha by more than rounding."""
