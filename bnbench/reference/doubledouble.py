@@ -25,7 +25,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from bnbench.jit import njit
-from bnbench.reference.chunks import each
+from bnbench.reference.chunks import each, empty
 
 UNIT = 2.0**-53
 ADD_BOUND = 3 * UNIT**2 / (1 - 4 * UNIT)
@@ -298,8 +298,13 @@ def product(A: np.ndarray, Bh: np.ndarray, Bl: np.ndarray) -> tuple[np.ndarray, 
 
     |H + L - AB| <= dot_bound(p) |A||B| elementwise; bit-identical for every number of threads.
     """
-    H, L = np.zeros((2, len(A), Bh.shape[1]))  # NumPy asks for huge pages, an allocation inside Numba does not
+    H, L = empty((len(A), Bh.shape[1])), empty((len(A), Bh.shape[1]))
     step = max(1, min(TILE_ROWS, len(A) // TASKS) if H.size * A.shape[1] > ALONE else len(A))
     pieces = [slice(first, first + step) for first in range(0, len(A), step)]
-    each(lambda rows: _accumulate(A[rows], Bh, Bl, H[rows], L[rows]), pieces)
+
+    def run(rows: slice) -> None:
+        H[rows] = L[rows] = 0
+        _accumulate(A[rows], Bh, Bl, H[rows], L[rows])
+
+    each(run, pieces)
     return H, L

@@ -32,6 +32,7 @@ import numpy as np
 from bnbench import activations
 from bnbench.formula import NO_EDITS, Edit, Known, backward, below_S, network
 from bnbench.problem import Batch, Data, Gradients, Layer, NetworkGradients, Problem, Spec, Theta, leaves, rebuilt
+from bnbench.reference.chunks import empty, reusing
 from bnbench.reference.pairs import PAIRS, Pairs
 from bnbench.reference.rounding import ROUNDED, Rounded, Rounding
 
@@ -94,7 +95,7 @@ def of_network(
 ) -> Reference:
     """As `reference`, with each field a `NetworkGradients`; shapes as in `Theta` and `Data`, arrays of the dtype."""
     kinked, deep = activations.DEFINITIONS[spec.activation].jump > 0, len(theta.layers) > 1
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), reusing():
         theta, data = converted(lambda array: array, theta, data)
         kept = ("B", "Xhat", "upstream", *("A",) * deep) if kinked else ()
         exact = _run(Pairs, PAIRS, theta, data, spec, inputs, kept)
@@ -122,7 +123,9 @@ def of_network(
                 floors[place] = np.max(one.least, axis=0) if one.sizes is not None else 0.0
             for here, layer, true in zip(spread, run.layers, exact.layers, strict=kinked):
                 for B in layer.B.v:
-                    here += (B - true.B.high) ** 2
+                    off = np.subtract(B, true.B.high, out=empty(B.shape))
+                    here += np.multiply(off, off, out=off)
+                    del off, B
             for layer, true in zip(run.layers, exact.layers, strict=True):
                 if layer.layer.gamma is not None:
                     lost |= not (np.abs(layer.s.v - true.s.high) <= LOST * true.s.high).all()

@@ -9,7 +9,7 @@ import numpy as np
 from bnbench.jit import njit
 from bnbench.operations import Operations
 from bnbench.reference import doubledouble as dd
-from bnbench.reference.chunks import chunks, each
+from bnbench.reference.chunks import chunks, each, empty
 
 SMALL = 2.0**-20  # up to which log(1 + t) is six terms of its series
 
@@ -160,7 +160,7 @@ class Pairs:
         if swapped:
             one, other = other, one
         shape = np.broadcast_shapes(one.shape, other.shape)
-        found = Pairs(np.empty(shape), np.empty(shape))
+        found = Pairs(empty(shape), empty(shape))
         parts = [matrix(part) for array in (one, other, found) for part in (array.high, array.low)]
         pieces = chunks(*parts[-1].shape)
         if len(pieces) < 2:
@@ -195,7 +195,7 @@ class Pairs:
 
     def unary(self, kernel):
         """A function of every element."""
-        found = Pairs(np.empty(self.shape), np.empty(self.shape))
+        found = Pairs(empty(self.shape), empty(self.shape))
         parts = [np.ascontiguousarray(part).ravel() for array in (self, found) for part in (array.high, array.low)]
         each(lambda places: kernel(*(part[places] for part in parts)), chunks(self.high.size, 1))
         return found
@@ -213,6 +213,14 @@ class Pairs:
 
     def __rmatmul__(self, other):
         return Pairs(other) @ self
+
+
+def chosen(positive, above, below):
+    """`np.where` in memory that is used again."""
+    found = empty(positive.shape)
+    np.copyto(found, below)
+    np.copyto(found, above, where=positive)
+    return found
 
 
 class DoubleDoubles(Operations):
@@ -234,8 +242,10 @@ class DoubleDoubles(Operations):
         """`above` where b > 0, `below` elsewhere."""
         positive = b > 0
         above, below = (x if isinstance(x, Pairs) else Pairs(x) for x in (above, below))
-        low = None if above.exact and below.exact else np.where(positive, above.low, below.low)
-        return Pairs(np.where(positive, above.high, below.high), low)
+        parts = zip(above.parts, below.parts, strict=True)
+        if above.exact and below.exact:
+            return Pairs(chosen(positive, above.high, below.high))
+        return Pairs(*(chosen(positive, *part) for part in parts))
 
     def relu(self, b):
         """max(b, 0)."""

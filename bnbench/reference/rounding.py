@@ -24,7 +24,7 @@ import numpy as np
 
 from bnbench.jit import njit
 from bnbench.operations import NUMPY, Operations
-from bnbench.reference.chunks import chunks, each
+from bnbench.reference.chunks import chunks, each, empty
 
 PIECE, PLACES = 2**12, 2**16  # numbers that are drawn in a row from the pool, and places where they may begin
 MULTIPLIER = 0x9E3779B1  # Knuth's, for multiplicative hashing: pieces in a row begin far from each other
@@ -65,7 +65,7 @@ class Rounding:
         """
         shape = (self.runs, *np.broadcast_shapes(*map(np.shape, arrays))[1:])
         size = int(np.prod(shape))
-        out = np.empty(shape)
+        out = empty(shape)
         unit, key = self.unit if unit is None else unit, self.key
         self.key += size // PIECE + 1
 
@@ -173,7 +173,9 @@ class Rounded:
     def __matmul__(self, other):
         a, b, columns = self.factor(), other.factor(), other.v.ndim == 2
         a, b = a[:, None] if a.ndim == 2 else a, b[..., None] if columns else b
-        v, sizes = a @ b, np.abs(a) @ np.abs(b)
+        left, right = (np.abs(x, out=empty(x.shape)) for x in (a, b))
+        shape = max(len(a), len(b)), a.shape[1], b.shape[2]
+        v, sizes = np.matmul(a, b, out=empty(shape)), np.matmul(left, right, out=empty(shape))
         if columns:
             v, sizes = v[..., 0], sizes[..., 0]
         return self.summed(v, sizes, a.shape[-1])

@@ -53,7 +53,7 @@ def test_an_offset_costs_the_reference_its_digits_and_no_more():
 
 def test_chunks_and_threads_change_no_bit(monkeypatch):
     # catches: sums in the order in which threads end, noise that depends on them
-    problem = Problem(5000, 5, 17, activation="tanh", dtype="float32", seed=3)
+    problem = Problem(20_000, 5, 17, activation="tanh", dtype="float32", seed=3)
     assert len(chunks.chunks(problem.N, problem.p2)) > 2
     batch, found = problem.sample(), []
     for threads in (1, 3):
