@@ -129,7 +129,7 @@ def of_network(
             for layer, true in zip(run.layers, exact.layers, strict=True):
                 if layer.layer.gamma is not None:
                     lost |= not (np.abs(layer.s.v - true.s.high) <= LOST * true.s.high).all()
-            del run
+            del run, layer, one  # which hold arrays of the size of Z
         kinks, ambiguous = _kinks(exact, [np.sqrt(each / runs) for each in spread], spec, inputs)
     limits, allowed = np.finfo(dtype), []
     unit = max(float(limits.eps) / 2, CUT * factor_unit)
