@@ -187,8 +187,8 @@ BUGS = {
     ),
     "sums that round by nothing": Bug(
         "reference/rounding.py",
-        "return self.made(None, v, scale=sizes)",
-        "return self.made(None, v, scale=0 * sizes)",
+        "return Rounded(self.rounding(None, v, scale=sizes, root=n**0.5), self.rounding, sizes, n**0.5)",
+        "return Rounded(self.rounding(None, v, unit=0.0), self.rounding)",
         "forms/test_networks.py",
     ),
     "a run on its own side of a kink": Bug(
