@@ -9,10 +9,10 @@ layer are in it because they happen. (At a kink a run takes the side that the re
 as written, (∂R/∂β)/N, which is right too, but loses more where X has an offset. It is a sample, so two things are done.
 `MARGIN` is what an implementation may exceed it by: 4 for other algebra, in more steps; 4 for roundings that are not
 independent; and 4 because a root mean square of a few runs may come out too small (of two, as many as large arrays are
-given, by a factor of 4 in 6 % of draws; of eight in 10⁻⁵). And it is held to be no less than what the array's own last sum rounds by
-(u(Σ|v| + √n |S|)) and than u times the entry, which are known and not drawn: an array of a single entry could else be
-hit by chance. Where a run loses the statistics of a layer (s varies by more than `LOST` over the runs, or is not
-finite) nothing bounds the rounding, and all is allowed.
+given, by a factor of 4 in 6 % of draws; of eight in 0.01 %). And it is held to be no less than what the array's own
+last sum rounds by (u(Σ|v| + √n |S|)) and than u times the entry, which are known and not drawn: an array of a single
+entry could else be hit by chance. Where a run loses the statistics of a layer (s varies by more than `LOST` over the
+runs, or is not finite) nothing bounds the rounding, and all is allowed.
 
 *Kinks.* Where |B| of a ReLU lies within `KINK_MARGIN` times its estimated error of 0, a'(B) may be judged either way,
 which moves gradients by far more than rounding. Such an element moves S_ij by ±t, t = (∂R/∂A)_ij times the jump of a',

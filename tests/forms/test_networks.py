@@ -14,7 +14,7 @@ from bnbench.audit.edits import planted
 from bnbench.elementary import compiled
 from bnbench.jit import njit
 from bnbench.operations import NUMPY, Operations
-from bnbench.problem import DTYPES, LOSSES, Layer
+from bnbench.problem import DTYPES, LOSSES, Layer, Problem
 from bnbench.reference.balls import BITS, formula_enclosed
 from bnbench.reference.network import arrays, converted, of_network
 from bnbench.reference.pairs import PAIRS, Pairs
@@ -71,6 +71,16 @@ def test_no_correct_network_is_called_wrong(count):
             with np.errstate(all="ignore"):
                 found = formula.gradients(theta, data, spec, inputs=True, m=m)
             assert max(ratios(found, known)) < 1, (seed, dtype, spec)
+
+
+def test_many_terms_of_one_sign_may_be_added_up_in_turn():
+    # catches: a tolerance of pairwise sums, which a loop in float32 that adds up one row after the other exceeds
+    problem = Problem(100_000, 2, 2, "sigmoid", dtype="float32")
+    batch = problem.sample()
+    batch.y[...] = 3.0
+    known = of_network(batch.theta, batch.data, problem.spec, "float32")
+    found = formula.gradients(batch.theta, batch.data, problem.spec, m=ROUGH)
+    assert max(ratios(found, known)) < 1
 
 
 @pytest.mark.parametrize(
