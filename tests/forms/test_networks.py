@@ -14,9 +14,9 @@ from bnbench.audit.edits import planted
 from bnbench.elementary import compiled
 from bnbench.jit import njit
 from bnbench.operations import NUMPY, Operations
-from bnbench.problem import DTYPES, LOSSES, Layer
+from bnbench.problem import DTYPES, LOSSES, Layer, Problem
 from bnbench.reference.balls import BITS, formula_enclosed
-from bnbench.reference.network import arrays, converted, reference
+from bnbench.reference.network import arrays, converted, of_network
 from bnbench.reference.pairs import PAIRS, Pairs
 from bnbench.validation import _compare
 
@@ -66,11 +66,21 @@ def test_no_correct_network_is_called_wrong(count):
     # catches: a tolerance that rounding exceeds, a kink whose allowance is another's, an effect's rounding forgotten
     for seed in range(count):
         (theta, data, spec), dtype = drawn(seed)
-        known = reference(theta, data, spec, dtype, inputs=True)
+        known = of_network(theta, data, spec, dtype, inputs=True)
         for m in (NUMPY, ROUGH):
             with np.errstate(all="ignore"):
                 found = formula.gradients(theta, data, spec, inputs=True, m=m)
             assert max(ratios(found, known)) < 1, (seed, dtype, spec)
+
+
+def test_many_terms_of_one_sign_may_be_added_up_in_turn():
+    # catches: a tolerance of pairwise sums, which a loop in float32 that adds up one row after the other exceeds
+    problem = Problem(100_000, 2, 2, "sigmoid", dtype="float32")
+    batch = problem.sample()
+    batch.y[...] = 3.0
+    known = of_network(batch.theta, batch.data, problem.spec, "float32")
+    found = formula.gradients(batch.theta, batch.data, problem.spec, m=ROUGH)
+    assert max(ratios(found, known)) < 1
 
 
 @pytest.mark.parametrize(
@@ -79,7 +89,7 @@ def test_no_correct_network_is_called_wrong(count):
 def test_every_mistake_is_beyond_the_tolerance(loss, layer):
     # catches: a tolerance as wide as a mistake
     theta, data, spec = hard(loss=loss)
-    known = reference(theta, data, spec, inputs=True)
+    known = of_network(theta, data, spec, inputs=True)
     for mistake in kinds(layer, 3, loss):
         with np.errstate(all="ignore"):
             found = formula.gradients(theta, data, spec, inputs=True, edits=planted([mistake], layer))
@@ -102,7 +112,7 @@ def test_a_kink_moves_what_its_flip_moves():
             layers = list(theta.layers)
             layers[place] = Layer(layer.G, layer.gamma, beta)
             sides.append(theta._replace(layers=tuple(layers)))
-        known, other = (reference(each, data, spec, inputs=True) for each in sides)
+        known, other = (of_network(each, data, spec, inputs=True) for each in sides)
         assert known.ambiguous == other.ambiguous >= 1
         found = formula.gradients(sides[0], data, spec, inputs=True)
         for each in (known, other):
