@@ -11,7 +11,8 @@ from bnbench.audit import reading
 from bnbench.audit.conventions import Conventions
 from bnbench.audit.findings import Case, Finding
 from bnbench.audit.formula import answer_of, answer_or_none, reason_declined
-from bnbench.audit.mistakes import MISTAKES, VARIANCE, Mistake, combinations
+from bnbench.audit.edits import VARIANCE
+from bnbench.audit.mistakes import MISTAKES, Mistake, combinations
 from bnbench.audit.trial import Trial, same, tolerance
 from bnbench.problem import Gradients, Problem
 from bnbench.validation import FLOAT32_OVER_FLOAT64, FLOAT32_PRECISION, malformed, raised_text

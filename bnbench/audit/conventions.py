@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bnbench.audit.mistakes import BUILT_IN_EPS, FORWARD, IN_S, MISTAKES, PLACES, SD, VARIANCE, Mistake, mistaken
+from bnbench.audit.edits import PLACES, SD, VARIANCE
+from bnbench.audit.mistakes import BUILT_IN_EPS, FORWARD, IN_S, MISTAKES, Mistake, mistaken
 from bnbench.problem import ACTIVATIONS, Batch, Gradients, Problem
 
 Answer = dict[str, Any]  # of a formula, by name; as `parts_of` gives it

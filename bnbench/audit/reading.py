@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from bnbench import activations
-from bnbench.audit.mistakes import BUILT_IN_EPS, PLACES, derived, s_of
+from bnbench.audit.edits import PLACES, derived, s_of
+from bnbench.audit.mistakes import BUILT_IN_EPS
 from bnbench.problem import Batch, Problem
 
 Known = dict[str, Any]  # what `letters` gives

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from bnbench.audit import reading
-from bnbench.audit.mistakes import VARIANCE, Mistake, mistaken
+from bnbench.audit.edits import VARIANCE
+from bnbench.audit.mistakes import Mistake, mistaken
 from bnbench.problem import Batch, Gradients, Problem
 from bnbench.validation import derivation_problem
 
