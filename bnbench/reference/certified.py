@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_series, ctx
 
+from bnbench.activations import LEAK
 from bnbench.problem import Batch, Gradients, Problem
 
 RADIUS = 1e-25
@@ -105,13 +106,15 @@ def activate(name: str, b: Any) -> tuple[Any, bool]:
         return 1 - 2 / (1 + (2 * b).exp()), False
     if name == "gaussian":
         return (-b * b / 2).exp(), False
-    value = b[0]
+    if name == "softplus":
+        return (1 + b.exp()).log(), False
+    value, leak = b[0], arb(LEAK if name == "leaky-relu" else 0)
     if value > 0 or not value.is_finite():
         return b, False
     if value < 0 or (value.is_zero() and value.is_exact()):
-        return _series(0, 0), not value < 0
-    either = arb(0).union(arb(1))
-    return _series(value.nonnegative_part(), either * b[1]), True
+        return leak * b, not value < 0
+    either = leak.union(arb(1))
+    return _series(value.nonnegative_part() - leak * (-value).nonnegative_part(), either * b[1]), True
 
 
 def _series(value: Any, slope: Any) -> arb_series:

@@ -137,7 +137,7 @@ def d_R_by_B(q):
     """∂R/∂B from the definitions of A and R."""
 
     def R(b):
-        columns = columns_of([activate(q.activation, value)[0] for value in b])
+        columns = columns_of([activate(q.spec.activation, value)[0] for value in b])
         fitted = [sum(columns[j][i] * q.G2[j] for j in range(P2)) for i in range(N)]
         return [sum((q.y[i] - fitted[i]) ** 2 for i in range(N)) / N]
 
@@ -149,7 +149,7 @@ def d_R_by_Z(q):
 
     def R(z):
         normal = [normalise(column, N - q.free, q.eps) for column in columns_of(z)]
-        columns = [[activate(q.activation, q.gamma[j] * x + q.beta[j])[0] for x in normal[j]] for j in range(P2)]
+        columns = [[activate(q.spec.activation, q.gamma[j] * x + q.beta[j])[0] for x in normal[j]] for j in range(P2)]
         fitted = [sum(columns[j][i] * q.G2[j] for j in range(P2)) for i in range(N)]
         return [sum((q.y[i] - fitted[i]) ** 2 for i in range(N)) / N]
 
