@@ -48,7 +48,7 @@ def free(k: Known) -> int:
 NONE, HALF, DOUBLE, MINUS = times(0), times(0.5), times(2), times(-1)
 BY_N, OVER_N = times(lambda k: k.N), times(lambda k: 1 / k.N)
 N_FOR_FREE = times(lambda k: free(k) / k.N)
-LESS_ONE = times(lambda k: free(k) / (free(k) - 1))
+LESS_ONE = times(lambda k: np.divide(free(k), free(k) - 1))  # infinite where one is left
 ONE = instead(lambda k: 1, OUTPUT)
 
 

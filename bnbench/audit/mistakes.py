@@ -282,7 +282,7 @@ MISTAKES = (
     Mistake("N-1-for-N", IN_S_TERM, "N-1 stands where N belongs, in the s-term", {"s_term": LESS_ONE}),
     Mistake(
         "N-1-for-N", IN_MU_TERM, "N-1 stands where N belongs, in the μ-term",
-        {"mu_term": times(lambda k: k.N / (k.N - 1))},
+        {"mu_term": times(lambda k: np.divide(k.N, k.N - 1))},
     ),
     Mistake(
         "N-1-for-N", IN_WEIGHT, "N-1 stands where N belongs, in what ∂R/∂Γ1 is divided by", {"root_variance": LESS_ONE}
@@ -467,7 +467,8 @@ def mistaken(batch: Batch, problem: Problem, mistakes: frozenset[Mistake], place
     A mistake of the forward pass changes everything computed after it, as it does in code. `place` says what eps is
     added to, forward and backward alike.
     """
-    wide = batch.each(lambda array: array if array.dtype.kind == "i" else np.asarray(array, np.float64))
+    if batch.X.dtype != np.float64:
+        batch = batch.each(lambda array: array if array.dtype.kind == "i" else np.asarray(array, np.float64))
     edits = edits_of(mistakes, place, problem.depth)
     with np.errstate(all="ignore"):
-        return Gradients.of(formula.gradients(wide.theta, wide.data, problem.spec, edits=edits), problem.depth > 1)
+        return Gradients.of(formula.gradients(batch.theta, batch.data, problem.spec, edits=edits), problem.depth > 1)
