@@ -9,9 +9,9 @@ import numpy as np
 
 from bnbench.audit import reading
 from bnbench.audit.conventions import Conventions
+from bnbench.audit.edits import VARIANCE
 from bnbench.audit.findings import FROZEN, Case, Finding
 from bnbench.audit.formula import answer_of, answer_or_none, reason_declined
-from bnbench.audit.edits import VARIANCE
 from bnbench.audit.mistakes import ORDER, Mistake, combinations
 from bnbench.audit.trial import Trial, layer_of, same, tolerance
 from bnbench.problem import Problem
@@ -167,9 +167,8 @@ def _reading(
     """The factor by which a gradient, or a term of ∂R/∂Γ1, is off; "" where there is none."""
     layer = layer_of(name)
     if name != "dG1":
-        known = [(answer[name], trial.truth[name], trial.letters[layer])
-                 for trial, answer in zip(trials, answers, strict=True) if isinstance(answer[name], np.ndarray)]  # fmt: skip
-        factor = reading.of_vector(known)
+        pairs = [(t, a[name]) for t, a in zip(trials, answers, strict=True) if isinstance(a[name], np.ndarray)]
+        factor = reading.of_vector([(value, trial.truth[name], trial.letters[layer]) for trial, value in pairs])
         return f"{name} is {factor} times what it should be" if factor else ""
     problem = trials[0].problem
     if problem.normalization != "batch":

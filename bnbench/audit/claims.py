@@ -115,8 +115,12 @@ def gamma1_formula() -> Ruling:
         f"around that gradient at the question's data and at {exact} random problems): whoever copied it trained as if "
         "the statistics were frozen.",
         [
-            Evidence(f"the formula at the question's data against ∂R/∂{SYMBOLS['dG1']}", formula(letters()), truth().dG1),
-            Evidence("the same against ∂R/∂Γ1 with μ and σ given: frozen statistics", formula(letters()), frozen(letters())),
+            Evidence(
+                f"the formula at the question's data against ∂R/∂{SYMBOLS['dG1']}", formula(letters()), truth().dG1
+            ),
+            Evidence(
+                "the same against ∂R/∂Γ1 with μ and σ given: frozen statistics", formula(letters()), frozen(letters())
+            ),
         ],
         "derivation.md 7.2",
     )

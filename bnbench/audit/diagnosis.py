@@ -28,8 +28,8 @@ def diagnose(
     eps: Sequence[float] | float | None = None,
     sizes: Sequence[tuple[int, int, int]] | None = None,
     dtypes: Sequence[str] = ("float64",),
-    loss: str = "squared",
-    depth: int = 1,
+    loss: str | Sequence[str] = "squared",
+    depth: int | Sequence[int] = 1,
     linear: int = 0,
     units: int = 0,
 ) -> Diagnosis:
@@ -48,8 +48,9 @@ def diagnose(
             N-ddof where ddof is 0) is not seen.
         activations, normalizations, ddof, eps: those it must be right for, if no problem is given.
         sizes, dtypes: of ordinary problems to try it on, (N, p1, p2) each, instead of those small ones.
-        loss, depth, linear, units: as in `Problem`, if no problem is given. In a network of several layers every mistake
-            is looked for in each layer and in all of them, but no pairs.
+        loss, depth: of the network, as in `Problem`, one or several, if no problem is given. In a network of several
+            layers every mistake is looked for in each layer and in all of them, but no pairs.
+        linear, units: linear terms and units of its head, as in `Problem`.
 
     Returns:
         A `Diagnosis`: `.correct`, `.conventions`, `.mistakes` (names), `.cases` with a finding for each gradient, and
@@ -64,10 +65,17 @@ def diagnose(
     if unavailable:
         return Diagnosis((), unavailable)
     bound = {"ddof": _several(ddof), "eps": _several(eps)}
-    network = {"loss": loss, "depth": depth, "linear": linear, "units": units}
-    Problem(units + 1, 1, 1, **network)
+    losses = (loss,) if isinstance(loss, str) else tuple(loss)
+    networks = [
+        {"loss": loss, "depth": depth, "linear": linear, "units": units}
+        for loss, depth in itertools.product(losses, _several(depth))
+    ]
+    for network in networks:
+        Problem(2**31, 1, 1, **network)
     if problem is None:
-        cases = _own_cases(cls, activations, normalizations, bound, sizes, dtypes, network)
+        cases = []
+        for network in networks:
+            cases += _own_cases(cls, activations, normalizations, bound, sizes, dtypes, network)
     else:
         given = [problem] if isinstance(problem, Problem) else list(problem)
         cases = []
@@ -78,7 +86,7 @@ def diagnose(
     if diagnosis.correct or not diagnosis.answered or (problem is None and not any(bound.values())):
         return diagnosis
     first = diagnosis.answered[0]
-    network = {name: getattr(first, name) for name in network}
+    network = {name: getattr(first, name) for name in ("loss", "depth", "linear", "units")}
     names, asked = (first.activation, *ACTIVATIONS), functools.partial(answer_or_none, cls)
     own = conventions_of(asked, names, first.normalization, network)
     if not own.says():

@@ -55,7 +55,11 @@ ONE = instead(lambda k: 1, OUTPUT)
 # What stands in the place of s, in both passes or one; and 2 s ∂s/∂v where the backward pass is rightly that of it.
 EPS_OUTSIDE = EPS, lambda k, s: np.sqrt(k.variance) + k.spec.eps
 ROOT_EPS_OUTSIDE = EPS, lambda k, root: np.sqrt(k.root_variance) + k.spec.eps
-FOURTH_POWER, SQUARED, INVERTED = (FOURTH, lambda k, s: s**4), (SQUARE, lambda k, s: s * s), (INVERSE, lambda k, s: 1 / s)
+FOURTH_POWER, SQUARED, INVERTED = (
+    (FOURTH, lambda k, s: s**4),
+    (SQUARE, lambda k, s: s * s),
+    (INVERSE, lambda k, s: 1 / s),
+)
 OUTSIDE_DERIVED = instead(lambda k: k.s / np.sqrt(k.variance), EPS)
 FOURTH_DERIVED = instead(lambda k: 4 * (k.variance + k.spec.eps) * k.s, TIMES)
 SQUARED_DERIVED = instead(lambda k: 2 * k.s, LATER)
@@ -199,9 +203,7 @@ def planted(made: Iterable[tuple[int, Mapping[str, Edit]]], place: str = VARIANC
         for letter, edit in edits.items():
             where = HEAD if letter in OF_HEAD else NETWORK if letter == "found" else layer
             chains[where].setdefault(letter, []).append(edit)
-    return {
-        where: {letter: _in_turn(chain) for letter, chain in letters.items()} for where, letters in chains.items()
-    }
+    return {where: {letter: _in_turn(chain) for letter, chain in letters.items()} for where, letters in chains.items()}
 
 
 def _in_turn(chain: list[Edit]) -> Callable[[Known, Any], Any]:

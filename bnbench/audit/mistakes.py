@@ -5,9 +5,8 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -447,7 +446,7 @@ def possible(normalization: str, loss: str = "squared", layers: int = 1) -> Iter
 
 @functools.cache
 def combinations(normalization: str, loss: str = "squared", layers: int = 1) -> tuple[frozenset[Mistake], ...]:
-    """The empty set, every mistake and, of one layer, every pair of mistakes of different names; smallest sets first."""
+    """The empty set, every mistake and, of one layer, every pair of different names; smallest sets first."""
     single = list(possible(normalization, loss, layers))
     pairs = itertools.combinations([mistake for mistake in single if not mistake.alone], 2) if layers == 1 else ()
     different = (pair for pair in pairs if pair[0].name != pair[1].name)

@@ -13,8 +13,8 @@ from bnbench.validation import derivation_problem
 
 CERTIFIED_WORK = 100_000  # N p1 p2 up to which the truth is certified (about a second); beyond, the reference
 ROUNDINGS = 4096  # that two computations of a formula may differ by, up to 1000 rows; beyond, it grows as √N
+TINY = float(np.finfo(float).tiny)
 UNITS = {dtype: float(np.finfo(dtype).eps) / 2 for dtype in DTYPES}  # of rounding
-MOST_WIDER = 1e4  # that is believed of what the reference allows
 MOST_CANCELLED = 64  # a gradient this much smaller than its terms is held to their rounding, not to its own
 
 Parts = dict[str, Any]  # of an answer, by name: "dG1", or "dG1[0]" of several layers
@@ -25,7 +25,7 @@ class Trial:
 
     def __init__(self, batch: Batch, problem: Problem, place: str) -> None:
         self.batch, self.problem, self.place = batch, problem, place
-        truth, self.wider = truth_of(batch, problem)
+        truth, self.rounding = truth_of(batch, problem)
         self.truth = (truth if place == VARIANCE else mistaken(batch, problem, frozenset(), place)).parts()
         self.made: dict[tuple[frozenset[Mistake], str], Parts] = {(frozenset(), place): self.truth}
 
@@ -46,7 +46,7 @@ class Trial:
     def same(self, name: str, answer: Parts, right: Any, wider: float = 1.0) -> bool:
         """Whether an answer's part is this one, to rounding."""
         terms = self.terms(name) if name.startswith("dG1") else 0.0
-        return same(answer[name], right, self.problem, wider * self.wider.get(name, 1.0), terms)
+        return same(answer[name], right, self.problem, wider, terms, self.rounding.get(name, 0.0))
 
     def terms(self, name: str) -> float:
         """The size of what is added up in ∂R/∂Γ: with eps = 0 and one input, say, it cancels to nothing."""
@@ -80,8 +80,8 @@ def hard_trial(
     return Trial(*derivation_problem(number, activation, normalization, ddof, eps, **network), place)
 
 
-def truth_of(batch: Batch, problem: Problem) -> tuple[Gradients, dict[str, float]]:
-    """The gradients to float64's last digit; and of a network by how much rounding may exceed `tolerance`, by name."""
+def truth_of(batch: Batch, problem: Problem) -> tuple[Gradients, Parts]:
+    """The gradients to float64's last digit; and of a network, how far rounding may move each, in the 2-norm."""
     if problem.plain and problem.work <= CERTIFIED_WORK:
         from bnbench.reference.certified import certify
 
@@ -93,13 +93,9 @@ def truth_of(batch: Batch, problem: Problem) -> tuple[Gradients, dict[str, float
     known = reference(batch, problem)
     if problem.plain:
         return known.high, {}
-    wider, allowed, kink = {}, known.allowed.parts(), known.kink.parts()
-    for name, right in known.high.parts().items():
-        if right is not None:
-            size = tolerance(problem) * float(np.linalg.norm(right))
-            by = float(np.linalg.norm(np.asarray(allowed[name]) - kink[name])) / size if size else 1.0
-            wider[name] = min(max(1.0, by), MOST_WIDER)
-    return known.high, wider
+    allowed, kink = known.allowed.parts(), known.kink.parts()
+    moved = {name: float(np.linalg.norm(part - kink[name])) for name, part in allowed.items() if part is not None}
+    return known.high, {name: size if size < np.inf else 0.0 for name, size in moved.items()}
 
 
 def tolerance(problem: Problem) -> float:
@@ -107,14 +103,26 @@ def tolerance(problem: Problem) -> float:
     return ROUNDINGS * UNITS[problem.dtype] * max(1.0, (problem.N / 1000) ** 0.5)
 
 
-def same(answer: Any, right: Any, problem: Problem, wider: float = 1.0, terms: float = 0.0) -> bool:
-    """Whether two computations of one formula agree; `terms` is the size of what cancels in it."""
+def same(
+    answer: Any, right: Any, problem: Problem, wider: float = 1.0, terms: float = 0.0, rounding: float = 0.0
+) -> bool:
+    """Whether two computations of one formula agree; terms is the size of what cancels in it.
+
+    rounding is how far they may be apart beyond what their sizes say.
+    """
     if not isinstance(answer, np.ndarray) or answer.dtype.kind != "f":
         return False
     if np.ndim(right) == 0 and answer.ndim == 1:  # a sum without its axis, handed out once for each node
         right = np.full(answer.shape, right)
     if answer.shape != np.shape(right):
         return False
-    difference, size = float(np.linalg.norm(answer - right)), float(np.linalg.norm(right))
-    size, allowed = max(size, terms / MOST_CANCELLED), wider * tolerance(problem)
-    return bool(difference <= allowed * size) if size > 0 else bool(difference < np.finfo(float).tiny)
+    size = float(np.linalg.norm(right))
+    if not size < np.inf:  # a mistake that divides by 0, say, does so in the same places
+        finite = np.isfinite(right)
+        if not np.array_equal(finite, np.isfinite(answer)):
+            return False
+        answer, right = answer[finite], np.asarray(right)[finite]
+        size = float(np.linalg.norm(right))
+    difference = float(np.linalg.norm(answer - right))
+    size = max(size, terms / MOST_CANCELLED)
+    return difference <= max(wider * tolerance(problem) * size, rounding, TINY)
