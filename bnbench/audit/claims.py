@@ -106,21 +106,18 @@ def gamma1_formula() -> Ruling:
         if Evidence("", formula(q), frozen(q)).proven_wrong:
             raise AssertionError(f"∂R/∂Γ1 for given μ and σ: the formula fails on {problem}")
         exact += 1
+    q = letters()
     return settled(
         "gamma1-formula",
         "∂R/∂Γ1 = Xᵀ( stub ⊙ w ), w = (γ ⊗ 1) ⊙ σ⁻¹",
         WRONG,
         "It holds μ and σ constant, but both depend on Γ1: the μ-term 1(1ᵀS)/N and the s-term X̂ ⊙ (∂R/∂γ)ᵀ/(N-ddof) "
-        "are missing from the bracket. It is exact for frozen statistics, a μ and σ that are given (it lies in the ball "
-        f"around that gradient at the question's data and at {exact} random problems): whoever copied it trained as if "
-        "the statistics were frozen.",
+        "are missing from the bracket. It is exact for frozen statistics, a μ and σ that are given (there it lies in "
+        f"the ball around the gradient, at the question's data and at {exact} random problems): whoever copied it "
+        "trained as if the statistics were frozen.",
         [
-            Evidence(
-                f"the formula at the question's data against ∂R/∂{SYMBOLS['dG1']}", formula(letters()), truth().dG1
-            ),
-            Evidence(
-                "the same against ∂R/∂Γ1 with μ and σ given: frozen statistics", formula(letters()), frozen(letters())
-            ),
+            Evidence("the formula at the question's data against ∂R/∂Γ1", formula(q), truth().dG1),
+            Evidence("the same against ∂R/∂Γ1 for frozen statistics, with μ and σ given", formula(q), frozen(q)),
         ],
         "derivation.md 7.2",
     )

@@ -9,10 +9,7 @@ from bnbench.problem import Problem
 from bnbench.validation import FLOAT32_PRECISION
 
 SHOWN = 3  # alternatives that are named
-FROZEN = (  # of a formula that holds μ and s constant and is right otherwise
-    "it is right for frozen statistics (normalization='frozen'): who trains with it trains as if μ and s were given, "
-    "and did not depend on the weights"
-)
+FROZEN = "it is right for frozen statistics: who trains with it trains as if μ and s were given constants"
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ class Case:
         """The findings in words, a line each."""
         if self.unsupported:
             return [f"not tried: {self.unsupported}"]
-        remarks = [f"remark: {remark}" for remark in self.remarks]
+        remarks = [f"remark: {remark}" for remark in self.remarks if remark != FROZEN]  # which the headline says
         if self.raised:
             wrong = [finding.text for finding in self.findings.values() if not finding.right]
             return [f"raised {self.raised}", *wrong, *(remarks if wrong else [])]

@@ -307,7 +307,8 @@ MISTAKES = (
         {"root": instead(lambda k: np.sqrt(1 / k.s + k.spec.eps)), "renewed": (OUTPUT, renewed)},
     ),
     Mistake(
-        "eps-forgotten", FORWARD, "eps is forgotten in the forward pass", {"s": instead(lambda k: np.sqrt(k.variance), EPS)}
+        "eps-forgotten", FORWARD, "eps is forgotten in the forward pass",
+        {"s": instead(lambda k: np.sqrt(k.variance), EPS)},
     ),
     Mistake(
         "eps-forgotten", BACKWARD, "eps is forgotten in what ∂R/∂Γ1 is divided by",
@@ -338,7 +339,8 @@ MISTAKES = (
     Mistake("Z-for-Xhat", DGAMMA, "Z stands where X̂ belongs, in ∂R/∂γ", {"seen": instead(lambda k: k.Z)}),
     Mistake("B-for-Xhat", DGAMMA, "B stands where X̂ belongs, in ∂R/∂γ", {"seen": instead(lambda k: k.B)}),
     Mistake(
-        "no-1/N", "in the gradients", "the 1/N of the loss is missing from the gradients", {"r": BY_N}, whole=True, **ANY
+        "no-1/N", "in the gradients", "the 1/N of the loss is missing from the gradients", {"r": BY_N},
+        whole=True, **ANY,
     ),
     Mistake(
         "no-2", "", "the gradients are half of what they should be: the 2 is missing", {"r": HALF},
