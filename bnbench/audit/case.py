@@ -145,6 +145,8 @@ def _explanations(
                         fits[name].append(made)
                 if all(name in left for name in names if name != "loss") and made not in whole:
                     whole.append(made)
+                if not made and len(left) == len(names):
+                    return fits, whole  # it is right
     return fits, whole
 
 

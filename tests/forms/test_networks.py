@@ -95,12 +95,12 @@ def test_a_kink_moves_what_its_flip_moves():
     """Both sides of a kink in each of three layers are right for each other's data, by the kink allowance alone."""
     # catches: a kink's allowance of the wrong element, layer, sign or size
     for place in range(3):
-        theta, data, spec = network(7, layers=3, largest=6, activation="relu", normalization="batch", plain=True)
-        whole = formula.network(theta, data, spec)
-        i, j = 2, 0
-        Xhat, layer = whole.layers[place].Xhat, theta.layers[place]
+        theta, data, spec = network(8, layers=3, largest=6, activation="relu", normalization="batch", plain=True)
+        exact = formula.network(*converted(Pairs, theta, data), spec, m=PAIRS).layers[place]
+        i, j = np.unravel_index(np.argmax(np.abs(exact.upstream.high)), exact.B.shape)
+        Xhat, layer = exact.Xhat.high, theta.layers[place]
         sides = []
-        for flip in (1e-17, -1e-17):
+        for flip in (1e-15, -1e-15):  # which changes beta, and is within rounding
             beta = layer.beta.copy()
             beta[j] = -layer.gamma[j] * Xhat[i, j] + flip
             layers = list(theta.layers)
@@ -112,9 +112,9 @@ def test_a_kink_moves_what_its_flip_moves():
         for each in (known, other):
             assert max(ratios(found, each)) < 1
         moved = [np.abs(a - b) for a, b in zip(arrays(known.high), arrays(other.high), strict=True)]
-        if max(np.max(each) for each in moved) > 1e-6:  # the two lie on different sides
-            for kink, change in zip(arrays(known.kink), moved, strict=True):
-                np.testing.assert_allclose(kink, change, rtol=1e-6, atol=1e-12)
+        assert max(np.max(each) for each in moved) > 1e-6, "the two lie on different sides"
+        for kink, change in zip(arrays(known.kink), moved, strict=True):
+            np.testing.assert_allclose(kink, change, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", activations.DEFINITIONS)
