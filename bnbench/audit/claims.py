@@ -62,7 +62,7 @@ def beta_figures() -> Ruling:
     true = truth().dbeta
     claimed = printed(question.published()["printed"]["loop_drdb"])
     evidence = Evidence("the four printed numbers for ∂R/∂β", claimed, true)
-    active = int(float(letters().slope.sum()))
+    active = int((letters().slope == 1).sum())
     return settled(
         "beta-figures",
         "the four numbers printed for ∂R/∂β are that gradient at that data",

@@ -18,7 +18,7 @@ class Letters:
     """
 
     def __init__(self, batch: Batch, problem: Problem, eps: Any) -> None:
-        self.batch, self.spec = batch, replace(problem.spec, eps=eps)
+        self.batch, self.spec, self.activation = batch, replace(problem.spec, eps=eps), problem.activation
         self.X, self.y, self.G1, self.gamma, self.beta, self.G2 = batch
         self.N, self.p1, self.p2 = problem.N, problem.p1, problem.p2
         self.free, self.eps = problem.N - problem.ddof, eps

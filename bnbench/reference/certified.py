@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_series, ctx
 
-from bnbench.activations import LEAK
+from bnbench.activations import DEFINITIONS, functions
 from bnbench.problem import Batch, Gradients, Problem
+from bnbench.reference.balls import BALLS
 
 RADIUS = 1e-25
 FIRST_BITS, LAST_BITS = 128, 2048
@@ -96,25 +97,13 @@ def normalise(z: list[Any], ddof: int, eps: arb) -> list[Any]:
     return [(value - mu) / s for value in z]
 
 
-def activate(name: str, b: Any) -> tuple[Any, bool]:
-    """a(b) of a series, and whether b sits on a kink."""
-    if name == "identity":
-        return b, False
-    if name == "sigmoid":
-        return 1 / (1 + (-b).exp()), False
-    if name == "tanh":
-        return 1 - 2 / (1 + (2 * b).exp()), False
-    if name == "gaussian":
-        return (-b * b / 2).exp(), False
-    if name == "softplus":
-        return (1 + b.exp()).log(), False
-    value, leak = b[0], arb(LEAK if name == "leaky-relu" else 0)
-    if value > 0 or not value.is_finite():
-        return b, False
-    if value < 0 or (value.is_zero() and value.is_exact()):
-        return leak * b, not value < 0
-    either = leak.union(arb(1))
-    return _series(value.nonnegative_part() - leak * (-value).nonnegative_part(), either * b[1]), True
+def activate(name: str, column: list[Any]) -> tuple[list[Any], list[int]]:
+    """a(b) of a column of series, and the places of those that sit on a kink."""
+    a, _ = functions(name, BALLS)
+    found = [value if isinstance(value, arb_series) else _series(value, 0) for value in a(np.fromiter(column, object))]
+    if not DEFINITIONS[name].jump:
+        return found, []
+    return found, [i for i, b in enumerate(column) if b[0].is_finite() and not (b[0] > 0 or b[0] < 0)]
 
 
 def _series(value: Any, slope: Any) -> arb_series:
@@ -143,9 +132,9 @@ class _Network:
             gamma = self.gamma[j] if gamma is None else gamma
             beta = self.beta[j] if beta is None else beta
             z = [gamma * x + beta for x in normalise(z, self.problem.ddof, self.eps)]
-        activated = [activate(self.problem.activation, b) for b in z]
-        self.kinks |= {(i, j) for i, (_, kink) in enumerate(activated) if kink}
-        return [a for a, _ in activated]
+        activated, kinks = activate(self.problem.activation, z)
+        self.kinks |= {(i, j) for i in kinks}
+        return activated
 
     def slope(self, moved: list[Any]) -> arb:
         """The derivative of R, given ŷ's moved part as a list of series."""
