@@ -202,6 +202,18 @@ BUGS = {
     "a kink above its layer alone": Bug(
         "reference/network.py", "for lower in reversed(range(place)):", "for lower in ():", "forms/test_networks.py"
     ),
+    "an edit that does nothing": Bug(
+        "audit/mistakes.py",
+        '{"scale": times(lambda k: k.layer.gamma)}',
+        '{"scale": times(1)}',
+        "unit/test_definition.py",
+    ),
+    "a mistake planted in the wrong layer": Bug(
+        "audit/mistakes.py",
+        "((layer, mistake.edits)",
+        "((layers - 1 - layer, mistake.edits)",
+        "forms/test_mistakes_networks.py",
+    ),
     "units in the order of their rows": Bug(
         "networks.py", "labels = sorted(set(rows))", "labels = list(dict.fromkeys(rows))", "forms/test_network_calls.py"
     ),
