@@ -14,18 +14,15 @@ import numpy as np
 
 from bnbench import activations, losses
 from bnbench.operations import Operations
-from bnbench.problem import Data, NetworkGradients, Spec, Theta, leaves, rebuilt
+from bnbench.problem import Data, Layer, NetworkGradients, Spec, Theta, leaves, rebuilt
 
 
 def risk(theta: Theta, data: Data, spec: Spec, m: Any) -> tuple[Any, Any]:
     """R, and the units' effects α (U,) or None. Shapes as in `Theta` and `Data`."""
     a, _ = activations.DEFINITIONS[spec.activation].of(m)
     A = data.X
-    for place, (G, gamma, beta) in enumerate(theta.layers):
-        B = m.product(A, G)
-        if spec.normalization != "none":
-            B = m.normalized(B, gamma, beta, spec, data.statistics[place] if spec.normalization == "frozen" else None)
-        A = a(B)
+    for place, layer in enumerate(theta.layers):
+        A = a(preactivation(A, layer, data.statistics[place] if spec.normalization == "frozen" else None, spec, m))
     eta, alpha = m.product(A, theta.out), None
     if data.W is not None:
         eta = eta + m.product(data.W, theta.delta)
@@ -42,6 +39,13 @@ def normalized(Z: Any, gamma: Any, beta: Any, spec: Spec, given: tuple | None, m
     centred = Z - mean
     variance = m.total(centred * centred) / (Z.shape[0] - spec.ddof) if given is None else given[1]
     return gamma * centred / m.sqrt(variance + spec.eps) + beta
+
+
+def preactivation(A: Any, layer: Layer, given: tuple | None, spec: Spec, m: Any) -> Any:
+    """B (N,p_out) of a layer over its input A (N,p_in); given are its (mean, variance), for "frozen"."""
+    G, gamma, beta = layer
+    Z = m.product(A, G)
+    return Z if spec.normalization == "none" else m.normalized(Z, gamma, beta, spec, given)
 
 
 def effects(loss: str, y: Any, eta: Any, D: Any, m: Any) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 from bnbench import formula
 from bnbench.problem import Batch, Gradients, Layer, Problem
 
-if TYPE_CHECKING:  # the oracle's kernels are compiled code
+if TYPE_CHECKING:  # its kernels are compiled code
     from bnbench.reference import Reference
 
 PACKAGE, STANDARD_LIBRARY = Path(__file__).parent, sysconfig.get_path("stdlib")

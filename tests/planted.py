@@ -202,21 +202,45 @@ BUGS = {
     "a kink above its layer alone": Bug(
         "reference/network.py", "for lower in reversed(range(place)):", "for lower in ():", "forms/test_networks.py"
     ),
+    "an edit that does nothing": Bug(
+        "audit/mistakes.py",
+        '{"scale": times(lambda k: k.layer.gamma)}',
+        '{"scale": times(1)}',
+        "unit/test_definition.py",
+    ),
+    "a mistake planted in the wrong layer": Bug(
+        "audit/mistakes.py",
+        "((layer, mistake.edits)",
+        "((layers - 1 - layer, mistake.edits)",
+        "forms/test_mistakes_networks.py",
+    ),
     "units in the order of their rows": Bug(
         "networks.py", "labels = sorted(set(rows))", "labels = list(dict.fromkeys(rows))", "forms/test_network_calls.py"
     ),
     # what judges
-    "the oracle without the low halves": Bug(
+    "the reference without the low halves": Bug(
         "reference/doubledouble.py",
         "return quick_two_sum(ph, pl + fma(al, bh, fma(ah, bl, al * bl)))",
         "return quick_two_sum(ph, pl + fma(al, bh, ah * 0))",
         "forms/test_doubledouble.py",
     ),
-    "a tolerance without the mean's error": Bug(
-        "reference/oracle.py",
-        "error_mu = u * ((phi(N) + phi_p1) * size / N + np.abs(mu[0]))",
-        "error_mu = 0 * mu[0]",
-        "forms unit",
+    "sums that round by nothing": Bug(
+        "reference/rounding.py",
+        "return Rounded(self.rounding(None, v, scale=sizes, root=n**0.5), self.rounding, sizes, n**0.5)",
+        "return Rounded(self.rounding(None, v, unit=0.0), self.rounding)",
+        "forms/test_networks.py",
+    ),
+    "a run on its own side of a kink": Bug(
+        "reference/network.py",
+        'AS_WRITTEN | ({"slope": as_exact} if kinked else {})',
+        "AS_WRITTEN",
+        "forms/test_reference.py",
+    ),
+    "a kink that leaves s alone": Bug(
+        "reference/network.py",
+        "given = given - mean - np.outer(Xhat, slope[:, node])",
+        "given = given - mean",
+        "forms/test_reference.py",
     ),
     "invalid from twice the tolerance on": Bug(
         "validation.py",

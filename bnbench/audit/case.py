@@ -9,12 +9,13 @@ import numpy as np
 
 from bnbench.audit import reading
 from bnbench.audit.conventions import Conventions
-from bnbench.audit.findings import Case, Finding
+from bnbench.audit.edits import VARIANCE
+from bnbench.audit.findings import FROZEN, Case, Finding
 from bnbench.audit.formula import answer_of, answer_or_none, reason_declined
-from bnbench.audit.mistakes import MISTAKES, VARIANCE, Mistake, combinations
-from bnbench.audit.trial import Trial, same, tolerance
-from bnbench.problem import Gradients, Problem
-from bnbench.validation import FLOAT32_OVER_FLOAT64, FLOAT32_PRECISION, malformed, raised_text
+from bnbench.audit.mistakes import ORDER, Mistake, combinations
+from bnbench.audit.trial import Trial, layer_of, same, tolerance
+from bnbench.problem import Problem
+from bnbench.validation import FLOAT32_OVER_FLOAT64, FLOAT32_PRECISION, MISSING, malformed, raised_text
 from bnbench.variants import Variant
 
 Answer = dict[str, Any]  # of a formula, by name; as `parts_of` gives it
@@ -34,9 +35,10 @@ def case_of(
 ) -> Case:
     """The findings on a formula in these trials, in its own conventions if they are known."""
     own = own or Conventions()
+    network = {name: getattr(trials[0].problem, name) for name in ("loss", "depth", "linear", "units")}
     reasons = [reason_declined(cls, trial.problem) for trial in trials]
     if all(reasons):
-        return Case(activation, normalization, (), {}, unsupported=reasons[0])
+        return Case(activation, normalization, (), {}, unsupported=reasons[0], **network)
     remarks = [f"it was not tried where {reason}" for reason in dict.fromkeys(filter(None, reasons))]
     asked = [trial for trial, reason in zip(trials, reasons, strict=True) if not reason]
     answered: list[Trial] = []
@@ -55,17 +57,22 @@ def case_of(
             remarks += read
     problems = tuple(trial.problem for trial in asked)
     refused = all(isinstance(error, NotImplementedError) for _, error in raised)
-    if raised and not (answers and refused):
+    if raised and not answers:
         at, first = raised[0]
-        where = f" (at {_place_of(at)}; it returned on {len(answers)} of {len(asked)} problems)" if answers else ""
-        text = raised_text(first, at, where)
         if refused:
-            return Case(activation, normalization, (), {}, unsupported=text)
-        return Case(activation, normalization, problems, {}, raised=text, answered=len(answers), conventions=own)
-    if raised:
+            return Case(activation, normalization, (), {}, unsupported=raised_text(first, at), **network)
+        return Case(activation, normalization, problems, {}, raised=raised_text(first, at), conventions=own, **network)
+    stopped = ""
+    if raised and refused:
         remarks += [f"it was not tried at {_place_of(at)}: {raised_text(first, at)}" for at, first in raised[:1]]
-    names = [name for name in Gradients._fields if getattr(answered[0].truth, name) is not None]
-    fits, whole = _explanations(names, answered, answers, normalization, own.eps_place)
+    elif raised:
+        at, first = raised[0]
+        where = f" (at {_place_of(at)}; it returned on {len(answers)} of {len(asked)} problems)"
+        stopped = raised_text(first, at, where)
+    names = _names(answered[0])
+    for answer in answers:
+        answer.update({name: MISSING for name in names if name not in answer})
+    fits, whole = _explanations(names, answered, answers, own.eps_place)
     best, *others = [made for made in whole if len(made) == len(whole[0])] or [frozenset()]
     findings = {}
     for name in names:
@@ -77,6 +84,8 @@ def case_of(
         findings[name] = finding
     if any(_lost(name, answered, answers) for name in names if findings[name].right):
         remarks.append(LOST_DIGITS)
+    if [(one.name, len(one.layers)) for one in best] == [("mu-and-s-constant", trials[0].problem.depth)]:
+        remarks.append(FROZEN)
     return Case(
         activation,
         normalization,
@@ -84,14 +93,24 @@ def case_of(
         findings,
         _ordered(best),
         tuple(_ordered(made) for made in others),
+        raised=stopped,
         answered=len(answers),
         conventions=own,
         remarks=tuple(dict.fromkeys(remarks)),
+        **network,
     )
 
 
+def _names(trial: Trial) -> list[str]:
+    """The parts of an answer; of several layers from the head down, as they are computed."""
+    names = [name for name, part in trial.truth.items() if part is not None]
+    if trial.problem.depth == 1:
+        return names
+    return sorted(names, key=lambda name: layer_of(name) if "[" in name else trial.problem.depth, reverse=True)
+
+
 def _explanations(
-    names: list[str], trials: Sequence[Trial], answers: Sequence[Answer], normalization: str, place: str
+    names: list[str], trials: Sequence[Trial], answers: Sequence[Answer], place: str
 ) -> tuple[dict[str, list[Made]], list[Made]]:
     """By name, the sets of mistakes that reproduce it, and the sets that reproduce all but the loss; fewest first.
 
@@ -105,12 +124,13 @@ def _explanations(
         for trial, answer in zip(trials, answers, strict=True):
             known = trial.known(made, at)
             wider = 1 + trial.cancels if made and trial.cancels >= LEAST_CANCELLATION else 1.0
-            left = [name for name in left if trial.same(name, answer, getattr(known, name), wider)]
+            left = [name for name in left if name in known and trial.same(name, answer, known[name], wider)]
             if not left:
                 break
         return left
 
-    for size, sets in itertools.groupby(combinations(normalization), len):
+    problem = trials[0].problem
+    for size, sets in itertools.groupby(combinations(problem.normalization, problem.loss, problem.depth), len):
         if size > 1 and whole:
             break
         for made in sets:
@@ -125,6 +145,8 @@ def _explanations(
                         fits[name].append(made)
                 if all(name in left for name in names if name != "loss") and made not in whole:
                     whole.append(made)
+                if not made and len(left) == len(names):
+                    return fits, whole  # it is right
     return fits, whole
 
 
@@ -132,7 +154,7 @@ def _lost(name: str, trials: Sequence[Trial], answers: Sequence[Answer]) -> bool
     """Whether it is right up to the digits that E[z²] - μ² loses at an offset, and not beyond."""
     strict = True
     for trial, answer in zip(trials, answers, strict=True):
-        right = getattr(trial.truth, name)
+        right = trial.truth[name]
         if trial.same(name, answer, right):
             continue
         strict = False
@@ -145,24 +167,20 @@ def _reading(
     cls: type[Variant], name: str, own: Conventions, trials: Sequence[Trial], answers: Sequence[Answer]
 ) -> str:
     """The factor by which a gradient, or a term of ∂R/∂Γ1, is off; "" where there is none."""
+    layer = layer_of(name)
     if name != "dG1":
-        factor = reading.of_vector(
-            [
-                (a[name], getattr(t.truth, name), t.letters)
-                for t, a in zip(trials, answers, strict=True)
-                if isinstance(a[name], np.ndarray)
-            ]
-        )
+        pairs = [(t, a[name]) for t, a in zip(trials, answers, strict=True) if isinstance(a[name], np.ndarray)]
+        factor = reading.of_vector([(value, trial.truth[name], trial.letters[layer]) for trial, value in pairs])
         return f"{name} is {factor} times what it should be" if factor else ""
     problem = trials[0].problem
     if problem.normalization != "batch":
         return ""
     triples = []
-    for batch, fitted in reading.fit_problems(problem.activation, problem.ddof, problem.eps):
+    for batch, fitted in reading.fit_problems(problem):
         answer = answer_or_none(cls, batch, fitted)
         if answer is None:
             return ""
-        triples.append((answer[name], reading.letters(batch, fitted, own.eps_place)))
+        triples.append((answer[name], reading.letters(batch, fitted, own.eps_place)[0]))
     return reading.of_terms(triples) or reading.of_eps(triples) or reading.of_other_s(triples)
 
 
@@ -177,7 +195,7 @@ def _float32(triples: Sequence[tuple[Any, Any, Problem]]) -> bool:
 
 def _finding(name: str, sets: Sequence[Made], trials: Sequence[Trial], answers: Sequence[Answer]) -> Finding:
     """The finding for one gradient, from the sets of mistakes that reproduce it, fewest first."""
-    triples = [(a[name], getattr(t.truth, name), t.problem) for t, a in zip(trials, answers, strict=True)]
+    triples = [(a[name], t.truth[name], t.problem) for t, a in zip(trials, answers, strict=True)]
     forms = [malformed(name, value, right, problem) for value, right, problem in triples]
     form = next(filter(None, forms), "")
     if _float32(triples):
@@ -191,7 +209,7 @@ def _finding(name: str, sets: Sequence[Made], trials: Sequence[Trial], answers: 
     if form:
         return Finding(name, False, (), f"{name}: wrong: it{form.removeprefix(name)}", form)
     pairs = zip(trials, answers, strict=True)
-    at = next(n for n, (trial, mine) in enumerate(pairs) if not trial.same(name, mine, getattr(trial.truth, name)))
+    at = next(n for n, (trial, mine) in enumerate(pairs) if not trial.same(name, mine, trial.truth[name]))
     answer, truth, problem = triples[at]
     truth = np.asarray(truth)
     near = np.abs(answer - truth) <= tolerance(problem) * np.linalg.norm(truth) / truth.size**0.5
@@ -218,4 +236,4 @@ def _place_of(problem: Problem) -> str:
 
 
 def _ordered(made: Iterable[Mistake]) -> tuple[Mistake, ...]:
-    return tuple(mistake for mistake in MISTAKES if mistake in made)
+    return tuple(sorted(made, key=lambda mistake: (ORDER[mistake.name, mistake.where], mistake.layers)))

@@ -8,6 +8,7 @@ derivative of its activation; a formula that is not proven wrong there is tried 
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from flint import arb, ctx, fmpq
@@ -16,6 +17,7 @@ from bnbench.audit import question
 from bnbench.audit.letters import Letters, diagonal, identity, vec
 from bnbench.audit.rulings import BITS, HOLDS, VACUOUS, WRONG, Evidence, Ruling, printed
 from bnbench.problem import ACTIVATIONS, Batch, Gradients, Problem
+from bnbench.reference.balls import enclose
 from bnbench.reference.certified import RADIUS, Enclosure, balls, certify
 
 TRIALS = 25
@@ -93,16 +95,36 @@ def beta_loop() -> Ruling:
 
 
 def gamma1_formula() -> Ruling:
-    """∂R/∂Γ1 = Xᵀ(stub ⊙ w), w with 1/σ."""
-    return settle(
+    """∂R/∂Γ1 = Xᵀ(stub ⊙ w), w with 1/σ: wrong, and exact where μ and σ are given."""
+
+    def formula(q: Letters) -> np.ndarray:
+        return q.X.T @ (q.stub * (q.gamma / q.s))
+
+    q, exact = letters(), len(random_problems())
+    for tried in (q, *(Letters(batch, problem, exact_eps(problem)) for problem, batch, _ in random_problems())):
+        evidence = Evidence("", formula(tried), frozen(tried))
+        if evidence.proven_wrong or evidence.radius > RADIUS:
+            raise AssertionError("∂R/∂Γ1 for given μ and σ: the formula is apart, or its ball too wide")
+    return settled(
         "gamma1-formula",
         "∂R/∂Γ1 = Xᵀ( stub ⊙ w ), w = (γ ⊗ 1) ⊙ σ⁻¹",
-        "dG1",
-        lambda q: q.X.T @ (q.stub * (q.gamma / q.s)),
+        WRONG,
         "It holds μ and σ constant, but both depend on Γ1: the μ-term 1(1ᵀS)/N and the s-term X̂ ⊙ (∂R/∂γ)ᵀ/(N-ddof) "
-        "are missing from the bracket.",
+        "are missing from the bracket. It is exact for frozen statistics, a μ and σ that are given (there it lies in "
+        f"the ball around the gradient, at the question's data and at {exact} random problems): whoever copied it "
+        "trained as if the statistics were frozen.",
+        [
+            Evidence("the formula at the question's data against ∂R/∂Γ1", formula(q), truth().dG1),
+            Evidence("the same against ∂R/∂Γ1 for frozen statistics, with μ and σ given", formula(q), frozen(q)),
+        ],
         "derivation.md 7.2",
     )
+
+
+def frozen(q: Letters) -> np.ndarray:
+    """∂R/∂Γ1 for the loss Σε̂² where the batch's μ and σ are given constants, by power series from the definition."""
+    data = q.batch.data._replace(statistics=((q.mu, q.variance),))
+    return q.N * enclose(q.batch.theta, data, replace(q.spec, normalization="frozen")).theta.layers[0].G
 
 
 def gamma1_figures() -> Ruling:

@@ -1,12 +1,14 @@
 """What a formula has built in, by how it answers and by the loss that it returns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from bnbench.audit.mistakes import BUILT_IN_EPS, FORWARD, IN_S, MISTAKES, PLACES, SD, VARIANCE, Mistake, mistaken
+from bnbench.audit.edits import PLACES, SD, VARIANCE
+from bnbench.audit.mistakes import BUILT_IN_EPS, FORWARD, IN_S, MISTAKES, Mistake, mistaken
 from bnbench.problem import ACTIVATIONS, Batch, Gradients, Problem
 
 Answer = dict[str, Any]  # of a formula, by name; as `parts_of` gives it
@@ -14,6 +16,7 @@ Asked = Callable[[Batch, Problem], Answer | None]
 Key = tuple[str, int, float]  # activation, ddof, eps
 Place = tuple  # the same, and what eps is added to; then a set of mistakes, if any
 
+NO_NETWORK: Mapping = MappingProxyType({})
 DDOFS = (0, 1, 2, 3)
 TRIED_EPS = (1e-5, 1e-3, 0.1, 0.01, 1e-4, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 2e-5, 1e-15, 0.0)  # first to be asked
 SAME = 1e-9  # relative: answers that count as one
@@ -78,18 +81,21 @@ def _listed(values: Sequence) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def conventions_of(answer: Asked, activations: Sequence[str], normalization: str) -> Conventions:
+def conventions_of(
+    answer: Asked, activations: Sequence[str], normalization: str, network: Mapping[str, Any] = NO_NETWORK
+) -> Conventions:
     """The conventions of a formula.
 
     Args:
         answer: gives its answer to a problem, name to array; None if it declines or raises.
         activations: those to ask it for.
-        normalization: "batch", or "none" where it takes no other.
+        normalization: "batch", or "none" or "frozen" where it takes no other.
+        network: loss, depth, linear and units.
 
     Returns:
         `Conventions`; if it never answers, those of a formula that takes every argument.
     """
-    asked = _Asked(answer, normalization)
+    asked = _Asked(answer, normalization, network)
     first = next(
         (
             (name, ddof, eps)
@@ -109,7 +115,7 @@ def conventions_of(answer: Asked, activations: Sequence[str], normalization: str
     fixed_activation = len(activations) > 1 and _built_in(asked, activations, lambda other: (other, ddof, eps))
     ddofs, only_ddof = _answered(lambda other: asked(name, other, eps), (ddof, 1, 3), DDOFS)
     every_eps, only_eps = _answered(lambda other: asked(name, ddof, other), (eps, 0.1, 0.0), TRIED_EPS)
-    fixed_ddof = _built_in(asked, ddofs, lambda other: (name, other, eps))
+    fixed_ddof = normalization == "batch" and _built_in(asked, ddofs, lambda other: (name, other, eps))
     fixed_eps = _built_in(asked, every_eps, lambda other: (name, ddof, other))
     limits = Conventions(only_ddof=only_ddof, only_eps=only_eps)
     return _read(asked, (name, ddof, max(every_eps)), fixed_activation, fixed_ddof, fixed_eps, limits)
@@ -127,13 +133,18 @@ def _answered(asked: Callable[[Any], object], few: tuple, all_of_them: tuple) ->
 class _Asked:
     """A formula's answers to one batch under several conventions, each asked for once."""
 
-    def __init__(self, answer: Asked, normalization: str) -> None:
+    def __init__(self, answer: Asked, normalization: str, network: Mapping[str, Any]) -> None:
         self.answer, self.normalization = answer, normalization
         self.known: dict[Key, Answer | None] = {}
-        problem = Problem(13, 4, 8, normalization=normalization, seed=1000)
-        batch = problem.sample()
-        spread = np.logspace(-6, 1, 8) if normalization == "batch" else 1.0
-        self.problem, self.batch = problem, batch._replace(X=batch.X + 0.5, G1=batch.G1 * spread)
+        problem = Problem(13, 4, 8, normalization=normalization, seed=1000, **network)
+        batch, spread = problem.sample(), np.logspace(-6, 1, 8)
+        if normalization != "none":
+            theta = batch.theta
+            layers = tuple(layer._replace(G=layer.G * spread) for layer in theta.layers)
+            batch = batch.with_theta(theta._replace(layers=layers))
+            given = [(mean * spread, variance * spread**2) for mean, variance in batch.data.statistics]
+            batch = batch._replace(statistics=(given if problem.depth > 1 else given[0]) if given else None)
+        self.problem, self.batch = problem, batch._replace(X=batch.X + 0.5)
 
     def of(self, activation: str, ddof: int, eps: float) -> Problem:
         return replace(self.problem, activation=activation, ddof=ddof, eps=eps)
@@ -207,7 +218,7 @@ def _read(
         offs[best] = off(*best)
     if offs[best] > READ:  # the forward pass itself is mistaken
         keys = [
-            (a, d, e, VARIANCE, frozenset([mistake]))
+            (a, d, e, VARIANCE, frozenset([mistake.within(tuple(range(asked.problem.depth)), "")]))
             for mistake in FORWARD_MISTAKES for a in names for d in ddofs for e in every_eps
         ]  # fmt: skip
         offs = {key: off(*key) for key in keys}

@@ -9,6 +9,7 @@ from bnbench.problem import Problem
 from bnbench.validation import FLOAT32_PRECISION
 
 SHOWN = 3  # alternatives that are named
+FROZEN = "it is right for frozen statistics: who trains with it trains as if μ and s were given constants"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Case:
         unsupported: why the variant declines all of them; "" if it does not.
         conventions: those that are built in.
         remarks: what is worth knowing and no mistake.
+        loss, depth, linear, units: of the problems, as in `Problem`.
     """
 
     activation: str
@@ -67,11 +69,36 @@ class Case:
     unsupported: str = ""
     conventions: Conventions = field(default_factory=Conventions)
     remarks: tuple[str, ...] = ()
+    loss: str = "squared"
+    depth: int = 1
+    linear: int = 0
+    units: int = 0
 
     @property
     def correct(self) -> bool:
-        """Whether every gradient, and the loss, is right."""
-        return bool(self.findings) and all(finding.right for finding in self.findings.values())
+        """Whether it returned wherever it was asked, and every gradient, and the loss, is right."""
+        return bool(self.findings) and not self.raised and all(finding.right for finding in self.findings.values())
+
+    @property
+    def first_wrong(self) -> str:
+        """Of several layers, where to look: what is wrong first on the way from the loss and the head down; or ""."""
+        wrong = [name for name, finding in self.findings.items() if not finding.right]
+        if self.depth == 1 or not wrong or (self.mistakes and not self.unexplained):
+            return ""
+        first = wrong[0]
+        if first == "loss":
+            return "the loss itself is wrong: look at the forward pass"
+        layer = f"layer {int(first.split('[')[1][:-1]) + 1}" if "[" in first else "the head"
+        return f"from the head down {first} is the first that is wrong, of {layer}"
+
+    @property
+    def where(self) -> str:
+        """What it was called with beside the activation, in words."""
+        told = {"batch": "with batch normalization", "frozen": "with frozen statistics"}
+        words = [told.get(self.normalization, "without normalization")]
+        words += [f"{self.depth} layers"] * (self.depth > 1) + [f"{self.loss} loss"] * (self.loss != "squared")
+        words += ["linear terms"] * bool(self.linear) + ["unit effects"] * bool(self.units)
+        return ", ".join(words)
 
     @property
     def known(self) -> tuple[Mistake, ...]:
@@ -88,9 +115,10 @@ class Case:
         """The findings in words, a line each."""
         if self.unsupported:
             return [f"not tried: {self.unsupported}"]
+        remarks = [f"remark: {remark}" for remark in self.remarks if remark != FROZEN]  # which the headline says
         if self.raised:
-            return [f"raised {self.raised}"]
-        remarks = [f"remark: {remark}" for remark in self.remarks]
+            wrong = [finding.text for finding in self.findings.values() if not finding.right]
+            return [f"raised {self.raised}", *wrong, *(remarks if wrong else [])]
         if self.correct:
             return ["right: the loss and every gradient", *remarks]
         lines = [self.findings[name].text for name in self.findings]
@@ -98,7 +126,7 @@ class Case:
             sets = [" + ".join(mistake.label for mistake in other) for other in self.alternatives]
             more = f" and {len(sets) - SHOWN} more" if len(sets) > SHOWN else ""
             lines.append(f"the same numbers here: {'; '.join(sets[:SHOWN])}{more}")
-        return lines + remarks
+        return lines + [self.first_wrong] * bool(self.first_wrong) + remarks
 
 
 @dataclass(frozen=True)
@@ -162,6 +190,7 @@ class Diagnosis:
             about = {"activation": case.activation, "normalization": case.normalization, "correct": case.correct}
             about |= {"raised": case.raised, "gradients": findings, "alternatives": alternatives}
             about |= {"conventions": case.conventions.plain(), "unexplained": list(case.unexplained)}
+            about |= {"loss": case.loss, "depth": case.depth, "linear": case.linear, "units": case.units}
             cases.append(about | {"unsupported": case.unsupported})
         ruling = "holds" if self.correct else "wrong" if self.tried else "not tried"
         return {
@@ -198,8 +227,10 @@ class Diagnosis:
         if texts and (left := self.unexplained):
             names = " and ".join(left)
             texts.append(f"{names} {'is' if len(left) == 1 else 'are'} wrong in a way that no known mistake explains")
-        if not texts and raised:
-            texts = [f"it raised {raised[0]}"]
+        texts += [text for text in dict.fromkeys(case.first_wrong for case in self.cases) if text]
+        texts += [FROZEN] * any(FROZEN in case.remarks for case in self.cases)
+        if raised and (not texts or any(case.findings for case in self.answered if case.raised)):
+            texts.append(f"it raised {raised[0]}")
         if self.own:
             return f"wrong for what it was held to; {self.own}" + "".join(f"; held to that: {text}" for text in texts)
         return f"wrong: {'; and '.join(texts) or 'no known mistake or pair of mistakes reproduces its numbers'}"
@@ -208,11 +239,10 @@ class Diagnosis:
         groups: dict[tuple, list[Case]] = {}
         for case in self.cases:
             same = tuple((name, finding.right, finding.mistakes) for name, finding in case.findings.items())
-            key = (case.normalization, same, case.alternatives, case.raised, case.unsupported, case.remarks)
+            key = (case.where, same, case.alternatives, case.raised, case.unsupported, case.remarks)
             groups.setdefault(key, []).append(case)
         blocks = [self.headline]
-        for (normalization, *_), cases in groups.items():
-            where = "with batch normalization" if normalization == "batch" else "without normalization"
+        for (where, *_), cases in groups.items():
             names = ", ".join(case.activation for case in cases)
             blocks.append("\n    ".join([f"  {names}, {where}:", *cases[0].lines()]))
         return "\n".join(blocks)

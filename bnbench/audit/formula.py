@@ -8,7 +8,8 @@ import numpy as np
 from bnbench.problem import Batch, Problem
 from bnbench.validation import parts_of
 from bnbench.variants import Variant, variants
-from bnbench.variants.function import FunctionVariant
+from bnbench.variants.base import ANY_NETWORK, SIMPLEST
+from bnbench.variants.function import FunctionVariant, of_keywords
 
 
 def as_variant(step: Callable | type[Variant] | str) -> type[Variant]:
@@ -22,8 +23,16 @@ def as_variant(step: Callable | type[Variant] | str) -> type[Variant]:
         return step
     if not callable(step):
         raise ValueError(f"step is {step!r}; allowed is a function, a Variant class or a variant's name")
+    named = of_keywords(step)  # what it takes by name; a loss or layers may be built in
     body = {"family": "matrix", "function": staticmethod(step), "__doc__": step.__doc__ or "A function."}
+    body["supports"] = {name: ANY_NETWORK[name] for name in ("losses", "depth")} | named
     return type("Unregistered", (FunctionVariant,), body)
+
+
+def normalizations_of(cls: type[Variant]) -> tuple[str, ...]:
+    """Those to try a formula with that is told none: frozen statistics where it says that it takes them."""
+    usual = SIMPLEST["normalizations"]
+    return (*usual, *(one for one in cls.supports.get("normalizations", ()) if one not in usual))
 
 
 def reason_declined(cls: type[Variant], problem: Problem) -> str:

@@ -1,15 +1,57 @@
-"""The mistakes that people make in this gradient, each as a formula, to compare a wrong answer with."""
+"""The catalogue of the mistakes that people make in this gradient: what each is called, what it says, what it edits.
+
+`mistaken` is the formula with any set of them in it, to compare a wrong answer with.
+"""
 
 import functools
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bnbench import activations
-from bnbench.problem import ACTIVATIONS, Batch, Gradients, Problem
+from bnbench import formula
+from bnbench.audit.edits import (
+    BATCHED,
+    BY_N,
+    DOUBLE,
+    EPS,
+    EPS_OUTSIDE,
+    FOURTH_DERIVED,
+    FOURTH_POWER,
+    HALF,
+    INVERTED,
+    INVERTED_DERIVED,
+    LATER,
+    LESS_ONE,
+    MINUS,
+    N_FOR_FREE,
+    NONE,
+    OF_HEAD,
+    ONE,
+    OUTPUT,
+    OUTSIDE_DERIVED,
+    OVER_N,
+    ROOT_EPS_OUTSIDE,
+    SQUARED,
+    SQUARED_DERIVED,
+    VARIANCE,
+    Edit,
+    alike,
+    below,
+    free,
+    ignored,
+    instead,
+    of_mean,
+    planted,
+    renewed,
+    slope_at,
+    through_batch,
+    times,
+    with_out,
+    without_gamma,
+)  # fmt: skip
+from bnbench.problem import ACTIVATIONS, LOSSES, Batch, Gradients, Problem
 
 
 @dataclass(frozen=True)
@@ -20,22 +62,52 @@ class Mistake:
         name: the mistake, as `diagnose` names it; kinds of one mistake share their name.
         where: the place of it, where it has several; "" otherwise.
         text: what was done, as a phrase.
-        normalized: whether it can occur with normalization="batch" only.
+        edits: letter of the formula to edit.
+        normalized: whether it can occur with a normalization only.
         alone: whether it is only looked for by itself, not in pairs.
         whole: whether it explains all outputs together, and none by itself.
+        losses: those under which it can occur.
+        kinds: the normalizations with which it can occur; by default found from what it edits.
+        upper: whether it can only occur in a layer that has another below.
+        layers: where it is made, from 0, in a network of several layers; (0,) where there is but one.
+        at: the same in words; "" where there is one, and for the head.
     """
 
     name: str
     where: str
     text: str
+    edits: Mapping[str, Edit] = field(compare=False, repr=False)
     normalized: bool = True
     alone: bool = False
     whole: bool = False
+    losses: tuple[str, ...] = LOSSES
+    kinds: tuple[str, ...] = ()
+    upper: bool = False
+    layers: tuple[int, ...] = (0,)
+    at: str = ""
 
     @property
     def label(self) -> str:
         """Name and place."""
-        return f"{self.name} ({self.where})" if self.where else self.name
+        where = ", ".join(filter(None, (self.where, self.at)))
+        return f"{self.name} ({where})" if where else self.name
+
+    @property
+    def of_head(self) -> bool:
+        """Whether it is made in the head, and so once however many layers there are."""
+        return all(letter in OF_HEAD for letter in self.edits)
+
+    def occurs(self, normalization: str, loss: str) -> bool:
+        """Whether it can be made under these."""
+        if not self.normalized:
+            return loss in self.losses
+        kinds = self.kinds or (("batch",) if BATCHED & set(self.edits) or "dZ" in self.edits else ("batch", "frozen"))
+        return loss in self.losses and normalization in kinds
+
+    def within(self, layers: tuple[int, ...], at: str) -> "Mistake":
+        """The same in a layer of a network, or in several."""
+        text = self.text.replace("Γ1", "Γ").replace("Γ2", "Γ_out")
+        return replace(self, text=f"{at}: {text}" if at else text, layers=layers, at=at)
 
 
 EVERYWHERE, FORWARD, BACKWARD = "everywhere", "in the forward pass", "in ∂R/∂Γ1 only"
@@ -45,272 +117,359 @@ IN_S, IN_S_TERM, IN_MU_TERM, IN_FIRST, IN_WEIGHT = (
     *("in s", "in the s-term", "in the μ-term", "in the first term"),
     "in what ∂R/∂Γ1 is divided by",
 )
-TERMS = IN_FIRST, IN_MU_TERM, IN_S_TERM
 IN_BOTH = "in the μ-term and the s-term"
 DGAMMA, DBETA = "in ∂R/∂γ", "in ∂R/∂β"
-VARIANCE, SD, FLOOR = "variance", "sd", "floor"  # what eps is added to: s = √(v + eps), √v + eps, √max(v, eps)
-PLACES = VARIANCE, SD, FLOOR
 BUILT_IN_EPS = (0.0, *(m * 10.0**-k for k in range(16) for m in (1, 2, 5)))  # that people choose
+ANY = {"normalized": False}
+SQUARED_LOSS, OTHER_LOSSES = {**ANY, "losses": ("squared",)}, {**ANY, "losses": LOSSES[1:]}
+TERMS = {IN_FIRST: ("first",), IN_MU_TERM: ("mu_term",), IN_S_TERM: ("s_term",), IN_BOTH: ("mu_term", "s_term")}
+MEAN_TERMS = list(TERMS.items())[1:]
 
 MISTAKES = (
-    Mistake("mu-and-s-constant", "", "μ and s are held constant in ∂R/∂Γ1"),
-    Mistake("no-mu-term", "", "the μ-term 1(∂R/∂β)ᵀ/N is missing from ∂R/∂Γ1"),
-    Mistake("no-s-term", "", "the s-term X̂ ⊙ (∂R/∂γ)ᵀ/(N-ddof) is missing from ∂R/∂Γ1"),
-    Mistake("N-for-N-ddof", EVERYWHERE, "N stands where N-ddof belongs, in s and in the s-term"),
-    Mistake("N-for-N-ddof", IN_S, "N stands where N-ddof belongs, in s"),
-    Mistake("N-for-N-ddof", IN_S_TERM, "N stands where N-ddof belongs, in the s-term"),
-    Mistake("gamma-in-dgamma", "", "∂R/∂γ has a factor γ that does not belong"),
-    Mistake("no-gamma", "", "the factor γ is missing from ∂R/∂Γ1"),
-    Mistake("times-s", BACKWARD, "∂R/∂Γ1 is multiplied by s where it is to be divided"),
-    Mistake("times-s", FORWARD, "Z - μ is multiplied by s where it is to be divided"),
-    Mistake("times-s", EVERYWHERE, "s multiplies where it is to divide, forward and backward"),
-    Mistake("no-1/N", "", "the 1/N of the loss is missing", normalized=False),
-    Mistake("sign", "", "the sign is reversed", normalized=False),
-    Mistake("derivative-1", "", "a' is taken to be 1 everywhere", normalized=False),
-    Mistake("eps-outside-root", EVERYWHERE, "eps is added to the standard deviation, outside the root"),
-    Mistake("eps-outside-root", FORWARD, "eps is added outside the root in the forward pass"),
-    Mistake("eps-outside-root", BACKWARD, "eps is added outside the root in ∂R/∂Γ1"),
-    Mistake("variance-for-s", EVERYWHERE, "the variance stands where its root belongs"),
-    Mistake("variance-for-s", FORWARD, "the variance stands where its root belongs in the forward pass"),
-    Mistake("variance-for-s", BACKWARD, "the variance stands where its root belongs in ∂R/∂Γ1"),
-    Mistake("swapped-outputs", "dgamma and dbeta", "∂R/∂γ and ∂R/∂β are swapped"),
-    Mistake("swapped-outputs", "dgamma and dG2", "∂R/∂γ and ∂R/∂Γ2 are swapped"),
-    Mistake("swapped-outputs", "dbeta and dG2", "∂R/∂β and ∂R/∂Γ2 are swapped"),
-    Mistake("transposed-dG1", "", "∂R/∂Γ1 is transposed", normalized=False),
+    Mistake("mu-and-s-constant", "", "μ and s are held constant in ∂R/∂Γ1", alike("mu_term", "s_term", edit=NONE)),
+    Mistake("no-mu-term", "", "the μ-term 1(∂R/∂β)ᵀ/N is missing from ∂R/∂Γ1", {"mu_term": NONE}),
+    Mistake("no-s-term", "", "the s-term X̂ ⊙ (∂R/∂γ)ᵀ/(N-ddof) is missing from ∂R/∂Γ1", {"s_term": NONE}),
+    Mistake(
+        "N-for-N-ddof", EVERYWHERE, "N stands where N-ddof belongs, in s and in the s-term",
+        alike("variance", "s_term", edit=N_FOR_FREE),
+    ),
+    Mistake("N-for-N-ddof", IN_S, "N stands where N-ddof belongs, in s", {"variance": N_FOR_FREE}),
+    Mistake("N-for-N-ddof", IN_S_TERM, "N stands where N-ddof belongs, in the s-term", {"s_term": N_FOR_FREE}),
+    Mistake(
+        "gamma-in-dgamma", "", "∂R/∂γ has a factor γ that does not belong",
+        {"dgamma_out": times(lambda k: k.layer.gamma)},
+    ),
+    Mistake("no-gamma", "", "the factor γ is missing from ∂R/∂Γ1", {"scale": ONE}),
+    Mistake("times-s", BACKWARD, "∂R/∂Γ1 is multiplied by s where it is to be divided", {"root": INVERTED}),
+    Mistake("times-s", FORWARD, "Z - μ is multiplied by s where it is to be divided", {"s": INVERTED}),
+    Mistake(
+        "times-s", EVERYWHERE, "s multiplies where it is to divide, forward and backward",
+        alike("s", "root", edit=INVERTED),
+    ),
+    Mistake("no-1/N", "", "the 1/N of the loss is missing", alike("loss", "r", edit=BY_N), **ANY),
+    Mistake("sign", "", "the sign is reversed", {"r": MINUS}, **ANY),
+    Mistake(
+        "derivative-1", "", "a' is taken to be 1 everywhere", {"slope": instead(lambda k: np.ones_like(k.B), LATER)},
+        **ANY,
+    ),
+    Mistake(
+        "eps-outside-root", EVERYWHERE, "eps is added to the standard deviation, outside the root",
+        {"s": EPS_OUTSIDE, "root": ROOT_EPS_OUTSIDE},
+    ),
+    Mistake("eps-outside-root", FORWARD, "eps is added outside the root in the forward pass", {"s": EPS_OUTSIDE}),
+    Mistake("eps-outside-root", BACKWARD, "eps is added outside the root in ∂R/∂Γ1", {"root": ROOT_EPS_OUTSIDE}),
+    Mistake(
+        "variance-for-s", EVERYWHERE, "the variance stands where its root belongs", alike("s", "root", edit=SQUARED)
+    ),
+    Mistake(
+        "variance-for-s", FORWARD, "the variance stands where its root belongs in the forward pass", {"s": SQUARED}
+    ),
+    Mistake("variance-for-s", BACKWARD, "the variance stands where its root belongs in ∂R/∂Γ1", {"root": SQUARED}),
+    Mistake(
+        "swapped-outputs", "dgamma and dbeta", "∂R/∂γ and ∂R/∂β are swapped",
+        {"gradient": (OUTPUT, lambda k, found: found._replace(gamma=found.beta, beta=found.gamma))},
+    ),
+    Mistake("swapped-outputs", "dgamma and dG2", "∂R/∂γ and ∂R/∂Γ2 are swapped", with_out("gamma")),
+    Mistake("swapped-outputs", "dbeta and dG2", "∂R/∂β and ∂R/∂Γ2 are swapped", with_out("beta")),
+    Mistake("transposed-dG1", "", "∂R/∂Γ1 is transposed", {"dG": (OUTPUT, lambda k, dG: dG.T)}, **ANY),
     # of the forward pass alone: the backward pass is rightly derived from it
-    Mistake("eps-outside-root", DERIVED, "eps is added outside the root; the backward pass is that of this s"),
-    Mistake("variance-for-s", DERIVED, "the variance stands where its root belongs; the backward pass is that of this"),
-    Mistake("times-s", DERIVED, "Z - μ is multiplied by s; the backward pass is that of this"),
-    Mistake("square-for-root", DERIVED, "the square stands where the root belongs; the backward pass is that of this"),
-    Mistake("square-for-root", FORWARD, "the square stands where the root belongs in the forward pass"),
-    Mistake("square-for-root", BACKWARD, "the square stands where the root belongs in ∂R/∂Γ1"),
-    Mistake("square-for-root", EVERYWHERE, "the square stands where the root belongs, forward and backward"),
-    Mistake("no-axis", "in μ", "the mean is taken over all nodes at once: its axis is missing"),
-    Mistake("no-axis", IN_S, "the variance is taken over all nodes at once: its axis is missing"),
+    Mistake(
+        "eps-outside-root", DERIVED, "eps is added outside the root; the backward pass is that of this s",
+        {"s": EPS_OUTSIDE, "root": ROOT_EPS_OUTSIDE, "chain": OUTSIDE_DERIVED},
+    ),
+    Mistake(
+        "variance-for-s", DERIVED, "the variance stands where its root belongs; the backward pass is that of this",
+        {"s": SQUARED, "root": SQUARED, "chain": SQUARED_DERIVED},
+    ),
+    Mistake(
+        "times-s", DERIVED, "Z - μ is multiplied by s; the backward pass is that of this",
+        {"s": INVERTED, "root": INVERTED, "chain": INVERTED_DERIVED},
+    ),
+    Mistake(
+        "square-for-root", DERIVED, "the square stands where the root belongs; the backward pass is that of this",
+        {"s": FOURTH_POWER, "root": FOURTH_POWER, "chain": FOURTH_DERIVED},
+    ),
+    Mistake(
+        "square-for-root", FORWARD, "the square stands where the root belongs in the forward pass", {"s": FOURTH_POWER}
+    ),
+    Mistake("square-for-root", BACKWARD, "the square stands where the root belongs in ∂R/∂Γ1", {"root": FOURTH_POWER}),
+    Mistake(
+        "square-for-root", EVERYWHERE, "the square stands where the root belongs, forward and backward",
+        alike("s", "root", edit=FOURTH_POWER),
+    ),
+    Mistake(
+        "no-axis", "in μ", "the mean is taken over all nodes at once: its axis is missing",
+        {"mu": instead(lambda k: k.Z.mean())},
+    ),
+    Mistake(
+        "no-axis", IN_S, "the variance is taken over all nodes at once: its axis is missing",
+        {"variance": instead(lambda k: np.full(k.Z.shape[1], np.var(k.Z) * k.N / free(k)))},
+    ),
     # of the three terms of ∂R/∂Γ1
-    Mistake("sign-of-s-term", "", "the s-term of ∂R/∂Γ1 has the wrong sign"),
-    Mistake("sign-of-mu-term", "", "the μ-term of ∂R/∂Γ1 has the wrong sign"),
-    Mistake("sign-of-both-terms", "", "the μ-term and the s-term of ∂R/∂Γ1 have the wrong sign"),
-    *(
-        Mistake("gamma-missing", where, f"the factor γ is missing {where.replace('in', 'from', 1)} of ∂R/∂Γ1")
-        for where in (*TERMS, IN_BOTH)
+    Mistake("sign-of-s-term", "", "the s-term of ∂R/∂Γ1 has the wrong sign", {"s_term": MINUS}),
+    Mistake("sign-of-mu-term", "", "the μ-term of ∂R/∂Γ1 has the wrong sign", {"mu_term": MINUS}),
+    Mistake(
+        "sign-of-both-terms", "", "the μ-term and the s-term of ∂R/∂Γ1 have the wrong sign",
+        alike("mu_term", "s_term", edit=MINUS),
     ),
     *(
-        Mistake("sum-for-mean", where, f"a sum stands where its mean belongs, {where} of ∂R/∂Γ1")
-        for where in (IN_MU_TERM, IN_S_TERM, IN_BOTH)
+        Mistake(
+            "gamma-missing", where, f"the factor γ is missing {where.replace('in', 'from', 1)} of ∂R/∂Γ1",
+            without_gamma(*terms),
+        )
+        for where, terms in TERMS.items()
     ),
     *(
-        Mistake("mean-for-sum", where, f"a 1/N too many, a mean for a sum, {where} of ∂R/∂Γ1")
-        for where in (*TERMS, IN_BOTH)
+        Mistake(
+            "sum-for-mean", where, f"a sum stands where its mean belongs, {where} of ∂R/∂Γ1", alike(*terms, edit=BY_N)
+        )
+        for where, terms in MEAN_TERMS
     ),
-    Mistake("sum-for-S", "", "the sum of S over the rows stands where S belongs, in the first term of ∂R/∂Γ1"),
-    Mistake("matrix-product", "", "S and γ are multiplied as matrices where they are to be multiplied elementwise"),
-    Mistake("mean-for-sum", DGAMMA, "∂R/∂γ is a mean where a sum belongs"),
-    Mistake("mean-for-sum", DBETA, "∂R/∂β is a mean where a sum belongs"),
-    Mistake("mean-for-sum", "in ∂R/∂γ and ∂R/∂β", "∂R/∂γ and ∂R/∂β are means where sums belong"),
-    Mistake("mean-for-sum", EVERYWHERE, "means stand where sums belong, in ∂R/∂γ, ∂R/∂β, the μ-term and the s-term"),
-    Mistake("no-axis", IN_MU_TERM, "the sum of the μ-term runs over all nodes: its axis is missing"),
-    Mistake("no-axis", IN_S_TERM, "the sum of the s-term runs over all nodes: its axis is missing"),
-    Mistake("no-axis", "in the mean of the μ-term", "the mean of the μ-term runs over all nodes: its axis is missing"),
-    Mistake("no-axis", "in the mean of the s-term", "the mean of the s-term runs over all nodes: its axis is missing"),
-    Mistake("no-axis", DGAMMA, "the sum of ∂R/∂γ runs over all nodes: its axis is missing"),
-    Mistake("no-axis", DBETA, "the sum of ∂R/∂β runs over all nodes: its axis is missing"),
-    Mistake("N-1-for-N", EVERYWHERE, "N-1 stands where N belongs, in s and in the s-term"),
-    Mistake("N-1-for-N", IN_S, "N-1 stands where N belongs, in s"),
-    Mistake("N-1-for-N", IN_S_TERM, "N-1 stands where N belongs, in the s-term"),
-    Mistake("N-1-for-N", IN_MU_TERM, "N-1 stands where N belongs, in the μ-term"),
-    Mistake("N-1-for-N", IN_WEIGHT, "N-1 stands where N belongs, in what ∂R/∂Γ1 is divided by"),
-    Mistake("N-for-N-ddof", IN_WEIGHT, "N stands where N-ddof belongs, in what ∂R/∂Γ1 is divided by"),
-    Mistake("half", "missing from the s-term", "the s-term is twice too large: a 1/2 is missing"),
-    Mistake("half", "in the s-term", "the s-term has a 1/2 that does not belong, or misses a 2"),
-    Mistake("s-power", "s² for s³", "the s-term is s times too large: a 1/s is missing"),
-    Mistake("s-power", "1/s too many", "the s-term has a 1/s too many"),
-    Mistake("inverse-s-for-variance", BACKWARD, "the saved 1/s is taken for the variance in ∂R/∂Γ1"),
-    Mistake("inverse-s-for-variance", ALL_BACKWARD, "the saved 1/s is taken for the variance in the backward pass"),
-    Mistake("eps-forgotten", FORWARD, "eps is forgotten in the forward pass"),
-    Mistake("eps-forgotten", BACKWARD, "eps is forgotten in what ∂R/∂Γ1 is divided by"),
-    Mistake("eps-forgotten", ALL_BACKWARD, "eps is forgotten in the backward pass"),
-    Mistake("diagonal-only", "", "only the diagonal of ∂X̂/∂Z is used in ∂R/∂Γ1: rows are not coupled"),
-    Mistake("S-for-dZ", "", "∂R/∂Γ1 is XᵀS, as if nothing were normalised"),
-    Mistake("gamma-squared", "", "∂R/∂Γ1 has the factor γ twice"),
+    *(
+        Mistake(
+            "mean-for-sum", where, f"a 1/N too many, a mean for a sum, {where} of ∂R/∂Γ1", alike(*terms, edit=OVER_N)
+        )
+        for where, terms in TERMS.items()
+    ),
+    Mistake(
+        "sum-for-S", "", "the sum of S over the rows stands where S belongs, in the first term of ∂R/∂Γ1",
+        {"first": instead(lambda k: np.broadcast_to(k.S.sum(axis=0), k.S.shape))},
+    ),
+    Mistake(
+        "matrix-product", "", "S and γ are multiplied as matrices where they are to be multiplied elementwise",
+        {"S": (LATER, lambda k, S: np.outer(S @ k.layer.gamma, np.ones_like(k.layer.gamma))), "scale": ONE},
+    ),
+    Mistake("mean-for-sum", DGAMMA, "∂R/∂γ is a mean where a sum belongs", {"dgamma_out": OVER_N}),
+    Mistake("mean-for-sum", DBETA, "∂R/∂β is a mean where a sum belongs", {"dbeta_out": OVER_N}),
+    Mistake(
+        "mean-for-sum", "in ∂R/∂γ and ∂R/∂β", "∂R/∂γ and ∂R/∂β are means where sums belong",
+        alike("dgamma_out", "dbeta_out", edit=OVER_N),
+    ),
+    Mistake(
+        "mean-for-sum", EVERYWHERE, "means stand where sums belong, in ∂R/∂γ, ∂R/∂β, the μ-term and the s-term",
+        alike("dgamma_out", "dbeta_out", "mu_term", "s_term", edit=OVER_N),
+    ),
+    Mistake(
+        "no-axis", IN_MU_TERM, "the sum of the μ-term runs over all nodes: its axis is missing",
+        {"mu_term": instead(lambda k: k.S.sum() / k.N)},
+    ),
+    Mistake(
+        "no-axis", IN_S_TERM, "the sum of the s-term runs over all nodes: its axis is missing",
+        {"along": instead(lambda k: (k.S * k.Xhat).sum())},
+    ),
+    Mistake(
+        "no-axis", "in the mean of the μ-term", "the mean of the μ-term runs over all nodes: its axis is missing",
+        {"mu_term": instead(lambda k: k.S.mean())},
+    ),
+    Mistake(
+        "no-axis", "in the mean of the s-term", "the mean of the s-term runs over all nodes: its axis is missing",
+        {"along": instead(lambda k: (k.S * k.Xhat).sum() / k.S.shape[1])},
+    ),
+    Mistake(
+        "no-axis", DGAMMA, "the sum of ∂R/∂γ runs over all nodes: its axis is missing",
+        {"dgamma_out": instead(lambda k: np.asarray((k.told * k.seen).sum()))},
+    ),
+    Mistake(
+        "no-axis", DBETA, "the sum of ∂R/∂β runs over all nodes: its axis is missing",
+        {"dbeta_out": instead(lambda k: np.asarray(k.told.sum()))},
+    ),
+    Mistake(
+        "N-1-for-N", EVERYWHERE, "N-1 stands where N belongs, in s and in the s-term",
+        alike("variance", "s_term", edit=LESS_ONE),
+    ),
+    Mistake("N-1-for-N", IN_S, "N-1 stands where N belongs, in s", {"variance": LESS_ONE}),
+    Mistake("N-1-for-N", IN_S_TERM, "N-1 stands where N belongs, in the s-term", {"s_term": LESS_ONE}),
+    Mistake(
+        "N-1-for-N", IN_MU_TERM, "N-1 stands where N belongs, in the μ-term",
+        {"mu_term": times(lambda k: np.divide(k.N, k.N - 1))},
+    ),
+    Mistake(
+        "N-1-for-N", IN_WEIGHT, "N-1 stands where N belongs, in what ∂R/∂Γ1 is divided by", {"root_variance": LESS_ONE}
+    ),
+    Mistake(
+        "N-for-N-ddof", IN_WEIGHT, "N stands where N-ddof belongs, in what ∂R/∂Γ1 is divided by",
+        {"root_variance": N_FOR_FREE},
+    ),
+    Mistake(
+        "half", "missing from the s-term", "the s-term is twice too large: a 1/2 is missing", {"s_term": DOUBLE}
+    ),
+    Mistake("half", "in the s-term", "the s-term has a 1/2 that does not belong, or misses a 2", {"s_term": HALF}),
+    Mistake(
+        "s-power", "s² for s³", "the s-term is s times too large: a 1/s is missing", {"s_term": times(lambda k: k.s)}
+    ),
+    Mistake("s-power", "1/s too many", "the s-term has a 1/s too many", {"s_term": times(lambda k: 1 / k.s)}),
+    Mistake(
+        "inverse-s-for-variance", BACKWARD, "the saved 1/s is taken for the variance in ∂R/∂Γ1",
+        {"root": instead(lambda k: np.sqrt(1 / k.s + k.spec.eps))},
+    ),
+    Mistake(
+        "inverse-s-for-variance", ALL_BACKWARD, "the saved 1/s is taken for the variance in the backward pass",
+        {"root": instead(lambda k: np.sqrt(1 / k.s + k.spec.eps)), "renewed": (OUTPUT, renewed)},
+    ),
+    Mistake(
+        "eps-forgotten", FORWARD, "eps is forgotten in the forward pass",
+        {"s": instead(lambda k: np.sqrt(k.variance), EPS)},
+    ),
+    Mistake(
+        "eps-forgotten", BACKWARD, "eps is forgotten in what ∂R/∂Γ1 is divided by",
+        {"root": instead(lambda k: np.sqrt(k.root_variance), EPS)},
+    ),
+    Mistake(
+        "eps-forgotten", ALL_BACKWARD, "eps is forgotten in the backward pass",
+        {"root": instead(lambda k: np.sqrt(k.root_variance), EPS), "renewed": (OUTPUT, renewed)},
+    ),
+    Mistake(
+        "diagonal-only", "", "only the diagonal of ∂X̂/∂Z is used in ∂R/∂Γ1: rows are not coupled",
+        {"dZ": instead(lambda k: k.weight * k.S * (1 - 1 / k.N - k.Xhat * k.Xhat / free(k)))},
+    ),
+    Mistake(
+        "S-for-dZ", "", "∂R/∂Γ1 is XᵀS, as if nothing were normalised", {"dZ": instead(lambda k: k.S, LATER)},
+        kinds=("batch", "frozen"),
+    ),
+    Mistake(
+        "gamma-squared", "", "∂R/∂Γ1 has the factor γ twice", {"scale": times(lambda k: k.layer.gamma)}
+    ),
     # of the other gradients, and of all of them
-    Mistake("gamma-in-dbeta", "", "∂R/∂β has a factor γ that does not belong"),
-    Mistake("not-normalised", DGAMMA, "Z - μ stands where X̂ belongs, in ∂R/∂γ"),
-    Mistake("not-normalised", IN_S_TERM, "Z - μ stands where X̂ belongs, in the s-term"),
-    Mistake("Z-for-Xhat", DGAMMA, "Z stands where X̂ belongs, in ∂R/∂γ"),
-    Mistake("B-for-Xhat", DGAMMA, "B stands where X̂ belongs, in ∂R/∂γ"),
     Mistake(
-        "no-1/N", "in the gradients", "the 1/N of the loss is missing from the gradients", normalized=False, whole=True
+        "gamma-in-dbeta", "", "∂R/∂β has a factor γ that does not belong", {"dbeta_out": times(lambda k: k.layer.gamma)}
+    ),
+    Mistake("not-normalised", DGAMMA, "Z - μ stands where X̂ belongs, in ∂R/∂γ", {"seen": instead(lambda k: k.Zc)}),
+    Mistake("not-normalised", IN_S_TERM, "Z - μ stands where X̂ belongs, in the s-term",
+            {"beside": instead(lambda k: k.Zc)}),
+    Mistake("Z-for-Xhat", DGAMMA, "Z stands where X̂ belongs, in ∂R/∂γ", {"seen": instead(lambda k: k.Z)}),
+    Mistake("B-for-Xhat", DGAMMA, "B stands where X̂ belongs, in ∂R/∂γ", {"seen": instead(lambda k: k.B)}),
+    Mistake(
+        "no-1/N", "in the gradients", "the 1/N of the loss is missing from the gradients", {"r": BY_N},
+        whole=True, **ANY,
     ),
     Mistake(
-        "no-2", "", "the gradients are half of what they should be: the 2 is missing", normalized=False, whole=True
+        "no-2", "", "the gradients are half of what they should be: the 2 is missing", {"r": HALF},
+        whole=True, **SQUARED_LOSS,
     ),
-    Mistake("loss-halved", "", "everything is that of Σε̂²/(2N), half of the loss", normalized=False, whole=True),
-    Mistake("derivative-1", "in ∂R/∂Γ1", "a' is taken to be 1 in ∂R/∂Γ1"),
-    Mistake("derivative-1", "in ∂R/∂γ and ∂R/∂β", "a' is taken to be 1 in ∂R/∂γ and ∂R/∂β"),
-    Mistake("derivative-at", "A", "a' is taken at A where it belongs at B", normalized=False),
-    Mistake("derivative-at", "X̂", "a' is taken at X̂ where it belongs at B"),
-    Mistake("derivative-at", "Z", "a' is taken at Z where it belongs at B"),
-    Mistake("B-for-A", "in ∂R/∂Γ2", "B stands where A belongs, in ∂R/∂Γ2", normalized=False),
+    Mistake(
+        "loss-halved", "", "everything is that of Σε̂²/(2N), half of the loss", alike("loss", "r", edit=HALF),
+        whole=True, **SQUARED_LOSS,
+    ),
+    Mistake("derivative-1", "in ∂R/∂Γ1", "a' is taken to be 1 in ∂R/∂Γ1", {"S": instead(lambda k: k.upstream)}),
+    Mistake(
+        "derivative-1", "in ∂R/∂γ and ∂R/∂β", "a' is taken to be 1 in ∂R/∂γ and ∂R/∂β",
+        {"told": instead(lambda k: k.upstream)},
+    ),
+    Mistake("derivative-at", "A", "a' is taken at A where it belongs at B", slope_at("A"), **ANY),
+    Mistake("derivative-at", "X̂", "a' is taken at X̂ where it belongs at B", slope_at("Xhat")),
+    Mistake("derivative-at", "Z", "a' is taken at Z where it belongs at B", slope_at("Z")),
+    Mistake(
+        "B-for-A", "in ∂R/∂Γ2", "B stands where A belongs, in ∂R/∂Γ2",
+        {"dout": instead(lambda k: k.network.layers[-1].B.T @ k.r)}, **ANY,
+    ),
     *(
-        Mistake("activation-ignored", name, f"the activation is ignored: it is always {name}", False, alone=True)
+        Mistake(
+            "activation-ignored", name, f"the activation is ignored: it is always {name}", ignored(name),
+            alone=True, **ANY,
+        )
         for name in ACTIVATIONS
     ),
-)
+    # of a layer above another
+    Mistake(
+        "another-layer", "its Γ in ∂R/∂A", "∂R/∂A goes through the Γ of the layer below",
+        {"dA": instead(lambda k: k.dZ @ below(k).layer.G.T)}, upper=True, **ANY,
+    ),
+    Mistake(
+        "another-layer", "its s", "s is that of the layer below", {"s": instead(lambda k: below(k).s, EPS)}, upper=True
+    ),
+    Mistake(
+        "another-layer", "its μ", "μ is that of the layer below", {"mu": instead(lambda k: below(k).mu)},
+        kinds=("batch", "frozen"), upper=True,
+    ),
+    Mistake(
+        "another-layer", "X in ∂R/∂Γ", "X stands where the layer's own input belongs, in ∂R/∂Γ",
+        {"dG": instead(lambda k: k.network.data.X.T @ k.dZ)}, upper=True, **ANY,
+    ),
+    Mistake(
+        "Γ-not-transposed", "in ∂R/∂A", "∂R/∂A goes through Γ where it is to go through Γᵀ",
+        {"dA": instead(lambda k: k.dZ @ k.layer.G)}, upper=True, **ANY,
+    ),
+    Mistake(
+        "S-for-dZ", "in ∂R/∂A", "∂R/∂A is S Γᵀ, as if nothing were normalised",
+        {"dA": instead(lambda k: k.S @ k.layer.G.T)}, upper=True,
+    ),
+    # of statistics that are given
+    Mistake(
+        "batch-for-given", EVERYWHERE, "the batch's mean and variance stand where those that are given belong",
+        {
+            "mu": instead(lambda k: k.Z.mean(axis=0)),
+            "variance": instead(lambda k: k.Z.var(axis=0) * k.N / free(k)),
+            "dZ": instead(through_batch),
+        },
+        kinds=("frozen",),
+    ),
+    Mistake(
+        "batch-for-given", FORWARD, "the batch's mean and variance stand where those that are given belong, constant",
+        {"mu": instead(lambda k: k.Z.mean(axis=0)), "variance": instead(lambda k: k.Z.var(axis=0) * k.N / free(k))},
+        kinds=("frozen",),
+    ),
+    Mistake(
+        "batch-for-given", BACKWARD, "the μ-term and the s-term are subtracted, as if the statistics were the batch's",
+        {"dZ": instead(through_batch)}, kinds=("frozen",),
+    ),
+    # of a loss and of the head's other terms
+    Mistake(
+        "no-mean", "in r", "η stands where the mean of y belongs, in r",
+        {"r": instead(lambda k: (k.eta - k.data.y) / k.N)}, **OTHER_LOSSES,
+    ),
+    Mistake(
+        "squared-of-mean", "in r", "r is that of the squared distance to the mean", {"r": instead(of_mean)},
+        **OTHER_LOSSES,
+    ),
+    Mistake(
+        "stray-2", "", "the gradients are twice what they should be: the 2 of the squared loss does not belong",
+        {"r": DOUBLE}, whole=True, **OTHER_LOSSES,
+    ),
+)  # fmt: skip
+ORDER = {(mistake.name, mistake.where): rank for rank, mistake in enumerate(MISTAKES)}
+
+
+def possible(normalization: str, loss: str = "squared", layers: int = 1) -> Iterator[Mistake]:
+    """The mistakes that can be made, each in every layer of so many, in all of them at once, or once in the head."""
+    for mistake in MISTAKES:
+        if not mistake.occurs(normalization, loss):
+            continue
+        if layers == 1:
+            if not mistake.upper:
+                yield mistake
+        elif mistake.of_head or "found" in mistake.edits:
+            yield mistake.within((layers - 1,), "")
+        else:
+            places = range(int(mistake.upper), layers)
+            if len(places) > 1:
+                yield mistake.within(tuple(places), "in every layer" + " but the first" * mistake.upper)
+            yield from (mistake.within((place,), f"in layer {place + 1}") for place in places)
 
 
 @functools.cache
-def combinations(normalization: str) -> tuple[frozenset[Mistake], ...]:
-    """The empty set, every mistake, and every pair of mistakes of different names; smallest sets first."""
-    possible = [mistake for mistake in MISTAKES if normalization == "batch" or not mistake.normalized]
-    pairs = itertools.combinations([mistake for mistake in possible if not mistake.alone], 2)
+def combinations(normalization: str, loss: str = "squared", layers: int = 1) -> tuple[frozenset[Mistake], ...]:
+    """The empty set, every mistake and, of one layer, every pair of different names; smallest sets first."""
+    single = list(possible(normalization, loss, layers))
+    pairs = itertools.combinations([mistake for mistake in single if not mistake.alone], 2) if layers == 1 else ()
     different = (pair for pair in pairs if pair[0].name != pair[1].name)
-    return frozenset(), *(frozenset([one]) for one in possible), *map(frozenset, different)
+    return frozenset(), *(frozenset([one]) for one in single), *map(frozenset, different)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def edits_of(mistakes: frozenset[Mistake], place: str, layers: int) -> Mapping:
+    """The edits of the formula that make these mistakes; one that comes first in `MISTAKES` is made first."""
+    made = sorted(mistakes, key=lambda mistake: ORDER[mistake.name, mistake.where])
+    return planted(((layer, mistake.edits) for mistake in made for layer in mistake.layers), place, layers)
 
 
 def mistaken(batch: Batch, problem: Problem, mistakes: frozenset[Mistake], place: str = VARIANCE) -> Gradients:
     """The gradients with these mistakes in them, in float64; with none they are right.
 
-    A mistake of the forward pass changes everything computed after it, as it does in code. Of two swaps the one
-    that comes first in `MISTAKES` is made first. `place` says what eps is added to, forward and backward alike.
+    A mistake of the forward pass changes everything computed after it, as it does in code. `place` says what eps is
+    added to, forward and backward alike.
     """
+    if batch.X.dtype != np.float64:
+        batch = batch.each(lambda array: array if array.dtype.kind == "i" else np.asarray(array, np.float64))
+    edits = edits_of(mistakes, place, problem.depth)
     with np.errstate(all="ignore"):
-        return _mistaken(batch, problem, {(mistake.name, mistake.where) for mistake in mistakes}, place)
-
-
-def _mistaken(batch: Batch, problem: Problem, made: set[tuple[str, str]], place: str) -> Gradients:
-    X, y, G1, gamma, beta, G2 = Batch._make(None if array is None else np.asarray(array, np.float64) for array in batch)
-    N, free, eps = problem.N, problem.N - problem.ddof, problem.eps
-
-    def has(name: str, *places: str) -> bool:
-        return any((name, where) in made for where in places or ("",))
-
-    def degrees(*places: str) -> int:
-        """N - ddof, or what stands there."""
-        return N if has("N-for-N-ddof", *places) else free - 1 if has("N-1-for-N", *places) else free
-
-    def s_as_made(variance: np.ndarray, eps: float, *here: str) -> np.ndarray:
-        """S as the forward pass or ∂R/∂Γ1 has it."""
-        s = s_of(variance, eps, SD if has("eps-outside-root", *here) else place)
-        if has("square-for-root", *here):
-            s = s**4
-        if has("variance-for-s", *here):
-            s = s * s
-        return 1 / s if has("times-s", *here) else s
-
-    B = Z = X @ G1
-    if problem.normalization == "batch":
-        centred = Z - (Z.mean() if has("no-axis", "in μ") else Z.mean(axis=0))
-        squares = (centred * centred).sum(axis=0)
-        if has("no-axis", IN_S):
-            squares = np.full(len(G2), np.var(Z) * N)
-        variance = squares / degrees(EVERYWHERE, IN_S)
-        s = s_as_made(variance, 0 if has("eps-forgotten", FORWARD) else eps, EVERYWHERE, FORWARD, DERIVED)
-        Xhat = centred / s
-        B = gamma * Xhat + beta
-    name = next((where for name, where in made if name == "activation-ignored"), problem.activation)
-    A = activations.value(name, B)
-    e = y - A @ G2
-    at = {"A": A, "Z": Z} | ({"X̂": Xhat} if problem.normalization == "batch" else {})
-    where = next((at[where] for name, where in made if name == "derivative-at"), B)
-    slope = np.ones_like(B) if has("derivative-1") else activations.derivative(name, where)
-    halved = has("loss-halved")
-    factor = (2 if has("sign") else -2) / (1 if has("no-1/N", "", "in the gradients") else N)
-    factor /= (2 if has("no-2") else 1) * (2 if halved else 1)
-
-    S = factor * np.outer(e, G2) * slope
-    bare = factor * np.outer(e, G2)  # S without a'
-    outputs: dict[str, Any] = {
-        "dG2": factor * ((B if has("B-for-A", "in ∂R/∂Γ2") else A).T @ e),
-        "dgamma": None,
-        "dbeta": None,
-    }
-    if problem.normalization == "batch":
-        seen = Xhat  # X̂ as the backward pass has it
-        root = s_as_made(
-            squares / degrees(EVERYWHERE, IN_S, IN_WEIGHT),
-            0 if has("eps-forgotten", BACKWARD, ALL_BACKWARD) else eps,
-            *(EVERYWHERE, BACKWARD, DERIVED),
-        )
-        if has("inverse-s-for-variance", BACKWARD, ALL_BACKWARD):
-            root = np.sqrt(1 / s + eps)
-        if has("inverse-s-for-variance", ALL_BACKWARD) or has("eps-forgotten", ALL_BACKWARD):
-            seen = centred / root
-        told = bare if has("derivative-1", "in ∂R/∂γ and ∂R/∂β") else S
-        outputs |= {
-            "dbeta": np.asarray(told.sum() if has("no-axis", DBETA) else told.sum(axis=0)),
-            "dgamma": np.asarray((told * seen).sum() if has("no-axis", DGAMMA) else (told * seen).sum(axis=0)),
-        }
-        for where, other in (("not-normalised", centred), ("Z-for-Xhat", Z), ("B-for-Xhat", B)):
-            if has(where, DGAMMA):
-                outputs["dgamma"] = (told * other).sum(axis=0)
-        S = bare if has("derivative-1", "in ∂R/∂Γ1") else S
-        scale = 1 if has("no-gamma") else gamma * gamma if has("gamma-squared") else gamma
-        if has("matrix-product"):
-            S, scale = np.outer(S @ gamma, np.ones_like(gamma)), 1
-        dbeta, dgamma = S.sum(axis=0), (S * seen).sum(axis=0)
-        outputs["dbeta"] = outputs["dbeta"] * (gamma if has("gamma-in-dbeta") else 1)
-        outputs["dgamma"] = outputs["dgamma"] * (gamma if has("gamma-in-dgamma") else 1)
-        for output, mine in (("dbeta", DBETA), ("dgamma", DGAMMA)):
-            if has("mean-for-sum", mine, EVERYWHERE, "in ∂R/∂γ and ∂R/∂β"):
-                outputs[output] = outputs[output] / N
-
-        summed, along = dbeta, dgamma
-        if has("no-axis", IN_MU_TERM, "in the mean of the μ-term"):
-            summed = S.sum() / (len(G2) if has("no-axis", "in the mean of the μ-term") else 1)
-        if has("no-axis", IN_S_TERM, "in the mean of the s-term"):
-            along = (S * seen).sum() / (len(G2) if has("no-axis", "in the mean of the s-term") else 1)
-        mean = summed / (N - 1 if has("N-1-for-N", IN_MU_TERM) else N)
-        along = along / degrees(EVERYWHERE, IN_S_TERM) * derived(variance, s, eps, place, has)
-        along = along * (2 if has("half", "missing from the s-term") else 0.5 if has("half", "in the s-term") else 1)
-        along = along * (s if has("s-power", "s² for s³") else 1 / s if has("s-power", "1/s too many") else 1)
-        first, mu_term = np.broadcast_to(dbeta, S.shape) if has("sum-for-S") else S, mean
-        s_term = (centred if has("not-normalised", IN_S_TERM) else seen) * along
-        mu_term = mu_term * (-1 if has("sign-of-mu-term") or has("sign-of-both-terms") else 1)
-        s_term = s_term * (-1 if has("sign-of-s-term") or has("sign-of-both-terms") else 1)
-        mu_term = mu_term * (N if has("sum-for-mean", IN_MU_TERM, IN_BOTH) else 1)
-        s_term = s_term * (N if has("sum-for-mean", IN_S_TERM, IN_BOTH) else 1)
-        first = first / (N if has("mean-for-sum", IN_FIRST) else 1)
-        mu_term = mu_term / (N if has("mean-for-sum", IN_MU_TERM, IN_BOTH, EVERYWHERE) else 1)
-        s_term = s_term / (N if has("mean-for-sum", IN_S_TERM, IN_BOTH, EVERYWHERE) else 1)
-        if has("no-mu-term") or has("mu-and-s-constant"):
-            mu_term = 0
-        if has("no-s-term") or has("mu-and-s-constant"):
-            s_term = 0
-        first = first * (1 if has("gamma-missing", IN_FIRST) else scale)
-        mu_term = mu_term * (1 if has("gamma-missing", IN_MU_TERM, IN_BOTH) else scale)
-        s_term = s_term * (1 if has("gamma-missing", IN_S_TERM, IN_BOTH) else scale)
-        dZ = (first - mu_term - s_term) / root
-        if has("diagonal-only"):
-            dZ = scale / root * S * (1 - 1 / N - seen * seen / free)
-        S = S if has("S-for-dZ") else dZ
-    dG1 = X.T @ S
-    for mistake in MISTAKES:
-        if mistake.name == "swapped-outputs" and (mistake.name, mistake.where) in made:
-            one, other = mistake.where.split(" and ")
-            outputs[one], outputs[other] = outputs[other], outputs[one]
-    loss = e @ e / (1 if has("no-1/N") else N) / (2 if halved else 1)
-    return Gradients(loss, dG1.T if has("transposed-dG1") else dG1, outputs["dgamma"], outputs["dbeta"], outputs["dG2"])
-
-
-def s_of(variance: np.ndarray, eps: float, place: str) -> np.ndarray:
-    """S, by what eps is added to."""
-    if place == SD:
-        return np.sqrt(variance) + eps
-    return np.sqrt(np.maximum(variance, eps) if place == FLOOR else variance + eps)
-
-
-def derived(
-    variance: np.ndarray, s: np.ndarray, eps: float, place: str, has: Callable[..., bool] = lambda name, *where: False
-) -> np.ndarray | float:
-    """2 s ∂s/∂v: the factor of the s-term where s is another function of the variance v than √(v + eps)."""
-    inside = variance + eps
-    if has("square-for-root", DERIVED):
-        return 4 * inside * s
-    if has("variance-for-s", DERIVED):
-        return 2 * s
-    if has("times-s", DERIVED):
-        return -1 / inside**2
-    if has("eps-outside-root", DERIVED) or place == SD:
-        return s / np.sqrt(variance)
-    return np.where(variance > eps, 1.0, 0.0) if place == FLOOR else 1.0
+        return Gradients.of(formula.gradients(batch.theta, batch.data, problem.spec, edits=edits), problem.depth > 1)

@@ -2,15 +2,15 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnbench import activations
-from bnbench.audit.mistakes import BUILT_IN_EPS, PLACES, derived, s_of
+from bnbench import formula
+from bnbench.audit.edits import OUTPUT, PLACES, derived, instead, planted, renewed, s_of
+from bnbench.audit.mistakes import BUILT_IN_EPS
 from bnbench.problem import Batch, Problem
-
-Known = dict[str, Any]  # what `letters` gives
 
 FACTORS = (1.0, -1.0, 2.0, 0.5, -2.0, -0.5, 4.0, 0.25, 3.0, 1 / 3, -4.0, -0.25, -3.0, -1 / 3)
 NEAR = 1e-7  # relative: how well a factor must fit
@@ -21,6 +21,25 @@ POWERS = sorted(
 )  # of N, γ and s: the simplest first
 TERMS = "the first term", "the μ-term", "the s-term"
 SIZES = (11, 7, 4), (17, 8, 3)
+
+
+class Letters(NamedTuple):
+    """What a factor is read by, of one layer.
+
+    Attributes:
+        N, gamma, s: the letters, (p,) each but N; ones without normalization.
+        terms: of ∂R/∂Γ, each of its shape, which is the first less the two others; none but for the batch's statistics.
+        mu, variance: the statistics (p,), or None.
+        asked: what it was computed of: the batch, the problem, and what eps is added to.
+    """
+
+    N: int
+    gamma: Any
+    s: Any
+    terms: tuple
+    mu: Any
+    variance: Any
+    asked: tuple[Batch, Problem, str]
 
 
 def word(factor: float, powers: Sequence[int]) -> str:
@@ -56,8 +75,8 @@ def monomial(ratios: Sequence[tuple[np.ndarray, float, np.ndarray, np.ndarray]])
     return ""
 
 
-def of_vector(triples: Sequence[tuple[Any, Any, Known]]) -> str:
-    """By which factor a gradient of (p2,) or the loss is off.
+def of_vector(triples: Sequence[tuple[Any, Any, Letters]]) -> str:
+    """By which factor a gradient or the loss is off.
 
     Args:
         triples: of each problem (answer, truth, letters), letters as `letters` gives them.
@@ -67,53 +86,36 @@ def of_vector(triples: Sequence[tuple[Any, Any, Known]]) -> str:
         answer, truth = np.atleast_1d(answer), np.atleast_1d(truth)
         if answer.shape != truth.shape or not np.isfinite(answer).all():
             return ""
-        says = (np.abs(truth) > SMALL * np.abs(truth).max(initial=0)) & (
-            known["gamma"] != 0 if truth.size > 1 else True
-        )
-        gamma, s = (np.broadcast_to(known[name], says.shape) if truth.size > 1 or known[name].size == 1
-                    else np.full(1, np.nan) for name in ("gamma", "s"))  # fmt: skip
-        ratios.append((answer[says] / truth[says], float(known["N"]), gamma[says], s[says]))
+        of_nodes = truth.shape[-1] == np.size(known.s)
+        gamma, s = (np.broadcast_to(part if of_nodes else np.nan, truth.shape) for part in (known.gamma, known.s))
+        says = (np.abs(truth) > SMALL * np.abs(truth).max(initial=0)) & (gamma != 0)
+        ratios.append((answer[says] / truth[says], float(known.N), gamma[says], s[says]))
     return monomial(ratios)
 
 
-def letters(batch: Batch, problem: Problem, place: str) -> Known:
-    """N, γ, s (p2,), and the three terms of ∂R/∂Γ1, each (p1,p2): right is the first less the two others."""
-    Z = batch.X @ batch.G1
-    if problem.normalization != "batch":
-        ones = np.ones(problem.p2)
-        return {"N": problem.N, "gamma": ones, "s": ones}
-    N, free, eps = problem.N, problem.N - problem.ddof, problem.eps
-    centred = Z - Z.mean(axis=0)
-    variance = (centred * centred).sum(axis=0) / free
-    s = s_of(variance, eps, place)
-    Xhat = centred / s
-    B = batch.gamma * Xhat + batch.beta
-    e = batch.y - activations.value(problem.activation, B) @ batch.G2
-    S = -2 / N * np.outer(e, batch.G2) * activations.derivative(problem.activation, B)
-    weight = batch.gamma / s
-    first = batch.X.T @ (weight * S)
-    mu_term = np.outer(batch.X.mean(axis=0), weight * S.sum(axis=0))
-    s_term = batch.X.T @ (weight * Xhat * ((S * Xhat).sum(axis=0) / free * derived(variance, s, eps, place)))
-    return {
-        "N": N,
-        "gamma": batch.gamma,
-        "s": s,
-        "terms": (first, mu_term, s_term),
-        "variance": variance,
-        "eps": eps,
-        "place": place,
-        "X": batch.X,
-        "S": S,
-        "centred": centred,
-        "free": free,
-    }
+def letters(batch: Batch, problem: Problem, place: str) -> list[Letters]:
+    """Those of every layer, by the formula in which nothing is edited."""
+    edits = planted((), place, problem.depth)
+    with np.errstate(all="ignore"):
+        layers = formula.network(batch.theta, batch.data, problem.spec, edits=edits).layers
+    asked, ones, found = (batch, problem, place), np.ones(problem.p2), []
+    for k in layers:
+        if problem.normalization == "none":
+            found.append(Letters(k.N, ones, ones, (), None, None, asked))
+            continue
+        terms = ()
+        if problem.normalization == "batch":
+            A = k.input
+            terms = A.T @ (k.weight * k.S), np.outer(A.mean(axis=0), k.weight * k.dbeta), A.T @ (k.weight * k.s_term)
+        found.append(Letters(k.N, k.layer.gamma, k.s, terms, k.mu, k.variance, asked))
+    return found
 
 
-def fit_problems(activation: str, ddof: int, eps: float) -> list[tuple[Batch, Problem]]:
-    """Two problems with more inputs than terms, on which each term can be told from the others."""
-    made = []
+def fit_problems(problem: Problem) -> list[tuple[Batch, Problem]]:
+    """Two of one layer and these conventions with more inputs than terms: each term can be told from the others."""
+    made, eps = [], problem.eps
     for seed, (N, p1, p2) in enumerate(SIZES):
-        problem = Problem(N + ddof, p1, p2, activation, "batch", ddof, eps, seed=3000 + seed)
+        problem = replace(problem, N=N + problem.ddof, p1=p1, p2=p2, dtype="float64", seed=3000 + seed)
         batch = problem.sample()
         shift = np.linspace(-1, 2, p1)
         scale = eps**0.5 if 0 < eps < 0.01 else 1.0
@@ -122,35 +124,35 @@ def fit_problems(activation: str, ddof: int, eps: float) -> list[tuple[Batch, Pr
     return made
 
 
-def of_eps(pairs: Sequence[tuple[Any, Known]]) -> str:
+def of_eps(pairs: Sequence[tuple[Any, Letters]]) -> str:
     """The other eps that ∂R/∂Γ1 is divided by, where that alone is wrong with it; or ""."""
     every_eps: list[float] = []
     own = set()
     for answer, known in pairs:
-        truth = known["terms"][0] - known["terms"][1] - known["terms"][2]
+        truth = known.terms[0] - known.terms[1] - known.terms[2]
         if not isinstance(answer, np.ndarray) or answer.shape != truth.shape or not np.isfinite(answer).all():
             return ""
         ratio = (answer * truth).sum(axis=0) / (truth * truth).sum(axis=0)
         if np.linalg.norm(answer - ratio * truth) > NEAR * np.linalg.norm(answer) or not (ratio > 0).all():
             return ""
-        every_eps += list((known["s"] / ratio) ** 2 - known["variance"])
-        own.add(known["eps"])
-    eps, size = float(np.median(every_eps)), max(np.max(known["variance"]) for _, known in pairs)
+        every_eps += list((known.s / ratio) ** 2 - known.variance)
+        own.add(known.asked[1].eps)
+    eps, size = float(np.median(every_eps)), max(np.max(known.variance) for _, known in pairs)
     if eps < 0 or np.ptp(every_eps) > 1e-9 * size + 1e-6 * eps or own == {eps}:
         return ""
     there = f"eps={eps:.4g}" if eps > 1e-9 * size else "no eps"
     return f"∂R/∂Γ1 is divided by a root with {there}, and the forward pass has eps={own.pop():g}"
 
 
-def of_other_s(pairs: Sequence[tuple[Any, Known]]) -> str:
+def of_other_s(pairs: Sequence[tuple[Any, Letters]]) -> str:
     """The other s of which ∂R/∂Γ1 is the gradient throughout, X̂ too: another eps, or added elsewhere; or ""."""
     for place, eps in itertools.product(PLACES, BUILT_IN_EPS):
         if all(np.linalg.norm(_backward(known, place, eps) - answer) <= NEAR * np.linalg.norm(answer)
                for answer, known in pairs if isinstance(answer, np.ndarray)):  # fmt: skip
-            own = pairs[0][1]
+            _, problem, own = pairs[0][1].asked
             return (
                 f"∂R/∂Γ1 is that of another s, {_root(place, eps)}, where the forward pass has "
-                f"{_root(own['place'], own['eps'])}"
+                f"{_root(own, problem.eps)}"
             )
     return ""
 
@@ -163,16 +165,20 @@ def _root(place: str, eps: float) -> str:
     )
 
 
-def _backward(known: Known, place: str, eps: float) -> np.ndarray:
+def _backward(known: Letters, place: str, eps: float) -> np.ndarray:
     """∂R/∂Γ1 of a backward pass that uses another s throughout."""
-    variance, S = known["variance"], known["S"]
-    s = s_of(variance, eps, place)
-    Xhat = known["centred"] / s
-    along = (S * Xhat).sum(axis=0) / known["free"] * derived(variance, s, eps, place)
-    return known["X"].T @ (known["gamma"] / s * (S - S.mean(axis=0) - Xhat * along))
+    batch, problem, own = known.asked
+    edits = {
+        "root": instead(lambda k: s_of(k.variance, eps, place)),
+        "renewed": (OUTPUT, renewed),
+        "chain": instead(lambda k: derived(k.variance, k.root, eps, place)),
+    }
+    with np.errstate(all="ignore"):
+        found = formula.gradients(batch.theta, batch.data, problem.spec, edits=planted([(0, edits)], own))
+    return found.theta.layers[0].G
 
 
-def of_terms(pairs: Sequence[tuple[Any, Known]]) -> str:
+def of_terms(pairs: Sequence[tuple[Any, Letters]]) -> str:
     """Which terms of ∂R/∂Γ1 are off, and by which factors; "" where the three do not explain it.
 
     Args:
@@ -180,11 +186,11 @@ def of_terms(pairs: Sequence[tuple[Any, Known]]) -> str:
     """
     fits: tuple[list, list, list] = [], [], []
     for answer, known in pairs:
-        if not isinstance(answer, np.ndarray) or answer.shape != known["terms"][0].shape:
+        if not isinstance(answer, np.ndarray) or answer.shape != known.terms[0].shape:
             return ""
         if not np.isfinite(answer).all():
             return ""
-        first, mu_term, s_term = known["terms"]
+        first, mu_term, s_term = known.terms
         for j in range(answer.shape[1]):
             matrix = np.stack([first[:, j], -mu_term[:, j], -s_term[:, j]], axis=1)
             sizes = np.linalg.norm(matrix, axis=0)
@@ -197,7 +203,7 @@ def of_terms(pairs: Sequence[tuple[Any, Known]]) -> str:
             if left > NEAR * max(float(np.linalg.norm(answer[:, j])), 1e-300):
                 return ""
             for values, value in zip(fits, fitted / sizes, strict=True):
-                values.append((np.array([value]), float(known["N"]), known["gamma"][[j]], known["s"][[j]]))
+                values.append((np.array([value]), float(known.N), known.gamma[[j]], known.s[[j]]))
     if not fits[0]:
         return ""
     words = []

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from bnbench.commands.common import FAULT, INTERRUPTED, OK, RESULTS, USAGE, UsageError, default_folder, print_json
+from bnbench.problem import ACTIVATIONS, LOSSES, NORMALIZATIONS
 
 PLAIN_SIZES = {"N": (50,), "p1": (7,), "p2": (4,)}  # of ordinary problems, but for those that are given
 JUDGED = 200  # added to the exit code of the process that judges a formula: it did not end in any other way
@@ -27,8 +28,12 @@ AUDIT_FLAGS = (
     ("N", "N", "rows of ordinary problems (default where another size is given: 50)"),
     ("p1", "P", "inputs (likewise: 7)"),
     ("p2", "P", "hidden nodes (likewise: 4)"),
-    ("activation", None, "relu, sigmoid, tanh, gaussian, identity (default: all that it supports)"),
-    ("normalization", None, "batch, none (default: all that it supports)"),
+    ("activation", None, f"{', '.join(ACTIVATIONS)} (default: all that it supports)"),
+    ("normalization", None, f"{', '.join(NORMALIZATIONS)} (default: all that it supports)"),
+    ("loss", None, f"{', '.join(LOSSES)} (default: squared)"),
+    ("depth", "L", "hidden layers; of several, G1, gamma and beta are lists (default: 1)"),
+    ("linear", "Q", "linear terms W of the head (default: 0)"),
+    ("units", "U", "units of a panel, each with an effect (default: 0)"),
     ("ddof", None, "the variance divides by N - ddof (default: its own, or several)"),
     ("eps", None, "added to the variance under the root (default: its own, or several)"),
     ("dtype", None, "float64, float32, for ordinary problems (default: float64)"),
@@ -160,6 +165,12 @@ def diagnose_formula(options: argparse.Namespace) -> int:
         axes = {name: coerce(f"--{name}", name, value.split(",")) for name, value in given.items()}
         held = {f"{name}s": axes.pop(name, None) for name in ("activation", "normalization")}
         held |= {name: axes.pop(name, None) for name in ("ddof", "eps")}
+        held |= {name: axes.pop(name) for name in ("loss", "depth") if name in axes}
+        for name in ("linear", "units"):
+            if name in axes:
+                held[name], *more = axes.pop(name)
+                if more:
+                    raise ValueError(f"--{name} is {given[name]}; allowed with --formula is one number")
         if axes:
             held["dtypes"] = axes.pop("dtype", ("float64",))
             held["sizes"] = list(product(*(axes.get(name, default) for name, default in PLAIN_SIZES.items())))

@@ -1,8 +1,8 @@
 """The definition and the formula over balls: every value an interval that provably holds the true one.
 
-`enclose` differentiates `definition.risk` and knows no gradient: R is evaluated over truncated power series whose
+`enclose` differentiates `definition` and knows no gradient: R is evaluated over truncated power series whose
 coefficients are balls (python-flint's `arb_series`), a parameter is replaced by parameter + t, and the derivative is
-the coefficient of t. `formula.gradients` with `BALLS` and arrays from `ball_array` is the formula's gradient, enclosed.
+the coefficient of t. `formula.gradients` with `BALLS` and arrays from `balls` is the formula's gradient, enclosed.
 Where both are right they overlap.
 
 Source of the arithmetic: F. Johansson, "Arb: efficient arbitrary-precision midpoint-radius interval arithmetic",
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_series, ctx
 
-from bnbench.definition import Tensors, risk
+from bnbench.activations import functions
+from bnbench.definition import Tensors, preactivation, risk
 from bnbench.formula import gradients
-from bnbench.problem import Data, NetworkGradients, Spec, Theta, leaves, rebuilt
+from bnbench.problem import Data, Layer, NetworkGradients, Spec, Theta, leaves, rebuilt
 
 BITS = 256
 SERIES_TERMS = 2  # value and first derivative
@@ -30,10 +31,16 @@ def elementwise(function):
     return np.frompyfunc(function, 1, 1)
 
 
-def ball_array(values) -> np.ndarray:
-    """An object array of exact balls from numbers; what holds balls already is copied."""
-    exact = elementwise(lambda x: x if isinstance(x, arb | arb_series) else arb(x if isinstance(x, int) else float(x)))
-    return np.asarray(exact(np.asarray(values)), object)
+@elementwise
+def _exact(x):
+    if isinstance(x, arb | arb_series):
+        return x
+    return arb(float(x)) if isinstance(x, float | np.floating) else arb(x)
+
+
+def balls(values) -> np.ndarray:
+    """An object array of exact balls from numbers, `fmpq` or nested lists of them, or of balls as they are."""
+    return np.asarray(_exact(np.asarray(values, object)), object)
 
 
 def constant(x) -> arb:
@@ -86,7 +93,7 @@ class Balls(Tensors):
     tanh = staticmethod(elementwise(lambda x: 1 - 2 / ((2 * x).exp() + 1)))
     relu = staticmethod(elementwise(_relu))
     choose = staticmethod(np.frompyfunc(_choose, 3, 1))
-    constant = staticmethod(ball_array)
+    constant = staticmethod(balls)
 
     def number(self, like, x):
         """The double x, exactly."""
@@ -153,34 +160,83 @@ BALLS = Balls()
 def balls_of(theta: Theta, data: Data, spec: Spec) -> tuple[Theta, Data, Spec]:
     """A network's arrays and eps as exact balls."""
     eps: Any = arb(spec.eps)  # a number of another type
-    W, statistics = data.W, tuple(tuple(map(ball_array, pair)) for pair in data.statistics)
-    data = data._replace(
-        X=ball_array(data.X), y=ball_array(data.y), W=None if W is None else ball_array(W), statistics=statistics
-    )
-    return rebuilt(theta, map(ball_array, leaves(theta))), data, replace(spec, eps=eps)
+    W, statistics = data.W, tuple(tuple(map(balls, pair)) for pair in data.statistics)
+    data = data._replace(X=balls(data.X), y=balls(data.y), W=None if W is None else balls(W), statistics=statistics)
+    return rebuilt(theta, map(balls, leaves(theta))), data, replace(spec, eps=eps)
 
 
 def enclose(theta: Theta, data: Data, spec: Spec, *, inputs=False, bits=BITS) -> NetworkGradients:
     """R and its derivatives as balls, from the definition alone; shapes as in `Theta` and `Data`.
 
-    Every entry of every parameter takes a forward pass of its own: for small networks.
+    Every entry of every parameter takes a forward pass of its own, of no more than its direction moves. Layers below
+    are constant: the network then begins with their output. So are the other nodes of the last layer: a linear term of
+    the head has their share of η. And of one of its nodes with Z_j, Γ_kj + t is the network with the two inputs Z_j and
+    A_k and the weights 1 and t.
 
     Raises:
         ZeroDivisionError, ValueError: a ball that is divided by, or whose effect is looked for, is too wide.
     """
     with ctx.workprec(bits):
         theta, data, spec = balls_of(theta, data, spec)
-        arrays = ([data.X] if inputs else []) + leaves(theta)
         loss, alpha = risk(theta, data, spec, BALLS)
-        found = [np.empty(array.shape, object) for array in arrays]
-        for array, slopes in zip(arrays, found, strict=True):
-            for index in itertools.product(*map(range, array.shape)):
-                kept, array[index] = array[index], along(array[index])
-                moved, _ = risk(theta, data, spec, BALLS)
-                slopes[index] = moved[1] if isinstance(moved, arb_series) else arb(0)
-                array[index] = kept
-    dX, found = (found[0], found[1:]) if inputs else (None, found)
+        outputs, _ = passed(theta, data, spec)
+        found = []
+        for place, layer in enumerate(theta.layers[:-1]):
+            of = (
+                theta._replace(layers=theta.layers[place:]),
+                data._replace(X=outputs[place], statistics=data.statistics[place:]),
+            )
+            found += [slopes(array, *of, spec) for array in layer if array is not None]
+        found += _of_last_layer(theta, outputs[-2], outputs[-1], data, spec)
+        head = theta._replace(layers=()), data._replace(X=outputs[-1])
+        found += [slopes(array, *head, spec) for array in leaves(head[0])]
+        dX = slopes(data.X, theta, data, spec) if inputs else None
     return NetworkGradients(loss, rebuilt(theta, found), dX, alpha)
+
+
+def passed(theta: Theta, data: Data, spec: Spec) -> tuple[list, list]:
+    """The input and every layer's output A, and every layer's B."""
+    a, _ = functions(spec.activation, BALLS)
+    outputs, before = [data.X], []
+    for place, layer in enumerate(theta.layers):
+        given = data.statistics[place] if spec.normalization == "frozen" else None
+        before.append(preactivation(outputs[-1], layer, given, spec, BALLS))
+        outputs.append(a(before[-1]))
+    return outputs, before
+
+
+def slopes(array: Any, theta: Theta, data: Data, spec: Spec) -> np.ndarray:
+    """The derivatives of R along the entries of an array of the network's, each of which is moved in its place."""
+    found = np.empty(array.shape, object)
+    for index in itertools.product(*map(range, array.shape)):
+        kept, array[index] = array[index], along(array[index])
+        moved, _ = risk(theta, data, spec, BALLS)
+        found[index] = moved[1] if isinstance(moved, arb_series) else arb(0)
+        array[index] = kept
+    return found
+
+
+def _of_last_layer(theta: Theta, below: np.ndarray, A: np.ndarray, data: Data, spec: Spec) -> list:
+    """The derivatives of R along the parameters of the last layer, over its input and with its output."""
+    layer, one = theta.layers[-1], balls([1])
+    found = Layer(*(None if part is None else np.empty(part.shape, object) for part in layer))
+    for j in range(len(theta.out)):
+        others = np.arange(len(theta.out)) != j
+        share = A[:, others] @ theta.out[others] + (0 if data.W is None else data.W @ theta.delta)
+        of = data._replace(
+            W=share[:, None], statistics=tuple((mean[[j]], var[[j]]) for mean, var in data.statistics[-1:])
+        )
+        Z = below @ layer.G[:, [j]]
+        affine = [None if part is None else part[[j]] for part in layer[1:]]
+        for k in range(len(layer.G)):
+            G = np.array([[arb(1)], [arb(0)]], object)
+            node = Theta((Layer(G, *affine),), theta.out[[j]], one)
+            found.G[k, j] = slopes(G[1:], node, of._replace(X=np.hstack([Z, below[:, [k]]])), spec)[0, 0]
+        node = Theta((Layer(one[:, None], *affine),), theta.out[[j]], one)
+        for part, array in zip(found[1:], affine, strict=True):
+            if part is not None:
+                part[j] = slopes(array, node, of._replace(X=Z), spec)[0]
+    return [part for part in found if part is not None]
 
 
 def formula_enclosed(theta: Theta, data: Data, spec: Spec, *, inputs=False, bits=BITS) -> NetworkGradients:

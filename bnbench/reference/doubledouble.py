@@ -21,10 +21,11 @@ from fractions import Fraction
 
 import numba
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.extending import intrinsic
 
 from bnbench.jit import njit
+from bnbench.reference.chunks import each, empty
 
 UNIT = 2.0**-53
 ADD_BOUND = 3 * UNIT**2 / (1 - 4 * UNIT)
@@ -34,8 +35,6 @@ SQRT_BOUND = 5 * UNIT**2
 ACTIVATION_BOUND = 64 * UNIT**2  # exp, the activations and their derivatives: 2⁻¹⁰⁰
 SMALLEST = 2.0**-960
 UNDERFLOW = 2.0**-1068
-
-RELU, SIGMOID, TANH, GAUSSIAN, IDENTITY = range(5)
 
 # ln 2 in words of 42, 42 and 53 bits: k times the first two is exact for |k| < 2¹¹.
 LN2 = tuple(map(float.fromhex, ("0x1.62e42fefa3800p-1", "0x1.ef35793c76800p-45", "-0x1.9ff0342542fc3p-90")))
@@ -62,10 +61,11 @@ INVERSE_FACTORIAL = tuple(_inverse_factorial(n) for n in range(TERMS))
 
 # A tile of B (depth × columns) stays in second-level cache, and so does one of the result (rows × columns).
 TILE_ROWS, TILE_DEPTH, TILE_COLUMNS = 32, 16, 256
+TASKS, ALONE = 16, 2**18  # of a product with few rows; numbers of terms up to which it is one
 
 
 def dot_bound(n: int) -> float:
-    """Bound on |computed - exact| / (|A||B|) of an element of `matmul` or `tmatmul` that sums n products.
+    """Bound on |computed - exact| / (|A||B|) of an element of `product` that sums n products.
 
     The kernel is Dot2 with its final pair kept, so that Proposition 5.5 of Ogita, Rump, Oishi loses its term
     u|exact| and only γ_n² remains. In detail: the errors gathered in l add up to at most (n + 1)u|A||B| and
@@ -264,46 +264,6 @@ def gaussian(h, l):
 
 
 @njit(inner=True)
-def activation(code, h, l):
-    """a(x) for the activation's code; exact for relu and identity, else within `ACTIVATION_BOUND`."""
-    if code == RELU:
-        return (0.0, 0.0) if h < 0.0 or (h == 0.0 and l <= 0.0) else (h, l)
-    if code == SIGMOID:
-        return sigmoid(h, l)
-    if code == TANH:
-        return tanh(h, l)
-    if code == GAUSSIAN:
-        return gaussian(h, l)
-    if code == IDENTITY:
-        return h, l
-    return np.nan, np.nan
-
-
-@njit(inner=True)
-def derivative(code, h, l):
-    """a'(x) within `ACTIVATION_BOUND`; relu' is 1 for x > 0, else 0 (0 at 0).
-
-    Without cancellation: σ' = e/(1 + e)² with e = exp(-|x|), tanh' = 4e/(1 + e)² with e = exp(-2|x|).
-    """
-    if code == RELU:
-        return 1.0 if h > 0.0 or (h == 0.0 and l > 0.0) else 0.0, 0.0
-    if code in (SIGMOID, TANH):
-        c = math.copysign(1.0 if code == SIGMOID else 2.0, -h)
-        eh, el = exp(c * h, c * l)
-        dh, dl = add(1.0, 0.0, eh, el)
-        dh, dl = mul(dh, dl, dh, dl)
-        return div(c * c * eh, c * c * el, dh, dl)
-    if code == GAUSSIAN:
-        gh, gl = gaussian(h, l)
-        if gh == 0.0:
-            return 0.0, 0.0
-        return mul(-h, -l, gh, gl)
-    if code == IDENTITY:
-        return 1.0, 0.0
-    return np.nan, np.nan
-
-
-@njit(inner=True)
 def _dot_step(h, l, a, bh, bl):
     """(h, l) + a(bh + bl): h takes the rounded sum, l the errors of sum and product.
 
@@ -314,47 +274,37 @@ def _dot_step(h, l, a, bh, bl):
     return s, l + (fma(a, bl, h - (s - v)) + fma(a, bh, -v))
 
 
-@njit(parallel=True)
-def _accumulate(A, Bh, Bl, H, L, rows):
-    """H + L = A(Bh + Bl) into zeroed H, L; an element sums in order of k, whatever the tiles and threads."""
+@njit(plain=True)
+def _accumulate(A, Bh, Bl, H, L):
+    """H + L = A(Bh + Bl) into zeroed H, L; an element sums in order of k, whatever the tiles."""
     m, n = A.shape
     q = Bh.shape[1]
-    across = (q + TILE_COLUMNS - 1) // TILE_COLUMNS
-    for tile in prange((m + rows - 1) // rows * across):
-        i0, j0 = tile // across * rows, tile % across * TILE_COLUMNS
-        i1, j1 = min(m, i0 + rows), min(q, j0 + TILE_COLUMNS)
+    for j0 in range(0, q, TILE_COLUMNS):
+        j1 = min(q, j0 + TILE_COLUMNS)
         for k0 in range(0, n, TILE_DEPTH):
-            for i in range(i0, i1):
+            for i in range(m):
                 h, l = H[i, j0:j1], L[i, j0:j1]
                 for k in range(k0, min(n, k0 + TILE_DEPTH)):
                     a, bh, bl = A[i, k], Bh[k, j0:j1], Bl[k, j0:j1]
                     for j in range(h.size):
                         h[j], l[j] = _dot_step(h[j], l[j], a, bh[j], bl[j])
-        for i in range(i0, i1):
+        for i in range(m):
             for j in range(j0, j1):
                 H[i, j], L[i, j] = two_sum(H[i, j], L[i, j])
 
 
-def _product(A: np.ndarray, Bh: np.ndarray, Bl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    H, L = np.zeros((2, len(A), Bh.shape[1]))  # NumPy asks for huge pages, an allocation inside Numba does not
-    rows = len(A) // (4 * numba.get_num_threads())
-    _accumulate(A, Bh, Bl, H, L, max(1, min(TILE_ROWS, rows)))
+def product(A: np.ndarray, Bh: np.ndarray, Bl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A(Bh + Bl) as (H, L), (n,q), for float64 A (n,p) and a double-double (p,q).
+
+    |H + L - AB| <= dot_bound(p) |A||B| elementwise; bit-identical for every number of threads.
+    """
+    H, L = empty((len(A), Bh.shape[1])), empty((len(A), Bh.shape[1]))
+    step = max(1, min(TILE_ROWS, len(A) // TASKS) if H.size * A.shape[1] > ALONE else len(A))
+    pieces = [slice(first, first + step) for first in range(0, len(A), step)]
+
+    def run(rows: slice) -> None:
+        H[rows] = L[rows] = 0
+        _accumulate(A[rows], Bh, Bl, H[rows], L[rows])
+
+    each(run, pieces)
     return H, L
-
-
-def matmul(A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A B as (H, L), (n,q), for float64 A (n,p) and B (p,q); |H + L - AB| <= dot_bound(p) |A||B| elementwise.
-
-    Bit-identical for every number of threads.
-    """
-    A, B = np.ascontiguousarray(A, np.float64), np.ascontiguousarray(B, np.float64)
-    return _product(A, B, np.zeros_like(B))
-
-
-def tmatmul(X: np.ndarray, Dh: np.ndarray, Dl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Xᵀ(Dh + Dl) as (H, L), (p,q), for float64 X (n,p) and a double-double D (n,q).
-
-    |H + L - XᵀD| <= dot_bound(n) |X|ᵀ|D| elementwise; bit-identical for every number of threads.
-    """
-    X, Dh, Dl = (np.ascontiguousarray(M, np.float64) for M in (X, Dh, Dl))
-    return _product(X.T, Dh, Dl)

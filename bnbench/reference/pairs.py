@@ -9,13 +9,17 @@ import numpy as np
 from bnbench.jit import njit
 from bnbench.operations import Operations
 from bnbench.reference import doubledouble as dd
+from bnbench.reference.chunks import chunks, each, empty
 
 SMALL = 2.0**-20  # up to which log(1 + t) is six terms of its series
 
 
 @njit(inner=True)
 def log(h, l):
-    """log(x) of a double-double, by one step of Newton's method from float64's."""
+    """log(x) by one step of Newton's method from float64's; where |log(x)| < 1 the error is relative to 1.
+
+    For x from 2⁻⁹⁰⁰ to 2⁹⁰⁰: exp(-log(x)) has its low half there.
+    """
     y = np.log(h)
     if not 0.0 < h < np.inf:
         return y, 0.0
@@ -85,7 +89,7 @@ def unary(operation):
     return run
 
 
-ADD, MULTIPLY, DIVIDE = binary(dd.add), binary(dd.mul), binary(dd.div)
+ADD, SUBTRACT, MULTIPLY, DIVIDE = binary(dd.add), binary(dd.sub), binary(dd.mul), binary(dd.div)
 SQRT, EXP, LOG, TANH, SIGMOID = unary(dd.sqrt), unary(dd.exp), unary(log), unary(dd.tanh), unary(dd.sigmoid)
 SOFTPLUS, GAUSSIAN = unary(softplus), unary(gaussian)
 
@@ -120,25 +124,35 @@ def matrix(array):
 
 
 class Pairs:
-    """An array of double-doubles, of at most two dimensions: high + low."""
+    """An array of double-doubles, of at most two dimensions: high + low.
+
+    Attributes:
+        exact: whether low is 0 everywhere; it then takes no memory.
+    """
 
     __array_ufunc__ = None  # NumPy's operators leave theirs to these
 
     def __init__(self, high, low=None):
-        self.high = np.asarray(high, np.float64)
-        self.low = np.zeros_like(self.high) if low is None else low
+        self.high, self._low = np.asarray(high, np.float64), low
 
     shape = property(lambda self: self.high.shape)
-    T = property(lambda self: Pairs(self.high.T, self.low.T))
+    exact = property(lambda self: self._low is None)
+    low = property(lambda self: np.zeros(self.high.shape) if self._low is None else self._low)
+    parts = property(lambda self: (self.high, self.low))
+    T = property(lambda self: Pairs(self.high.T, None if self._low is None else self._low.T))
 
     def __len__(self):
         return len(self.high)
 
     def __getitem__(self, key):
-        return Pairs(self.high[key], self.low[key])
+        return Pairs(self.high[key], None if self._low is None else self._low[key])
 
     def __neg__(self):
-        return Pairs(-self.high, -self.low)
+        return Pairs(-self.high, None if self._low is None else -self._low)
+
+    def forget(self, low_only=False):
+        """Free what it holds, or its low halves alone."""
+        self.high, self._low = self.high if low_only else None, None
 
     def binary(self, other, kernel, swapped=False):
         """An operation of this and another array or number, in either order."""
@@ -146,18 +160,23 @@ class Pairs:
         if swapped:
             one, other = other, one
         shape = np.broadcast_shapes(one.shape, other.shape)
-        found = Pairs(np.empty(shape), np.empty(shape))
-        kernel(*(matrix(part) for array in (one, other, found) for part in (array.high, array.low)))
+        found = Pairs(empty(shape), empty(shape))
+        parts = [matrix(part) for array in (one, other, found) for part in (array.high, array.low)]
+        pieces = chunks(*parts[-1].shape)
+        if len(pieces) < 2:
+            kernel(*parts)
+        else:
+            each(lambda rows: kernel(*(part[rows] if len(part) > 1 else part for part in parts)), pieces)
         return found
 
     def __add__(self, other):
         return self.binary(other, ADD)
 
     def __sub__(self, other):
-        return self.binary(-(other if isinstance(other, Pairs) else Pairs(other)), ADD)
+        return self.binary(other, SUBTRACT)
 
     def __rsub__(self, other):
-        return (-self).binary(other, ADD)
+        return self.binary(other, SUBTRACT, swapped=True)
 
     def __mul__(self, other):
         return self.binary(other, MULTIPLY)
@@ -171,27 +190,37 @@ class Pairs:
     __radd__, __rmul__ = __add__, __mul__
 
     def __gt__(self, other):
-        return (self.high > other) | ((self.high == other) & (self.low > 0))
+        above = self.high > other
+        return above if self.exact else above | ((self.high == other) & (self.low > 0))
 
     def unary(self, kernel):
         """A function of every element."""
-        found = Pairs(np.empty(self.shape), np.empty(self.shape))
-        kernel(*(np.ascontiguousarray(part).ravel() for array in (self, found) for part in (array.high, array.low)))
+        found = Pairs(empty(self.shape), empty(self.shape))
+        parts = [np.ascontiguousarray(part).ravel() for array in (self, found) for part in (array.high, array.low)]
+        each(lambda places: kernel(*(part[places] for part in parts)), chunks(self.high.size, 1))
         return found
 
     def __matmul__(self, other):
         other = other if isinstance(other, Pairs) else Pairs(other)
-        left, columns = (matrix(part) for part in (self.high, self.low)), other.high.ndim == 1
+        left, columns = self.high.reshape((1,) * (2 - self.high.ndim) + self.shape), other.high.ndim == 1
         right = [np.ascontiguousarray(part[:, None] if columns else part) for part in (other.high, other.low)]
-        high, low = left
-        product = Pairs(*dd._product(high, *right))
-        if low.any():
-            product = product + Pairs(*dd._product(low, right[0], np.zeros_like(right[0])))
+        high, low = dd.product(left, *right)
+        if not self.exact:  # the product with the low halves is so small that float64 is enough
+            extra = self.low.reshape(left.shape) @ right[0]
+            high, low = (Pairs(high, low) + extra).parts
         shape = self.shape[:-1] + other.shape[1:]
-        return Pairs(product.high.reshape(shape), product.low.reshape(shape))
+        return Pairs(high.reshape(shape), low.reshape(shape))
 
     def __rmatmul__(self, other):
         return Pairs(other) @ self
+
+
+def chosen(positive, above, below):
+    """`np.where` in memory that is used again."""
+    found = empty(positive.shape)
+    np.copyto(found, below)
+    np.copyto(found, above, where=positive)
+    return found
 
 
 class DoubleDoubles(Operations):
@@ -213,7 +242,10 @@ class DoubleDoubles(Operations):
         """`above` where b > 0, `below` elsewhere."""
         positive = b > 0
         above, below = (x if isinstance(x, Pairs) else Pairs(x) for x in (above, below))
-        return Pairs(np.where(positive, above.high, below.high), np.where(positive, above.low, below.low))
+        parts = zip(above.parts, below.parts, strict=True)
+        if above.exact and below.exact:
+            return Pairs(chosen(positive, above.high, below.high))
+        return Pairs(*(chosen(positive, *part) for part in parts))
 
     def relu(self, b):
         """max(b, 0)."""
@@ -222,9 +254,21 @@ class DoubleDoubles(Operations):
     def total(self, M, *others):
         """1ᵀ(M ⊙ others), sums over rows; at most one other, of M's shape."""
         flat = M.high.ndim == 1
-        parts = [part[:, None] if flat else part for array in (M, *others) for part in (array.high, array.low)]
-        high, low = np.zeros((2, parts[0].shape[1]))
-        (sums_of_products if others else sums)(*map(np.ascontiguousarray, parts), high, low)
+        parts = [part[:, None] if flat else part for array in (M, *others) for part in array.parts]
+        parts, kernel = list(map(np.ascontiguousarray, parts)), sums_of_products if others else sums
+        pieces = chunks(*parts[0].shape)
+        found = np.zeros((2, len(pieces), parts[0].shape[1]))
+
+        def add_up(place):
+            kernel(*(part[pieces[place]] for part in parts), *found[:, place])
+
+        each(add_up, range(len(pieces)))
+        if len(pieces) > 1:
+            total = np.zeros((2, found.shape[2]))
+            sums(*found, *total)
+        else:
+            total = found[:, 0]
+        high, low = total
         return Pairs(high[0], low[0]) if flat else Pairs(high, low)
 
     def by_unit(self, v, unit, units):

@@ -131,6 +131,8 @@ def test_the_command_writes_its_pages(tmp_path):
         (("--formula", "nowhere.py"), "there is no such file"),
         (("--formula", PLUGINS / "wrong.py", "--ddof", "9", "--N", "5"), "allowed is N > ddof"),
         (("--formula", PLUGINS / "wrong.py", "--activation", "swish"), "activation is 'swish'"),
+        (("--formula", PLUGINS / "wrong.py", "--linear", "1,2"), "allowed with --formula is one number"),
+        (("--formula", PLUGINS / "wrong.py", "--loss", "huber"), "allowed are squared, logistic, poisson"),
         (("--formula", PLUGINS / "wrong.py", "--out", "x"), "--out cannot be used with --formula"),
         (("--N", "5"), "--N needs --formula"),
         (("--out", "/proc/nowhere"), "cannot be written"),

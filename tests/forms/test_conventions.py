@@ -244,4 +244,5 @@ def test_messages_that_an_author_understands(tmp_path):
     assert done.returncode == 1
     assert "in line 5 of mine.py: return X @ y" in done.stdout
     done = write(", supports={'ddofs': 0})\ndef step(X, y, G1, gamma, beta, G2):\n    return X @ y\n")
-    assert "supports has 'ddofs'; allowed are activations, normalizations, ddof, eps" in done.stderr
+    allowed = "activations, normalizations, losses, depth, linear, units, ddof, eps"
+    assert f"supports has 'ddofs'; allowed are {allowed}" in done.stderr

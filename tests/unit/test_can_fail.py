@@ -4,6 +4,11 @@ import numpy as np
 import pytest
 
 import bnbench
+from bnbench import formula
+from bnbench.audit import mistakes
+from bnbench.audit.edits import VARIANCE
+from bnbench.audit.layer import planted
+from bnbench.problem import Layer, Spec
 
 
 def _data(seed=0, N=8, D=3):
@@ -96,3 +101,42 @@ def test_a_check_against_differences_on_a_random_cotangent_is_able():
 def test_a_check_that_returns_a_number_is_told_what_is_allowed():
     with pytest.raises(ValueError, match="allowed are True or None"):
         bnbench.can_fail(lambda forward, backward: 1e-9)
+
+
+OF_THE_CATALOGUE = {  # what is planted for arrays of any library, and the same as an edit of the formula
+    "mu-and-s-constant": ("mu-and-s-constant", ""),
+    "no-mu-term": ("no-mu-term", ""),
+    "no-s-term": ("no-s-term", ""),
+    "s-term-sign": ("sign-of-s-term", ""),
+    "s-term-half": ("half", "in the s-term"),
+    "N-1-for-N": ("N-1-for-N", mistakes.IN_S_TERM),
+    "sum-for-mean": ("sum-for-mean", mistakes.IN_MU_TERM),
+    "mean-of-means": ("mean-for-sum", mistakes.IN_BOTH),
+    "first-term-over-N": ("mean-for-sum", mistakes.IN_FIRST),
+    "no-gamma": ("no-gamma", ""),
+    "gamma-twice": ("gamma-squared", ""),
+    "gamma-missing-once": ("gamma-missing", mistakes.IN_FIRST),
+    "times-s": ("times-s", mistakes.BACKWARD),
+    "variance-for-s": ("variance-for-s", mistakes.BACKWARD),
+    "sum-without-axis": ("no-axis", mistakes.IN_MU_TERM),
+    "diagonal": ("diagonal-only", ""),
+    "swapped": ("swapped-outputs", "dgamma and dbeta"),
+    "dgamma-mean": ("mean-for-sum", mistakes.DGAMMA),
+    "dgamma-stray-gamma": ("gamma-in-dgamma", ""),
+    "dgamma-of-x-mu": ("not-normalised", mistakes.DGAMMA),
+    "dbeta-mean": ("mean-for-sum", mistakes.DBETA),
+    "dbeta-times-gamma": ("gamma-in-dbeta", ""),
+}
+
+
+# catches: a planted mistake that is another than the catalogue's of that description
+@pytest.mark.parametrize("name", ["", *OF_THE_CATALOGUE])
+def test_what_is_planted_is_the_catalogues_mistake(name):
+    x, gamma, beta, dout, _ = _data()
+    found = planted._backward(name)(dout, planted.forward(x, gamma, beta)[1])
+    made = [one for one in mistakes.MISTAKES if name and (one.name, one.where) == OF_THE_CATALOGUE[name]]
+    edits = mistakes.edits_of(frozenset(made), VARIANCE, 1)[0]
+    layer, spec = Layer(np.eye(3), gamma, beta), Spec("identity", "batch", eps=1e-5)  # so that x is Z
+    gradient, dx = formula.backward(formula.forward(layer, x, spec, edits=edits), dout)
+    for one, other in zip(found, (dx, gradient.gamma, gradient.beta), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)

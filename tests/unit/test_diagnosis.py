@@ -7,9 +7,10 @@ import pytest
 from cases import covering
 
 import bnbench as package
-from bnbench import activations
-from bnbench.audit.mistakes import MISTAKES, combinations
-from bnbench.problem import Problem
+from bnbench import activations, formula
+from bnbench.audit.edits import VARIANCE
+from bnbench.audit.mistakes import MISTAKES, combinations, edits_of, possible
+from bnbench.problem import LOSSES, NORMALIZATIONS, Problem
 
 NAMES = tuple(mistake.label for mistake in MISTAKES)
 PLANTED = NAMES[: NAMES.index("transposed-dG1") + 1]  # the others are planted in tests/plugins/public.py
@@ -258,7 +259,29 @@ def test_the_inputs_of_a_problem_survive_the_formula():
 def test_pairs_of_a_list_are_all_there():
     """Singles once, pairs of different names once."""
     # catches: a pair that is never tried, or tried twice
-    sets = combinations("batch")
-    paired = [mistake for mistake in MISTAKES if not mistake.alone]
+    sets, singles = combinations("batch"), list(possible("batch"))
+    paired = [mistake for mistake in singles if not mistake.alone]
     pairs = [pair for pair in itertools.combinations(paired, 2) if pair[0].name != pair[1].name]
-    assert len(sets) == len(set(sets)) == 1 + len(NAMES) + len(pairs)
+    assert len(sets) == len(set(sets)) == 1 + len(singles) + len(pairs)
+    every = {one for normalization in NORMALIZATIONS for loss in LOSSES for one in possible(normalization, loss)}
+    assert {one for one in MISTAKES if not one.upper} == every
+
+
+def test_a_mistake_of_several_layers_is_there_in_each():
+    # catches: a layer that is passed over, a mistake of the head looked for in every layer, or of the first from below
+    of_name = {}
+    for one in possible("batch", "logistic", 3):
+        of_name.setdefault((one.name, one.where), []).append(one.layers)
+    assert of_name["no-mu-term", ""] == [(0, 1, 2), (0,), (1,), (2,)]
+    assert of_name["another-layer", "its s"] == [(1, 2), (1,), (2,)]
+    assert of_name["no-mean", "in r"] == of_name["swapped-outputs", "dgamma and dG2"] == [(2,)]
+    assert ("no-2", "") not in of_name
+
+
+# catches: an edit of a letter that the formula does not have, which changes nothing
+def test_every_letter_that_is_edited_is_there():
+    problem = Problem(9, 4, 4, "tanh", "batch", ddof=1, eps=0.3)
+    batch = problem.sample()
+    known = formula.network(batch.theta, batch.data, problem.spec, edits=edits_of(frozenset(), VARIANCE, 1))
+    letters = set().union(*(vars(part) for part in (known, known.head, *known.layers)))
+    assert {letter for mistake in MISTAKES for letter in mistake.edits} - {"dA"} <= letters

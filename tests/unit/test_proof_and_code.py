@@ -12,7 +12,7 @@ from test_derivation import setting
 from bnbench import activations, definition, formula
 from bnbench.problem import ACTIVATIONS, LOSSES, NORMALIZATIONS
 from bnbench.proof import sources
-from bnbench.reference.balls import BALLS, ball_array, balls_of
+from bnbench.reference.balls import BALLS, balls, balls_of
 
 SOURCES = sources()
 NUMBERS = {
@@ -263,6 +263,6 @@ def test_the_networks_of_several_layers_that_are_proven_are_those_that_are_compu
 def test_the_activations_that_are_proven_are_those_that_are_computed(name):
     given = activation(name)
     a, slope = activations.functions(name, BALLS)
-    at = ball_array([-0.75, -0.25, 0, 0.25, 0.5])
+    at = balls([-0.75, -0.25, 0, 0.25, 0.5])
     same([given["a"](v) for v in at], a(at))
     same([given["a'"](v) for v in at], np.broadcast_to(slope(at, a(at)), at.shape))
