@@ -21,6 +21,7 @@ __all__ = [
     "check_layer",
     "diagnose",
     "gradients",
+    "predict",
     "prepare",
     "variant",
     "variants",
@@ -32,6 +33,10 @@ def __getattr__(name: str) -> Any:
         from bnbench.audit.diagnosis import diagnose
 
         return diagnose
+    if name == "predict":
+        from bnbench.networks import predict
+
+        return predict
     if name in ("check_layer", "can_fail"):
         import bnbench.audit.layer as layer
 

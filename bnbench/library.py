@@ -133,8 +133,8 @@ def prepare(
         from bnbench.networks import Network
 
         return Network(
-            read["X"], read["y"], p2, W=W, units=units, statistics=statistics, dtype=held, variant=variant, regime=regime,
-            copy=True, activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
+            read["X"], read["y"], p2, W=W, units=units, statistics=statistics, dtype=held, variant=variant, copy=True,
+            regime=regime, activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
         )  # fmt: skip
     checked_X, checked_y, largest = _data(read["X"], read["y"], held, copy=True)
     prepared = Prepared(checked_X, checked_y, largest, p2, variant, regime, activation, normalization, ddof, eps)

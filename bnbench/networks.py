@@ -15,7 +15,17 @@ import numpy as np
 from bnbench import arrays, definition, formula, losses
 from bnbench.library import _array, _data, _dtype, _size, _variant, is_deep
 from bnbench.problem import (
-    Batch, Data, Gradients, Layer, NetworkGradients, Problem, Spec, Theta, check_conventions, leaves, rebuilt,
+    Batch,
+    Data,
+    Gradients,
+    Layer,
+    NetworkGradients,
+    Problem,
+    Spec,
+    Theta,
+    check_conventions,
+    leaves,
+    rebuilt,
 )  # fmt: skip
 from bnbench.threads import survive
 from bnbench.variants import Variant
@@ -107,8 +117,9 @@ class Network:
         self.data = Data(X, y, W, unit, count, self.given(statistics))
         losses.check(self.spec.loss, y, unit, self.labels)
         spec, depth = self.spec, len(self.widths)
+        N, p1 = X.shape
         self.problem = Problem(
-            *X.shape, max(self.widths), spec.activation, spec.normalization, spec.ddof, spec.eps, dtype.name,
+            N, p1, max(self.widths), spec.activation, spec.normalization, spec.ddof, spec.eps, dtype.name,
             loss=spec.loss, depth=depth, linear=0 if W is None else W.shape[1], units=count,
         )  # fmt: skip
         self.cls = _variant(variant)
@@ -119,7 +130,7 @@ class Network:
 
     def renew(self) -> None:
         """Forget what was set up and who holds the lock."""
-        self.variants: dict[tuple[bool, int], Variant] = {}
+        self.variants: dict[tuple[bool, int], Variant] = {}  # by the rows of a minibatch, or 0
         self.held: dict[tuple[bool, int], Data] = {}  # what the variants of minibatches read
         self.lock = threading.RLock()
 
@@ -225,7 +236,7 @@ class Network:
             chosen = np.asarray(rows)
             if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
                 raise ValueError(
-                    f"rows has shape {chosen.shape} and dtype {chosen.dtype}; allowed are a slice, or whole numbers (n,)"
+                    f"rows has shape {chosen.shape} and dtype {chosen.dtype}; allowed are a slice, or row numbers (n,)"
                 )
             if outside := [int(row) for row in chosen if not -N <= row < N][:1]:
                 raise ValueError(f"rows has {outside[0]}; with this X allowed are {-N} to {N - 1}")
@@ -237,7 +248,7 @@ class Network:
         labels = None
         if unit is not None:
             present, unit = np.unique(unit[chosen], return_inverse=True)
-            units, labels = len(present), [self.labels[code] for code in present]
+            units, labels = len(present), [(self.labels or [])[code] for code in present]
         W = None if W is None else np.ascontiguousarray(W[chosen])
         data = Data(np.ascontiguousarray(X[chosen]), np.ascontiguousarray(y[chosen]), W, unit, units, statistics)
         losses.check(self.spec.loss, data.y, unit, labels)
@@ -245,24 +256,28 @@ class Network:
 
     def step(self, theta: Theta, data: Data, inputs: bool) -> Gradients:
         """A step of the variant, which is set up where it is not yet."""
-        batch = self.batch(theta, data)
         if inputs and self.cls.name in MACHINES:
-            return _machine(MACHINES[self.cls.name], batch, self.spec)
-        key, whole = (inputs, len(data.y)), data is self.data
-        variant = self.variants.get(key) if whole or self.cls.reads_anew and data.unit is None else None
+            return _machine(MACHINES[self.cls.name], self.batch(theta, data), self.spec)
+        whole = data is self.data
+        key = inputs, 0 if whole else len(data.y)
+        variant = self.variants.get(key) if whole or (self.cls.reads_anew and data.unit is None) else None
         if variant is None:
             variant = self.cls()
             variant.inputs = inputs
-            problem = self.problem if whole else replace(self.problem, N=len(data.y), units=data.units)
-            variant.prepare(batch, problem, self.regime if whole else "fresh")
-            self.variants[key] = variant
-            self.held[key] = data
+            problem = self.problem
+            if not whole:  # arrays of its own, which later minibatches are copied into
+                data = data._replace(
+                    X=np.array(data.X), y=np.array(data.y), W=None if data.W is None else np.array(data.W)
+                )
+                problem = replace(problem, N=len(data.y), units=data.units)
+            variant.prepare(self.batch(theta, data), problem, self.regime if whole else "fresh")
+            self.variants[key], self.held[key] = variant, data
         else:
             if not whole:
                 for mine, new in zip(self.held[key][:3], data[:3], strict=True):
                     if mine is not None:
                         mine[...] = new
-            variant.load(*batch.parameters())
+            variant.load(*self.batch(theta, data).parameters())
         variant.step()
         found = variant.result()
         if inputs and found.dX is None:
@@ -283,7 +298,7 @@ class Network:
         )
 
     def pack(self, G1: Any, gamma: Any, beta: Any, G2: Any, delta: Any = None) -> np.ndarray:
-        """The parameters, checked, as one flat vector in that order; layer by layer within each, without those absent."""
+        """The parameters, checked, as one flat vector in that order, each layer by layer; without those absent."""
         theta = self.theta(G1, gamma, beta, G2, delta)
         return flat(theta, self.dtype)
 
@@ -295,20 +310,22 @@ class Network:
         """
         vector = np.array(theta, self.dtype)
         widths = [self.data.X.shape[1], *self.widths]
-        none = self.spec.normalization == "none"
-        shapes = [[*itertools.pairwise(widths)], *(([] if none else [(p,) for p in self.widths]) for _ in range(2))]
-        q = [] if self.data.W is None else [(self.data.W.shape[1],)]
-        sizes = [[math.prod(shape) for shape in group] for group in (*shapes, [(widths[-1],)], q)]
-        if vector.shape != (total := sum(map(sum, sizes)),):
+        nodes: list[tuple[int, ...]] = [] if self.spec.normalization == "none" else [(p,) for p in self.widths]
+        q: list[tuple[int, ...]] = [] if self.data.W is None else [(self.data.W.shape[1],)]
+        groups: list[list[tuple[int, ...]]] = [list(itertools.pairwise(widths)), nodes, nodes, [(widths[-1],)], q]
+        total = sum(math.prod(shape) for group in groups for shape in group)
+        if vector.shape != (total,):
             raise ValueError(f"theta has shape {vector.shape}; with this X and p2 allowed is ({total},)")
-        parts, place = [], 0
-        for group, many in zip((*shapes, [(widths[-1],)], q), sizes, strict=True):
-            arrays_of = []
-            for shape, size in zip(group, many, strict=True):
-                arrays_of.append(vector[place : place + size].reshape(shape))
+        parts: list[Any] = []
+        place = 0
+        for group in groups:
+            held = []
+            for shape in group:
+                size = math.prod(shape)
+                held.append(vector[place : place + size].reshape(shape))
                 place += size
             several = self.deep and len(parts) < len(LISTS)
-            parts.append(None if not arrays_of else arrays_of if several else arrays_of[0])
+            parts.append((held if several else held[0]) if held else None)
         return tuple(parts)
 
     def __call__(self, theta: Any) -> tuple[float, np.ndarray]:
@@ -337,7 +354,7 @@ class Network:
         raise ValueError(f"a gradient is not finite: {SMALLER}")
 
 
-def _units(units: Any, N: int) -> tuple[list | None, np.ndarray | None]:
+def _units(units: Any, N: int) -> tuple[list | None, Any]:
     """The sorted labels of the units and, for every row, the place of its own among them."""
     if units is None:
         return None, None
@@ -413,7 +430,8 @@ def predict(
 
 def effects_of(units: Any, alpha: Any, N: int) -> np.ndarray:
     """The effect of every row's unit."""
-    labels, unit = _units(units, N)
+    found, unit = _units(units, N)
+    labels = found or []
     if isinstance(alpha, Mapping):
         if absent := [label for label in labels if label not in alpha]:
             raise ValueError(f"alpha has no effect of unit {absent[0]!r} ({len(absent)} such units)")

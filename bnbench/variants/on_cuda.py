@@ -37,7 +37,7 @@ class OnCuda(Variant):
                 raise MemoryError(f"the device has no more memory: {error}") from error
             raise
 
-    def load(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: None = None) -> None:
+    def load(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: np.ndarray | None = None) -> None:
         """Copy the parameters to the device."""
         self.steps.load(G1, gamma, beta, G2)
 
