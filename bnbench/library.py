@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # what type checkers alone look at
     from bnbench.networks import Network
 
 AUTO = "fused-numba", "matrix-numpy"  # what variant="auto" stands for: the first that is available
+MOST_RECENT, RECENT_BYTES = 8, 2**20  # calls that are kept set up, and the scratch of one of them at most
 LARGE_BYTES = 2**30  # from here on, the free memory is checked first
 
 
@@ -76,8 +77,21 @@ def gradients(
             node of zero variance with eps = 0, or of a variance beyond what the dtype holds, more than there is
             memory for, a y outside the loss's domain, an unknown name; the message says which array or column.
     """
+    plain = not inputs and (W is None is delta is units is statistics)
+    key: tuple | None = None
+    if plain and type(X) is type(y) is type(G1) is np.ndarray:
+        key = (
+            X.shape, y.shape, G1.shape, X.dtype, variant, activation, normalization, loss, ddof, eps, type(ddof),
+            type(eps),
+        )  # fmt: skip
+        try:
+            held = recent().get(key)
+        except TypeError:  # a convention that is no name and no number, which the checks below tell
+            held = key = None
+        if held is not None and held.rebound(X, y):
+            return held.gradients(G1, gamma, beta, G2)
     deep = [G1] if is_deep(G1) else None
-    if inputs or delta is not None or _beyond(deep, W, units, statistics, normalization, loss):
+    if not plain or _beyond(deep, W, units, statistics, normalization, loss):
         from bnbench import networks
 
         return networks.gradients(
@@ -90,7 +104,20 @@ def gradients(
     prepared = Prepared(
         checked_X, checked_y, largest, _p2(read["G1"]), variant, "fresh", activation, normalization, ddof, eps
     )
-    return prepared.gradients(*(read[name] for name in ("G1", "gamma", "beta", "G2")))
+    found = prepared.gradients(*(read[name] for name in ("G1", "gamma", "beta", "G2")))
+    if key is not None and prepared.reusable:
+        kept = recent()
+        if len(kept) >= MOST_RECENT:
+            kept.pop(next(iter(kept)))
+        kept[key] = prepared
+    return found
+
+
+def recent() -> dict[tuple, Prepared]:
+    """Small problems that this thread asked for last, set up: the next of the same shape takes one's place."""
+    if not hasattr(_thread, "recent"):
+        _thread.recent = {}
+    return _thread.recent
 
 
 def is_deep(G1: Any) -> bool:
@@ -173,6 +200,7 @@ class Prepared:
         self.X, self.y, self.regime, self.cls = X, y, regime, _variant(variant)
         self.dtype, self.scale = X.dtype, Scale(X, largest, problem)
         affine = None if normalization == "none" else (problem.p2,)
+        self.of_matrix, self.of_nodes = (p1, problem.p2), (problem.p2,)
         self.shapes = (("G1", (p1, problem.p2)), ("gamma", affine), ("beta", affine), ("G2", (problem.p2,)))
         self.renew()
 
@@ -180,6 +208,7 @@ class Prepared:
         """Forget what was set up and who holds the lock."""
         self.variant: Variant | None = None
         vars(self).pop("network", None)
+        self.flat: np.ndarray | None = None  # the parameters where the variant keeps them, and no others
         self.lock = threading.RLock()
 
     def set_up(self, parameters: list[Any]) -> Variant:
@@ -195,8 +224,26 @@ class Prepared:
         _check_memory(cls, problem, self.regime)
         variant = cls()
         variant.prepare(Batch(self.X, self.y, *parameters), problem, self.regime)
-        self.variant = variant
+        self.variant, self.flat, self.sum = variant, getattr(variant, "flat", None), _absolute_sum()
         return variant
+
+    @property
+    def reusable(self) -> bool:
+        """Whether it is small, and can be bound to other data of the same shape."""
+        variant: Any = self.variant
+        return hasattr(variant, "bind") and not variant.shared_out and variant.room.nbytes <= RECENT_BYTES
+
+    def rebound(self, X: np.ndarray, y: np.ndarray) -> bool:
+        """Bind it to other data of its shape and dtype, if these are right at first sight."""
+        if self.variant is None or not (X.flags.c_contiguous and y.flags.c_contiguous and y.dtype is X.dtype):
+            return False
+        sums = _absolute_sum()
+        total = sums(X.reshape(-1))
+        if not (total < np.inf and sums(y) < np.inf):
+            return False
+        self.X, self.y, self.scale.X, self.scale.largest = X, y, X, total
+        self.variant.bind(X, y)  # type: ignore[attr-defined]
+        return True
 
     def ones(self) -> list[np.ndarray | None]:
         """Parameters to set up with until real ones are given."""
@@ -239,19 +286,48 @@ class Prepared:
         """
         if not (rows is None and delta is None) or inputs:
             return self.network.gradients(G1, gamma, beta, G2, delta, rows=rows, inputs=inputs)
-        given = zip(self.shapes, (G1, gamma, beta, G2), strict=True)
-        checked = [self._parameter(name, value, shape) for (name, shape), value in given]
-        parameters = [value for value, _ in checked]
-        if self.problem.normalization == "batch":
-            self.scale.check(*checked[0])
         with self.lock:
             variant = self.variant
-            if variant is None:
-                variant = self.set_up(parameters)
-            else:
-                variant.load(*parameters)
+            if variant is None or not self.loaded(variant, G1, gamma, beta, G2):
+                parameters = self.checked(G1, gamma, beta, G2)
+                if variant is None:
+                    variant = self.set_up(parameters)
+                else:
+                    variant.load(*parameters)
             variant.step()
             return variant.result()
+
+    def loaded(self, variant: Variant, G1: Any, gamma: Any, beta: Any, G2: Any) -> bool:
+        """Whether parameters are right at first sight, by dtype, shape and size, and are loaded."""
+        dtype, of_matrix, of_nodes, flat = self.dtype, self.of_matrix, self.of_nodes, self.flat
+        if not (
+            flat is not None
+            and type(G1) is type(G2) is np.ndarray
+            and G1.dtype is G2.dtype is dtype
+            and G1.shape == of_matrix
+            and G2.shape == of_nodes
+        ):
+            return False
+        if self.problem.normalization == "none":
+            if not gamma is beta is None:
+                return False
+        elif not (
+            type(gamma) is type(beta) is np.ndarray
+            and gamma.dtype is beta.dtype is dtype
+            and gamma.shape == beta.shape == of_nodes
+        ):
+            return False
+        variant.load(G1, gamma, beta, G2)
+        scale = self.scale
+        return bool(scale.eps_counts and scale.largest * self.sum(flat) < scale.safe)
+
+    def checked(self, *parameters: Any) -> list[Any]:
+        """The parameters, each checked."""
+        given = zip(self.shapes, parameters, strict=True)
+        checked = [self._parameter(name, value, shape) for (name, shape), value in given]
+        if self.problem.normalization == "batch":
+            self.scale.check(*checked[0])
+        return [value for value, _ in checked]
 
     def _parameter(self, name: str, value: Any, shape: tuple[int, ...] | None) -> tuple[Any, float]:
         """A parameter checked, as a contiguous array of the problem's dtype, and Σ of its |entries|."""
@@ -274,6 +350,9 @@ class Prepared:
 def _copy(*arguments: Any) -> Prepared:
     """What a copy or a pickle of a `Prepared` becomes."""
     return survive(Prepared(*arguments))
+
+
+_thread = threading.local()
 
 
 @functools.cache

@@ -86,6 +86,8 @@ class FusedNumba(Variant):
         self.room, rows = allocate(problem, plan, self.regime)
         self.G1, self.per_node, self.dG1, self.d_per_node = parameters(problem, plan, self.regime, self.room)
         self.rows = tuple(self.per_node)
+        held = self.dG1.ctypes.data - self.G1.ctypes.data  # bytes of Γ1, γ, β and Γ2, with zeros between them
+        self.flat = np.ndarray(held // self.G1.itemsize, self.G1.dtype, self.room)
         if problem.normalization == "frozen":
             scratch_array("given", problem, plan, self.regime, self.room)[...] = self.batch.statistics
         real = self.X.dtype.type
@@ -127,6 +129,14 @@ class FusedNumba(Variant):
         if gamma is not None:
             rows[0][...] = gamma
             rows[1][...] = beta
+
+    def bind(self, X: np.ndarray, y: np.ndarray) -> None:
+        """Take other data of the same shape, C-contiguous, in place of those that `prepare` was given; not fixed."""
+        self.X, self.y, self.fallback = X, y, None
+        at_X = X.ctypes.data
+        self.table[0, 0], self.table[1, 0] = at_X, y.ctypes.data  # the rows At.X and At.y
+        if self.compute is not self.kernel:
+            self.gram_table[0, 0] = at_X
 
     def step(self) -> None:
         """One compiled call, or two where XᵀX is part of the step; of several layers two a layer."""
@@ -175,12 +185,11 @@ class FusedNumba(Variant):
         """Copies of the last step's gradients."""
         if self.network:
             return self.network.answer
-        dG1, (dgamma, dbeta, dG2) = self.dG1.copy(), self.d_per_node.copy()
+        dgamma, dbeta, dG2 = self.d_per_node.copy()
         if self.problem.normalization == "none":
             dgamma = dbeta = None
-        return Gradients(
-            self.said if self.fallback is None or self.said >= 0 else self.fallback.said, dG1, dgamma, dbeta, dG2
-        )
+        said = self.said if self.fallback is None or self.said >= 0 else self.fallback.said
+        return tuple.__new__(Gradients, (said, self.dG1.copy(), dgamma, dbeta, dG2))  # half a microsecond less
 
 
 def in_layers(problem: Problem) -> bool:

@@ -247,3 +247,26 @@ def test_variants_are_right_in_both_regimes_and_dtypes(name, activation, normali
         variant.step()  # buffers are written anew, not added to
         verdict = judge(parts_of(variant.result()), known, problem)
         assert verdict.valid, (regime, verdict.reason)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "none"])
+def test_a_call_like_the_one_before_sees_its_own_data_and_parameters(normalization):
+    """Calls of one shape are kept set up: each answers to its own arrays, and what is wrong in them is still seen."""
+    # catches: data or a statistic of the call before, an answer that a later call writes to, a NaN that slips through
+    options = {"activation": "tanh", "normalization": normalization, "eps": 1e-3}
+    batches = [Problem(20, 5, 4, "tanh", normalization, eps=1e-3, seed=seed).sample() for seed in range(4)]
+    batches[1] = batches[1]._replace(X=batches[1].X + 1e6)
+    answers = [bnbench.gradients(*batch, **options) for batch in batches * 2]
+    for batch, one, other in zip(batches, answers[:4], answers[4:], strict=True):
+        known = bnbench.prepare(batch.X, batch.y, 4, regime="fresh", **options).gradients(*batch[2:])
+        for found in (one, other):
+            assert all(a is b is None or np.array_equal(a, b) for a, b in zip(found, known, strict=True))
+    X = batches[0].X.copy()
+    X[3, 2] = np.nan
+    with pytest.raises(ValueError, match=r"X\[3, 2\] is nan"):
+        bnbench.gradients(X, *batches[0][1:], **options)
+    G2 = batches[0].G2.copy()
+    G2[1] = np.inf
+    with pytest.raises(ValueError, match=r"G2\[1\] is inf"):
+        bnbench.gradients(*batches[0][:5], G2, **options)
+    assert np.array_equal(bnbench.gradients(*batches[0], **options).dG1, answers[0].dG1)
