@@ -42,9 +42,9 @@ class Batch(SixArrays):
         statistics: for "frozen", (mean, variance), or a list of them where G1 is one; else None.
     """
 
-    W: np.ndarray | Any = None
-    delta: np.ndarray | Any = None
-    units: np.ndarray | Any = None
+    W: Annotated[np.ndarray | Any, "N", "q"] = None
+    delta: Annotated[np.ndarray | Any, "q"] = None
+    units: Annotated[np.ndarray | Any, "N"] = None
     statistics: Any = None
 
     def __new__(  # noqa: D102 - as the class's
@@ -123,9 +123,9 @@ class Gradients(FiveParts):
         dX: ∂R/∂X (N,p1), or None where it was not asked for.
     """
 
-    ddelta: np.ndarray | Any = None
-    alpha: np.ndarray | Any = None
-    dX: np.ndarray | Any = None
+    ddelta: Annotated[np.ndarray | Any, "q"] = None
+    alpha: Annotated[np.ndarray | Any, "U"] = None
+    dX: Annotated[np.ndarray | Any, "N", "p1"] = None
 
     def __new__(  # noqa: D102 - as the class's
         cls, *five: Any, ddelta: Any = None, alpha: Any = None, dX: Any = None, **named: Any

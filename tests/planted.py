@@ -92,8 +92,8 @@ BUGS = {
     ),
     "loops: the last block of rows left out": Bug(
         "variants/loops_kernel.py",
-        "prange((N + ROWS - 1) // ROWS)",
-        "prange(max(1, N // ROWS))",
+        "N = eta.size\n        for block in prange((N + ROWS - 1) // ROWS)",
+        "N = eta.size\n        for block in prange(max(1, N // ROWS))",
         "forms",
     ),
     "matrix: eps outside the root": Bug(
@@ -116,8 +116,8 @@ BUGS = {
     ),
     "fused: a group's last block of rows is taken whole": Bug(
         "fused/stored.py",
-        "forward(Z, start, count, cols, y, vectors, T, e)",
-        "forward(Z, start, max(1, count - 1), cols, y, vectors, T, e)",
+        "forward(Z, start, count, cols, y, vectors, T, r, over_N)",
+        "forward(Z, start, max(1, count - 1), cols, y, vectors, T, r, over_N)",
         "forms/test_fused.py",
     ),
     "fused: groups merged without their distance": Bug(

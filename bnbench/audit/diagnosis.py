@@ -81,7 +81,8 @@ def diagnose(
         cases = []
         for setting in dict.fromkeys(map(_setting, given)):
             mine = [ordinary_trial(one) for one in given if _setting(one) == setting]
-            cases.append(case_of(cls, *setting[:2], mine))
+            activation, normalization, *_ = setting
+            cases.append(case_of(cls, activation, normalization, mine))
     diagnosis = Diagnosis(tuple(cases))
     if diagnosis.correct or not diagnosis.answered or (problem is None and not any(bound.values())):
         return diagnosis

@@ -120,8 +120,7 @@ IN_S, IN_S_TERM, IN_MU_TERM, IN_FIRST, IN_WEIGHT = (
 IN_BOTH = "in the μ-term and the s-term"
 DGAMMA, DBETA = "in ∂R/∂γ", "in ∂R/∂β"
 BUILT_IN_EPS = (0.0, *(m * 10.0**-k for k in range(16) for m in (1, 2, 5)))  # that people choose
-ANY = {"normalized": False}
-SQUARED_LOSS, OTHER_LOSSES = {**ANY, "losses": ("squared",)}, {**ANY, "losses": LOSSES[1:]}
+SQUARED_LOSS, OTHER_LOSSES = LOSSES[:1], LOSSES[1:]
 TERMS = {IN_FIRST: ("first",), IN_MU_TERM: ("mu_term",), IN_S_TERM: ("s_term",), IN_BOTH: ("mu_term", "s_term")}
 MEAN_TERMS = list(TERMS.items())[1:]
 
@@ -146,11 +145,11 @@ MISTAKES = (
         "times-s", EVERYWHERE, "s multiplies where it is to divide, forward and backward",
         alike("s", "root", edit=INVERTED),
     ),
-    Mistake("no-1/N", "", "the 1/N of the loss is missing", alike("loss", "r", edit=BY_N), **ANY),
-    Mistake("sign", "", "the sign is reversed", {"r": MINUS}, **ANY),
+    Mistake("no-1/N", "", "the 1/N of the loss is missing", alike("loss", "r", edit=BY_N), normalized=False),
+    Mistake("sign", "", "the sign is reversed", {"r": MINUS}, normalized=False),
     Mistake(
         "derivative-1", "", "a' is taken to be 1 everywhere", {"slope": instead(lambda k: np.ones_like(k.B), LATER)},
-        **ANY,
+        normalized=False,
     ),
     Mistake(
         "eps-outside-root", EVERYWHERE, "eps is added to the standard deviation, outside the root",
@@ -171,7 +170,7 @@ MISTAKES = (
     ),
     Mistake("swapped-outputs", "dgamma and dG2", "∂R/∂γ and ∂R/∂Γ2 are swapped", with_out("gamma")),
     Mistake("swapped-outputs", "dbeta and dG2", "∂R/∂β and ∂R/∂Γ2 are swapped", with_out("beta")),
-    Mistake("transposed-dG1", "", "∂R/∂Γ1 is transposed", {"dG": (OUTPUT, lambda k, dG: dG.T)}, **ANY),
+    Mistake("transposed-dG1", "", "∂R/∂Γ1 is transposed", {"dG": (OUTPUT, lambda k, dG: dG.T)}, normalized=False),
     # of the forward pass alone: the backward pass is rightly derived from it
     Mistake(
         "eps-outside-root", DERIVED, "eps is added outside the root; the backward pass is that of this s",
@@ -340,39 +339,39 @@ MISTAKES = (
     Mistake("B-for-Xhat", DGAMMA, "B stands where X̂ belongs, in ∂R/∂γ", {"seen": instead(lambda k: k.B)}),
     Mistake(
         "no-1/N", "in the gradients", "the 1/N of the loss is missing from the gradients", {"r": BY_N},
-        whole=True, **ANY,
+        whole=True, normalized=False,
     ),
     Mistake(
         "no-2", "", "the gradients are half of what they should be: the 2 is missing", {"r": HALF},
-        whole=True, **SQUARED_LOSS,
+        whole=True, normalized=False, losses=SQUARED_LOSS,
     ),
     Mistake(
         "loss-halved", "", "everything is that of Σε̂²/(2N), half of the loss", alike("loss", "r", edit=HALF),
-        whole=True, **SQUARED_LOSS,
+        whole=True, normalized=False, losses=SQUARED_LOSS,
     ),
     Mistake("derivative-1", "in ∂R/∂Γ1", "a' is taken to be 1 in ∂R/∂Γ1", {"S": instead(lambda k: k.upstream)}),
     Mistake(
         "derivative-1", "in ∂R/∂γ and ∂R/∂β", "a' is taken to be 1 in ∂R/∂γ and ∂R/∂β",
         {"told": instead(lambda k: k.upstream)},
     ),
-    Mistake("derivative-at", "A", "a' is taken at A where it belongs at B", slope_at("A"), **ANY),
+    Mistake("derivative-at", "A", "a' is taken at A where it belongs at B", slope_at("A"), normalized=False),
     Mistake("derivative-at", "X̂", "a' is taken at X̂ where it belongs at B", slope_at("Xhat")),
     Mistake("derivative-at", "Z", "a' is taken at Z where it belongs at B", slope_at("Z")),
     Mistake(
         "B-for-A", "in ∂R/∂Γ2", "B stands where A belongs, in ∂R/∂Γ2",
-        {"dout": instead(lambda k: k.network.layers[-1].B.T @ k.r)}, **ANY,
+        {"dout": instead(lambda k: k.network.layers[-1].B.T @ k.r)}, normalized=False,
     ),
     *(
         Mistake(
             "activation-ignored", name, f"the activation is ignored: it is always {name}", ignored(name),
-            alone=True, **ANY,
+            alone=True, normalized=False,
         )
         for name in ACTIVATIONS
     ),
     # of a layer above another
     Mistake(
         "another-layer", "its Γ in ∂R/∂A", "∂R/∂A goes through the Γ of the layer below",
-        {"dA": instead(lambda k: k.dZ @ below(k).layer.G.T)}, upper=True, **ANY,
+        {"dA": instead(lambda k: k.dZ @ below(k).layer.G.T)}, upper=True, normalized=False,
     ),
     Mistake(
         "another-layer", "its s", "s is that of the layer below", {"s": instead(lambda k: below(k).s, EPS)}, upper=True
@@ -383,11 +382,11 @@ MISTAKES = (
     ),
     Mistake(
         "another-layer", "X in ∂R/∂Γ", "X stands where the layer's own input belongs, in ∂R/∂Γ",
-        {"dG": instead(lambda k: k.network.data.X.T @ k.dZ)}, upper=True, **ANY,
+        {"dG": instead(lambda k: k.network.data.X.T @ k.dZ)}, upper=True, normalized=False,
     ),
     Mistake(
         "Γ-not-transposed", "in ∂R/∂A", "∂R/∂A goes through Γ where it is to go through Γᵀ",
-        {"dA": instead(lambda k: k.dZ @ k.layer.G)}, upper=True, **ANY,
+        {"dA": instead(lambda k: k.dZ @ k.layer.G)}, upper=True, normalized=False,
     ),
     Mistake(
         "S-for-dZ", "in ∂R/∂A", "∂R/∂A is S Γᵀ, as if nothing were normalised",
@@ -415,15 +414,15 @@ MISTAKES = (
     # of a loss and of the head's other terms
     Mistake(
         "no-mean", "in r", "η stands where the mean of y belongs, in r",
-        {"r": instead(lambda k: (k.eta - k.data.y) / k.N)}, **OTHER_LOSSES,
+        {"r": instead(lambda k: (k.eta - k.data.y) / k.N)}, normalized=False, losses=OTHER_LOSSES,
     ),
     Mistake(
         "squared-of-mean", "in r", "r is that of the squared distance to the mean", {"r": instead(of_mean)},
-        **OTHER_LOSSES,
+        normalized=False, losses=OTHER_LOSSES,
     ),
     Mistake(
         "stray-2", "", "the gradients are twice what they should be: the 2 of the squared loss does not belong",
-        {"r": DOUBLE}, whole=True, **OTHER_LOSSES,
+        {"r": DOUBLE}, whole=True, normalized=False, losses=OTHER_LOSSES,
     ),
 )  # fmt: skip
 ORDER = {(mistake.name, mistake.where): rank for rank, mistake in enumerate(MISTAKES)}

@@ -103,7 +103,7 @@ def letters(batch: Batch, problem: Problem, place: str) -> list[Letters]:
         if problem.normalization == "none":
             found.append(Letters(k.N, ones, ones, (), None, None, asked))
             continue
-        terms = ()
+        terms: tuple = ()
         if problem.normalization == "batch":
             A = k.input
             terms = A.T @ (k.weight * k.S), np.outer(A.mean(axis=0), k.weight * k.dbeta), A.T @ (k.weight * k.s_term)

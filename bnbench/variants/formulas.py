@@ -1,6 +1,9 @@
 """What the families compute, in the letters of `bnbench docs gradient`: the `formula` of the built-in variants."""
 
-SYMBOLS = "ε̂ = y - AΓ2 is the residual, R = Σε̂²/N the loss, a' the activation's derivative, ⊙ elementwise, x̄ = Xᵀ1/N."
+SYMBOLS = """\
+ε̂ = y - AΓ2 is the residual, R = Σε̂²/N the loss, a' the activation's derivative, ⊙ elementwise, x̄ = Xᵀ1/N. Of \
+several layers each does the same with the A of the one below for X, and S = (∂R/∂A) ⊙ a'(B), where ∂R/∂A = dZ Γᵀ of \
+the one above; under another loss ∂R/∂η stands for -(2/N) ε̂."""
 
 MATRIX = """\
 Z = XΓ1, μ and s over its columns, X̂ = (Z - μ)/s, B = γ ⊙ X̂ + β, A = a(B), ε̂ = y - AΓ2

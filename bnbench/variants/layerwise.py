@@ -49,8 +49,9 @@ class Network:
         """
         self.theta, self.data, self.problem, self.inputs = batch.theta, batch.data, problem, inputs
         given = self.data.statistics or ((),) * problem.depth
-        of_layers = enumerate(zip(self.theta.layers, given, strict=True))
-        self.layers = [make(place, *layer.G.shape, pair) for place, (layer, pair) in of_layers]
+        shapes = [layer.G.shape for layer in self.theta.layers]
+        of_layers = enumerate(zip(shapes, given, strict=True))
+        self.layers = [make(place, p_in, p_out, pair) for place, ((p_in, p_out), pair) in of_layers]
 
     def step(self) -> None:
         """Forward through the layers and the head, and back."""
@@ -61,7 +62,8 @@ class Network:
         head = Known(NO_EDITS, theta=theta, data=data, spec=self.problem.spec, N=len(data.y), alpha=None)
         head.eta = self.layers[-1].outputs(theta.out)
         outcome(head)
-        found, dout, upstream = [], None, (head.r, theta.out)
+        found, dout = [], None
+        upstream: Any = head.r, theta.out
         for place in reversed(range(len(self.layers))):
             gradient, upstream, weighed = self.layers[place].backward(upstream, self.inputs or place > 0)
             found.append(gradient)

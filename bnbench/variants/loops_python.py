@@ -49,7 +49,7 @@ class LoopsPython(Variant):
         data = batch.data
         self.rows, self.y = batch.X.tolist(), batch.y.tolist()
         self.W, self.unit = ([] if part is None else part.tolist() for part in (data.W, data.unit))
-        self.given = [[part.tolist() for part in pair] for pair in data.statistics] or [None] * problem.depth
+        self.given = [[part.tolist() for part in pair] for pair in data.statistics] or [[]] * problem.depth
 
     def step(self) -> None:
         """Layer by layer, for each hidden node its column of Z, its statistics, its gradients."""
@@ -57,7 +57,7 @@ class LoopsPython(Variant):
         a, da = activations.functions(problem.activation, OF_FLOATS)
         rows, kept = self.rows, []
         for layer, given in zip(theta.layers, self.given, strict=True):
-            G, gamma, beta = (None if part is None else part.tolist() for part in layer)
+            G, gamma, beta = ([] if part is None else part.tolist() for part in layer)
             scale, Xhat, B, A = forward(rows, list(zip(*G, strict=True)), gamma, beta, given, a, problem)
             kept.append((rows, G, gamma, scale, Xhat, B, A))
             rows = list(zip(*A, strict=True))
@@ -106,9 +106,8 @@ class LoopsPython(Variant):
     def result(self) -> Gradients:
         """The last step's gradients as arrays of the problem's dtype."""
         dtype, problem = self.problem.dtype, self.problem
-        loss, layers, dX, *head = self.answer
-        dX = None if dX is None else np.array(dX, dtype)
-        out, delta, alpha = (None if part is None else np.array(part, dtype) for part in head)
+        loss, layers, *others = self.answer
+        dX, out, delta, alpha = (None if part is None else np.array(part, dtype) for part in others)
         hidden = []
         for columns, dgamma, dbeta in layers:
             affine = (
@@ -119,7 +118,7 @@ class LoopsPython(Variant):
 
 
 def forward(
-    rows: list, columns: list, gamma: list, beta: list, given: list | None, a: Callable, problem: Problem
+    rows: list, columns: list, gamma: list, beta: list, given: list, a: Callable, problem: Problem
 ) -> tuple[list, list, list, list]:
     """A layer's s, X̂, B and A, node by node, of the rows of its input."""
     N, ddof, eps = problem.N, problem.ddof, problem.eps

@@ -317,19 +317,29 @@ def test_folders_of_other_versions_go_but_the_latest(tmp_path):
 
 INTERPRETED = """
 import numpy as np, bnbench
-from bnbench.variants.loops_kernel import kernel
-assert type(kernel(0, True, False)).__name__ == "function"
+from bnbench.variants.loops_kernel import forward
+assert type(forward(0, "batch", False)).__name__ == "function"
+VARIANTS = "auto", "loops-numba", "loops-numba-parallel", "matrix-numba"
 for activation in bnbench.problem.ACTIVATIONS:
     for dtype in ("float64", "float32"):
         problem = bnbench.Problem(8, 3, 2, activation, dtype=dtype)
         batch = problem.sample()
         batch.X[:] *= 50  # far out, where an exp overflows
         true = bnbench.gradients(*batch, activation=activation, variant="matrix-numpy")
-        for variant in ("auto", "loops-numba", "loops-numba-parallel", "matrix-numba"):
+        for variant in VARIANTS:
             found = bnbench.gradients(*batch, activation=activation, variant=variant)
             for one, other in zip(found[1:], true[1:]):
                 assert one.dtype == other.dtype
                 np.testing.assert_allclose(one, other, rtol=1e-3 if dtype == "float32" else 1e-9)
+for loss in bnbench.problem.LOSSES:
+    batch = bnbench.Problem(8, 3, 2, "tanh", loss=loss, depth=2).sample()
+    asked = {"activation": "tanh", "loss": loss, "inputs": True}
+    true = bnbench.gradients(*batch, **asked, variant="matrix-numpy").parts()
+    for variant in VARIANTS:
+        found = bnbench.gradients(*batch, **asked, variant=variant).parts()
+        assert len(found) == 9 and found.keys() == true.keys()
+        for name, part in found.items():
+            np.testing.assert_allclose(part, true[name], rtol=1e-9)
 """
 
 

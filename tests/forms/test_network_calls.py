@@ -53,7 +53,7 @@ def test_one_layer_by_the_formula_is_what_the_kernels_give():
     [
         ({"loss": "hinge"}, "loss is 'hinge'; allowed are squared, logistic, poisson"),
         ({"loss": "logistic", "y": np.full(9, 2.0)}, r"y\[0\] is 2.0 \(9 such entries\)"),
-        ({"variant": "fused-numba"}, "variant 'fused-numba' has one hidden layer"),
+        ({"variant": "matrix-kronecker"}, "matrix-kronecker cannot be used here: depth is 2; it supports 1"),
         ({"normalization": "none"}, r'gamma\[0\] is given; with normalization="none"'),
         ({"normalization": "frozen"}, "statistics is None"),
         ({"W": np.ones((9, 2))}, "delta is None"),

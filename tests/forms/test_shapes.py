@@ -17,18 +17,27 @@ NAMED = {  # class to its fields, each to its axes as the annotation names them;
     }
     for cls in (bnbench.Batch, bnbench.Gradients)
 }
-SIZES = {"N": 11, "p1": 5, "p2": 3}  # no two alike: a transposed array is seen
+SIZES = {"N": 11, "p1": 5, "p2": 3, "q": 2, "U": 4}  # no two alike: a transposed array is seen
+LAYER = SIZES["N"], SIZES["p1"], SIZES["p2"]
 
 
-def check(parts, problem, dtype=None):
-    """Every part has the shape that its class names, and is None exactly where nothing is normalised."""
+def check(parts, problem, dtype=None, inputs=False):
+    """Every part has the shape that its class names, and is None exactly where there is none of it."""
+    there = {
+        ("gamma", "beta", "dgamma", "dbeta"): problem.normalization != "none", ("W", "delta", "ddelta"): problem.linear,
+        ("units", "alpha"): problem.units, ("statistics",): problem.normalization == "frozen", ("dX",): inputs,
+    }  # fmt: skip
+    absent = {name for names, present in there.items() for name in names if not present}
     for name, axes in NAMED[type(parts)].items():
         part = getattr(parts, name)
-        if problem.normalization == "none" and name in ("gamma", "beta", "dgamma", "dbeta"):
+        if name in absent:
             assert part is None, name
             continue
+        if name == "statistics":
+            assert np.shape(part) == (2, SIZES["p2"])
+            continue
         assert np.shape(part) == tuple(SIZES[axis] for axis in axes), name
-        if dtype is not None and axes:
+        if dtype is not None and axes and name != "units":
             assert part.dtype == dtype, name
 
 
@@ -37,7 +46,7 @@ def check(parts, problem, dtype=None):
 def test_public_arrays_have_the_shapes_that_their_types_name(dtype, normalization):
     # catches: a transposed or flattened gradient, a (p2,1) column, a dtype that a call changes, an axis named wrongly
     for number, activation in enumerate(ACTIVATIONS):
-        problem = bnbench.Problem(*SIZES.values(), activation, normalization, ddof=number % 2, dtype=dtype, seed=number)
+        problem = bnbench.Problem(*LAYER, activation, normalization, ddof=number % 2, dtype=dtype, seed=number)
         batch = problem.sample()
         check(batch, problem, dtype)
         conventions = {"activation": activation, "normalization": normalization, "ddof": number % 2}
@@ -51,9 +60,26 @@ def test_public_arrays_have_the_shapes_that_their_types_name(dtype, normalizatio
     check(certify(batch, problem).gradients, problem)
 
 
+@pytest.mark.parametrize("normalization", bnbench.problem.NORMALIZATIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_a_head_and_the_inputs_add_has_its_named_shape(dtype, normalization):
+    # catches: effects of rows for those of units, a column of coefficients, ∂R/∂X of the layer's nodes, a part too many
+    problem = bnbench.Problem(
+        *LAYER, "tanh", normalization, dtype=dtype, loss="logistic", linear=SIZES["q"], units=SIZES["U"]
+    )
+    batch = problem.sample()
+    check(batch, problem, dtype)
+    conventions = {"activation": "tanh", "normalization": normalization, "loss": "logistic", "variant": "matrix-numpy"}
+    for inputs in (False, True):
+        found = bnbench.gradients(*batch, **batch.more, **conventions, inputs=inputs)
+        check(found, problem, dtype, inputs=inputs)
+    check(certify(batch, problem).gradients, problem)
+
+
 def test_every_axis_of_a_public_array_is_named():
-    # catches: a field without its axes, which the test above would take for a number
+    # catches: a field without its axes, which the tests above would take for a number
     axes = {name: named for fields in NAMED.values() for name, named in fields.items()}
     assert axes.pop("loss") == ()
+    assert axes.pop("statistics") == ()  # pairs
     assert all(axes.values())
     assert {axis for named in axes.values() for axis in named} == set(SIZES)
