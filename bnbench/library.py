@@ -77,6 +77,7 @@ def gradients(
             memory for, a y outside the loss's domain, an unknown name; the message says which array or column.
     """
     deep = [G1] if is_deep(G1) else None
+    check_inputs(inputs)
     if inputs or delta is not None or _beyond(deep, W, units, statistics, normalization, loss):
         from bnbench import networks
 
@@ -84,18 +85,25 @@ def gradients(
             X, y, G1, gamma, beta, G2, W=W, delta=delta, units=units, statistics=statistics, inputs=inputs,
             variant=variant, activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
         )  # fmt: skip
+    p2 = _p2(G1)
     read: dict[str, Any] = {name: value if value is None else arrays.read(name, value) for name, value in
             (("X", X), ("y", y), ("G1", G1), ("gamma", gamma), ("beta", beta), ("G2", G2))}  # fmt: skip
     checked_X, checked_y, largest = _data(read["X"], read["y"], _dtype(read))
     prepared = Prepared(
-        checked_X, checked_y, largest, _p2(read["G1"]), variant, "fresh", activation, normalization, ddof, eps
+        checked_X, checked_y, largest, p2, variant, "fresh", activation, normalization, ddof, eps
     )
     return prepared.gradients(*(read[name] for name in ("G1", "gamma", "beta", "G2")))
 
 
 def is_deep(G1: Any) -> bool:
     """Whether Γ1 is a list of matrices, one a layer, and not one matrix as rows of numbers."""
-    return isinstance(G1, list | tuple) and len(G1) > 0 and np.ndim(G1[0]) == 2
+    return isinstance(G1, list | tuple) and arrays.rank(G1) > 2
+
+
+def check_inputs(inputs: object) -> None:
+    """Raise ValueError where inputs is neither True nor False."""
+    if not isinstance(inputs, bool | np.bool_):
+        raise ValueError(f"inputs is {arrays.quoted(inputs)}; allowed are True and False")
 
 
 def prepare(
@@ -237,6 +245,7 @@ class Prepared:
 
         rows, a slice or row numbers, are those of a minibatch: its statistics and its mean are of these rows alone.
         """
+        check_inputs(inputs)
         if not (rows is None and delta is None) or inputs:
             return self.network.gradients(G1, gamma, beta, G2, delta, rows=rows, inputs=inputs)
         given = zip(self.shapes, (G1, gamma, beta, G2), strict=True)
@@ -251,7 +260,10 @@ class Prepared:
             else:
                 variant.load(*parameters)
             variant.step()
-            return variant.result()
+            found = variant.result()
+        if not found.loss < np.inf:  # NaN too
+            self.network.gradients(G1, gamma, beta, G2)  # which says why
+        return found
 
     def _parameter(self, name: str, value: Any, shape: tuple[int, ...] | None) -> tuple[Any, float]:
         """A parameter checked, as a contiguous array of the problem's dtype, and Σ of its |entries|."""
@@ -306,12 +318,11 @@ def _variant(name: object) -> type[Variant]:
     return cls
 
 
-def _p2(G1: np.ndarray | None) -> int:
-    if G1 is None:
-        raise ValueError("G1 is None; allowed is an array")
-    if G1.ndim != 2:
-        raise ValueError(f"G1 has shape {G1.shape}; allowed is (p1, p2)")
-    return G1.shape[1]
+def _p2(G1: Any) -> int:
+    shape = arrays.read("G1", G1).shape
+    if len(shape) != 2:
+        raise ValueError(f"G1 has shape {shape}; allowed is (p1, p2), or a list of such matrices, one a layer")
+    return shape[1]
 
 
 def _dtype(read: dict[str, Any], asked: Any = None) -> np.dtype:
