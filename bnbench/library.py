@@ -89,9 +89,7 @@ def gradients(
     read: dict[str, Any] = {name: value if value is None else arrays.read(name, value) for name, value in
             (("X", X), ("y", y), ("G1", G1), ("gamma", gamma), ("beta", beta), ("G2", G2))}  # fmt: skip
     checked_X, checked_y, largest = _data(read["X"], read["y"], _dtype(read))
-    prepared = Prepared(
-        checked_X, checked_y, largest, p2, variant, "fresh", activation, normalization, ddof, eps
-    )
+    prepared = Prepared(checked_X, checked_y, largest, p2, variant, "fresh", activation, normalization, ddof, eps)
     return prepared.gradients(*(read[name] for name in ("G1", "gamma", "beta", "G2")))
 
 
