@@ -45,6 +45,13 @@ def read(name: str, value: Any) -> np.ndarray:
     return array
 
 
+def rank(value: Any) -> int:
+    """The number of dimensions of an array, a data frame or nested lists, of these by their deepest entry."""
+    if isinstance(value, list | tuple):
+        return 1 + max(map(rank, value), default=0)
+    return getattr(value, "ndim", 0)
+
+
 def column(label: str, series: Any) -> np.ndarray:
     """The finite numbers of a pandas series of any dtype, nullable and Arrow's too; a ValueError begins with label."""
     missing = series.isna().to_numpy(bool)
@@ -53,7 +60,7 @@ def column(label: str, series: Any) -> np.ndarray:
                          "fill or drop them")  # fmt: skip
     dtype = series.dtype
     if str(dtype) == "category":
-        raise ValueError(f"{label} is categorical (row 1 is {_quoted(series.iloc[0])}), {ENCODE}")
+        raise ValueError(f"{label} is categorical (row 1 is {quoted(series.iloc[0])}), {ENCODE}")
     if getattr(dtype, "kind", "O") in "iufb":
         dtype = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))  # of nullable, of sparse, its own
         array = _numbers(label, series.to_numpy(dtype))
@@ -94,7 +101,7 @@ def _numbers(name: str, array: np.ndarray, kinds: dict[str, str] | None = None) 
     elif array.dtype.kind in "US":
         _refuse_text(name, array, kinds)
     elif array.dtype.kind not in "iufb":
-        example = f" (row 1 is {_quoted(array[0])})" if array.ndim == 1 and array.size else ""
+        example = f" (row 1 is {quoted(array[0])})" if array.ndim == 1 and array.size else ""
         raise ValueError(f"{name} is of dtype {array.dtype}{example}{', ' + ENCODE if kinds else '; ' + ALLOWED}")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
@@ -125,7 +132,7 @@ def _refuse_text(
     wrong = [place for place in wrong if not _reads_as_number(array[place])] or wrong
     place = wrong[0]
     where = f"{name} in row {place[0] + 1}" if array.ndim == 1 else f"{name}[{', '.join(map(str, place))}]"
-    said = f"{where} is {_quoted(array[place])}, no number ({_entries(len(wrong), 'such')})"
+    said = f"{where} is {quoted(array[place])}, no number ({_entries(len(wrong), 'such')})"
     if kinds is None:
         raise ValueError(f"{said}; {ALLOWED}")
     text = str(array[place]).strip()
@@ -143,7 +150,7 @@ def _entries(count: int, kind: str) -> str:
     return f"{count} {kind} {'entry' if count == 1 else 'entries'}"
 
 
-def _quoted(value: Any) -> str:
+def quoted(value: Any) -> str:
     text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 

@@ -91,6 +91,7 @@ def gradients(
         if held is not None and held.rebound(X, y):
             return held.gradients(G1, gamma, beta, G2)
     deep = [G1] if is_deep(G1) else None
+    check_inputs(inputs)
     if not plain or _beyond(deep, W, units, statistics, normalization, loss):
         from bnbench import networks
 
@@ -98,12 +99,11 @@ def gradients(
             X, y, G1, gamma, beta, G2, W=W, delta=delta, units=units, statistics=statistics, inputs=inputs,
             variant=variant, activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
         )  # fmt: skip
+    p2 = _p2(G1)
     read: dict[str, Any] = {name: value if value is None else arrays.read(name, value) for name, value in
             (("X", X), ("y", y), ("G1", G1), ("gamma", gamma), ("beta", beta), ("G2", G2))}  # fmt: skip
     checked_X, checked_y, largest = _data(read["X"], read["y"], _dtype(read))
-    prepared = Prepared(
-        checked_X, checked_y, largest, _p2(read["G1"]), variant, "fresh", activation, normalization, ddof, eps
-    )
+    prepared = Prepared(checked_X, checked_y, largest, p2, variant, "fresh", activation, normalization, ddof, eps)
     found = prepared.gradients(*(read[name] for name in ("G1", "gamma", "beta", "G2")))
     if key is not None and prepared.reusable:
         kept = recent()
@@ -122,7 +122,13 @@ def recent() -> dict[tuple, Prepared]:
 
 def is_deep(G1: Any) -> bool:
     """Whether Γ1 is a list of matrices, one a layer, and not one matrix as rows of numbers."""
-    return isinstance(G1, list | tuple) and len(G1) > 0 and np.ndim(G1[0]) == 2
+    return isinstance(G1, list | tuple) and arrays.rank(G1) > 2
+
+
+def check_inputs(inputs: object) -> None:
+    """Raise ValueError where inputs is neither True nor False."""
+    if not isinstance(inputs, bool | np.bool_):
+        raise ValueError(f"inputs is {arrays.quoted(inputs)}; allowed are True and False")
 
 
 def prepare(
@@ -284,6 +290,7 @@ class Prepared:
 
         rows, a slice or row numbers, are those of a minibatch: its statistics and its mean are of these rows alone.
         """
+        check_inputs(inputs)
         if not (rows is None and delta is None) or inputs:
             return self.network.gradients(G1, gamma, beta, G2, delta, rows=rows, inputs=inputs)
         with self.lock:
@@ -295,7 +302,10 @@ class Prepared:
                 else:
                     variant.load(*parameters)
             variant.step()
-            return variant.result()
+            found = variant.result()
+        if not found.loss < np.inf:  # NaN too
+            self.network.gradients(G1, gamma, beta, G2)  # which says why
+        return found
 
     def loaded(self, variant: Variant, G1: Any, gamma: Any, beta: Any, G2: Any) -> bool:
         """Whether parameters are right at first sight, by dtype, shape and size, and are loaded."""
@@ -385,12 +395,11 @@ def _variant(name: object) -> type[Variant]:
     return cls
 
 
-def _p2(G1: np.ndarray | None) -> int:
-    if G1 is None:
-        raise ValueError("G1 is None; allowed is an array")
-    if G1.ndim != 2:
-        raise ValueError(f"G1 has shape {G1.shape}; allowed is (p1, p2)")
-    return G1.shape[1]
+def _p2(G1: Any) -> int:
+    shape = arrays.read("G1", G1).shape
+    if len(shape) != 2:
+        raise ValueError(f"G1 has shape {shape}; allowed is (p1, p2), or a list of such matrices, one a layer")
+    return shape[1]
 
 
 def _dtype(read: dict[str, Any], asked: Any = None) -> np.dtype:

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -27,6 +27,7 @@ from bnbench.problem import (
     leaves,
     rebuilt,
 )  # fmt: skip
+from bnbench.scale import Scale, exactly
 from bnbench.threads import survive
 from bnbench.variants import Variant
 
@@ -45,9 +46,10 @@ def gradients(
         ValueError: as there; y outside the loss's domain, a unit without an effect.
     """
     given = named(X=X, y=y, W=W, G1=G1, gamma=gamma, beta=beta, G2=G2, delta=delta, statistics=statistics)
-    if G1 is None:
-        raise ValueError("G1 is None; allowed is an array, or a list of them, one a layer")
-    read: dict[str, Any] = {name: None if part is None else arrays.read(name, part) for name, part in given.items()}
+    read: dict[str, Any] = {
+        name: None if part is None and not name.startswith("G1") else arrays.read(name, part)
+        for name, part in given.items()
+    }
     deep = is_deep(G1)
     shapes = [read[f"G1[{place}]"].shape for place in range(len(G1))] if deep else [read["G1"].shape]
     for place, shape in enumerate(shapes):
@@ -66,10 +68,9 @@ def named(**parts: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, part in parts.items():
         if name == "statistics":
-            pairs = part if part is None or _is_pairs(part) else [part]
-            for place, pair in enumerate(pairs or ()):
-                at = f"[{place}]" if pairs is part else ""
-                found |= {f"mean{at}": pair[0], f"var{at}": pair[1]}
+            for place, (mean, var) in enumerate(_pairs(part)):
+                at = f"[{place}]" if arrays.rank(part) > 2 else ""
+                found |= {f"mean{at}": mean, f"var{at}": var}
         elif name in LISTS and is_deep(parts["G1"]) and isinstance(part, list | tuple):
             found |= {f"{name}[{place}]": one for place, one in enumerate(part)}
         else:
@@ -77,15 +78,18 @@ def named(**parts: Any) -> dict[str, Any]:
     return found
 
 
-def _is_pairs(statistics: Any) -> bool:
-    """Whether these are (mean, variance) of several layers, and not of one."""
-    if not isinstance(statistics, list | tuple) or not statistics:
-        kind = type(statistics).__name__
-        raise ValueError(f"statistics is a {kind}; allowed are (mean, variance), or a list of them, one a layer")
-    pairs = statistics if isinstance(statistics[0], list | tuple) and np.ndim(statistics[0][0]) > 0 else [statistics]
-    if any(not isinstance(pair, list | tuple) or len(pair) != 2 for pair in pairs):
-        raise ValueError("statistics has an entry that is no pair; allowed are (mean, variance)")
-    return pairs is statistics
+def _pairs(statistics: Any) -> list:
+    """(mean, variance) of each layer, of one where they came without a list; none of None."""
+    if statistics is None:
+        return []
+    told = "allowed are (mean, variance), or a list of them, one a layer"
+    if not isinstance(statistics, list | tuple | np.ndarray):
+        raise ValueError(f"statistics is of type {type(statistics).__name__}; {told}")
+    pairs = list(statistics) if arrays.rank(statistics) > 2 else [statistics]
+    for pair in pairs:
+        if not isinstance(pair, list | tuple | np.ndarray) or arrays.rank(pair) < 1 or len(pair) != 2:
+            raise ValueError(f"statistics has an entry that is no pair; {told}")
+    return pairs
 
 
 class Network:
@@ -107,7 +111,7 @@ class Network:
         self.widths = [Problem(1, 1, width).p2 for width in (p2 if self.deep else [p2])]
         if not self.widths:
             raise ValueError("p2 is an empty list; allowed is a width for every hidden layer")
-        X, y, _ = _data(X, y, dtype, copy=copy)
+        X, y, self.largest = _data(X, y, dtype, copy=copy)
         if self.spec.normalization == "batch" and len(y) <= self.spec.ddof:
             raise ValueError(f"N is {len(y)} with ddof {self.spec.ddof}; allowed is N > ddof")
         if W is not None:
@@ -163,7 +167,7 @@ class Network:
             return ()
         if statistics is None:
             raise ValueError('statistics is None; with normalization="frozen" allowed are (mean, variance)')
-        pairs = statistics if _is_pairs(statistics) else [statistics]
+        pairs = _pairs(statistics)
         if len(pairs) != len(self.widths):
             raise ValueError(f"statistics has {len(pairs)} pairs; with {len(self.widths)} layers allowed are as many")
         checked = []
@@ -183,9 +187,10 @@ class Network:
         for name, part in (("G1", G1), ("gamma", gamma), ("beta", beta)):
             if not self.deep or part is None:
                 part = [part] * layers
-            if not isinstance(part, list | tuple) or len(part) != layers:
-                count = f"{len(part)} entries" if isinstance(part, list | tuple) else "no entries"
-                raise ValueError(f"{name} has {count}; with {layers} layers allowed are as many")
+            if not isinstance(part, list | tuple):
+                raise ValueError(f"{name} is of type {type(part).__name__}; allowed is a list of {layers}, one a layer")
+            if len(part) != layers:
+                raise ValueError(f"{name} has {len(part)} entries; with {layers} layers allowed are as many")
             lists.append(part)
         hidden = []
         for place, (G, scale, shift) in enumerate(zip(*lists, strict=True)):
@@ -214,6 +219,8 @@ class Network:
         """
         theta = self.theta(G1, gamma, beta, G2, delta)
         data = self.data if rows is None else self.minibatch(rows)
+        if self.spec.normalization == "batch":
+            self.check_scale(theta, data)
         with self.lock, np.errstate(all="ignore"):
             found = self.step(theta, data, inputs)
         finite = (np.isfinite(part).all() for part in found.parts().values() if part is not None)
@@ -226,19 +233,46 @@ class Network:
             found = found._replace(**named)
         return found._replace(loss=float(found.loss))
 
+    def check_scale(self, theta: Theta, data: Data) -> None:
+        """Refuse parameters with which a variance of some layer is no number of the dtype (`scale`).
+
+        |B| is at most |γ|√N + |β|, and no activation is further from 0 than its B, but for 1; where that bound does
+        not suffice, the layers are computed.
+        """
+        N, problem = len(data.y), replace(self.problem, N=len(data.y), units=0)
+        most, fits = self.largest, True
+        for layer in theta.layers:
+            fits &= Scale(data.X, most, problem).fits(float(np.abs(layer.G).sum(dtype=np.float64)))
+            most = float(np.abs(layer.gamma).max()) * N**0.5 + float(np.abs(layer.beta).max()) + 1
+        if fits:
+            return
+        with np.errstate(all="ignore"):
+            computed = formula.network(theta, data, self.spec).layers
+        A = data.X
+        for place, (layer, found) in enumerate(zip(theta.layers, computed, strict=True)):
+            named = f"layer {place + 1}", f"G1[{place}]" if place else "X or G1[0]"
+            exactly(A, layer.G, problem, *(named if self.deep else ()))
+            A = found.A
+            if not np.isfinite(A).all():
+                raise ValueError(f"A of layer {place + 1} is not finite: {SMALLER}")
+
     def minibatch(self, rows: Any) -> Data:
         """The data of some rows, with the units that are among them."""
         N = len(self.data.y)
         if isinstance(rows, slice):
-            chosen: Any = slice(*rows.indices(N))
-            count = len(range(*chosen.indices(N)))
+            try:
+                count = len(range(*rows.indices(N)))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"rows is {rows}: {error}; allowed are a slice, or row numbers (n,)") from None
+            chosen: Any = rows
         else:
-            chosen = np.asarray(rows)
+            chosen = arrays.read("rows", rows)
             if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
                 raise ValueError(
                     f"rows has shape {chosen.shape} and dtype {chosen.dtype}; allowed are a slice, or row numbers (n,)"
                 )
-            if outside := [int(row) for row in chosen if not -N <= row < N][:1]:
+            outside = chosen[(chosen < -N) | (chosen >= N)]
+            if outside.size:
                 raise ValueError(f"rows has {outside[0]}; with this X allowed are {-N} to {N - 1}")
             count = len(chosen)
         least = 1 + (self.spec.ddof if self.spec.normalization == "batch" else 0)
@@ -308,7 +342,7 @@ class Network:
         Raises:
             ValueError: it has another size.
         """
-        vector = np.array(theta, self.dtype)
+        vector = arrays.read("theta", theta).astype(self.dtype)
         widths = [self.data.X.shape[1], *self.widths]
         nodes: list[tuple[int, ...]] = [] if self.spec.normalization == "none" else [(p,) for p in self.widths]
         q: list[tuple[int, ...]] = [] if self.data.W is None else [(self.data.W.shape[1],)]
@@ -341,12 +375,6 @@ class Network:
         with np.errstate(all="ignore"):
             computed = formula.network(theta, data, self.spec)
         for place, layer in enumerate(computed.layers, 1):
-            if self.spec.normalization == "batch" and self.spec.eps == 0 and not layer.variance.all():
-                j = int(np.argmin(layer.variance))
-                raise ValueError(
-                    f"column {j} of layer {place} has zero variance and eps is 0; allowed is eps > 0, or hidden nodes "
-                    "that vary over the rows"
-                )
             if not np.isfinite(layer.A).all():
                 raise ValueError(f"A of layer {place} is not finite: {SMALLER}")
         if not np.isfinite(computed.head.loss):
@@ -358,17 +386,33 @@ def _units(units: Any, N: int) -> tuple[list | None, Any]:
     """The sorted labels of the units and, for every row, the place of its own among them."""
     if units is None:
         return None, None
-    rows = units.tolist() if hasattr(units, "tolist") else list(units)
+    dates = isinstance(units, np.ndarray) and units.dtype.kind in "mM"  # tolist would make some of them numbers
+    rows = units.tolist() if hasattr(units, "tolist") and not dates else units
+    if getattr(units, "ndim", 1) != 1:
+        raise ValueError(f"units has shape {units.shape}; with this X allowed is ({N},)")
+    if isinstance(rows, str | bytes | Mapping | Set) or not isinstance(rows, Iterable):
+        raise ValueError(f"units is of type {type(units).__name__}; allowed is a label for each of {N} rows")
+    rows = list(rows)
     if len(rows) != N:
         raise ValueError(f"units has {len(rows)} entries; with this X allowed are {N}")
     try:
-        labels = sorted(set(rows))
+        found = set(rows)
+        if missing := [label for label in found if _is_missing(label)]:
+            row = 1 + rows.index(missing[0])
+            raise ValueError(f"units has {missing[0]!r} in row {row}; allowed is a label in every row")
+        labels = sorted(found)
     except TypeError as error:
         raise ValueError(f"units cannot be sorted ({error}); allowed are hashable labels of one kind") from None
-    if any(label != label for label in labels):
-        raise ValueError("units has NaN; allowed is a label in every row")
     places = {label: place for place, label in enumerate(labels)}
     return labels, np.array([places[row] for row in rows])
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether a label is None, NaN, or a data frame's word for them."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # of pandas' NA
+        return True
 
 
 def flat(theta: Theta, dtype: Any) -> np.ndarray:

@@ -400,11 +400,11 @@ FIELDS = tuple(one.name for one in fields(Problem))
 
 def check_conventions(activation: object, normalization: object, ddof: Any, eps: Any, loss: object = LOSSES[0]) -> None:
     """Raise ValueError, naming the field, where a convention is not one of the allowed."""
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; allowed are {', '.join(ACTIVATIONS)}")
-    if normalization not in NORMALIZATIONS:
+    if not isinstance(normalization, str) or normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization is {normalization!r}; allowed are {', '.join(NORMALIZATIONS)}")
-    if loss not in LOSSES:
+    if not isinstance(loss, str) or loss not in LOSSES:
         raise ValueError(f"loss is {loss!r}; allowed are {', '.join(LOSSES)}")
     if (type(ddof) is not int and (not isinstance(ddof, Integral) or isinstance(ddof, bool))) or ddof < 0:
         raise ValueError(f"ddof is {ddof!r}; allowed is a whole number of at least 0")

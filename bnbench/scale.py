@@ -27,6 +27,10 @@ class Scale:
         self.safe = math.sqrt(most / problem.N)
         self.eps_counts = problem.eps > nothing
 
+    def fits(self, total: float) -> bool:
+        """Whether every variance is in range by the bound alone, for a Γ1 whose |Γ1_kj| add up to total."""
+        return self.eps_counts and self.largest * total < self.safe
+
     def check(self, G1: np.ndarray, total: float) -> None:
         """Refuse Γ1 (p1,p2), whose |Γ1_kj| add up to total at most, where a column of X Γ1 is out of range.
 
@@ -34,16 +38,16 @@ class Scale:
             ValueError: a column is constant and eps is 0, or its variance is no number of this dtype; it names it.
         """
         if self.eps_counts:
-            if self.largest * total < self.safe:
+            if self.fits(total):
                 return
             self.largest = max(abs(float(self.X.max())), abs(float(self.X.min())))
-            if self.largest * total < self.safe:
+            if self.fits(total):
                 return
         exactly(self.X, G1, self.problem)
 
 
-def exactly(X: np.ndarray, G1: np.ndarray, problem: Problem) -> None:
-    """`Scale.check` by X Γ1 itself."""
+def exactly(X: np.ndarray, G1: np.ndarray, problem: Problem, of: str = "X G1", factors: str = "X or G1") -> None:
+    """`Scale.check` by X Γ1 itself; a message names it, and what to rescale, by these words."""
     N, eps, info = problem.N, problem.eps, np.finfo(X.dtype)
     _, of_X = np.frexp(np.abs(X).max(axis=0).astype(np.float64))
     fraction, of_G1 = np.frexp(G1.astype(np.float64))
@@ -56,7 +60,7 @@ def exactly(X: np.ndarray, G1: np.ndarray, problem: Problem) -> None:
     constant = spread <= float(info.eps) * X.shape[1] ** 0.5 * np.abs(W).sum(axis=0)
     if eps == 0 and constant.any():
         raise ValueError(
-            f"column {constant.argmax()} of X G1 has zero variance and eps is 0 ({np.count_nonzero(constant)} such "
+            f"column {constant.argmax()} of {of} has zero variance and eps is 0 ({np.count_nonzero(constant)} such "
             "columns); allowed is eps > 0, or hidden nodes that vary over the rows"
         )
     with np.errstate(divide="ignore"):
@@ -71,7 +75,7 @@ def exactly(X: np.ndarray, G1: np.ndarray, problem: Problem) -> None:
         if wrong.any():
             j = int(wrong.argmax())
             raise ValueError(
-                f"column {j} of X G1 has a variance of about 10^{bits[j] * np.log10(2):.0f}, {words} than {X.dtype} "
-                f"can work with ({np.count_nonzero(wrong)} such columns); rescale X or G1 so that it is nearer "
+                f"column {j} of {of} has a variance of about 10^{bits[j] * np.log10(2):.0f}, {words} than {X.dtype} "
+                f"can work with ({np.count_nonzero(wrong)} such columns); rescale {factors} so that it is nearer "
                 "to 1"
             )

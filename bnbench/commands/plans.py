@@ -2,12 +2,14 @@
 
 import dataclasses
 import fnmatch
+import itertools
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnbench.commands.common import UsageError, as_text, load_variants, needs_workers
+from bnbench.problem import Problem
 
 if TYPE_CHECKING:
     from bnbench.compare.runs import Run
@@ -81,8 +83,9 @@ def make_plan(options: Namespace, base: dict[str, Any]) -> "tuple[Plan, Table | 
         held = tuple(name for name in DRAWN if name in chosen or name in base.get("held", ()))
         plan = make_plan(preset, base, chosen | {"held": held})
         if table is not None:
-            for loss in plan.loss:
-                losses.check(loss, table.y[: max(plan.N)])
+            for loss, N, units in itertools.product(plan.loss, plan.N, plan.units):
+                drawn = Problem(N, 1, 1, units=units, seed=plan.seed).sample()  # of units, those of any p1 and p2
+                losses.check(loss, table.y[:N], drawn.units)
     except ValueError as error:
         raise UsageError(error) from error
     for name in plan.variants:

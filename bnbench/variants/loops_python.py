@@ -2,6 +2,7 @@
 
 import math
 import operator
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -12,11 +13,12 @@ from bnbench.problem import Batch, Gradients, Layer, NetworkGradients, Problem, 
 from bnbench.variants import formulas
 from bnbench.variants.base import ANY_NETWORK, Variant
 
+MOST_EXPONENT = math.log(sys.float_info.max)
 NUMBER_BYTES, LIST_BYTES = 32, 64  # of a float in a list: itself, and where it is; of a list beside its numbers
 
 
 OF_FLOATS = Operations(
-    exp=math.exp,
+    exp=lambda b: math.inf if b > MOST_EXPONENT else math.exp(b),  # as arrays do; Python raises
     tanh=math.tanh,
     number=lambda like, x: x,
     choose=lambda b, above, below: above if b > 0 else below,

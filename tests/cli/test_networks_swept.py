@@ -70,3 +70,13 @@ def test_a_table_whose_outcome_the_loss_has_no_place_for_is_one_line(tmp_path):
     assert "y[1] is 3.0 (1 such entries); with loss='logistic' allowed are numbers from 0 to 1" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_table_in_which_a_unit_has_no_effect_is_one_line(tmp_path):
+    # catches: cells that are called ok because nothing bounds the rounding of an infinite effect
+    (tmp_path / "t.csv").write_text("a,y\n1,0\n2,3\n4,1\n")
+    given = "--data", str(tmp_path / "t.csv"), "--target", "y", "--loss", "poisson", "--units", "3"
+    result = bnbench("sweep", *given, "--out", str(tmp_path / "run"))
+    assert result.returncode == 2
+    assert "every y of unit 0 is 0 (1 such units); with loss='poisson' no effect minimises the loss" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

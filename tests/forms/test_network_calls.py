@@ -61,7 +61,20 @@ def test_one_layer_by_the_formula_is_what_the_kernels_give():
         ({"units": ["a"] * 8}, "units has 8 entries"),
         ({"units": ["a", 1] + ["b"] * 7}, "units cannot be sorted"),
         ({"units": list("aaabbbbbb"), "loss": "logistic", "y": np.r_[np.ones(3), 0, np.ones(5)]}, "unit a is 1"),
+        ({"units": "aaaabbbbb"}, "units is of type str; allowed is a label for each of 9 rows"),
+        ({"units": [None] * 9}, "units has None in row 1"),
+        ({"units": np.array(["2020", "NaT", "2021"] * 3, "M8[ns]")}, "units has .*NaT.* in row"),
         ({"gamma": [np.ones(3)]}, "gamma has 1 entries; with 2 layers"),
+        ({"gamma": np.ones((2, 3))}, "gamma is of type ndarray; allowed is a list of 2, one a layer"),
+        ({"G1": [np.ones((4, 3)), None]}, r"G1\[1\] is None"),
+        ({"G1": [np.ones(3), np.ones((3, 2))]}, r"G1\[0\] has shape \(3,\)"),
+        ({"G1": []}, r"G1 has shape \(0,\); allowed is \(p1, p2\), or a list"),
+        ({"normalization": "frozen", "statistics": [[]]}, "statistics has an entry that is no pair"),
+        ({"activation": np.array(["relu", "tanh"])}, "activation is array"),
+        ({"inputs": np.ones(2)}, r"inputs is array\(\[1., 1.\]\); allowed are True and False"),
+        ({"X": np.arange(36.0).reshape(9, 4) ** 0.5 * 1e160}, "column 0 of layer 1 has a variance of about 10.*, more"),
+        ({"X": np.arange(36.0).reshape(9, 4) ** 0.5 * 1e-160, "eps": 0}, "column 0 of layer 1 .*, less than float64"),
+        ({"G1": [np.eye(4)[:, :3], np.full((3, 2), 1e160)]}, "column 0 of layer 2 has a variance of about 10.*, more"),
         ({"G1": [np.ones((4, 3)), np.ones((2, 2))]}, r"G1\[1\] has shape \(2, 2\); .* \(3, 2\)"),
         ({"X": np.full((9, 4), 1.0), "eps": 0.0}, "column 0 of layer 1 has zero variance"),
         ({"X": np.full((9, 4), np.nan)}, r"X\[0, 0\] is nan"),
@@ -97,3 +110,69 @@ def test_a_prepared_network_is_called_from_threads_and_as_a_copy():
         known = bnbench.gradients(X, y, G, gamma, beta, G2, delta=delta, **keywords).parts()
         for each in (*answers, copied.gradients(G, *rest)):
             assert all(map(np.array_equal, known.values(), each.parts().values()))
+
+
+@pytest.mark.parametrize("variant", ["loops-python", "loops-numba", "matrix-numpy", "matrix-numba", "fused-numba"])
+def test_no_form_gives_a_wrong_number_where_a_variance_is_out_of_range(variant):
+    # catches: a s that is infinite, so that every gradient below is a finite 0; a refusal of what can be computed
+    problem = bnbench.Problem(20, 3, 2, "tanh", eps=0.0, depth=2, loss="poisson")
+    batch = problem.sample()
+    for scale in (1e-160, 1e-130, 1e130, 1e160):
+        G1 = [batch.G1[0], batch.G1[1] * scale]
+        call = (batch.X, batch.y, G1, *batch[3:])
+        conventions = {"activation": "tanh", "eps": 0.0, "loss": "poisson", "variant": variant}
+        if scale in (1e-160, 1e160):
+            with pytest.raises(ValueError, match="column 0 of layer 2 has a variance of about"):
+                bnbench.gradients(*call, **conventions)
+        else:
+            known = bnbench.gradients(*batch, **conventions)
+            found = bnbench.gradients(*call, **conventions)
+            np.testing.assert_allclose(found.dG1[0], known.dG1[0], rtol=1e-9)
+            np.testing.assert_allclose(found.dG1[1] * scale, known.dG1[1], rtol=1e-9)
+
+
+def test_a_rate_beyond_the_largest_number_is_refused_by_every_form():
+    # catches: the OverflowError of Python's exp; a loss that is infinite in an answer
+    problem = bnbench.Problem(9, 2, 2, "identity", "none", loss="poisson")
+    batch = problem.sample()
+    for variant in ("loops-python", "matrix-numpy"):
+        with pytest.raises(ValueError, match="the loss is not finite"):
+            bnbench.gradients(
+                batch.X * 1e4, *batch[1:], activation="identity", normalization="none", loss="poisson", variant=variant
+            )
+    with pytest.raises(ValueError, match="the loss is not finite"):
+        bnbench.gradients(batch.X * 1e160, *batch[1:], activation="identity", normalization="none")
+
+
+@pytest.mark.parametrize("widths", [3, [3, 2]])
+def test_a_minibatch_is_the_call_with_these_rows(widths):
+    # catches: a slice that goes backwards and is read twice, an answer that a later call writes over
+    problem = bnbench.Problem(12, 4, 3, "tanh", loss="logistic", linear=2, units=3)
+    batch = problem.sample()
+    G1, gamma, beta, G2 = batch.parameters()[:4]
+    if widths != 3:
+        G1, gamma, beta = [G1, np.eye(3)[:, :2]], [gamma, gamma[:2]], [beta, beta[:2]]
+        G2 = G2[:2]
+    conventions = {"activation": "tanh", "loss": "logistic"}
+    prepared = bnbench.prepare(batch.X, batch.y, widths, W=batch.W, units=batch.units, **conventions)
+    chosen = [
+        slice(None, None, -1),
+        slice(10, 0, -2),
+        slice(2, 9),
+        [0, 1, 2, 3, 3, 3, 9],
+        np.array([-1, -2, 5, 6], "i1"),
+    ]
+    found = [prepared.gradients(G1, gamma, beta, G2, batch.delta, rows=rows, inputs=True) for rows in chosen]
+    for rows, one in zip(chosen, found, strict=True):
+        X, y, W, units = (part[rows] for part in (batch.X, batch.y, batch.W, batch.units))
+        known = bnbench.gradients(
+            X, y, G1, gamma, beta, G2, W=W, delta=batch.delta, units=units, inputs=True, **conventions
+        )
+        for name, part in known.parts().items():
+            np.testing.assert_allclose(one.parts()[name], part, rtol=1e-9, atol=1e-13, err_msg=f"{name} of {rows}")
+    for rows in (np.ones(12, bool), [0.5], [99], slice("a", "b"), np.ma.array([1, 2], mask=[1, 0])):
+        with pytest.raises(ValueError, match=r"^rows "):
+            prepared.gradients(G1, gamma, beta, G2, batch.delta, rows=rows)
+    for theta in (prepared.pack(G1, gamma, beta, G2, batch.delta) + 0j, "abc", None):
+        with pytest.raises(ValueError, match=r"^theta"):
+            prepared(theta)
