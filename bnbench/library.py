@@ -77,7 +77,7 @@ def gradients(
             node of zero variance with eps = 0, or of a variance beyond what the dtype holds, more than there is
             memory for, a y outside the loss's domain, an unknown name; the message says which array or column.
     """
-    plain = not inputs and (W is None is delta is units is statistics)
+    plain = inputs is False and (W is None is delta is units is statistics)
     key: tuple | None = None
     if plain and type(X) is type(y) is type(G1) is np.ndarray:
         key = (
