@@ -45,22 +45,27 @@ def gradients(
     Raises:
         ValueError: as there; y outside the loss's domain, a unit without an effect.
     """
-    given = named(X=X, y=y, W=W, G1=G1, gamma=gamma, beta=beta, G2=G2, delta=delta, statistics=statistics)
-    read: dict[str, Any] = {
-        name: None if part is None and not name.startswith("G1") else arrays.read(name, part)
-        for name, part in given.items()
-    }
-    deep = is_deep(G1)
-    shapes = [read[f"G1[{place}]"].shape for place in range(len(G1))] if deep else [read["G1"].shape]
-    for place, shape in enumerate(shapes):
-        if len(shape) != 2:
-            raise ValueError(f"G1{f'[{place}]' if deep else ''} has shape {shape}; allowed is (p_in, p_out)")
-    widths = [shape[1] for shape in shapes]
+    read, p2 = _read(X=X, y=y, W=W, G1=G1, gamma=gamma, beta=beta, G2=G2, delta=delta, statistics=statistics)
     prepared = Network(
-        read["X"], read["y"], widths if deep else widths[0], W=read["W"], units=units, statistics=statistics,
+        read["X"], read["y"], p2, W=read["W"], units=units, statistics=statistics,
         dtype=_dtype(read), variant=variant, regime="fresh", **conventions,
     )  # fmt: skip
     return prepared.gradients(G1, gamma, beta, G2, delta, inputs=inputs)
+
+
+def _read(**parts: Any) -> tuple[dict[str, Any], int | list[int]]:
+    """The arrays of a call by name, as `arrays.read` gives them, and the width of the hidden layer, or a list of them.
+
+    Raises:
+        ValueError: one is no array, G1 has an entry that is no matrix.
+    """
+    given = named(**parts)
+    for name, part in given.items():  # before all else, for G1 says whether the others are lists
+        if name.startswith("G1") and arrays.read(name, part).ndim != 2:
+            raise ValueError(f"{name} has shape {np.shape(part)}; allowed is (p_in, p_out)")
+    read = {name: None if part is None else arrays.read(name, part) for name, part in given.items()}
+    widths = [array.shape[1] for name, array in read.items() if name.startswith("G1")]
+    return read, widths if is_deep(parts["G1"]) else widths[0]
 
 
 def named(**parts: Any) -> dict[str, Any]:
@@ -450,15 +455,16 @@ def predict(
     """
     if statistics is not None and normalization == "batch":
         normalization = "frozen"
-    given = named(X=X, W=W, G1=G1, gamma=gamma, beta=beta, G2=G2, delta=delta, statistics=statistics)
-    read: dict[str, Any] = {name: None if part is None else arrays.read(name, part) for name, part in given.items()}
-    widths = [np.shape(G)[-1] for G in (G1 if is_deep(G1) else [G1])]
+    read, p2 = _read(X=X, W=W, G1=G1, gamma=gamma, beta=beta, G2=G2, delta=delta, statistics=statistics)
+    X = arrays.read("X", X)
     network = Network(
-        read["X"], np.zeros(len(read["X"]), _dtype(read)), widths if is_deep(G1) else widths[0], W=read["W"],
+        X, np.zeros(X.shape[:1], _dtype(read)), p2, W=read["W"],
         units=None, statistics=statistics, dtype=_dtype(read), variant="matrix-numpy", regime="fresh",
         activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
     )  # fmt: skip
     theta = network.theta(G1, gamma, beta, G2, delta)
+    if normalization == "batch":
+        network.check_scale(theta, network.data)
     with np.errstate(all="ignore"):
         eta = formula.network(theta, network.data, network.spec).head.eta
     if (units is None) != (alpha is None):
@@ -466,7 +472,8 @@ def predict(
     if units is not None:
         eta = eta + effects_of(units, alpha, len(eta)).astype(eta.dtype)
     _, _, mean = losses.functions(loss)
-    found = mean(eta)
+    with np.errstate(all="ignore"):
+        found = mean(eta)
     if not np.isfinite(found).all():
         network.refuse(theta, network.data)
     return found
@@ -479,13 +486,14 @@ def effects_of(units: Any, alpha: Any, N: int) -> np.ndarray:
     if isinstance(alpha, Mapping):
         if absent := [label for label in labels if label not in alpha]:
             raise ValueError(f"alpha has no effect of unit {absent[0]!r} ({len(absent)} such units)")
-        return np.array([float(alpha[label]) for label in labels])[unit]
-    effects = np.asarray(alpha, float)
+        alpha = [alpha[label] for label in labels]
+    effects = arrays.read("alpha", alpha)
     if effects.shape != (len(labels),):
         raise ValueError(
             f"alpha has shape {effects.shape}; units has {len(labels)} labels, allowed are as many effects in their "
             "order, or a mapping of label to effect"
         )
+    _size("alpha", effects)
     return effects[unit]
 
 

@@ -197,10 +197,10 @@ def one_pass_step(normalization: str, real: type) -> Callable:
                 c = G2[j]
                 dbeta[j], d_gamma[j] = c * d_beta[j], c * d_gamma[j] / s[j]
                 dgamma[j] = d_gamma[j]
+                d_gamma[j], s[j] = d_gamma[j] / (s[j] * (N - ddof)), gamma[j] / s[j]
             for k in range(p1):
-                for j in range(p2):
-                    through_s = V[k, j] * (d_gamma[j] / (s[j] * (N - ddof)))
-                    dG1[k, j] = gamma[j] / s[j] * (G2[j] * total[k, j] - through_s)
+                for j in range(p2):  # the factors are in memory, or a product with V may be formed first, and overflow
+                    dG1[k, j] = s[j] * (G2[j] * total[k, j] - V[k, j] * d_gamma[j])
         elif frozen:
             # Σ r a' X̂ = (Γ1ᵀ Xᵀ T - μ Σ T)/s
             given = matrix(table, At.given, real)

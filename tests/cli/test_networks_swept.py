@@ -15,7 +15,7 @@ def test_each_is_asked_for_what_it_takes_and_judged_on_that():
     # catches: a keyword that is not passed, a plug-in asked for what it cannot know, a layer that is not judged
     axes = "--depth", "1,2", "--loss", "squared,logistic", "--linear", "0,2", "--units", "0,3"
     held = "--activation", "tanh", "--normalization", "batch", "--dtype", "float64", "--regime", "fresh"
-    result = bnbench("verify", *SIZE, *axes, *held, *PLUGIN, "--variants", f"matrix-numpy,loops-numba,{OWN}", "--json")
+    result = bnbench("verify", *SIZE, *axes, *held, *PLUGIN, "--variants", f"matrix-numpy,matrix-kronecker,{OWN}", "--json")
     assert result.returncode == 1, result.stderr
     rows = json.loads(result.stdout)
     assert len(rows) == 6 * 16
@@ -23,7 +23,7 @@ def test_each_is_asked_for_what_it_takes_and_judged_on_that():
     assert counts == {
         ("matrix-numpy", "ok"): 16,
         ("every-network", "ok"): 16,
-        ("loops-numba", "ok"): 1, ("loops-numba", "unsupported"): 15,
+        ("matrix-kronecker", "ok"): 1, ("matrix-kronecker", "unsupported"): 15,
         ("any-loss", "ok"): 2, ("any-loss", "unsupported"): 14,
         ("squared-alone", "ok"): 1, ("squared-alone", "unsupported"): 15,
         ("deep-and-wrong", "ok"): 1, ("deep-and-wrong", "invalid"): 1, ("deep-and-wrong", "unsupported"): 14,
@@ -32,7 +32,7 @@ def test_each_is_asked_for_what_it_takes_and_judged_on_that():
     assert wrong["depth"] == 2
     assert "dG2 is off by 0.001 of its size" in wrong["reason"]
     said = {(row["variant"], row["reason"]) for row in rows if row["status"] == "unsupported"}
-    assert ("loops-numba", "loss is logistic; it supports squared") in said
+    assert ("matrix-kronecker", "loss is logistic; it supports squared") in said
     assert ("any-loss", "depth is 2; it supports 1") in said
 
 

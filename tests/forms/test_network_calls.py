@@ -176,3 +176,24 @@ def test_a_minibatch_is_the_call_with_these_rows(widths):
     for theta in (prepared.pack(G1, gamma, beta, G2, batch.delta) + 0j, "abc", None):
         with pytest.raises(ValueError, match=r"^theta"):
             prepared(theta)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"X": None}, "X is None"),
+        ({"X": 3.0}, r"X has shape \(\)"),
+        ({"G1": None}, "G1 is None"),
+        ({"G1": 3.0}, r"G1 has shape \(\)"),
+        ({"G1": [np.ones((3, 2)), None]}, r"G1\[1\] is None"),
+        ({"X": np.arange(27.0).reshape(9, 3) ** 0.5 * 1e200}, "column 0 of X G1 has a variance of about"),
+        ({"units": ["a"] * 9, "alpha": {"a": None}}, "alpha in row 1 is None, no number"),
+        ({"units": ["a"] * 9, "alpha": [np.nan]}, r"alpha\[0\] is nan"),
+    ],
+)
+def test_a_bad_prediction_says_what_is_allowed(changed, words):
+    # catches: a traceback of NumPy's; ŷ of 0 where a variance overflowed
+    random = np.random.default_rng(0)
+    call = {"X": random.standard_normal((9, 3)), "G1": random.standard_normal((3, 2)), "gamma": np.ones(2)}
+    with pytest.raises(ValueError, match=words):
+        bnbench.predict(**call | {"beta": np.zeros(2), "G2": np.ones(2)} | changed)

@@ -22,8 +22,6 @@ def test_no_correct_answer_is_called_invalid(names, count):
         with np.errstate(all="ignore"):
             known = reference(batch, problem)
         for name, regime, verdict in verdicts(batch, problem, known, names):
-            if kind == "huge" and name == "fused-numba":
-                continue  # the squares that it forms overflow before others' do: its answer is then not finite
             judged += 1
             assert verdict.valid, f"{seed}, {kind}, {problem}, {name} ({regime}): {verdict.reason}"
     assert judged >= count
