@@ -151,11 +151,7 @@ def _entries(count: int, kind: str) -> str:
 
 
 def quoted(value: Any) -> str:
-<<<<<<< HEAD
-    """A value as a message quotes it: its beginning."""
-=======
-    """A value on one line, shortened, as a message shows it."""
->>>>>>> k-break
+"""A value on one line, shortened, as a message shows it."""
     text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 

@@ -241,14 +241,15 @@ class Prepared:
 
     def rebound(self, X: np.ndarray, y: np.ndarray) -> bool:
         """Bind it to other data of its shape and dtype, if these are right at first sight."""
-        if self.variant is None or not (X.flags.c_contiguous and y.flags.c_contiguous and y.dtype is X.dtype):
+        variant: Any = self.variant
+        if variant is None or not (X.flags.c_contiguous and y.flags.c_contiguous and y.dtype is X.dtype):
             return False
         sums = _absolute_sum()
         total = sums(X.reshape(-1))
         if not (total < np.inf and sums(y) < np.inf):
             return False
         self.X, self.y, self.scale.X, self.scale.largest = X, y, X, total
-        self.variant.bind(X, y)  # type: ignore[attr-defined]
+        variant.bind(X, y)
         return True
 
     def ones(self) -> list[np.ndarray | None]:

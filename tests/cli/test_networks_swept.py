@@ -15,7 +15,8 @@ def test_each_is_asked_for_what_it_takes_and_judged_on_that():
     # catches: a keyword that is not passed, a plug-in asked for what it cannot know, a layer that is not judged
     axes = "--depth", "1,2", "--loss", "squared,logistic", "--linear", "0,2", "--units", "0,3"
     held = "--activation", "tanh", "--normalization", "batch", "--dtype", "float64", "--regime", "fresh"
-    result = bnbench("verify", *SIZE, *axes, *held, *PLUGIN, "--variants", f"matrix-numpy,matrix-kronecker,{OWN}", "--json")
+    names = f"matrix-numpy,matrix-kronecker,{OWN}"
+    result = bnbench("verify", *SIZE, *axes, *held, *PLUGIN, "--variants", names, "--json")
     assert result.returncode == 1, result.stderr
     rows = json.loads(result.stdout)
     assert len(rows) == 6 * 16
