@@ -3,7 +3,7 @@
 import math
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -40,8 +40,8 @@ class LoopsPython(Variant):
 
     @classmethod
     def needs_bytes(cls, problem: Problem, regime: str) -> int:
-        """Lists of the rows of X and of what lies between layers; X̂, B and A by node; columns in the making."""
-        between = 2 * problem.p2 * (problem.depth - 1)
+        """Lists of the rows of X; X̂, B and A by node; between layers dZ and two upstream; columns in the making."""
+        between = 3 * problem.p2 * (problem.depth > 1)
         numbers = problem.p1 + problem.linear + between + 3 * problem.p2 * problem.depth + 6
         return problem.N * (LIST_BYTES + NUMBER_BYTES * numbers)
 
@@ -57,21 +57,22 @@ class LoopsPython(Variant):
         """Layer by layer, for each hidden node its column of Z, its statistics, its gradients."""
         theta, problem = self.batch.theta, self.problem
         a, da = activations.functions(problem.activation, OF_FLOATS)
-        rows, kept = self.rows, []
+        kept: list[tuple] = []
         for layer, given in zip(theta.layers, self.given, strict=True):
+            rows = list(zip(*kept[-1][-1], strict=True)) if kept else self.rows
             G, gamma, beta = ([] if part is None else part.tolist() for part in layer)
             scale, Xhat, B, A = forward(rows, list(zip(*G, strict=True)), gamma, beta, given, a, problem)
             kept.append((rows, G, gamma, scale, Xhat, B, A))
-            rows = list(zip(*A, strict=True))
         out = theta.out.tolist()
         loss, r, ddelta, alpha = self.head(A, out)
         dout = [sum(map(operator.mul, column, r)) for column in A]
-        upstream = [[ri * w for ri in r] for w in out]
+        upstream: Iterable[list] = ([ri * w for ri in r] for w in out)
         found = []
         for place in reversed(range(problem.depth)):
-            gradient, dZ = backward(*kept[place], upstream, da, problem)
+            below = place > 0 or self.inputs
+            gradient, dZ = backward(upstream, da, problem, below, *kept[place])
             found.append(gradient)
-            if place or self.inputs:
+            if below:
                 nodes = list(zip(*dZ, strict=True))
                 upstream = [[sum(map(operator.mul, g, d)) for d in nodes] for g in kept[place][1]]
         dX = list(zip(*upstream, strict=True)) if self.inputs else None
@@ -142,10 +143,10 @@ def forward(
 
 
 def backward(
-    rows: list, G: list, gamma: list, scale: list, Xhat: list, B: list, A: list, upstream: list, da: Callable,
-    problem: Problem,
+    upstream: Iterable[list], da: Callable, problem: Problem, below: bool,
+    rows: list, G: list, gamma: list, scale: list, Xhat: list, B: list, A: list,
 ) -> tuple[tuple[list, list, list], list]:  # fmt: skip
-    """A layer's gradients (∂R/∂Γ by node, ∂R/∂γ, ∂R/∂β) and dZ, node by node."""
+    """A layer's gradients (∂R/∂Γ by node, ∂R/∂γ, ∂R/∂β) and, where what is below asks for it, dZ, node by node."""
     N, ddof = problem.N, problem.ddof
     dG, dgamma, dbeta, dZ = [], [], [], []
     for j, above in enumerate(upstream):
@@ -167,5 +168,6 @@ def backward(
             for k in range(len(column)):
                 column[k] += row[k] * v
         dG.append(column)
-        dZ.append(dz)
+        if below:
+            dZ.append(dz)
     return (dG, dgamma, dbeta), dZ

@@ -12,9 +12,8 @@ from networks import answer, asked, distances, network
 import bnbench
 from bnbench import activations, definition
 from bnbench.problem import ACTIVATIONS, DTYPES, LOSSES, NORMALIZATIONS, Data, Layer, Spec, Theta
-from bnbench.reference import network as of_networks
 from bnbench.reference import reference
-from bnbench.validation import _compare, judge, parts_of
+from bnbench.validation import judge, parts_of
 from bnbench.variants import peers, variants
 
 
@@ -83,30 +82,29 @@ def test_every_network_is_right(name):
     cls = here(name)
     for seed in SEEDS[name]:
         dtype = DTYPES[seed % 2]
-        theta, data, spec, known = known_of(seed, dtype)
-        batch, problem = asked(theta, data, spec)
+        theta, batch, problem, known = known_of(seed, dtype)
         assert not cls.unsupported(problem, "fresh")
         variant = cls()
         variant.prepare(batch.with_theta(network_of_ones(theta)), problem)
         variant.load(*batch.parameters())
         variant.step()
-        found = answer(variant.result(), theta)
-        arrays = of_networks.arrays(found)
-        assert {np.asarray(array).dtype for array in arrays} == {np.dtype(dtype)}
+        found = variant.result()
+        assert {np.asarray(part).dtype for part in found.parts().values() if part is not None} == {np.dtype(dtype)}
         if dtype == "float64":
-            assert max(distances(found, known)) < 1e-9, spec
+            assert max(distances(answer(found, theta), known)) < 1e-9, problem
         else:
-            parts = zip(*map(of_networks.arrays, (found, known.high, known.low, known.allowed)), strict=True)
-            assert max(_compare(*map(np.asarray, part))["ratio"] for part in parts) < 1, spec
+            verdict = judge(parts_of(found), known, problem)
+            assert verdict.valid, f"{problem}: {verdict.reason}"
 
 
 @functools.cache
 def known_of(seed, dtype):
     """A network of a seed, and its gradients: by a machine, in float32 with what its rounding may change."""
     theta, data, spec = network(seed, dtype=dtype)
+    batch, problem = asked(theta, data, spec)
     if dtype == "float64":
-        return theta, data, spec, definition.gradients(theta, data, spec, "autograd")
-    return theta, data, spec, of_networks.reference(theta, data, spec, dtype)
+        return theta, batch, problem, definition.gradients(theta, data, spec, "autograd")
+    return theta, batch, problem, reference(batch, problem)
 
 
 def network_of_ones(theta):
