@@ -151,7 +151,7 @@ def _entries(count: int, kind: str) -> str:
 
 
 def quoted(value: Any) -> str:
-"""A value on one line, shortened, as a message shows it."""
+    """A value on one line, shortened, as a message shows it."""
     text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
