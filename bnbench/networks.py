@@ -63,7 +63,7 @@ def _read(**parts: Any) -> tuple[dict[str, Any], int | list[int]]:
     for name, part in given.items():  # before all else, for G1 says whether the others are lists
         if name.startswith("G1") and arrays.read(name, part).ndim != 2:
             raise ValueError(f"{name} has shape {np.shape(part)}; allowed is (p_in, p_out)")
-    read = {name: None if part is None else arrays.read(name, part) for name, part in given.items()}
+    read: dict[str, Any] = {name: None if part is None else arrays.read(name, part) for name, part in given.items()}
     widths = [array.shape[1] for name, array in read.items() if name.startswith("G1")]
     return read, widths if is_deep(parts["G1"]) else widths[0]
 
