@@ -34,6 +34,8 @@ class Operations:
 
     def choose(self, b, above, below):
         """`above` where b > 0, `below` elsewhere."""
+        if isinstance(above, np.generic) and above == 1 and below == 0:
+            return (b > 0).astype(above.dtype)  # a tenth of the time
         return np.where(b > 0, above, below)
 
     def relu(self, b):
