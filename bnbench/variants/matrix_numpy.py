@@ -31,6 +31,7 @@ class MatrixNumpy(Variant):
         """Keep the arrays; look at X once where the design is fixed."""
         super().prepare(batch, problem, regime)
         self.network = None if problem.plain and not self.inputs else (self.batch.theta, self.batch.data)
+        self.functions = activations.functions(problem.activation)
         fixed = regime == "fixed" and problem.normalization == "batch" and not self.network
         self.X: np.ndarray = batch.X
         self.xbar: np.ndarray | None = None
@@ -45,7 +46,7 @@ class MatrixNumpy(Variant):
             return
         X = self.X
         _, y, G1, gamma, beta, G2 = self.batch
-        N, ddof, eps, activation = len(y), self.problem.ddof, self.problem.eps, self.problem.activation
+        N, ddof, eps = len(y), self.problem.ddof, self.problem.eps
         normalize = self.problem.normalization == "batch"
 
         Z = X @ G1
@@ -56,7 +57,7 @@ class MatrixNumpy(Variant):
             B = gamma * Xhat + beta
         else:
             B = Z
-        a, da = activations.functions(activation)
+        a, da = self.functions
         A = a(B)
         e = y - A @ G2
 
