@@ -136,6 +136,7 @@ class Network:
         if reason:
             raise ValueError(f"variant {self.cls.name} cannot be used here: {reason}")
         self.renew()
+        survive(self)
 
     def renew(self) -> None:
         """Forget what was set up and who holds the lock."""
