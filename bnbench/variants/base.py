@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from bnbench.problem import LOSSES, MOST_COLUMNS, MOST_DEPTH, NORMALIZATIONS, Batch, Gradients, Problem
+from bnbench.problem import LOSSES, MOST_COLUMNS, MOST_DEPTH, NORMALIZATIONS, Batch, Gradients, Problem, leaves, rebuilt
 from bnbench.variants.registry import register
 
 # What a variant may support a part of, and the field of a problem that it is.
@@ -103,8 +103,8 @@ class Variant(ABC):
         The arrays of the batch are C-contiguous, of the problem's dtype, and stay the caller's: read only.
         A subclass calls this first; `self.batch` is then the caller's X and y with parameters of the variant's own.
         """
-        own = batch.each(np.array)
-        self.batch = own._replace(X=batch.X, y=batch.y, W=batch.W, units=batch.units, statistics=batch.statistics)
+        theta = batch.theta
+        self.batch = batch.with_theta(rebuilt(theta, map(np.array, leaves(theta))))
         self.problem, self.regime = problem, regime
 
     def load(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: np.ndarray | None = None) -> None:

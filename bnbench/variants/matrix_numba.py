@@ -22,7 +22,7 @@ class MatrixNumba(Variant):
     name = "matrix-numba"
     family = "matrix"
     formula = formulas.MATRIX
-    arrays_like_Z, arrays_like_G1 = 5, 2
+    arrays_like_Z, arrays_like_G1 = 6, 2
     keeps_X = True
     compile_allowance_s = 60.0
     supports = ANY_NETWORK
