@@ -11,8 +11,6 @@ from bnbench.operations import Operations
 from bnbench.reference import doubledouble as dd
 from bnbench.reference.chunks import chunks, each, empty
 
-SMALL = 2.0**-20  # up to which log(1 + t) is six terms of its series
-
 
 @njit(inner=True)
 def log(h, l):
@@ -33,18 +31,22 @@ def log(h, l):
 
 @njit(inner=True)
 def softplus(h, l):
-    """log(1 + exp(x)) = max(x, 0) + log(1 + t), t = exp(-|x|); exact in its own digits far below 0 too."""
-    eh, el = dd.exp(h, l) if h < 0.0 else dd.exp(-h, -l)
-    if eh < SMALL:
-        sh, sl = -1.0 / 6, 0.0
-        for n in range(5, 0, -1):
-            sh, sl = dd.mul(sh, sl, eh, el)
-            ch, cl = dd.div(1.0 if n % 2 else -1.0, 0.0, float(n), 0.0)
-            sh, sl = dd.add(sh, sl, ch, cl)
-        sh, sl = dd.mul(sh, sl, eh, el)
-    else:
-        sh, sl = dd.add(1.0, 0.0, eh, el)
-        sh, sl = log(sh, sl)
+    """log(1 + exp(x)) = max(x, 0) + 2 artanh(u), u = t/(2 + t), t = exp(-|x|): right in its own digits everywhere."""
+    th, tl = dd.exp(h, l) if h < 0.0 else dd.exp(-h, -l)
+    uh, ul = dd.add(th, tl, 2.0, 0.0)
+    uh, ul = dd.div(th, tl, uh, ul)
+    qh, ql = dd.mul(uh, ul, uh, ul)  # at most 1/9
+    terms = 1
+    power = qh
+    while power > 2.0**-110:
+        power *= qh
+        terms += 1
+    sh, sl = 0.0, 0.0
+    for n in range(terms, -1, -1):
+        sh, sl = dd.mul(sh, sl, qh, ql)
+        ch, cl = dd.div(2.0, 0.0, 2.0 * n + 1.0, 0.0)
+        sh, sl = dd.add(sh, sl, ch, cl)
+    sh, sl = dd.mul(sh, sl, uh, ul)
     return dd.add(h, l, sh, sl) if h > 0.0 else (sh, sl)
 
 
