@@ -133,7 +133,7 @@ def forward(
                 mu, s = given[0][j], math.sqrt(given[1][j] + eps)
             else:
                 mu = sum(z) / N
-                s = math.sqrt(sum((v - mu) ** 2 for v in z) / (N - ddof) + eps) or math.nan  # not an exception
+                s = math.sqrt(sum((v - mu) * (v - mu) for v in z) / (N - ddof) + eps) or math.nan  # not an exception
             scale.append(s)
             Xhat.append([(v - mu) / s for v in z])
             z = [gamma[j] * v + beta[j] for v in Xhat[j]]
