@@ -108,7 +108,8 @@ def of_network(
             return k.B.made(lambda B: da(B, a(B)), B[None], unit=0.0)
 
         found = arrays(exact.answer)
-        squares, floors = [np.zeros(array.shape) for array in found], [0.0] * len(found)
+        errors: list[Any] = [0.0] * len(found)  # ‖ ‖₂ over the runs; their squares may underflow
+        floors = [0.0] * len(found)
         spread = [np.zeros(layer.B.shape) for layer in exact.layers] if kinked else []  # of B
         size = len(data.y) * max(layer.G.shape[1] for layer in theta.layers)
         runs, lost = min(MOST_RUNS, max(LEAST_RUNS, NUMBERS // size)), False
@@ -120,7 +121,7 @@ def of_network(
                 ("B",) if kinked else (), AS_WRITTEN | ({"slope": as_exact} if kinked else {}),
             )  # fmt: skip
             for place, (one, true) in enumerate(zip(arrays(run.answer), found, strict=True)):
-                squares[place] += ((one.v - true.high) ** 2).sum(axis=0)
+                errors[place] = np.hypot(errors[place], np.hypot.reduce(one.v - true.high, axis=0))
                 floors[place] = np.max(one.least, axis=0) if one.sizes is not None else 0.0
             for here, layer, true in zip(spread, run.layers, exact.layers, strict=kinked):
                 for B in layer.B.v:
@@ -134,9 +135,9 @@ def of_network(
         kinks, ambiguous = _kinks(exact, [np.sqrt(each / runs) for each in spread], spec, inputs)
     limits, allowed = np.finfo(dtype), []
     unit = max(float(limits.eps) / 2, CUT * factor_unit)
-    for true, square, floor, moved in zip(found, squares, floors, kinks, strict=True):
+    for true, error, floor, moved in zip(found, errors, floors, kinks, strict=True):
         least = np.maximum(floor, unit * np.abs(true.high))
-        allow = MARGIN * np.maximum(np.sqrt(square / runs), least) + moved + len(data.y) * float(limits.tiny)
+        allow = MARGIN * np.maximum(error / runs**0.5, least) + moved + len(data.y) * float(limits.tiny)
         bounded = (np.abs(true.high) + allow <= float(limits.max)) & (not lost)  # which NaN is not
         allowed.append(np.where(bounded, allow, np.inf))
     parts = [array.high for array in found], [array.low for array in found], allowed, kinks

@@ -37,3 +37,13 @@ def test_hostile_data_is_judged():
             known = reference(batch, problem)
             wide.append(np.linalg.norm(known.allowed.dG1) > 1e-3 * np.linalg.norm(known.high.dG1))
     assert np.mean(wide) < 0.5
+
+
+def test_gradients_whose_squares_underflow_have_a_tolerance():
+    # catches: errors of runs that are squared, so that of gradients of 1e-200 nothing is left to allow
+    batch, problem, kind = hostile(1323)
+    assert (kind, problem.activation) == ("saturated", "gaussian")
+    known = reference(batch, problem)
+    assert 0 < np.abs(known.high.dG2).max() < 1e-200
+    for name, regime, verdict in verdicts(batch, problem, known, ["loops-python", "matrix-numpy"]):
+        assert verdict.valid, (name, regime, verdict.reason)
