@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 from bnbench.activations import CODES
 from bnbench.compiling import called
 from bnbench.elementary import compiled, compiled_loss
-from bnbench.fused.gemm import FOUR, INDEX, PANEL, VECTOR_BYTES, Emitter, copy3, lesser, shifted_four, tile_G3, tile_Z3
+from bnbench.fused.gemm import FOUR, INDEX, PANEL, VECTOR_BYTES, Emitter, WHOLE, copy3, copy_four, lesser, shifted_four, tile_G3, tile_Z3
 from bnbench.fused.layout import BLOCK_ROWS, LINE_BYTES
 from bnbench.fused.passes import leading_mean, up
 from bnbench.fused.scratch import (
@@ -45,11 +45,10 @@ from bnbench.threads import alone
 
 MOST_PANELS, WASTE = 8, 0.15  # of a task; of the time of two and of four threads, together
 STRIP = 256  # rows of Γ that are copied at once
-WIDE = 512  # nodes over which ∂R/∂(the input) is summed at once
 INPUTS = 48  # of a task that makes ∂R/∂(the input)
 TILES = 64  # columns of X in a task that makes tiles
 ROW_FIELDS = "X y U r P Q Z A T lying dZ G dG gamma beta out dgamma dbeta dout mu weight c mean slope mean64 s parts four sums shift given"
-ROW_FIELDS += " panel edge eta dA conventions tiles forward backward below threads"
+ROW_FIELDS += " panel edge eta dA turned corner conventions tiles forward backward below threads"
 ARRAYS = ROW_FIELDS.split()
 
 
@@ -58,63 +57,31 @@ Row: Any = Rows(*range(len(ARRAYS)))  # where in the table each array, and each 
 FIRST_FUNCTION = Row.tiles
 
 
-def dot_tile(nodes: int) -> Callable:
-    """The intrinsic `dot(T, t0, ldt, G, g0, ldg, C, c0, ldc, K, add)`: four rows of T Γᵀ at so many rows of Γ.
+@intrinsic
+def turn_four(typing, G, g0, ldg, panel, p0, width):
+    """Four columns of four rows of G, ldg apart, as four rows of a panel."""
+    index = types.intp
+    signature = types.void(G, index, index, panel, index, index)
 
-    C[m, n] = Σ_j T[m, j] G[n, j] over K numbers, a multiple of a vector, or more with add; sums are in registers.
-    """
+    def build(context, builder, signature, arguments):
+        G0, g0, ldg, panel0, p0, width = arguments
+        emit = Emitter(context, builder, G.dtype, FOUR)
+        source, target = emit.pointer(G, G0, g0), emit.pointer(panel, panel0, p0)
 
-    @intrinsic
-    def compute(typing, T, t0, ldt, G, g0, ldg, C, c0, ldc, K, add):
-        index = types.intp
-        signature = types.void(T, index, index, G, index, index, C, index, index, index, types.boolean)
+        def shuffled(one, other, *places):
+            return builder.shuffle_vector(one, other, ir.VectorType(WHOLE, FOUR)(list(places)))
 
-        def build(context, builder, signature, arguments):
-            T0, t0, ldt, G0, g0, ldg, C0, c0, ldc, K, add = arguments
-            emit = Emitter(context, builder, T.dtype)
-            left, right, out = emit.pointer(T, T0, t0), emit.pointer(G, G0, g0), emit.pointer(C, C0, c0)
-            rows = [builder.gep(left, [builder.mul(ldt, INDEX(m))]) for m in range(FOUR)]
-            columns = [builder.gep(right, [builder.mul(ldg, INDEX(n))]) for n in range(nodes)]
-            before = builder.block
-            loop, done = builder.append_basic_block("dot"), builder.append_basic_block("dot.done")
-            builder.branch(loop)
-            builder.position_at_end(loop)
-            k = builder.phi(INDEX)
-            sums = [[builder.phi(emit.vector) for _ in range(nodes)] for _ in range(FOUR)]
-            values = [emit.load(builder.gep(column, [k])) for column in columns]
-            new = []
-            for m in range(FOUR):
-                x = emit.load(builder.gep(rows[m], [k]))
-                products = [builder.fmul(x, value, flags=("contract",)) for value in values]
-                new.append([builder.fadd(s, t, flags=("contract",)) for s, t in zip(sums[m], products, strict=True)])
-            next_k = builder.add(k, INDEX(emit.lanes))
-            zero = ir.Constant(emit.vector, [0.0] * emit.lanes)
-            k.add_incoming(INDEX(0), before)
-            k.add_incoming(next_k, loop)
-            for line, later in zip(sums, new, strict=True):
-                for phi, value in zip(line, later, strict=True):
-                    phi.add_incoming(zero, before)
-                    phi.add_incoming(value, loop)
-            builder.cbranch(builder.icmp_signed("<", next_k, K), loop, done)
-            builder.position_at_end(done)
-            for m in range(FOUR):
-                row = builder.gep(out, [builder.mul(ldc, INDEX(m))])
-                for n in range(nodes):
-                    parts = [builder.extract_element(new[m][n], INDEX(lane)) for lane in range(emit.lanes)]
-                    while len(parts) > 1:
-                        half = len(parts) // 2
-                        parts = [builder.fadd(parts[i], parts[i + half]) for i in range(half)]
-                    place = builder.gep(row, [INDEX(n)])
-                    old = builder.select(add, builder.load(place), ir.Constant(emit.number, 0.0))
-                    builder.store(builder.fadd(old, parts[0]), place)
-            return context.get_dummy_value()
+        rows = [emit.load(builder.gep(source, [builder.mul(ldg, INDEX(m))])) for m in range(FOUR)]
+        even, odd = (
+            [shuffled(rows[m], rows[m + 1], u, FOUR + u, 2 + u, FOUR + 2 + u) for m in (0, 2)] for u in (0, 1)
+        )
+        low, high = (0, 1, 4, 5), (2, 3, 6, 7)
+        columns = (shuffled(*pair, *places) for places in (low, high) for pair in (even, odd))
+        for u, column in enumerate(columns):
+            emit.store(column, builder.gep(target, [builder.mul(width, INDEX(u))]))
+        return context.get_dummy_value()
 
-        return signature, build
-
-    return compute
-
-
-dot3, dot1 = dot_tile(3), dot_tile(1)
+    return signature, build
 
 
 @functools.cache
@@ -226,7 +193,7 @@ def forward_of(code: int, normalization: str, last: bool, real: type) -> Callabl
         conventions, lying = vector(table, Row.conventions, np.float64), matrix(table, Row.lying, real)
         ddof, eps = conventions[0], conventions[1]
         (p1, p2), N = G.shape, number(table, Row.X, 2)
-        depth, fours = up(p1, FOUR), number(table, Row.Z, 2)
+        depth, fours, R = up(p1, FOUR), number(table, Row.Z, 2), number(table, Row.Q, 2)
         first, end = g * nodes, lesser(p2, (g + 1) * nodes)
         for k0 in range(0, p1, STRIP):
             strip = lesser(STRIP, p1 - k0)
@@ -241,12 +208,13 @@ def forward_of(code: int, normalization: str, last: bool, real: type) -> Callabl
                             panel[at + k * width + n] = G[k0 + k, q + n] if q + n < p2 else real(0)
                 for n in range(strip * width, up(strip, FOUR) * width):
                     panel[at + n] = 0
-            for i in range(0, FOUR * fours, FOUR):
+            for block in range(0, FOUR * fours, R):
                 for q in range(first, end, width):
-                    tile_Z3(
-                        P, i * depth + FOUR * k0, FOUR * FOUR, panel, (q - first) * STRIP, width,
-                        Z, (FOUR * q * fours) + i * width, width, up(strip, FOUR), k0 > 0,
-                    )  # fmt: skip
+                    for i in range(block, block + R, FOUR):
+                        tile_Z3(
+                            P, i * depth + FOUR * k0, FOUR * FOUR, panel, (q - first) * STRIP, width,
+                            Z, FOUR * q * fours + i * width, width, up(strip, FOUR), k0 > 0,
+                        )  # fmt: skip
         if last:
             clear(parts, 0)
         for q in range(first, end, width):
@@ -320,7 +288,7 @@ def backward_of(code: int, normalization: str, last: bool, below: bool, real: ty
     def compute(table, g, nodes):
         Q, dG, Z = vector(table, Row.Q, real), matrix(table, Row.dG, real), matrix(table, Row.Z, real)
         A, T, U = matrix(table, Row.A, real), matrix(table, Row.T, real), matrix(table, Row.U, real)
-        dZ = matrix(table, Row.dZ, real)
+        dZ = vector(table, Row.dZ, real)
         r, parts, edge = vector(table, Row.r, real), matrix_of(table, Row.parts, real, g), vector_of(table, Row.edge, real, g)
         mu, weight, beta = vector(table, Row.mu, real), vector(table, Row.weight, real), vector(table, Row.beta, real)
         c, mean, slope = vector(table, Row.c, real), vector(table, Row.mean, real), vector(table, Row.slope, real)
@@ -365,21 +333,24 @@ def backward_of(code: int, normalization: str, last: bool, below: bool, real: ty
                 for n in range(width):
                     T[start + i // FOUR, i % FOUR * width + n] = 0
             if below:
-                for i in range(N):
-                    for n in range(width):
-                        dZ[i, q + n] = T[start + i // FOUR, i % FOUR * width + n]
+                for i in range(fours):
+                    for m in range(FOUR):
+                        for n in range(0, lesser(width, up(p2 - q, FOUR)), FOUR):
+                            copy_four(T, ((start + i) * FOUR + m) * width + n, dZ, FOUR * (i * up(p2, FOUR) + q + n + m))
         for b in range(blocks):
-            for m in range(0, p1, FOUR):
-                p0 = (b * depth + m) * R
+            for m0 in range(0, p1, TILES):
                 for q in range(first, end, width):
                     t0 = FOUR * q * fours + b * R * width
-                    if q + width <= p2 and m + FOUR <= p1:
-                        tile_G3(Q, p0, FOUR * R, T, t0, width, dG, m * p2 + q, p2, R, b > 0)
-                    else:
-                        tile_G3(Q, p0, FOUR * R, T, t0, width, edge, 0, width, R, False)
-                        for k in range(lesser(FOUR, p1 - m)):
-                            for n in range(lesser(width, p2 - q)):
-                                dG[m + k, q + n] = edge[k * width + n] + (dG[m + k, q + n] if b > 0 else real(0))
+                    for m in range(m0, lesser(p1, m0 + TILES), FOUR):
+                        p0 = (b * depth + m) * R
+                        if q + width <= p2 and m + FOUR <= p1:
+                            tile_G3(Q, p0, FOUR * R, T, t0, width, dG, m * p2 + q, p2, R, b > 0)
+                        else:
+                            tile_G3(Q, p0, FOUR * R, T, t0, width, edge, 0, width, R, False)
+                            for k in range(lesser(FOUR, p1 - m)):
+                                for n in range(lesser(width, p2 - q)):
+                                    old = dG[m + k, q + n] if b > 0 else real(0)
+                                    dG[m + k, q + n] = edge[k * width + n] + old
         return DONE
 
     return compute
@@ -388,21 +359,39 @@ def backward_of(code: int, normalization: str, last: bool, below: bool, real: ty
 @functools.cache
 def below_of(real: type) -> Callable:
     """∂R/∂(the input) = dZ Γᵀ at some of its columns."""
-    lanes = VECTOR_BYTES // real().itemsize
+    width = PANEL * VECTOR_BYTES // real().itemsize
 
     @group_function
     def compute(table, g, _):
-        T, G, dA = matrix(table, Row.dZ, real), matrix(table, Row.G, real), matrix(table, Row.dA, real)
-        (p1, p2), (rows, ld) = G.shape, T.shape
-        first, end = g * INPUTS, lesser(p1, (g + 1) * INPUTS)
-        threes = first + (end - first) // 3 * 3
-        for j in range(0, p2, WIDE):
-            K = up(lesser(WIDE, p2 - j), lanes)
+        dZ, G, dA = vector(table, Row.dZ, real), matrix(table, Row.G, real), matrix(table, Row.dA, real)
+        panel, edge = vector_of(table, Row.turned, real, g), vector_of(table, Row.corner, real, g)
+        (p1, p2), rows = G.shape, dA.shape[0]
+        depth, first, end = up(p2, FOUR), g * INPUTS, lesser(p1, (g + 1) * INPUTS)
+        for j0 in range(0, p2, STRIP):
+            strip = lesser(STRIP, p2 - j0)
+            whole = strip // FOUR * FOUR
+            for k in range(first, end, width):
+                at, count = (k - first) * STRIP, lesser(width, p1 - k)
+                fours = count // FOUR * FOUR
+                for n in range(0, fours, FOUR):
+                    for j in range(0, whole, FOUR):
+                        turn_four(G, (k + n) * p2 + j0 + j, p2, panel, at + j * width + n, width)
+                for j in range(up(strip, FOUR)):
+                    for n in range(fours if j < whole else 0, width):
+                        x = G[k + n, j0 + j] if n < count and j < strip else real(0)
+                        panel[at + j * width + n] = x
             for i in range(0, rows, FOUR):
-                for k in range(first, threes, 3):
-                    dot3(T, i * ld + j, ld, G, k * p2 + j, p2, dA, i * p1 + k, p1, K, j > 0)
-                for k in range(threes, end):
-                    dot1(T, i * ld + j, ld, G, k * p2 + j, p2, dA, i * p1 + k, p1, K, j > 0)
+                for k in range(first, end, width):
+                    left, at = i * depth + FOUR * j0, (k - first) * STRIP
+                    if k + width <= p1:
+                        tile_Z3(
+                            dZ, left, FOUR * FOUR, panel, at, width, dA, i * p1 + k, p1, up(strip, FOUR), j0 > 0
+                        )
+                    else:
+                        tile_Z3(dZ, left, FOUR * FOUR, panel, at, width, edge, 0, width, up(strip, FOUR), False)
+                        for m in range(FOUR):
+                            for n in range(p1 - k):
+                                dA[i + m, k + n] = edge[m * width + n] + (dA[i + m, k + n] if j0 > 0 else real(0))
         return DONE
 
     return compute
@@ -502,14 +491,15 @@ class Nodes:
             "Q": (blocks, R, up_to(p1, FOUR)), "Z": panels, "A": panels, "T": panels, "G": (p1, p2), "dG": (p1, p2),
             "given": (2, p2), "shift": (p1,), "panel": (tasks, STRIP * self.nodes), "parts": (tasks, rows // FOUR, FOUR * width),
             "four": (tasks, 6, FOUR * width), "edge": (tasks, FOUR * width), "eta": (tasks, N),
-            "lying": (1, 1) if last else (N, p2), "dZ": (rows, ld) if below else (1, 1),
-            "dA": (rows, p1) if below else (1, 1),
+            "lying": (1, 1) if last else (N, p2), "dZ": (rows * up_to(p2, FOUR) if below else 1,),
+            "dA": (rows, p1) if below else (1, 1), "turned": (-(-p1 // INPUTS), STRIP * INPUTS),
+            "corner": (-(-p1 // INPUTS), FOUR * width),
         }  # fmt: skip
         names = "gamma beta out dgamma dbeta dout mu weight c mean slope"
         shapes |= dict.fromkeys(names.split(), (ld,))
         wide = {"mean64": (ld,), "s": (ld,), "sums": (tasks, 3, FOUR * width), "conventions": (2,)}
         self.arrays = {
-            name: zeros(shape, dtype) for name, shape in shapes.items() if name not in ("X", "y", "U")
+            name: zeros(shape, dtype) for name, shape in shapes.items() if name not in ("X", "y", "U", "G")
         } | {name: zeros(shape, np.float64) for name, shape in wide.items()}
         self.table = np.zeros((len(ARRAYS), COLUMNS), np.int64)
         for name, shape in (shapes | wide).items():
@@ -532,7 +522,7 @@ class Nodes:
         self.whole_kernel = whole_step(problem.loss, normalization, real) if last else None
         self.normalized = normalization != "none"
         self.p2, self.address = p2, self.table.ctypes.data
-        for name in ("G", "dG", "r"):
+        for name in ("dG", "r"):
             setattr(self, name, self.arrays[name])
         self.A = self.arrays["lying"]
         for name in ("gamma", "beta", "out", "dgamma", "dbeta", "dout"):
@@ -540,7 +530,7 @@ class Nodes:
         self.dA = self.arrays["dA"][:N] if below else None
 
     def bind(self, name: str, array: np.ndarray) -> None:
-        """Read X, y or U, C-contiguous, from an array that must stay alive."""
+        """Read X, y, U or G, C-contiguous, from an array that must stay alive."""
         setattr(self, name, array)
         self.table[getattr(Row, name), 0] = array.ctypes.data
 

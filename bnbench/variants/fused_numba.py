@@ -65,7 +65,15 @@ class FusedNumba(Variant):
         self.network: Network | None = None
         if in_layers(problem) or self.inputs:
             super().prepare(batch, problem, regime)
-            make = functools.partial(FusedLayer, problem, self.inputs)
+            import os
+            from bnbench.variants.fused_nodes import NodesLayer
+
+            def make(place, fan_in, nodes, given):
+                rule = os.environ.get("NODES", "")
+                if rule == "1":
+                    one, _ = of_layer(problem, False, fan_in, nodes)
+                    return NodesLayer(one, last=place == problem.depth - 1, below=self.inputs or place > 0, given=given)
+                return FusedLayer(problem, self.inputs, place, fan_in, nodes, given)
             self.network = Network(make, self.batch, problem, inputs=self.inputs)
             return
         self.batch, self.problem, self.regime = batch, problem, regime  # the parameters are copied by `load`
