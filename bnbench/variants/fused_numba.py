@@ -221,7 +221,8 @@ def spread(
     if normalization == "none":
         return np.ones(G.shape[1]), np.zeros(G.shape[1])
     if normalization == "batch":
-        means = np.add.reduce(offsets, dtype=np.float64) @ G + means
+        for offset in offsets:
+            means = means + offset.dot(G)
     return s, means
 
 
