@@ -1,14 +1,15 @@
 """The arrays of a fused step: one list of roles, from which their places, the table and the kernels' views come.
 
-A step's memory begins with a table of whole numbers that says where everything else lies: first what is outside, by
-address (compiled functions, then X, y and U), then the numbers of `NUMBERS`, then for every array its offset from the
-table itself, the bytes from one group's part to the next, and its rows and columns. So memory that is copied is as
-right as the original, once what is outside is entered anew.
+A step's memory begins with a table, words of eight bytes: for every function its address and how often it is called,
+the numbers of `NUMBERS`, and for every array where it lies, the bytes from one group's part to the next, its rows and
+its columns. X, y and U lie outside, at an address; all others in this memory, at an offset from the table. So a copy
+of the memory is as right as the original. The arrays, by role:
 
 """
 
 import collections
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -142,7 +143,7 @@ INSIDE = (
     Role("A", "N p2", "A, the input of the layer above", "layer"),
     Role("dA", "N p1", "∂R/∂(its input)", "below"),
     Role("turned", "p2 p1", "Γᵀ", "below"),
-    Role("W_below", "depth_below*nodes_below", "Γᵀ in panels", "below"),
+    Role("W_below", "columns*nodes_below", "Γᵀ in panels", "below"),
     Role("tiles", "ld*rows", "dZ of a block in tiles", "below", grouped=True),
     Role("back", "rows ld_below", "dZ Γᵀ of a block", "below", grouped=True),
     Role("nothing", "ld", "zeros", "below"),
@@ -150,16 +151,15 @@ INSIDE = (
 ROLES = {role.name: role for role in (*OUTSIDE, *INSIDE)}
 
 FUNCTIONS = "statistics", "forward_backward", "products", "sweep", "gram_sweep", "total_row", "threads"
+# row_W: from one row of W to the next where W is Γ1 itself, or 0; in_place: whether G is dG1
 NUMBERS = "N", "p1", "p2", "rows", "groups", "group_rows", "ddof", "row_W", "in_place"
-NUMBERS_SAY = "row_W is from one row of W to the next where it is Γ1 itself, else 0; in_place: G is dG1"
 
 WORDS_OF_A_FUNCTION, WORDS_OF_AN_ARRAY = 2, 4  # address and calls; offset, bytes from group to group, rows, columns
-WORD: dict[str, int] = {}  # where each lies in the table, in words of eight bytes
-WORDS = 0
-for _names, _words in ((FUNCTIONS, WORDS_OF_A_FUNCTION), (NUMBERS, 1), (ROLES, WORDS_OF_AN_ARRAY)):
-    for _name in _names:
-        WORD[_name] = WORDS
-        WORDS += _words
+OF_WORDS = (
+    dict.fromkeys(FUNCTIONS, WORDS_OF_A_FUNCTION) | dict.fromkeys(NUMBERS, 1) | dict.fromkeys(ROLES, WORDS_OF_AN_ARRAY)
+)
+WORD = dict(zip(OF_WORDS, itertools.accumulate(OF_WORDS.values(), initial=0), strict=False))  # where each lies
+WORDS = sum(OF_WORDS.values())
 
 
 def sizes(problem: Problem, plan: Layout) -> dict[str, int]:
@@ -179,8 +179,7 @@ def sizes(problem: Problem, plan: Layout) -> dict[str, int]:
         "nodes": plan.vectors * lanes,  # p2 in vectors
         "panel": PANEL * lanes,
         "square": up(p1, ROWS),
-        "columns": up(p2, FOUR),
-        "depth_below": up(p2, FOUR),
+        "columns": up(p2, FOUR),  # p2 in tiles
         "nodes_below": vectors_below * lanes,
         "ld_below": ld_below,
     }
@@ -267,12 +266,12 @@ def template(problem: Problem, plan: Layout, regime: str) -> np.ndarray:
 
 
 def described() -> str:
-    """The list as text, a line each."""
+    """Every role as text, a line each: its shape, whether it is float64 always, the steps that have it, what it is."""
     return "\n".join(
-        f"    {role.name} ({'groups ' * role.grouped}{role.shape}){' float64' * role.wide}: {role.says}"
-        f"{f' [{role.where}]' * bool(role.where)}"
+        f"    {role.name} ({'groups ' * role.grouped}{role.shape}){' float64' * role.wide}"
+        f"{f' [{role.where}]' * bool(role.where)}: {role.says}"
         for role in ROLES.values()
     )
 
 
-__doc__ += described()
+__doc__ = f"{__doc__}\n{described()}\n"

@@ -27,7 +27,8 @@ from bnbench.jit import REASSOCIATE, cfunc, njit
 from bnbench.problem import Problem
 from bnbench.threads import alone
 
-At: Any = collections.namedtuple("At", FUNCTIONS)(*map(WORD.get, FUNCTIONS))  # type: ignore[misc]  # for kernels
+Functions: Any = collections.namedtuple("Functions", FUNCTIONS)  # type: ignore[misc]
+At = Functions(*(WORD[name] for name in FUNCTIONS))  # where each lies in the table
 WORD_X, WORD_Y = WORD["X"], WORD["y"]
 
 

@@ -218,7 +218,7 @@ def test_spreads_are_those_of_the_last_step(kind):
         bnbench.Problem(3000, 7, 5, normalization="frozen"),
         bnbench.Problem(60, 7, 5, normalization="none"),
         bnbench.Problem(500, 7, 5, dtype="float32"),
-        bnbench.Problem(500, 7, 5, depth=3),
+        bnbench.Problem(500, 7, 5, "tanh", depth=3),
     ):
         batch = problem.sample() if problem.depth > 1 or not kind else hard(problem, kind)
         known = formula.network(
@@ -239,3 +239,20 @@ def test_spreads_are_those_of_the_last_step(kind):
                     digits = 64 * np.finfo(problem.dtype).eps
                     assert np.all(np.abs(s - true[0]) <= digits * (size + true[0])), (problem, regime, algorithm)
                     assert np.all(np.abs(mean - true[1]) <= digits * (size + 1)), (problem, regime, algorithm)
+
+
+@pytest.mark.parametrize(("algorithm", "normalization"), [(STORED, "batch"), (ONE_PASS, "batch"), (ONE_PASS, "frozen")])
+def test_a_copy_of_the_memory_is_as_right_as_the_original(algorithm, normalization):
+    # catches: an address among the offsets, which leads back to the original
+    for N in (60, 5000):
+        problem = bnbench.Problem(N, 40, 30, normalization=normalization)
+        variant = FUSED(algorithm)
+        variant.prepare(problem.sample(), problem, "fixed")
+        variant.step()
+        known = variant.result()
+        copy, at = variant.room.copy(), variant.scratch.places["dG1"].offset
+        variant.room[...] = 0
+        copy[at : at + known.dG1.nbytes] = 0
+        assert variant.kernel.func(copy.ctypes.data, problem.eps) == known.loss
+        assert np.array_equal(np.ndarray(known.dG1.shape, known.dG1.dtype, copy, at), known.dG1)
+        assert not variant.room.any()
