@@ -116,18 +116,18 @@ BUGS = {
     ),
     "fused: a group's last block of rows is taken whole": Bug(
         "fused/stored.py",
-        "forward(Z, start, count, cols, y, vectors, T, r, over_N)",
-        "forward(Z, start, max(1, count - 1), cols, y, vectors, T, r, over_N)",
+        "forward(of, start, count, cols, over_N)",
+        "forward(of, start, max(1, count - 1), cols, over_N)",
         "forms/test_fused.py",
     ),
     "fused: groups merged without their distance": Bug(
-        "fused/stored.py",
-        "+ change * change * count * more / (count + more)",
-        "",
+        "fused/passes.py",
+        "change * change * count * more / (count + more)",
+        "0.0",
         "forms/test_fused.py",
     ),
     "fused: one pass keeps what cancels": Bug(
-        "fused/one_pass.py", "CANCELLED = 2.0**-7", "CANCELLED = 0.0", "forms/test_fused.py forms/test_digits.py"
+        "fused/layout.py", "CANCELLED = 2.0**-7", "CANCELLED = 0.0", "forms/test_fused.py forms/test_digits.py"
     ),
     "fused: groups hang on the number of threads": Bug(
         "fused/layout.py",

@@ -32,6 +32,7 @@ GROUP_ROWS, FEW_GROUPS, FEW_ROWS = 384, 4, 48  # a group has at least GROUP_ROWS
 SUMS_BYTES = 2**26  # of all groups' G together, at most
 GRAM_ARRAYS = 6  # of p1 by p1 numbers, that C takes while it is made
 FLUSH_BLOCKS = 32  # blocks after which a group's float32 G goes to float64
+CANCELLED = 2.0**-7  # of Σ Γ²C: where s² is less, the one-pass form is left for the stored one; on a GPU too
 
 # The cost model, in nanoseconds of one core, float64; float32 takes half of everything. What both algorithms do is
 # left out of the choice between them. The constants were measured; their ratios matter, and by far not to the last
