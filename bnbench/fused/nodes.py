@@ -1,60 +1,46 @@
-"""A layer shared out by its hidden nodes: for few rows and a Γ that is larger than X and Z.
+"""Hidden nodes shared out, not rows: for few rows and a Γ that is larger than X and Z.
 
-A thread has some columns of Z for all rows: their statistics, their sums and their part of ∂R/∂Γ are its own, and
-nothing is merged. Only η, which is a sum over nodes, and ∂R/∂(the layer's input) are put together of all.
+A group has some columns of Z for all rows: their statistics, their sums and their part of ∂R/∂Γ are its own, and
+nothing is merged. Only η, which is a sum over nodes, and ∂R/∂(the layer's input) are put together of all groups.
 Which nodes go together depends on the problem alone, so bits are the same for every number of threads.
 
-X, less `shift`, is kept in tiles (see `gemm`), a block of rows after the other; Γ is copied a strip of panel at a time.
+X, less shift, is kept in tiles (see `gemm`) twice, once for each product. A group's nodes are taken a *panel* of three
+vectors at a time. A panel's columns of Z, A and T lie together, row by row, so that four rows are one line of the
+arrays `Z_panels`, `A_panels` and `T_panels`: a loop over a line is long enough for vector instructions, and what
+belongs to a node is written four times side by side for it.
 """
 
-import collections
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
-from bnbench.activations import CODES
-from bnbench.compiling import called
 from bnbench.elementary import compiled, compiled_loss
-from bnbench.fused.gemm import FOUR, INDEX, PANEL, VECTOR_BYTES, Emitter, WHOLE, copy3, copy_four, lesser, shifted_four, tile_G3, tile_Z3
-from bnbench.fused.layout import BLOCK_ROWS, LINE_BYTES
-from bnbench.fused.passes import leading_mean, up
-from bnbench.fused.scratch import (
-    BROKEN,
-    COLUMNS,
-    DONE,
-    call,
-    clear,
-    group_function,
-    matrix,
-    matrix_of,
-    number,
-    threads,
-    turns,
-    vector,
-    vector_of,
+from bnbench.fused.gemm import (
+    FOUR,
+    INDEX,
+    PANEL,
+    VECTOR_BYTES,
+    WHOLE,
+    Emitter,
+    copy3,
+    copy_four,
+    lesser,
+    shifted_four,
+    tile_G3,
+    tile_Z3,
 )
+from bnbench.fused.layout import INPUTS_EACH, STRIP, TILES
+from bnbench.fused.passes import leading_mean, up
+from bnbench.fused.scratch import BROKEN, DONE, At, arrays, call, call_all, clear, group, group_function
 from bnbench.jit import REASSOCIATE, njit
-from bnbench.problem import Problem
-from bnbench.threads import alone
 
-MOST_PANELS, WASTE = 8, 0.15  # of a task; of the time of two and of four threads, together
-STRIP = 256  # rows of Γ that are copied at once
-INPUTS = 48  # of a task that makes ∂R/∂(the input)
-TILES = 64  # columns of X in a task that makes tiles
-ROW_FIELDS = "X y U r P Q Z A T lying dZ G dG gamma beta out dgamma dbeta dout mu weight c mean slope mean64 s parts four sums shift given"
-ROW_FIELDS += " panel edge eta dA turned corner conventions tiles forward backward below threads"
-ARRAYS = ROW_FIELDS.split()
-
-
-Rows: Any = collections.namedtuple("Rows", ARRAYS)  # type: ignore[misc]
-Row: Any = Rows(*range(len(ARRAYS)))  # where in the table each array, and each function of a task, is
-FIRST_FUNCTION = Row.tiles
+of_lines = njit(fastmath=REASSOCIATE, forceinline=True, inner=True, apart=True)
 
 
 @intrinsic
@@ -72,9 +58,7 @@ def turn_four(typing, G, g0, ldg, panel, p0, width):
             return builder.shuffle_vector(one, other, ir.VectorType(WHOLE, FOUR)(list(places)))
 
         rows = [emit.load(builder.gep(source, [builder.mul(ldg, INDEX(m))])) for m in range(FOUR)]
-        even, odd = (
-            [shuffled(rows[m], rows[m + 1], u, FOUR + u, 2 + u, FOUR + 2 + u) for m in (0, 2)] for u in (0, 1)
-        )
+        even, odd = ([shuffled(rows[m], rows[m + 1], u, FOUR + u, 2 + u, FOUR + 2 + u) for m in (0, 2)] for u in (0, 1))
         low, high = (0, 1, 4, 5), (2, 3, 6, 7)
         columns = (shuffled(*pair, *places) for places in (low, high) for pair in (even, odd))
         for u, column in enumerate(columns):
@@ -86,159 +70,168 @@ def turn_four(typing, G, g0, ldg, panel, p0, width):
 
 @functools.cache
 def make_tiles(real: type) -> Callable:
-    """Some columns of X, less `shift`, in tiles of four rows in P and in tiles of a block's rows in Q."""
+    """Some columns of X, less shift, in tiles of four rows and in tiles of a block's."""
 
     @group_function
-    def compute(table, g, _):
-        X, shift = matrix(table, Row.X, real), vector(table, Row.shift, real)
-        P, Q, R = vector(table, Row.P, real), vector(table, Row.Q, real), number(table, Row.Q, 2)
-        N, p1 = X.shape
+    def compute(table, g):
+        of = arrays(table, real, g)
+        X, shift, fours, blocks = of.X, of.shift, of.X_fours, of.X_blocks
+        N, p1, R = of.N, of.p1, of.rows
         depth, first, end = up(p1, FOUR), g * TILES, lesser(p1, (g + 1) * TILES)
         whole = first + (end - first) // FOUR * FOUR
-        for b in range(number(table, Row.Q, 1)):
-            for i in range(lesser(R, N - b * R)):
-                row = b * R + i
-                x0, p0, q0 = row * p1, row // FOUR * FOUR * depth + row % FOUR * FOUR, b * R * depth + FOUR * i
+        for start in range(0, N, R):
+            for i in range(lesser(R, N - start)):
+                row = start + i
+                at_X, at_four = row * p1, row // FOUR * FOUR * depth + row % FOUR * FOUR
+                at_block = start * depth + FOUR * i
                 for k in range(first, whole, FOUR):
-                    shifted_four(X, x0 + k, shift, k, P, p0 + FOUR * k)
-                    shifted_four(X, x0 + k, shift, k, Q, q0 + k * R)
-                for k in range(whole, end):
-                    x = X[row, k] - shift[k]
-                    P[p0 + FOUR * whole + k - whole] = Q[q0 + whole * R + k - whole] = x
+                    shifted_four(X, at_X + k, shift, k, fours, at_four + FOUR * k)
+                    shifted_four(X, at_X + k, shift, k, blocks, at_block + k * R)
+                for k in range(end - whole):
+                    x = X[row, whole + k] - shift[whole + k]
+                    fours[at_four + FOUR * whole + k] = blocks[at_block + whole * R + k] = x
         return DONE
 
     return compute
 
 
-inlined = njit(fastmath=REASSOCIATE, forceinline=True, inner=True, apart=True)
-
-
-@inlined
-def four_times(values, q, end, width, four):
-    """Some nodes' numbers from q on, once for each of four rows, with 0 for those from `end` on."""
+@of_lines
+def four_times(values, q, end, width, line):
+    """The numbers of a panel's nodes from q on, once for each of four rows, with 0 for nodes from `end` on."""
     for n in range(width):
         x = values[q + n] if q + n < end else values[q] * 0
-        four[n] = four[width + n] = four[2 * width + n] = four[3 * width + n] = x
+        line[n] = line[width + n] = line[2 * width + n] = line[3 * width + n] = x
 
 
-@inlined
-def folded(four, n, width):
+@of_lines
+def folded(line, n, width):
     """What four rows have added up for a node."""
-    return (four[n] + four[width + n]) + (four[2 * width + n] + four[3 * width + n])
+    return (line[n] + line[width + n]) + (line[2 * width + n] + line[3 * width + n])
 
 
-@functools.cache
-def statistics_of(width: int) -> Callable:
-    """The statistics of a panel's nodes."""
-
-    @inlined
-    def compute(Z, first, N, sums, mean, spread):
-        """The mean and the sum of squared deviations of the rows of Z from `first` on; sums is room."""
-        total, more, squares = sums[0], sums[1], sums[2]
-        whole, rest = first + N // FOUR, (N & (FOUR - 1)) * width
+@of_lines
+def add_statistics(Z, first, N, width, mean, rest, squares):
+    """Column means of a panel's N rows, in lines from `first` on, Σ(Z - mean), and Σ(Z - mean)², in two passes."""
+    whole, left = first + N // FOUR, (N & (FOUR - 1)) * width
+    for n in range(FOUR * width):
+        mean[n] = rest[n] = squares[n] = 0
+    for i in range(first, whole):
+        z = Z[i]
         for n in range(FOUR * width):
-            total[n] = more[n] = squares[n] = 0
-        for i in range(first, whole):
-            z = Z[i]
-            for n in range(FOUR * width):
-                total[n] += z[n]
-        for n in range(rest):
-            total[n] += Z[whole, n]
-        for n in range(width):
-            mean[n] = folded(total, n, width) / N
-        four_times(mean, 0, width, width, total)
-        for i in range(first, whole):
-            z = Z[i]
-            for n in range(FOUR * width):
-                d = z[n] - total[n]
-                more[n] += d  # the mean is rounded; this is what mends it
-                squares[n] += d * d
-        for n in range(rest):
-            d = Z[whole, n] - total[n]
-            more[n] += d
+            mean[n] += z[n]
+    for n in range(left):
+        mean[n] += Z[whole, n]
+    for n in range(width):
+        x = folded(mean, n, width) / N
+        mean[n] = mean[width + n] = mean[2 * width + n] = mean[3 * width + n] = x
+    for i in range(first, whole):
+        z = Z[i]
+        for n in range(FOUR * width):
+            d = z[n] - mean[n]
+            rest[n] += d  # the mean is rounded; this is what mends it
             squares[n] += d * d
-        for n in range(width):
-            x = folded(more, n, width)
-            mean[n] += x / N
-            spread[n] = folded(squares, n, width) - x * (x / N)
-
-    return compute
+    for n in range(left):
+        d = Z[whole, n] - mean[n]
+        rest[n] += d
+        squares[n] += d * d
 
 
 @functools.cache
-def forward_of(code: int, normalization: str, last: bool, real: type) -> Callable:
-    """Z, the statistics and A of a task's nodes, and under the head their part of η."""
-    (a, _), width = compiled(code), PANEL * VECTOR_BYTES // real().itemsize
-    batch, frozen, take_statistics = normalization == "batch", normalization == "frozen", statistics_of(width)
-
-    @inlined
-    def activate(Z, first, rows, four, A, parts):
-        """A of a panel, and A ⊙ Γ_out added to the parts of η."""
-        mu, weight, beta, out = four[0], four[1], four[2], four[3]
-        for i in range(rows):
-            z, v, part = Z[first + i], A[first + i], parts[i]
-            for n in range(FOUR * width):
-                v[n] = a((z[n] - mu[n]) * weight[n] + beta[n])
-                if last:
-                    part[n] += v[n] * out[n]
+def product(normalization: str, real: type) -> Callable:
+    """Z of a group's nodes, their statistics, and what passes read of them."""
+    width = PANEL * VECTOR_BYTES // real().itemsize
+    batch, frozen = normalization == "batch", normalization == "frozen"
 
     @group_function
-    def compute(table, g, nodes):
-        P, G, Z = vector(table, Row.P, real), matrix(table, Row.G, real), matrix(table, Row.Z, real)
-        A, panel, parts = matrix(table, Row.A, real), vector_of(table, Row.panel, real, g), matrix_of(table, Row.parts, real, g)
-        mu, weight, beta = vector(table, Row.mu, real), vector(table, Row.weight, real), vector(table, Row.beta, real)
-        gamma, out, eta = vector(table, Row.gamma, real), vector(table, Row.out, real), vector_of(table, Row.eta, real, g)
-        mean, s = vector(table, Row.mean64, np.float64), vector(table, Row.s, np.float64)
-        four, sums = matrix_of(table, Row.four, real, g), matrix_of(table, Row.sums, np.float64, g)
-        conventions, lying = vector(table, Row.conventions, np.float64), matrix(table, Row.lying, real)
-        ddof, eps = conventions[0], conventions[1]
-        (p1, p2), N = G.shape, number(table, Row.X, 2)
-        depth, fours, R = up(p1, FOUR), number(table, Row.Z, 2), number(table, Row.Q, 2)
-        first, end = g * nodes, lesser(p2, (g + 1) * nodes)
+    def compute(table, g):
+        of = arrays(table, real, g)
+        G, X, Z, strips = of.Gamma, of.X_fours, of.Z_panels, of.strips
+        N, p1, p2, R, nodes = of.N, of.p1, of.p2, of.rows, of.group_nodes
+        depth, rows, first, end = up(p1, FOUR), up(N, R), g * nodes, lesser(p2, (g + 1) * nodes)
         for k0 in range(0, p1, STRIP):
             strip = lesser(STRIP, p1 - k0)
             for q in range(first, end, width):
                 at = (q - first) * STRIP
                 if q + width <= p2:
                     for k in range(strip):
-                        copy3(G, (k0 + k) * p2 + q, panel, at + k * width)
+                        copy3(G, (k0 + k) * p2 + q, strips, at + k * width)
                 else:
                     for k in range(strip):
                         for n in range(width):
-                            panel[at + k * width + n] = G[k0 + k, q + n] if q + n < p2 else real(0)
+                            strips[at + k * width + n] = G[k0 + k, q + n] if q + n < p2 else real(0)
                 for n in range(strip * width, up(strip, FOUR) * width):
-                    panel[at + n] = 0
-            for block in range(0, FOUR * fours, R):
+                    strips[at + n] = 0
+            for block in range(0, rows, R):
                 for q in range(first, end, width):
                     for i in range(block, block + R, FOUR):
                         tile_Z3(
-                            P, i * depth + FOUR * k0, FOUR * FOUR, panel, (q - first) * STRIP, width,
-                            Z, FOUR * q * fours + i * width, width, up(strip, FOUR), k0 > 0,
+                            X, i * depth + FOUR * k0, FOUR * FOUR, strips, (q - first) * STRIP, width,
+                            Z, q * rows + i * width, width, up(strip, FOUR), k0 > 0,
                         )  # fmt: skip
-        if last:
-            clear(parts, 0)
+        gamma, beta, G2, s, centre = of.gamma, of.beta, of.G2, of.s, of.centre
+        mu, weight, bias, out, eps, ddof = of.mu, of.weight, of.bias, of.out, of.eps[0], of.ddof
+        mean, rest, squares = of.four_mean, of.four_rest, of.four_squares
+        given_mean, given_variance = of.given_mean, of.given_variance
         for q in range(first, end, width):
-            start = q // width * fours
             if batch:
-                take_statistics(Z, start, N, sums, mean[q:], s[q:])
-            for j in range(q, lesser(p2, q + width)):
+                add_statistics(Z, q // width * (rows // FOUR), N, width, mean, rest, squares)
+            for j in range(q, lesser(end, q + width)):
+                out[j] = G2[j]
                 if batch:
-                    s[j] = math.sqrt(s[j] / (N - ddof) + eps)
+                    more = folded(rest, j - q, width)
+                    variance = (folded(squares, j - q, width) - more * (more / N)) / (N - ddof)
+                    centre[j], s[j] = mean[j - q] + more / N, math.sqrt(variance + eps)
                 elif frozen:
-                    given = matrix(table, Row.given, real)
-                    mean[j], s[j] = given[0, j], math.sqrt(given[1, j] + eps)
-                mu[j] = mean[j]
+                    centre[j], s[j] = given_mean[j], math.sqrt(given_variance[j] + eps)
+                else:
+                    centre[j], s[j] = 0, 1
+                mu[j] = centre[j]
                 if batch or frozen:
-                    weight[j] = gamma[j] / s[j]
-            four_times(mu, q, p2, width, four[0])
-            four_times(weight, q, p2, width, four[1])
-            four_times(beta, q, p2, width, four[2])
-            four_times(out, q, p2, width, four[3])
-            activate(Z, start, fours, four, A, parts)
+                    weight[j], bias[j] = gamma[j] / s[j], beta[j]
+                else:
+                    weight[j], bias[j] = 1, 0
+        return DONE
+
+    return compute
+
+
+@functools.cache
+def forward(code: int, last: bool, real: type) -> Callable:
+    """Z and A of a group's nodes, or under the head their part of η, for one activation."""
+    (a, _), width = compiled(code), PANEL * VECTOR_BYTES // real().itemsize
+
+    @of_lines
+    def activate(Z, first, lines, mu, weight, bias, out, A, parts):
+        """A of a panel; under the head A ⊙ Γ_out is added to the parts of η."""
+        for i in range(lines):
+            z, v, part = Z[first + i], A[first + i], parts[i]
+            for n in range(FOUR * width):
+                v[n] = a((z[n] - mu[n]) * weight[n] + bias[n])
+                if last:
+                    part[n] += v[n] * out[n]
+
+    @group_function
+    def compute(table, g):
+        if call(table, At.nodes_product, g) != DONE:
+            return 0
+        of = arrays(table, real, g)
+        Z, A, parts, eta = of.Z_panels, of.A_panels, of.eta_parts, of.eta_group
+        N, p2, nodes, lines = of.N, of.p2, of.group_nodes, parts.shape[0]
+        first, end = g * nodes, lesser(p2, (g + 1) * nodes)
+        if last:
+            clear(parts)
+        for q in range(first, end, width):
+            start = q // width * lines
+            four_times(of.mu, q, p2, width, of.four_mu)
+            four_times(of.weight, q, p2, width, of.four_weight)
+            four_times(of.bias, q, p2, width, of.four_bias)
+            four_times(of.out, q, p2, width, of.four_out)
+            activate(Z, start, lines, of.four_mu, of.four_weight, of.four_bias, of.four_out, A, parts)
             if not last:
+                output = of.A
                 for i in range(N):
                     for n in range(lesser(width, p2 - q)):
-                        lying[i, q + n] = A[start + i // FOUR, i % FOUR * width + n]
+                        output[i, q + n] = A[start + i // FOUR, i % FOUR * width + n]
         if last:
             for i in range(N):
                 total = real(0)
@@ -251,122 +244,154 @@ def forward_of(code: int, normalization: str, last: bool, real: type) -> Callabl
 
 
 @functools.cache
-def backward_of(code: int, normalization: str, last: bool, below: bool, real: type) -> Callable:
-    """The gradients of a task's nodes, and dZ of them in T."""
-    (_, da), width = compiled(code), PANEL * VECTOR_BYTES // real().itemsize
+def gradient(normalization: str, last: bool, below: bool, real: type) -> Callable:
+    """The gradients of a group's nodes from their sums and T, and dZ."""
+    width = PANEL * VECTOR_BYTES // real().itemsize
     batch, normalized = normalization == "batch", normalization != "none"
 
-    @inlined
-    def add_up(Z, first, rows, four, A, r, T, sums):
-        """T = ∂R/∂A ⊙ a'(B) of a panel, whose ∂R/∂A is in T, or r ⊗ 1, and its sums."""
-        mu, weight, beta = four[0], four[1], four[2]
-        d_beta, d_gamma, d_out = sums[0], sums[1], sums[2]
-        for n in range(FOUR * width):
-            d_beta[n] = d_gamma[n] = d_out[n] = 0
-        for i in range(rows):
-            zs, v, ts = Z[first + i], A[first + i], T[first + i]
-            u = r[i] if last else ts
-            for n in range(FOUR * width):
-                z = zs[n] - mu[n]
-                t = da(z * weight[n] + beta[n], v[n]) * u[n]
-                if last:
-                    d_out[n] += v[n] * u[n]
-                ts[n] = t
-                d_beta[n] += t
-                d_gamma[n] += t * z
-
-    @inlined
-    def finish(Z, first, rows, four, T):
+    @of_lines
+    def finish(Z, first, lines, mu, slope, mean_term, s_term, T):
         """dZ of a panel in place of T."""
-        mu, c, mean, slope = four[0], four[3], four[4], four[5]
-        for i in range(first, first + rows):
+        for i in range(first, first + lines):
             z, t = Z[i], T[i]
             for n in range(FOUR * width):
-                t[n] = c[n] * t[n] - mean[n] - (z[n] - mu[n]) * slope[n]
+                t[n] = slope[n] * t[n] - mean_term[n] - (z[n] - mu[n]) * s_term[n]
 
     @group_function
-    def compute(table, g, nodes):
-        Q, dG, Z = vector(table, Row.Q, real), matrix(table, Row.dG, real), matrix(table, Row.Z, real)
-        A, T, U = matrix(table, Row.A, real), matrix(table, Row.T, real), matrix(table, Row.U, real)
-        dZ = vector(table, Row.dZ, real)
-        r, parts, edge = vector(table, Row.r, real), matrix_of(table, Row.parts, real, g), vector_of(table, Row.edge, real, g)
-        mu, weight, beta = vector(table, Row.mu, real), vector(table, Row.weight, real), vector(table, Row.beta, real)
-        c, mean, slope = vector(table, Row.c, real), vector(table, Row.mean, real), vector(table, Row.slope, real)
-        out, s = vector(table, Row.out, real), vector(table, Row.s, np.float64)
-        four, sums = matrix_of(table, Row.four, real, g), matrix_of(table, Row.sums, np.float64, g)
-        dgamma, dbeta = vector(table, Row.dgamma, real), vector(table, Row.dbeta, real)
-        dout, ddof = vector(table, Row.dout, real), vector(table, Row.conventions, np.float64)[0]
-        (p1, p2), N, fours = dG.shape, number(table, Row.X, 2), number(table, Row.Z, 2)
-        blocks, R, depth = number(table, Row.Q, 1), number(table, Row.Q, 2), up(p1, FOUR)
-        first, end = g * nodes, lesser(p2, (g + 1) * nodes)
-        if last:
-            for i in range(FOUR * fours):
-                ri = r[i] if i < N else real(0)
-                for n in range(width):
-                    parts[i // FOUR, i % FOUR * width + n] = ri
+    def compute(table, g):
+        of = arrays(table, real, g)
+        X, Z, T, dG, edge = of.X_blocks, of.Z_panels, of.T_panels, of.dG1, of.edge
+        N, p1, p2, R, nodes, lines = of.N, of.p1, of.p2, of.rows, of.group_nodes, of.eta_parts.shape[0]
+        dgamma, dbeta, dG2, s, out, weight, ddof = of.dgamma, of.dbeta, of.dG2, of.s, of.out, of.weight, of.ddof
+        node_T, node_Ar, node_TZ = of.node_T, of.node_Ar, of.node_TZ
+        slope, mean_term, s_term = of.slope, of.mean_term, of.s_term
+        depth, first, end = up(p1, FOUR), g * nodes, lesser(p2, (g + 1) * nodes)
+        for j in range(first, end):
+            c = np.float64(out[j]) if last else 1.0
+            db, dg = c * node_T[j], c * node_TZ[j] / s[j]
+            if last:
+                dG2[j] = node_Ar[j]
+            w = 1.0
+            if normalized:
+                dbeta[j], dgamma[j] = db, dg
+                w = np.float64(weight[j])
+            slope[j] = w * c
+            if batch:
+                mean_term[j], s_term[j] = w * db / N, w * dg / (s[j] * (N - ddof))
         for q in range(first, end, width):
-            start = q // width * fours
-            if not last:
-                for i in range(FOUR * fours):
-                    for n in range(lesser(width, p2 - q)):
-                        T[start + i // FOUR, i % FOUR * width + n] = U[i, q + n] if i < N else real(0)
-            four_times(mu, q, p2, width, four[0])
-            four_times(weight, q, p2, width, four[1])
-            four_times(beta, q, p2, width, four[2])
-            add_up(Z, start, fours, four, A, parts, T, sums)
-            for j in range(q, lesser(p2, q + width)):
-                times = np.float64(out[j]) if last else 1.0
-                db, dg = times * folded(sums[0], j - q, width), times * folded(sums[1], j - q, width)
-                if last:
-                    dout[j] = folded(sums[2], j - q, width)
-                if normalized:
-                    dg /= s[j]
-                    dbeta[j], dgamma[j] = db, dg
-                c[j] = weight[j] * times
-                if batch:
-                    mean[j], slope[j] = weight[j] * db / N, weight[j] * dg / (s[j] * (N - ddof))
-            four_times(c, q, p2, width, four[3])
-            four_times(mean, q, p2, width, four[4])
-            four_times(slope, q, p2, width, four[5])
-            finish(Z, start, fours, four, T)
-            for i in range(N, FOUR * fours):
+            start = q // width * lines
+            four_times(of.mu, q, p2, width, of.four_mu)
+            four_times(slope, q, p2, width, of.four_slope)
+            four_times(mean_term, q, p2, width, of.four_mean_term)
+            four_times(s_term, q, p2, width, of.four_s_term)
+            finish(Z, start, lines, of.four_mu, of.four_slope, of.four_mean_term, of.four_s_term, T)
+            for i in range(N, FOUR * lines):
                 for n in range(width):
                     T[start + i // FOUR, i % FOUR * width + n] = 0
             if below:
-                for i in range(fours):
+                tiles, depth_below = of.dZ_fours, up(p2, FOUR)
+                for i in range(lines):
                     for m in range(FOUR):
-                        for n in range(0, lesser(width, up(p2 - q, FOUR)), FOUR):
-                            copy_four(T, ((start + i) * FOUR + m) * width + n, dZ, FOUR * (i * up(p2, FOUR) + q + n + m))
-        for b in range(blocks):
-            for m0 in range(0, p1, TILES):
+                        for n in range(0, lesser(width, depth_below - q), FOUR):
+                            at = FOUR * (i * depth_below + q + n + m)
+                            copy_four(T, ((start + i) * FOUR + m) * width + n, tiles, at)
+        for block in range(0, FOUR * lines, R):
+            for k0 in range(0, p1, TILES):
                 for q in range(first, end, width):
-                    t0 = FOUR * q * fours + b * R * width
-                    for m in range(m0, lesser(p1, m0 + TILES), FOUR):
-                        p0 = (b * depth + m) * R
-                        if q + width <= p2 and m + FOUR <= p1:
-                            tile_G3(Q, p0, FOUR * R, T, t0, width, dG, m * p2 + q, p2, R, b > 0)
+                    t0 = (q * FOUR * lines) + block * width
+                    for k in range(k0, lesser(p1, k0 + TILES), FOUR):
+                        x0 = block * depth + k * R
+                        if q + width <= p2 and k + FOUR <= p1:
+                            tile_G3(X, x0, FOUR * R, T, t0, width, dG, k * p2 + q, p2, R, block > 0)
                         else:
-                            tile_G3(Q, p0, FOUR * R, T, t0, width, edge, 0, width, R, False)
-                            for k in range(lesser(FOUR, p1 - m)):
+                            tile_G3(X, x0, FOUR * R, T, t0, width, edge, 0, width, R, False)
+                            for m in range(lesser(FOUR, p1 - k)):
                                 for n in range(lesser(width, p2 - q)):
-                                    old = dG[m + k, q + n] if b > 0 else real(0)
-                                    dG[m + k, q + n] = edge[k * width + n] + old
+                                    old = dG[k + m, q + n] if block > 0 else real(0)
+                                    dG[k + m, q + n] = edge[m * width + n] + old
         return DONE
 
     return compute
 
 
 @functools.cache
+def backward(code: int, last: bool, real: type) -> Callable:
+    """T, the sums and the gradients of a group's nodes, for one activation."""
+    (_, da), width = compiled(code), PANEL * VECTOR_BYTES // real().itemsize
+
+    @of_lines
+    def add_up(Z, first, lines, mu, weight, bias, A, r, T, sum_T, sum_Ar, sum_TZ):
+        """T = a'(B) ⊙ ∂R/∂A of a panel, whose ∂R/∂A is r ⊗ 1 under the head, in T else, and its sums."""
+        for n in range(FOUR * width):
+            sum_T[n] = sum_Ar[n] = sum_TZ[n] = 0
+        for i in range(lines):
+            zs, v, ts = Z[first + i], A[first + i], T[first + i]
+            u = r[i] if last else ts
+            for n in range(FOUR * width):
+                z = zs[n] - mu[n]
+                t = da(z * weight[n] + bias[n], v[n]) * u[n]
+                if last:
+                    sum_Ar[n] += v[n] * u[n]
+                ts[n] = t
+                sum_T[n] += t
+                sum_TZ[n] += t * z
+
+    @group_function
+    def compute(table, g):
+        of = arrays(table, real, g)
+        Z, A, T, r, of_rows = of.Z_panels, of.A_panels, of.T_panels, of.r, of.eta_parts
+        node_T, node_Ar, node_TZ = of.node_T, of.node_Ar, of.node_TZ
+        N, p2, nodes, lines = of.N, of.p2, of.group_nodes, of_rows.shape[0]
+        first, end = g * nodes, lesser(p2, (g + 1) * nodes)
+        if last:
+            for i in range(FOUR * lines):
+                ri = r[i] if i < N else real(0)
+                for n in range(width):
+                    of_rows[i // FOUR, i % FOUR * width + n] = ri
+        for q in range(first, end, width):
+            start = q // width * lines
+            if not last:
+                U = of.U
+                for i in range(FOUR * lines):
+                    for n in range(lesser(width, p2 - q)):
+                        T[start + i // FOUR, i % FOUR * width + n] = U[i, q + n] if i < N else real(0)
+            four_times(of.mu, q, p2, width, of.four_mu)
+            four_times(of.weight, q, p2, width, of.four_weight)
+            four_times(of.bias, q, p2, width, of.four_bias)
+            add_up(
+                Z,
+                start,
+                lines,
+                of.four_mu,
+                of.four_weight,
+                of.four_bias,
+                A,
+                of_rows,
+                T,
+                of.four_T,
+                of.four_Ar,
+                of.four_TZ,
+            )
+            for j in range(q, lesser(end, q + width)):
+                node_T[j], node_TZ[j] = folded(of.four_T, j - q, width), folded(of.four_TZ, j - q, width)
+                if last:
+                    node_Ar[j] = folded(of.four_Ar, j - q, width)
+        return call(table, At.nodes_gradient, g)
+
+    return compute
+
+
+@functools.cache
 def below_of(real: type) -> Callable:
-    """∂R/∂(the input) = dZ Γᵀ at some of its columns."""
+    """∂R/∂(the input) = dZ Γᵀ at a group of inputs."""
     width = PANEL * VECTOR_BYTES // real().itemsize
 
     @group_function
-    def compute(table, g, _):
-        dZ, G, dA = vector(table, Row.dZ, real), matrix(table, Row.G, real), matrix(table, Row.dA, real)
-        panel, edge = vector_of(table, Row.turned, real, g), vector_of(table, Row.corner, real, g)
-        (p1, p2), rows = G.shape, dA.shape[0]
-        depth, first, end = up(p2, FOUR), g * INPUTS, lesser(p1, (g + 1) * INPUTS)
+    def compute(table, g):
+        of = arrays(table, real, g)
+        dZ, G, dA, strips, edge = of.dZ_fours, of.Gamma, of.dA, of.turned_strips[g], of.edges_below[g]
+        p1, p2, rows = of.p1, of.p2, dA.shape[0]
+        depth, first, end = up(p2, FOUR), g * INPUTS_EACH, lesser(p1, (g + 1) * INPUTS_EACH)
         for j0 in range(0, p2, STRIP):
             strip = lesser(STRIP, p2 - j0)
             whole = strip // FOUR * FOUR
@@ -375,20 +400,17 @@ def below_of(real: type) -> Callable:
                 fours = count // FOUR * FOUR
                 for n in range(0, fours, FOUR):
                     for j in range(0, whole, FOUR):
-                        turn_four(G, (k + n) * p2 + j0 + j, p2, panel, at + j * width + n, width)
+                        turn_four(G, (k + n) * p2 + j0 + j, p2, strips, at + j * width + n, width)
                 for j in range(up(strip, FOUR)):
                     for n in range(fours if j < whole else 0, width):
-                        x = G[k + n, j0 + j] if n < count and j < strip else real(0)
-                        panel[at + j * width + n] = x
+                        strips[at + j * width + n] = G[k + n, j0 + j] if n < count and j < strip else real(0)
             for i in range(0, rows, FOUR):
                 for k in range(first, end, width):
                     left, at = i * depth + FOUR * j0, (k - first) * STRIP
                     if k + width <= p1:
-                        tile_Z3(
-                            dZ, left, FOUR * FOUR, panel, at, width, dA, i * p1 + k, p1, up(strip, FOUR), j0 > 0
-                        )
+                        tile_Z3(dZ, left, FOUR * FOUR, strips, at, width, dA, i * p1 + k, p1, up(strip, FOUR), j0 > 0)
                     else:
-                        tile_Z3(dZ, left, FOUR * FOUR, panel, at, width, edge, 0, width, up(strip, FOUR), False)
+                        tile_Z3(dZ, left, FOUR * FOUR, strips, at, width, edge, 0, width, up(strip, FOUR), False)
                         for m in range(FOUR):
                             for n in range(p1 - k):
                                 dA[i + m, k + n] = edge[m * width + n] + (dA[i + m, k + n] if j0 > 0 else real(0))
@@ -397,176 +419,101 @@ def below_of(real: type) -> Callable:
     return compute
 
 
-@njit(inner=True)
-def share(table, row, nodes):
-    """Call a task's function for each of its tasks, by threads; whether every call came to its end."""
-    return call(table, Row.threads, row, nodes) == number(table, row, 1) * DONE
+def functions(code: int, normalization: str, last: bool, below: bool, real: type) -> dict[str, CFunc]:
+    """The functions that a layer's passes call."""
+    return {
+        "make_tiles": make_tiles(real),
+        "nodes_product": product(normalization, real),
+        "nodes_forward": forward(code, last, real),
+        "nodes_gradient": gradient(normalization, last, below, real),
+        "nodes_backward": backward(code, last, real),
+    } | ({"nodes_below": below_of(real)} if below else {})
 
 
 @functools.cache
-def forward_step(normalization: str, real: type) -> Callable:
-    """A layer's forward pass in one dtype, for every activation."""
+def tiles_step(batch: bool, real: type) -> Callable:
+    """X in tiles."""
+
+    @njit(plain=True)
+    def tile(table):
+        """The tiles of X. DONE, or BROKEN."""
+        of = arrays(table, real, 0)
+        if batch:
+            leading_mean(of.X, 0, of.N, of.shift)
+        return float(DONE) if call_all(of, At.make_tiles) else BROKEN
+
+    return tile
+
+
+@functools.cache
+def forward_step(normalization: str, last: bool, real: type) -> Callable:
+    """A layer's forward pass, for every activation."""
     batch = normalization == "batch"
 
     @njit(fastmath=REASSOCIATE, plain=True)
-    def forward(table, nodes, tiled):
-        """A, or η in r; the tiles of X are as they are where it is tiled. DONE, or BROKEN."""
-        X, r, eta = matrix(table, Row.X, real), vector(table, Row.r, real), matrix(table, Row.eta, real)
-        if not tiled:
+    def step(table, eps):
+        """A, or η; with tiles of X that are made first where they are not there. DONE, or BROKEN."""
+        of = arrays(table, real, 0)
+        of.eps[0] = eps
+        if of.tiled == 0:
             if batch:
-                leading_mean(X, 0, X.shape[0], vector(table, Row.shift, real))
-            if not share(table, Row.tiles, nodes):
+                leading_mean(of.X, 0, of.N, of.shift)
+            if not call_all(of, At.make_tiles):
                 return BROKEN
-        if not share(table, Row.forward, nodes):
+        if not call_all(of, At.nodes_forward):
             return BROKEN
-        for i in range(r.size):
-            total = eta[0, i]
-            for g in range(1, eta.shape[0]):
-                total += eta[g, i]
-            r[i] = total
+        if last:
+            eta = of.eta
+            clear(eta)
+            for g in range(of.groups):
+                its = group(of, g).eta_group
+                for i in range(of.N):
+                    eta[i] += its[i]
         return float(DONE)
 
-    return forward
+    return step
 
 
 @functools.cache
-def backward_step(below: bool) -> Callable:
+def backward_step(below: bool, real: type) -> Callable:
     """A layer's backward pass, for every activation."""
 
     @njit(plain=True)
-    def backward(table, nodes):
+    def step(table, eps):
         """The gradients. DONE, or BROKEN."""
-        if not share(table, Row.backward, nodes):
+        of = arrays(table, real, 0)
+        if not call_all(of, At.nodes_backward):
             return BROKEN
-        if below:
-            if not share(table, Row.below, nodes):
-                return BROKEN
+        if below and not call_all(of, At.nodes_below):
+            return BROKEN
         return float(DONE)
 
-    return backward
+    return step
 
 
 @functools.cache
 def whole_step(loss: str, normalization: str, real: type) -> Callable:
     """The step of a network of one layer, for every activation."""
-    forward, backward, (value, slope) = forward_step(normalization, real), backward_step(False), compiled_loss(loss)
+    forth, back, (value, slope) = (
+        forward_step(normalization, True, real),
+        backward_step(False, real),
+        compiled_loss(loss),
+    )
 
     @njit(fastmath=REASSOCIATE, plain=True)
-    def step(table, nodes, tiled):
+    def step(table, eps):
         """One step; the loss, or BROKEN."""
-        y, r = vector(table, Row.y, real), vector(table, Row.r, real)
-        if forward(table, nodes, tiled) < 0:
+        if forth(table, eps) < 0:
             return BROKEN
-        over_N, total = real(1 / y.size), 0.0
-        for i in range(y.size):
-            total += value(y[i], r[i])
-            r[i] = slope(y[i], r[i]) * over_N
-        if backward(table, nodes) < 0:
+        of = arrays(table, real, 0)
+        y, r, N = of.y, of.r, of.N
+        over_N, total = real(1 / N), 0.0
+        for i in range(N):
+            eta = r[i]
+            total += value(y[i], eta)
+            r[i] = slope(y[i], eta) * over_N
+        if back(table, eps) < 0:
             return BROKEN
-        return total / y.size
+        return total / N
 
     return step
-
-
-class Nodes:
-    """The arrays of a layer that is shared out by nodes, and its passes.
-
-    Attributes:
-        G, gamma, beta, out: where the passes read the parameters; dG, dgamma, dbeta, dout: where they write.
-        A (N,p2), r (N,): the layer's output; under the head η, and what flows in.
-        dA (N,p1): what flows out, where it is wanted below.
-    """
-
-    def __init__(self, problem: Problem, given: Any = (), *, last: bool = True, below: bool = False) -> None:
-        N, p1, p2, dtype = problem.N, problem.p1, problem.p2, np.dtype(problem.dtype)
-        real, code, normalization = dtype.type, CODES[problem.activation], problem.normalization
-        width = PANEL * VECTOR_BYTES // dtype.itemsize
-        self.nodes = width * panels_of_task(-(-p2 // width))
-        tasks, blocks = -(-p2 // self.nodes), -(-N // BLOCK_ROWS)
-        R, ld = up_to(-(-N // blocks), FOUR), up_to(p2, width)
-        rows = blocks * R
-        panels = (ld // width, rows // FOUR, FOUR * width)
-        shapes = {
-            "X": (N, p1), "y": (N,), "U": (N, p2), "r": (N,), "P": (rows * up_to(p1, FOUR),),
-            "Q": (blocks, R, up_to(p1, FOUR)), "Z": panels, "A": panels, "T": panels, "G": (p1, p2), "dG": (p1, p2),
-            "given": (2, p2), "shift": (p1,), "panel": (tasks, STRIP * self.nodes), "parts": (tasks, rows // FOUR, FOUR * width),
-            "four": (tasks, 6, FOUR * width), "edge": (tasks, FOUR * width), "eta": (tasks, N),
-            "lying": (1, 1) if last else (N, p2), "dZ": (rows * up_to(p2, FOUR) if below else 1,),
-            "dA": (rows, p1) if below else (1, 1), "turned": (-(-p1 // INPUTS), STRIP * INPUTS),
-            "corner": (-(-p1 // INPUTS), FOUR * width),
-        }  # fmt: skip
-        names = "gamma beta out dgamma dbeta dout mu weight c mean slope"
-        shapes |= dict.fromkeys(names.split(), (ld,))
-        wide = {"mean64": (ld,), "s": (ld,), "sums": (tasks, 3, FOUR * width), "conventions": (2,)}
-        self.arrays = {
-            name: zeros(shape, dtype) for name, shape in shapes.items() if name not in ("X", "y", "U", "G")
-        } | {name: zeros(shape, np.float64) for name, shape in wide.items()}
-        self.table = np.zeros((len(ARRAYS), COLUMNS), np.int64)
-        for name, shape in (shapes | wide).items():
-            address = self.arrays[name].ctypes.data if name in self.arrays else 0
-            self.table[getattr(Row, name)] = address, *(1,) * (COLUMNS - 1 - len(shape)), *shape
-        self.arrays["conventions"][:] = problem.ddof, problem.eps
-        self.arrays["weight"][:] = 1
-        if normalization == "frozen":
-            self.arrays["given"][...] = given
-        functions = {
-            "tiles": (make_tiles(real), -(-p1 // TILES)),
-            "forward": (forward_of(code, normalization, last, real), tasks),
-            "backward": (backward_of(code, normalization, last, below, real), tasks),
-            "threads": (turns() if alone() else threads(), 1),
-        } | ({"below": (below_of(real), -(-p1 // INPUTS))} if below else {})
-        for name, (function, count) in functions.items():
-            self.table[getattr(Row, name), :2] = function.address, count
-        called(self.table[FIRST_FUNCTION:, 0])
-        self.forward_kernel, self.backward_kernel = forward_step(normalization, real), backward_step(below)
-        self.whole_kernel = whole_step(problem.loss, normalization, real) if last else None
-        self.normalized = normalization != "none"
-        self.p2, self.address = p2, self.table.ctypes.data
-        for name in ("dG", "r"):
-            setattr(self, name, self.arrays[name])
-        self.A = self.arrays["lying"]
-        for name in ("gamma", "beta", "out", "dgamma", "dbeta", "dout"):
-            setattr(self, name, self.arrays[name][:p2])
-        self.dA = self.arrays["dA"][:N] if below else None
-
-    def bind(self, name: str, array: np.ndarray) -> None:
-        """Read X, y, U or G, C-contiguous, from an array that must stay alive."""
-        setattr(self, name, array)
-        self.table[getattr(Row, name), 0] = array.ctypes.data
-
-    def forward(self, tiled: bool = False) -> bool:
-        """A, or η in r; whether it came to its end."""
-        return self.forward_kernel(self.address, self.nodes, tiled) > 0
-
-    def backward(self) -> bool:
-        """The gradients from r, or U; whether it came to its end."""
-        return self.backward_kernel(self.address, self.nodes) > 0
-
-    def step(self, tiled: bool = False) -> float:
-        """The whole step of one layer; the loss, or BROKEN."""
-        return self.whole_kernel(self.address, self.nodes, tiled)
-
-
-def panels_of_task(panels: int) -> int:
-    """So many panels a task that two and four threads have as much to do each, or nearly; the most of such."""
-
-    def waste(each: int) -> float:
-        tasks = -(-panels // each)
-        most = (min(panels, -(-tasks // threads) * each) for threads in (2, 4))
-        return sum(count * threads / panels for count, threads in zip(most, (2, 4), strict=True))
-
-    sizes = range(1, MOST_PANELS + 1)
-    least = min(map(waste, sizes))
-    return max(each for each in sizes if waste(each) <= least + WASTE)
-
-
-def up_to(number: int, multiple: int) -> int:
-    """The next multiple at or above a number."""
-    return -(-number // multiple) * multiple
-
-
-def zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Zeros on a cache line, with a line of zeros behind them."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.zeros(size + 2 * LINE_BYTES, np.uint8)
-    return np.ndarray(shape, dtype, room, -room.ctypes.data % LINE_BYTES)

@@ -272,6 +272,10 @@ class Scratch:
         word = WORD[name]
         self.table[word : word + 4] = array.ctypes.data, 0, *(1,) * (2 - array.ndim), *array.shape
 
+    def count(self, name: str, value: int) -> None:
+        """Enter a number of `NUMBERS`."""
+        self.table[WORD[name]] = value
+
     def bind(self, X: np.ndarray, y: np.ndarray) -> None:
         """Enter another X and y of the same shapes."""
         self.table[WORD_X], self.table[WORD_Y] = X.ctypes.data, y.ctypes.data

@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.fused.layout import ALGORITHMS, FIRST_LAYER, LAYER, ONE_PASS, STORED, Layout, layout
+from bnbench.fused.layout import (
+    ALGORITHMS,
+    BY_NODES,
+    NODE_LAYERS,
+    NODES,
+    ONE_PASS,
+    ROW_LAYERS,
+    STORED,
+    Layout,
+    for_nodes,
+    layout,
+)
 from bnbench.problem import Batch, Gradients, Layer, Problem
 from bnbench.threads import guard
 from bnbench.variants import formulas
@@ -65,15 +76,7 @@ class FusedNumba(Variant):
         self.network: Network | None = None
         if in_layers(problem) or self.inputs:
             super().prepare(batch, problem, regime)
-            import os
-            from bnbench.variants.fused_nodes import NodesLayer
-
-            def make(place, fan_in, nodes, given):
-                rule = os.environ.get("NODES", "")
-                if rule == "1":
-                    one, _ = of_layer(problem, False, fan_in, nodes)
-                    return NodesLayer(one, last=place == problem.depth - 1, below=self.inputs or place > 0, given=given)
-                return FusedLayer(problem, self.inputs, place, fan_in, nodes, given)
+            make = functools.partial(FusedLayer, problem, self.inputs)
             self.network = Network(make, self.batch, problem, inputs=self.inputs)
             return
         self.batch, self.problem, self.regime = batch, problem, regime  # the parameters are copied by `load`
@@ -84,6 +87,7 @@ class FusedNumba(Variant):
 
     def set_up(self, plan: Layout) -> None:
         """Set up a layout: its scratch and its kernel."""
+        from bnbench.fused import nodes
         from bnbench.fused.one_pass import gram, one_pass
         from bnbench.fused.scratch import Scratch
         from bnbench.fused.stored import stored
@@ -101,6 +105,10 @@ class FusedNumba(Variant):
         self.shared_out = plan.groups > 1
         if plan.algorithm == ONE_PASS:
             kernel, functions = one_pass(code, problem.normalization, problem.loss, real, several)
+        elif plan.algorithm == NODES:
+            kernel = nodes.whole_step(problem.loss, problem.normalization, real)
+            functions = nodes.functions(code, problem.normalization, True, False, real)
+            self.offsets = [array("shift")[: problem.p1]] if problem.normalization == "batch" else []
         else:
             kernel, functions = stored(code, problem.loss, real, several)
             self.offsets = [array("shift")[: problem.p1]]
@@ -125,6 +133,12 @@ class FusedNumba(Variant):
                 for name in ("C", "diagonal", "rest", "shift"):
                     array(name)[...] = working.array(name)
         scratch.connect(functions, self.X, self.y)
+        if plan.algorithm == NODES:
+            scratch.enter("Gamma", self.G1)
+            if self.regime == "fixed":
+                with guard():
+                    unbroken(nodes.tiles_step(problem.normalization == "batch", real)(scratch.address) > 0)
+                scratch.count("tiled", 1)
         self.s, self.centre = array("s")[: problem.p2], array("centre")[: problem.p2]
 
     def load(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: np.ndarray | None = None) -> None:
@@ -198,7 +212,7 @@ class FusedNumba(Variant):
     def result(self) -> Gradients:
         """Copies of the last step's gradients."""
         if self.network:
-            return self.network.answer
+            return self.network.answer.copied()
         if self.said < 0 and self.fallback is not None:
             return self.fallback.result()
         dgamma, dbeta, dG2 = self.d_per_node.copy()
@@ -226,13 +240,14 @@ def of_layer(problem: Problem, below: bool, fan_in: int, nodes: int) -> tuple[Pr
     one = Problem(
         problem.N, fan_in, nodes, problem.activation, problem.normalization, problem.ddof, problem.eps, problem.dtype
     )
-    return one, layout(one, "fresh", LAYER if below else FIRST_LAYER)
+    return one, layout(one, "fresh", (NODE_LAYERS if for_nodes(one) else ROW_LAYERS)[below])
 
 
 class FusedLayer(FormLayer):
     """A layer in the fused form (`fused.layer`)."""
 
     def __init__(self, network: Problem, inputs: bool, place: int, fan_in: int, nodes: int, given: tuple) -> None:
+        from bnbench.fused import nodes as by_nodes
         from bnbench.fused.layer import layer
         from bnbench.fused.scratch import Scratch
 
@@ -242,7 +257,9 @@ class FusedLayer(FormLayer):
         real = np.dtype(problem.dtype).type
         self.scratch = scratch = Scratch(problem, plan, "fresh")
         array = scratch.array
-        self.G, self.per_node, self.dG, self.d_per_node = map(array, ("G1", "per_node", "dG1", "d_per_node"))
+        self.per_node, self.dG, self.d_per_node = map(array, ("per_node", "dG1", "d_per_node"))
+        self.by_nodes = plan.algorithm in BY_NODES
+        self.G = None if self.by_nodes else array("G1")
         self.affine, self.offsets = problem.normalization != "none", []
         if problem.normalization == "frozen":
             array("given_mean")[...], array("given_variance")[...] = given
@@ -250,11 +267,14 @@ class FusedLayer(FormLayer):
             self.offsets = [array("shift")[:fan_in]]
         self.s, self.centre = array("s")[:nodes], array("centre")[:nodes]
         self.A, self.r = array("A"), array("r")[: problem.N]
-        self.dA = array("dA") if below else None
-        several = plan.groups > 1 or plan.flush
-        forward, backward, functions = layer(
-            CODES[problem.activation], problem.normalization, self.last, below, real, several
-        )
+        self.dA = array("dA")[: problem.N] if below else None
+        code, several = CODES[problem.activation], plan.groups > 1 or plan.flush
+        if self.by_nodes:
+            forward = by_nodes.forward_step(problem.normalization, self.last, real)
+            backward = by_nodes.backward_step(below, real)
+            functions = by_nodes.functions(code, problem.normalization, self.last, below, real)
+        else:
+            forward, backward, functions = layer(code, problem.normalization, self.last, below, real, several)
         self.X = np.zeros((problem.N, fan_in), problem.dtype)  # until the first step
         scratch.connect(functions, self.X)
         self.forward_kernel, self.backward_kernel = (
@@ -269,7 +289,11 @@ class FusedLayer(FormLayer):
         """As in `FormLayer`."""
         self.input = A
         self.scratch.enter("X", A)
-        self.G[...] = parameters.G
+        if self.by_nodes:
+            self.G = parameters.G
+            self.scratch.enter("Gamma", parameters.G)
+        else:
+            self.G[...] = parameters.G
         if self.affine:
             self.per_node[0], self.per_node[1] = parameters.gamma, parameters.beta
         if not self.last:
@@ -289,9 +313,9 @@ class FusedLayer(FormLayer):
         else:
             self.scratch.enter("U", upstream)
         unbroken(self.backward_kernel() > 0)
-        dgamma, dbeta, dout = self.d_per_node.copy()
+        dgamma, dbeta, dout = self.d_per_node
         affine = (dgamma, dbeta) if self.affine else (None, None)
-        return Layer(self.dG.copy(), *affine), self.dA, dout if self.last else None
+        return Layer(self.dG, *affine), self.dA, dout if self.last else None
 
 
 def compiles_nothing() -> bool:
