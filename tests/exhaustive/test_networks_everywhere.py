@@ -113,7 +113,11 @@ def test_same_bits_for_every_number_of_threads(name):
     # catches: sums shared by threads, parts that depend on their number, in a layer of some kind
     code = "import json, sys, test_networks_everywhere as t; print(json.dumps(t.bits(sys.argv[1])))"
     folders = [str(Path(__file__).parent), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"NUMBA_NUM_THREADS": "4", "OMP_NUM_THREADS": "4", "PYTHONPATH": os.pathsep.join(folders)}
+    environment = os.environ | {
+        "NUMBA_NUM_THREADS": "4",
+        "OMP_NUM_THREADS": "4",
+        "PYTHONPATH": os.pathsep.join(folders),
+    }
     run = subprocess.run(
         [sys.executable, "-c", code, name], capture_output=True, text=True, check=True, env=environment
     )
