@@ -1,4 +1,4 @@
-"""fused-numba beside the frameworks: `python tests/benchmarks/beside_peers.py depth|known|random`, nothing else running.
+"""fused-numba beside the frameworks: `python tests/benchmarks/beside_peers.py depth|known|random`, nothing else on.
 
 `depth` is depth 1 to 4 at three widths and three batches, `known` a list of shapes that were once lost, `random` shapes
 drawn log-uniformly. A ratio is the fastest peer's median over ours, both sampled in turn; below 1 the peer is ahead.
