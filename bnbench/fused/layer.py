@@ -214,7 +214,7 @@ def forward_step(normalization: str, real: type) -> Callable:
                 vectors[WEIGHT, j], vectors[SHIFT, j] = 1, 0
         kept = matrix(table, At.spread, np.float64)
         for j in range(nodes):
-            kept[0, j] = s[j]
+            kept[0, j], kept[1, j] = s[j], mean[j]
         if not call_all(table, At.sweep, group_rows):
             return BROKEN
         return float(DONE)

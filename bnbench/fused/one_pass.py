@@ -184,7 +184,7 @@ def one_pass_step(normalization: str, real: type) -> Callable:
         for j in range(p2):
             dG2[j] = sums[0, D_G2, j]
         if normalize:
-            d_beta, d_gamma = sums[0, D_BETA], sums[0, D_GAMMA]
+            d_beta, d_gamma, weight = sums[0, D_BETA], sums[0, D_GAMMA], sums[0, CENTRE]
             for j in range(p2):
                 d_gamma[j] = s[j] = 0
             for k in range(p1):
@@ -197,10 +197,10 @@ def one_pass_step(normalization: str, real: type) -> Callable:
                 c = G2[j]
                 dbeta[j], d_gamma[j] = c * d_beta[j], c * d_gamma[j] / s[j]
                 dgamma[j] = d_gamma[j]
-                d_gamma[j], s[j] = d_gamma[j] / (s[j] * (N - ddof)), gamma[j] / s[j]
+                d_gamma[j], weight[j] = d_gamma[j] / (s[j] * (N - ddof)), gamma[j] / s[j]
             for k in range(p1):
                 for j in range(p2):  # the factors are in memory, or a product with V may be formed first, and overflow
-                    dG1[k, j] = s[j] * (G2[j] * total[k, j] - V[k, j] * d_gamma[j])
+                    dG1[k, j] = weight[j] * (G2[j] * total[k, j] - V[k, j] * d_gamma[j])
         elif frozen:
             # Σ r a' X̂ = (Γ1ᵀ Xᵀ T - μ Σ T)/s
             given = matrix(table, At.given, real)

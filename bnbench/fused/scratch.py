@@ -12,7 +12,7 @@ X, y, G1, dG1 are as everywhere (all but X and y lie in the scratch), and beside
     given (2, p2)                mean and variance, where they are given
     A, U (N, p2), dA (N, p1)     of a layer: its output, and ∂R/∂ of its output, the layer's above, and of its input
     turned, W_below, tiles, back, nothing      Γᵀ, the same in panels, dZ of a block in tiles, dZ Γᵀ of it, and zeros
-    spread (1, p2)               s of a layer (float64)
+    spread (2, p2)               s of a layer, and μ less what shift lacks (float64)
     block (groups, 3, ld)        sums over a block, in the arrays' dtype
     sums (groups, SUMS or more, ld)   sums over a group, float64; then the rows of its flushed G, if it is flushed
     vectors (VECTORS, ld)        what belongs to the hidden nodes, padded with zeros
@@ -334,7 +334,7 @@ def scratch_places(
             wide["means"] = groups, p1
     if plan.algorithm in LAYERS:
         numbers["A"] = N, p2
-        wide["spread"] = 1, p2
+        wide["spread"] = 2, p2
         if plan.algorithm != FIRST_LAYER:
             across, ld_in = leading(p1, dtype.itemsize)
             numbers |= {

@@ -77,7 +77,7 @@ class FusedNumba(Variant):
     def set_up(self, plan: Layout) -> None:
         """Set up a layout: its scratch and its kernel."""
         from bnbench.fused.one_pass import gram, one_pass
-        from bnbench.fused.scratch import At, allocate, parameters, scratch_array, table
+        from bnbench.fused.scratch import CENTRE, SPREAD, At, allocate, parameters, scratch_array, table
         from bnbench.fused.stored import stored
 
         self.plan, self.said = plan, 0.0  # what the compiled code said last: the loss, or why there is none
@@ -88,10 +88,20 @@ class FusedNumba(Variant):
         self.rows = tuple(self.per_node)
         held = self.dG1.ctypes.data - self.G1.ctypes.data  # bytes of Γ1, γ, β and Γ2, with zeros between them
         self.flat = np.ndarray(held // self.G1.itemsize, self.G1.dtype, self.room)
-        if problem.normalization == "frozen":
-            scratch_array("given", problem, plan, self.regime, self.room)[...] = self.batch.statistics
+
+        def array(name: str) -> np.ndarray:
+            return scratch_array(name, problem, plan, self.regime, self.room)
+
         real = self.X.dtype.type
         one = plan.algorithm == ONE_PASS
+        sums = array("sums")[0, :, : problem.p2]
+        self.s, self.means, self.offsets = sums[SPREAD], sums[CENTRE], [array("shift")[: problem.p1]]
+        if problem.normalization == "frozen":
+            array("given")[...] = self.batch.statistics
+            self.means = array("given")[0].astype(np.float64)
+        elif one and normalize:
+            self.means = np.zeros(problem.p2)
+            self.offsets.append(array("rest"))
         several = plan.groups > 1 or plan.flush
         kernel, functions = (
             one_pass(code, problem.normalization, problem.loss, real, several)
@@ -170,7 +180,19 @@ class FusedNumba(Variant):
             self.fallback.__dict__.update(self.__dict__)
             self.fallback.set_up(layout(self.problem, self.regime, STORED))
             self.fallback.table[At.G1 : At.P] = self.table[At.G1 : At.P]  # the parameters and gradients are shared
+            self.fallback.G1 = self.G1
         self.fallback.step()
+
+    def spreads(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """s and μ (p2,) of every layer in float64, as the last step computed them; the next may write over them.
+
+        Without normalization they are 1 and 0.
+        """
+        if self.network:
+            return [layer.spread() for layer in self.network.layers]  # type: ignore[attr-defined]
+        if self.said < 0 and self.fallback is not None:
+            return self.fallback.spreads()
+        return [spread(self.problem.normalization, self.s, self.means, self.offsets, self.G1)]
 
     @property
     def algorithm(self) -> str:
@@ -190,6 +212,18 @@ class FusedNumba(Variant):
             dgamma = dbeta = None
         said = self.said if self.fallback is None or self.said >= 0 else self.fallback.said
         return tuple.__new__(Gradients, (said, self.dG1.copy(), dgamma, dbeta, dG2))  # half a microsecond less
+
+
+def spread(
+    normalization: str, s: np.ndarray, means: np.ndarray, offsets: list[np.ndarray], G: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(s, μ) of a layer, of whose μ offsets (p_in,), which add up to what was taken off its input, lack."""
+    if normalization == "none":
+        return np.ones(G.shape[1]), np.zeros(G.shape[1])
+    if normalization == "batch":
+        for offset in offsets:
+            means = means + offset.dot(G)
+    return s, means
 
 
 def in_layers(problem: Problem) -> bool:
@@ -224,7 +258,8 @@ class FusedLayer(FormLayer):
 
         if problem.normalization == "frozen":
             array("given")[...] = given
-        self.affine = problem.normalization != "none"
+        self.normalization, self.affine = problem.normalization, problem.normalization != "none"
+        (self.s, self.means), self.shift = array("spread"), array("shift")[:fan_in]
         self.A, self.r = array("A"), array("all_r")[: problem.N]
         self.dA = array("dA") if below else None
         several = plan.groups > 1 or plan.flush
@@ -238,6 +273,10 @@ class FusedLayer(FormLayer):
         self.forward_kernel, self.backward_kernel = (
             functools.partial(kernel, *arguments) for kernel in (forward, backward)
         )
+
+    def spread(self) -> tuple[np.ndarray, np.ndarray]:
+        """s and μ (p_out,) of the last step in float64, as in `FusedNumba.spreads`."""
+        return spread(self.normalization, self.s, self.means, [self.shift], self.G)
 
     def forward(self, A: np.ndarray, parameters: Layer) -> np.ndarray:
         """As in `FormLayer`."""

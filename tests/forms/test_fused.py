@@ -11,9 +11,11 @@ import pytest
 from cases import FEW, SETTINGS, covering
 
 import bnbench
+from bnbench import formula
 from bnbench.fused.layout import ALGORITHMS, ONE_CALL, ONE_PASS, STORED, choose, layout
 from bnbench.problem import DTYPES, REGIMES, Gradients
 from bnbench.reference import reference
+from bnbench.reference.network import converted
 from bnbench.validation import judge, parts_of
 from bnbench.variants import variants
 
@@ -205,3 +207,35 @@ def test_no_index_is_out_of_bounds(tmp_path):
         problem = bnbench.Problem(N, 5, 3)
         found = Gradients(*np.load(tmp_path / f"{place}.npz").values())
         assert judge(parts_of(found), reference(problem.sample(), problem), problem).reason == ""
+
+
+@pytest.mark.parametrize("kind", ["", "offset", "collinear", "null"])
+def test_spreads_are_those_of_the_last_step(kind):
+    # catches: s of the step that fell back, a mean without the offset of X, sums that a later sweep writes over
+    for problem in (
+        bnbench.Problem(60, 7, 5),
+        bnbench.Problem(3000, 7, 5, eps=0, ddof=1),
+        bnbench.Problem(3000, 7, 5, normalization="frozen"),
+        bnbench.Problem(60, 7, 5, normalization="none"),
+        bnbench.Problem(500, 7, 5, dtype="float32"),
+        bnbench.Problem(500, 7, 5, depth=3),
+    ):
+        batch = problem.sample() if problem.depth > 1 or not kind else hard(problem, kind)
+        known = formula.network(
+            *converted(lambda array: array.astype(np.float64), batch.theta, batch.data), problem.spec
+        )
+        for regime in REGIMES:
+            for algorithm in ("", *((ONE_PASS, STORED) if problem.normalization == "batch" else ())):
+                variant = FUSED(algorithm)
+                variant.prepare(batch, problem, regime)
+                variant.load(*problem.sample()[2:])
+                variant.step()
+                variant.load(*batch[2:])
+                variant.step()
+                for (s, mean), layer in zip(variant.spreads(), known.layers, strict=True):
+                    true = (layer.s, layer.mu) if problem.normalization != "none" else (np.ones(5), np.zeros(5))
+                    assert s.dtype == mean.dtype == np.float64
+                    size = np.abs(layer.input).max() * np.abs(layer.layer.G).sum(axis=0)
+                    digits = 64 * np.finfo(problem.dtype).eps
+                    assert np.all(np.abs(s - true[0]) <= digits * (size + true[0])), (problem, regime, algorithm)
+                    assert np.all(np.abs(mean - true[1]) <= digits * (size + 1)), (problem, regime, algorithm)
