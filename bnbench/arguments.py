@@ -52,6 +52,13 @@ def size(name: str, array: np.ndarray) -> float:
     return total
 
 
+def finite(part: Any) -> bool:
+    """Whether an array of an answer, a number or None, has finite entries alone."""
+    if type(part) is np.ndarray and part.flags.carray:
+        return bool(absolute_sum()(part.reshape(-1)) < np.inf) or bool(np.isfinite(part).all())  # the sum may overflow
+    return part is None or bool(np.isfinite(part).all())
+
+
 def chosen_variant(name: object) -> type[Variant]:
     """The variant of a name, or that which "auto" stands for."""
     if isinstance(name, str) and name == "auto":

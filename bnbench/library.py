@@ -243,6 +243,7 @@ class Prepared:
     def take(self, X: np.ndarray, y: np.ndarray, largest: float) -> None:
         """Take other data of its shape and dtype, checked, whose |X_ik| are at most `largest`; not fixed."""
         self.X, self.y = X, y
+        vars(self).pop("network", None)
         self.scale.take(X, largest)
         if self.variant is not None:
             self.variant.bind(X, y)
@@ -302,12 +303,16 @@ class Prepared:
                     variant = self.set_up(parameters)
                 else:
                     variant.load(*parameters)
-            variant.step()
+            if self.load is not None:
+                variant.step()
+            else:
+                with np.errstate(all="ignore"):
+                    variant.step()
             if not total < self.scale.enough and self.load is not None:
-                self.scale.judge(variant.spreads()[0][0], variant.G1)
+                self.scale.judge(variant.spreads()[0][0], variant.G1, total)
             found = variant.result()
-            fine = self.size() < math.inf if self.load is not None else all(map(_finite, found[1:]))
-        if not (fine and found[0] < math.inf):  # NaN too
+            fine = self.size() < math.inf  # NaN is not
+        if not (found[0] < math.inf and (fine or all(map(arguments.finite, found[1:])))):
             self.network.refuse(self.network.theta(G1, gamma, beta, G2, None), self.network.data)
         return found
 
@@ -361,11 +366,6 @@ class Prepared:
 def _copy(*state: Any) -> Prepared:
     """What a copy or a pickle of a `Prepared` becomes."""
     return survive(Prepared(*state))
-
-
-def _finite(part: Any) -> bool:
-    """Whether an array of an answer, or None, has finite entries alone."""
-    return part is None or bool(np.isfinite(part).all())
 
 
 _thread = threading.local()

@@ -26,7 +26,7 @@ from bnbench.problem import (
     leaves,
     rebuilt,
 )  # fmt: skip
-from bnbench.scale import Scale, clear, exactly, tops
+from bnbench.scale import LIMITS, clear, exactly, tops
 from bnbench.threads import survive
 from bnbench.variants import Variant
 
@@ -192,8 +192,7 @@ class Network:
             judged = judged or self.clear(theta, data, [s for s, _ in variant.spreads()])
         if not judged:
             self.check_scale(theta, data)
-        finite = (np.isfinite(part).all() for part in found.parts().values() if part is not None)
-        if not all(finite):
+        if not all(map(arguments.finite, found.parts().values())):
             self.refuse(theta, data)
         if self.deep and len(self.widths) == 1:
             named = {
@@ -207,10 +206,10 @@ class Network:
 
         |B| is at most |γ|√N + |β|, and no activation is further from 0 than its B, but for 1.
         """
-        N, problem = len(data.y), self.problem_of(data)
-        most = self.largest
+        N, most, total = len(data.y), self.largest, arguments.absolute_sum()
+        highest, nothing = LIMITS[self.dtype]
         for layer in theta.layers:
-            if not Scale(data.X, most, problem).fits(float(np.abs(layer.G).sum(dtype=np.float64))):
+            if not (self.spec.eps > nothing and most * float(total(layer.G.reshape(-1))) < (highest / N) ** 0.5):
                 return False
             most = float(np.abs(layer.gamma).max()) * N**0.5 + float(np.abs(layer.beta).max()) + 1
         return True

@@ -33,7 +33,7 @@ class Scale:
         most, nothing = LIMITS[X.dtype]
         self.safe = math.sqrt(most / problem.N)
         self.eps_counts = problem.eps > nothing
-        self.ends, self.ones = ends(problem, problem.p1), np.ones(problem.p1)
+        self.ends, self.none = ends(problem, problem.p1), np.zeros(0)
         self.take(X, largest)
 
     def take(self, X: np.ndarray, largest: float) -> None:
@@ -55,12 +55,13 @@ class Scale:
         """Whether every variance is in range by the bound alone, for a Γ1 whose |Γ1_kj| add up to total."""
         return total < self.enough
 
-    def judge(self, s: np.ndarray, G1: np.ndarray) -> None:
+    def judge(self, s: np.ndarray, G1: np.ndarray, total: float) -> None:
         """As `check`, after a step that computed s (p2,)."""
         from bnbench.sums import all_between
 
         least, highest, rounding = self.ends
-        if all_between(s, least, highest, rounding * self.largest, self.ones, G1):
+        lowest = rounding * self.largest * total
+        if all_between(s, max(least, lowest * lowest), highest, 0.0, self.none, G1):
             return
         if self.tops is None:
             self.tops = tops(self.X)
@@ -126,6 +127,7 @@ def exactly(X: np.ndarray, G1: np.ndarray, problem: Problem, of: str = "X G1", f
     E = np.maximum(exponents.max(axis=0), -(2**20))
     W = np.ldexp(fraction, np.maximum(exponents - E, -2000))
     Z = np.ldexp(X.astype(np.float64, copy=False), -of_X) @ W  # times 2^E
+    Z -= Z[0].copy()  # or what rounding leaves of a long sum would be taken for variance
     deviation = np.abs(Z - Z.mean(axis=0))
     spread = deviation.max(axis=0)
     constant = spread <= float(info.eps) * X.shape[1] ** 0.5 * np.abs(W).sum(axis=0)
