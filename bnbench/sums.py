@@ -1,8 +1,8 @@
 """What the library's checks compile; apart, so that Numba is imported when there are arrays to look at."""
 
+import contextlib
 from typing import Any
 
-import numba
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
@@ -81,19 +81,16 @@ def all_between(s, least, highest, rounding, most, G):
     return True
 
 
-if not numba.config.DISABLE_JIT:
-    load.disable_compile()
-
-
 def loader(parameters: list[Any]) -> Any:
     """`load`, compiled for parameters like these; of other types it raises TypeError and compiles nothing."""
     G1, gamma, beta, G2 = parameters
     given = np.empty_like(G1), np.empty((3, len(G2)), G1.dtype), G1, gamma, beta, G2
-    try:
-        load(*given)
-    except TypeError:  # for the first time
-        with global_compiler_lock:
-            load.disable_compile(False)
+    with contextlib.suppress(TypeError):
+        if load.signatures:  # and no others are compiled
             load(*given)
-            load.disable_compile()
+            return load
+    with global_compiler_lock:
+        load.disable_compile(False)
+        load(*given)
+        load.disable_compile()
     return load
