@@ -27,9 +27,11 @@ def prepared(depth, variant="auto", **conventions):
 
 
 def own(batch, rows, parameters, variant="auto", **conventions):
-    """The call with these rows, copied to where they are aligned anew."""
+    """What an object of its own answers for these rows, copied to where they are aligned anew."""
     X, y = np.array(batch.X[rows]), np.array(batch.y[rows])
-    return bnbench.gradients(X, y, *parameters, variant=variant, activation="tanh", **conventions)
+    widths = [4] * len(parameters[0]) if isinstance(parameters[0], list) else 4
+    made = bnbench.prepare(X, y, widths, variant=variant, regime="fresh", activation="tanh", **conventions)
+    return made.gradients(*parameters)
 
 
 def same(one, other):
@@ -105,7 +107,9 @@ def test_threads_copies_and_children_at_once(depth):
     with ThreadPoolExecutor(10) as pool:
         working = [pool.submit(work, seed) for seed in range(8)]
         copying, forking = pool.submit(copied), pool.submit(forked)
-        assert forking.result(timeout=100)
-        assert all(each.result(timeout=100) for each in working)
-        stop.set()
+        try:
+            assert forking.result(timeout=100)
+            assert all(each.result(timeout=100) for each in working)
+        finally:
+            stop.set()
         assert copying.result(timeout=100)

@@ -72,6 +72,16 @@ def test_the_s_of_a_step_refuses_what_X_G1_itself_would(kind):
     assert (refused > 0) == (kind != "plain")
 
 
+def test_the_mean_of_a_long_constant_column_is_no_variance():
+    # catches: deviations of what rounding left of a mean, which are larger than those of the column
+    for seed in range(20):
+        row, *G1 = np.random.default_rng(seed).standard_normal((3, 2))
+        X = np.repeat([row], 3000, axis=0)
+        for variant in ("auto", "matrix-numpy"):
+            with pytest.raises(ValueError, match="column 0 of X G1 has zero variance"):
+                bnbench.gradients(X, X[:, 0], G1, *np.ones((3, 2)), eps=0.0, variant=variant)
+
+
 @pytest.mark.parametrize("normalization", ["batch", "none", "frozen"])
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("variant", CPU)
