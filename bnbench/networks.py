@@ -228,15 +228,22 @@ class Network:
 
     def check_scale(self, theta: Theta, data: Data) -> None:
         """Refuse parameters with which a variance of some layer is no number of the dtype, by computing the layers."""
-        with np.errstate(all="ignore"):
-            computed = formula.network(theta, data, self.spec).layers
         A, problem = data.X, self.problem_of(data)
-        for place, (layer, found) in enumerate(zip(theta.layers, computed, strict=True)):
+        for place, (layer, found) in enumerate(zip(theta.layers, self.layers(theta, data), strict=True)):
             named = f"layer {place + 1}", f"G1[{place}]" if place else "X or G1[0]"
             exactly(A, layer.G, problem, *(named if self.deep else ()))
             A = found.A
             if not np.isfinite(A).all():
                 raise ValueError(f"A of layer {place + 1} is not finite: {SMALLER}")
+
+    def layers(self, theta: Theta, data: Data) -> list[formula.Known]:
+        """The forward pass of every layer by the formula."""
+        found, A, frozen = [], data.X, self.spec.normalization == "frozen"
+        with np.errstate(all="ignore"):
+            for place, layer in enumerate(theta.layers):
+                found.append(formula.forward(layer, A, self.spec, data.statistics[place] if frozen else None))
+                A = found[-1].A
+        return found
 
     def problem_of(self, data: Data) -> Problem:
         """The problem of these rows."""
