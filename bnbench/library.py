@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what type checkers alone look at
 
     from bnbench.networks import Network
 
+INFINITE = math.inf
 MOST_RECENT, RECENT_BYTES = 8, 2**20  # calls that are kept set up, and the scratch of one of them at most
 
 
@@ -289,15 +290,15 @@ class Prepared:
         if not (rows is None and delta is None and inputs is False):
             return self.beside(G1, gamma, beta, G2, delta, rows, inputs)
         with self.lock:
-            variant, total = self.variant, math.nan
-            if self.load is not None:
+            variant, load, total = self.variant, self.load, math.nan
+            if load is not None:
                 try:  # what is no array like the variant's own is read below
                     affine = gamma.flags.carray and beta.flags.carray if self.affine else gamma is beta is None
                     if affine and G1.flags.carray and G2.flags.carray:
-                        total = self.load(G1, gamma, beta, G2)
+                        total = load(G1, gamma, beta, G2)
                 except (AttributeError, TypeError):
                     pass
-            if not total < math.inf:
+            if not total < INFINITE:
                 parameters, total = self.checked(G1, gamma, beta, G2)
                 if variant is None:
                     variant = self.set_up(parameters)
@@ -311,8 +312,8 @@ class Prepared:
             if not total < self.scale.enough and self.load is not None:
                 self.scale.judge(variant.spreads()[0][0], variant.G1, total)
             found = variant.result()
-            fine = self.size() < math.inf  # NaN is not
-        if not (found[0] < math.inf and (fine or all(map(arguments.finite, found[1:])))):
+            fine = self.size() < INFINITE  # NaN is not
+        if not (found[0] < INFINITE and (fine or all(map(arguments.finite, found[1:])))):
             self.network.refuse(self.network.theta(G1, gamma, beta, G2, None), self.network.data)
         return found
 
