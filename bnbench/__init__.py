@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Any:
 
         return diagnose
     if name == "predict":
-        from bnbench.networks import predict
+        from bnbench.prediction import predict
 
         return predict
     if name in ("check_layer", "can_fail"):

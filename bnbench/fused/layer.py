@@ -15,8 +15,9 @@ from numba.core.ccallback import CFunc
 from bnbench.elementary import compiled
 from bnbench.fused import gemm
 from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
+from bnbench.fused.layout import BROKEN
 from bnbench.fused.passes import flush_now, leading_mean, merge_groups, take, total_row, total_rows, total_sums, up
-from bnbench.fused.scratch import BROKEN, DONE, At, arrays, call_all, clear, group_function
+from bnbench.fused.scratch import DONE, At, arrays, call_all, clear, group_function
 from bnbench.fused.stored import statistics
 from bnbench.jit import REASSOCIATE, njit
 

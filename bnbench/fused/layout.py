@@ -25,6 +25,8 @@ ALGORITHMS = {
     NODES: "hidden nodes shared out, not rows: for few rows and a Γ1 that is larger than X",
 }
 
+FELL_BACK, BROKEN = -1e308, -1.5e308  # what a step answers in place of the loss: a variance cancels; a call was left so
+
 LINE_BYTES, VECTOR_BYTES = 64, 32
 # By nodes: rows of Γ that are copied at once, inputs of a group that makes ∂R/∂(the input), columns of X of one that
 # makes its tiles; panels of nodes of a group at most, and the time that two and four threads may wait for one another.

@@ -35,9 +35,9 @@ from bnbench.fused.gemm import (
     tile_G3,
     tile_Z3,
 )
-from bnbench.fused.layout import INPUTS_EACH, STRIP, TILES
+from bnbench.fused.layout import BROKEN, INPUTS_EACH, STRIP, TILES
 from bnbench.fused.passes import leading_mean, up
-from bnbench.fused.scratch import BROKEN, DONE, At, arrays, call, call_all, clear, group, group_function
+from bnbench.fused.scratch import DONE, At, arrays, call, call_all, clear, group, group_function
 from bnbench.jit import REASSOCIATE, njit
 
 of_lines = njit(fastmath=REASSOCIATE, forceinline=True, inner=True, apart=True)

@@ -9,7 +9,7 @@ from numba.core.ccallback import CFunc
 
 from bnbench.fused import gemm
 from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
-from bnbench.fused.layout import CANCELLED
+from bnbench.fused.layout import BROKEN, CANCELLED, FELL_BACK
 from bnbench.fused.passes import (
     backward_centred,
     flush_now,
@@ -21,7 +21,7 @@ from bnbench.fused.passes import (
     total_sums,
     up,
 )
-from bnbench.fused.scratch import BROKEN, DONE, FELL_BACK, At, arrays, call_all, clear, group, group_function
+from bnbench.fused.scratch import DONE, At, arrays, call_all, clear, group, group_function
 from bnbench.jit import REASSOCIATE, njit
 
 FAR = (

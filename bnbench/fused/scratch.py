@@ -152,7 +152,6 @@ def small(typing):
 
 GROUP_FUNCTION = types.int64(types.intp, types.intp)
 DONE = 1  # what a group function answers; where it was left before its end the answer is 0
-FELL_BACK, BROKEN = -1.0, -2.0  # what a step answers in place of the loss: a variance cancels; a call was left so
 
 
 def group_function(function: Callable) -> CFunc:

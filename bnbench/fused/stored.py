@@ -8,6 +8,7 @@ from numba.core.ccallback import CFunc
 
 from bnbench.fused import gemm
 from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
+from bnbench.fused.layout import BROKEN
 from bnbench.fused.passes import (
     add_statistics,
     backward_stored,
@@ -22,7 +23,7 @@ from bnbench.fused.passes import (
     total_sums,
     up,
 )
-from bnbench.fused.scratch import BROKEN, DONE, At, arrays, call_all, clear, group_function
+from bnbench.fused.scratch import DONE, At, arrays, call_all, clear, group_function
 from bnbench.jit import REASSOCIATE, njit
 
 

@@ -258,3 +258,19 @@ def test_a_copy_of_the_memory_is_as_right_as_the_original(algorithm, normalizati
         assert variant.kernel.func(copy.ctypes.data, problem.eps) == known.loss
         assert np.array_equal(np.ndarray(known.dG1.shape, known.dG1.dtype, copy, at), known.dG1)
         assert not variant.room.any()
+
+
+@pytest.mark.parametrize("algorithm", ["", STORED, NODES])
+@pytest.mark.parametrize("regime", ["fixed", "fresh"])
+def test_a_loss_below_zero_is_a_loss(algorithm, regime):
+    # catches: Poisson's negative loss taken for a step that was left, and computed again without end
+    problem = bnbench.Problem(300, 5, 4, loss="poisson")
+    batch = problem.sample()
+    batch = batch._replace(y=batch.y + 50, G2=np.abs(batch.G2))
+    step = FUSED(algorithm)
+    step.prepare(batch, problem, regime)
+    step.step()
+    known = bnbench.gradients(*batch, loss="poisson", variant="matrix-numpy")
+    assert known.loss < -2
+    np.testing.assert_allclose(step.result().loss, known.loss, rtol=1e-12)
+    np.testing.assert_allclose(step.result().dG1, known.dG1, rtol=1e-9)
