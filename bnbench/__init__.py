@@ -23,6 +23,7 @@ __all__ = [
     "check_layer",
     "diagnose",
     "gradients",
+    "identify",
     "population",
     "predict",
     "prepare",
@@ -40,7 +41,7 @@ def __getattr__(name: str) -> Any:
         from bnbench.prediction import predict
 
         return predict
-    if name in ("CONVENTIONS", "RunningStatistics", "population"):
+    if name in ("CONVENTIONS", "RunningStatistics", "identify", "population"):
         import bnbench.running as running
 
         return getattr(running, name)

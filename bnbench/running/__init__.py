@@ -3,5 +3,6 @@
 from bnbench.running.average import RunningStatistics
 from bnbench.running.conventions import CONVENTIONS, Convention
 from bnbench.running.exact import population
+from bnbench.running.identification import Identification, identify
 
-__all__ = ["CONVENTIONS", "Convention", "RunningStatistics", "population"]
+__all__ = ["CONVENTIONS", "Convention", "Identification", "RunningStatistics", "identify", "population"]

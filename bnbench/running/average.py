@@ -45,7 +45,7 @@ class RunningStatistics:
         self.momentum = held.momentum if momentum is None else momentum
         if exponential:
             check_momentum(self.momentum)
-            self._mean, self._var = _pair(held.start if start is None else start)
+            self._mean, self._var = pair_of(held.start if start is None else start)
         self.count = self.batches = 0
         self._moments = Moments()
         self._dtype = np.dtype(np.float64)
@@ -86,7 +86,7 @@ class RunningStatistics:
             self._var = self._var + (var - self._var) / self.batches
             self._moments = batch  # for its width
         else:
-            self._moments.merge(batch)
+            self._moments.merge(m, mean, batch.spread)
             self._mean, self._var = self._moments.mean, self._moments.spread / self._moments.count
         self.count += m
         self._dtype = Z.dtype if Z.dtype.kind == "f" else np.dtype(np.float64)
@@ -125,7 +125,7 @@ def batch_of(name: str, Z: Any) -> np.ndarray:
     return Z
 
 
-def _pair(start: Any) -> tuple[np.ndarray, np.ndarray]:
+def pair_of(start: Any) -> tuple[np.ndarray, np.ndarray]:
     """A start (mean, variance) in float64, both (p,) or both single numbers."""
     if not isinstance(start, tuple | list | np.ndarray) or len(start) != 2:
         raise ValueError(f"start is {arrays.quoted(start)}; allowed is (mean, variance)")

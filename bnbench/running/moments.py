@@ -29,18 +29,14 @@ class Moments:
         mean += rest
         if G is not None:
             centred, mean = centred @ G, mean @ G
-        self._merge(len(A), mean, np.einsum("ij,ij->j", centred, centred))
+        self.merge(len(A), mean, np.einsum("ij,ij->j", centred, centred))
 
-    def merge(self, other: "Moments") -> None:
-        """Take in the rows of another."""
-        self._merge(other.count, other.mean, other.spread)
-
-    def _merge(self, m: int, mean: np.ndarray, spread: np.ndarray) -> None:
+    def merge(self, count: int, mean: np.ndarray, spread: np.ndarray) -> None:
+        """Take in rows whose count, mean and spread are known."""
         if self.count == 0:
-            self.count, self.mean, self.spread = m, mean, spread
+            self.count, self.mean, self.spread = count, mean, spread
             return
-        count = self.count + m
+        before, self.count = self.count, self.count + count
         step = mean - self.mean
-        self.spread = self.spread + spread + step * step * (self.count / count * m)
-        self.mean = self.mean + step * (m / count)
-        self.count = count
+        self.spread = self.spread + spread + step * step * (before / self.count * count)
+        self.mean = self.mean + step * (count / self.count)
