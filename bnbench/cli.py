@@ -19,7 +19,7 @@ from bnbench.commands.common import INTERRUPTED, USAGE, UsageError
 from bnbench.folder import FolderError
 
 HINTS = dict.fromkeys((errno.EMFILE, errno.ENFILE), "; ulimit -n raises the limit")
-FILES = ("out", "folder", "folders", "pyperf", "formula", "layer", "config", "data", "plugin")
+FILES = ("out", "folder", "folders", "pyperf", "formula", "layer", "running", "config", "data", "plugin")
 FIRST_WORDS = """\
 What do you have?
   a layer     bnbench audit --layer FILE.py       is its backward pass right?

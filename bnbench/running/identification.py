@@ -5,6 +5,7 @@ old statistics keep. For each rule (the biased or the unbiased variance) a is fi
 and then solved for by least squares from several points. What "reproduces" means is set by rounding alone.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 
 from bnbench import arrays
 from bnbench.running.average import batch_of, check_momentum, pair_of
-from bnbench.running.conventions import CONVENTIONS, EXPONENTIAL, REFUSED, ROWS, Convention
+from bnbench.running.conventions import BATCHES, CONVENTIONS, EXPONENTIAL, REFUSED, ROWS, Convention
 from bnbench.running.moments import Moments
 
 ROUNDINGS = 32  # units in the last place that numbers may be off: of the frameworks tested, none is off by more than 4
@@ -21,6 +22,7 @@ SAME_MOMENTUM = 1e-6  # by which a momentum that is kept as float32 is off
 GRID = np.r_[0.0, 1 / (1 + np.exp(-np.linspace(-18, 18, 361))), 1.0]  # of a, dense at both ends
 COLUMNS = 64  # by which a is estimated; all are then checked
 DEPARTURES, NEWTON = 8, 40  # points that least squares starts from, and its steps
+NEAREST = 3  # rules that are shown where none fits
 FAST, FAST_ROUNDINGS = "E[x²] - E[x]²", 4  # in units of the last place of x²
 
 
@@ -54,14 +56,23 @@ class Fit:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        held, words = CONVENTIONS[self.name], []
-        if self.momentum is not None:
-            words.append(f"momentum {self.momentum:.10g} ({self.origin[0]})")
-        if self.start is not None:
-            shown = [np.unique(part) for part in self.start]
-            start = " and ".join(f"{part[0]:.6g}" if part.size == 1 else "(p,)" for part in shown)
-            words.append(f"start {start} ({self.origin[1]})")
-        return f"{self.name}: {', '.join([*words, f'{held.update}, variance over {held.divisor}'])}"
+        words = []
+        for name, value, origin in zip(("momentum", "start"), (self.momentum, self.start), self.origin, strict=True):
+            if value is not None:
+                parts = value if isinstance(value, tuple) else (value,)
+                shown = " and ".join(f"{part:.10g}" if np.ndim(part) == 0 else "an array" for part in parts)
+                words.append(f"{name} {shown} ({'its default' if origin == 'default' else origin})")
+        return f"{self.name:<18} {', '.join(words) or 'it has no momentum and no start'}"
+
+    @property
+    def rule(self) -> str:
+        """How the numbers are made, which conventions may have in common."""
+        held = CONVENTIONS[self.name]
+        made = {BATCHES: "the mean over batches", ROWS: "all rows pooled"}.get(held.weights)
+        if made is None:
+            weight = held.batch_weight(self.momentum or 0.0)
+            made = f"new = {1 - weight:.10g}·old + {weight:.10g}·batch"
+        return f"{made}, variances over {held.divisor}"
 
 
 @dataclass(frozen=True)
@@ -92,14 +103,15 @@ class Identification:
 
     def __str__(self) -> str:
         if self.fits:
-            lines = [f"these numbers are {' or '.join(self.names)}", *(f"  {fit}" for fit in self.fits)]
+            lines = [f"these are the running statistics of {' or '.join(self.names)}"]
+            for rule, fits in itertools.groupby(self.fits, lambda fit: fit.rule):
+                lines += [*map(str, fits), f"{'':<18} {rule}"]
         else:
-            lines = ["no convention reproduces these numbers; nearest are"]
-            lines += [
-                f"  {fit}\n    off by {fit.of_mean:.2g} sd in the mean, {fit.of_var:.2g} of the variance"
-                for fit in self.nearest
-            ]
-        return "\n".join([*lines, *(f"  {remark}" for remark in self.remarks)])
+            lines = ["no convention that is known reproduces these running statistics; nearest are"]
+            for fit in self.nearest:
+                off = f"off by {fit.of_mean:.2g} sd in the mean, by {fit.of_var:.2g} of itself in the variance"
+                lines += [str(fit), f"{'':<18} {fit.rule}", f"{'':<18} {off}"]
+        return "\n  ".join([*lines, *self.remarks])
 
 
 class Batches(NamedTuple):
@@ -234,7 +246,10 @@ class _Search:
         if not self.given_start:
             remarks.append("a start other than 0 and 1 that differs from column to column has to be given")
         remarks.append("batches have to be all that training saw, in their order")
-        return Identification((), tuple(sorted(tried, key=lambda fit: fit.error)[:3]), tuple(remarks))
+        nearest: dict[tuple, Fit] = {}
+        for fit in sorted(tried, key=lambda fit: fit.error):
+            nearest.setdefault((CONVENTIONS[fit.name].weights, CONVENTIONS[fit.name].ddof), fit)
+        return Identification((), tuple(nearest.values())[:NEAREST], tuple(remarks))
 
     def fitted(self, start: np.ndarray | None) -> Iterator[Fit]:
         """Each convention at its best: at its default momentum, or else at that which is solved for.
@@ -331,7 +346,7 @@ class _Search:
             yield "the numbers are the start: no batch has a weight in them, and any exponential average may be theirs"
         elif 1 in momenta:
             yield "the numbers are the last batch's: nothing else has a weight in them"
-        if len(rows) == 1 and fits:
+        if len(rows) == 1 and len({one.weights for one in rules}) > 1:
             yield "there is one batch: averages over batches, over rows, and exponential ones without a start coincide"
         if len({one.ddof for one in rules}) > 1:
             why = "a batch of one row has variance 0 either way" if ones == len(rows) else "here they fit alike"
@@ -341,7 +356,7 @@ class _Search:
             alike.setdefault((one.weights, one.ddof), []).append(one.name)
         for names in alike.values():
             if len(names) > 1:
-                yield f"{', '.join(names)} are one rule, and differ in their defaults and in eps alone"
+                yield f"{', '.join(names)} are one rule: their defaults alone differ"
 
 
 def average(stack: np.ndarray, keep: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
