@@ -330,7 +330,10 @@ class _Search:
             points = GRID[low][np.argsort(cost[low])[:DEPARTURES]]
             for _ in range(NEWTON):
                 r, slope = residual(points)
-                points = np.clip(points - np.nan_to_num((r * slope).sum(axis=1) / (slope**2).sum(axis=1)), 0, 1)
+                before, step = points, np.nan_to_num((r * slope).sum(axis=1) / (slope**2).sum(axis=1))
+                points = np.clip(points - step, 0, 1)
+                if (points == before).all():
+                    break
         return [0.0, 1.0, *points.tolist()]
 
     def remarks(self, fits: list[Fit]) -> Iterator[str]:
@@ -361,10 +364,10 @@ class _Search:
 
 def average(stack: np.ndarray, keep: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Exponential averages E (n,2,p) of batches (K,2,p), for each weight a (n,) that the old one keeps, and ∂E/∂a."""
-    a = keep[:, None, None]
-    E = np.broadcast_to(start, (len(keep), *start.shape))
-    slope = np.zeros(E.shape)
-    for batch in stack:
-        slope = E - batch + a * slope
-        E = a * E + (1 - a) * batch
-    return E, slope
+    K, a, begun = len(stack), keep[:, None], start.ravel()
+    back = np.arange(K - 1, -1, -1.0)  # batches that came after
+    powers = a**back
+    slopes = (1 - a) * back * a ** np.maximum(back - 1, 0) - powers
+    rows, shape = stack.reshape(K, -1), (len(keep), *start.shape)
+    E = ((1 - a) * powers) @ rows + a**K * begun
+    return E.reshape(shape), (slopes @ rows + K * a ** (K - 1) * begun).reshape(shape)
