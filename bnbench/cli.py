@@ -24,6 +24,7 @@ FIRST_WORDS = """\
 What do you have?
   a layer     bnbench audit --layer FILE.py       is its backward pass right?
   a formula   bnbench audit --formula FILE.py     is a whole gradient step right?
+  statistics  bnbench audit --running FILE.npz    whose convention do they follow?
   a size      bnbench sweep --sizes 1000x30x16    which form is fastest there?
   a table     bnbench sweep --data FILE.csv --target COLUMN
   a change    bnbench compare --interleaved --old-ref main

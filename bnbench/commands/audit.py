@@ -60,7 +60,8 @@ def add(commands: "argparse._SubParsersAction") -> None:
     audit.add_argument(
         "--running",
         metavar="FILE.npz",
-        help="say whose convention running statistics follow: arrays mean, var, batches (bnbench docs statistics)",
+        help="say whose convention running statistics follow: arrays mean, var and batches (bnbench docs statistics); "
+        "exit code 1 where no convention that is known reproduces them",
     )
     audit.add_argument(
         "--proof",
