@@ -80,7 +80,7 @@ class Identification:
     """Which conventions reproduce running statistics.
 
     Attributes:
-        fits: those that do, best first: with default or given momentum and start before those with estimated ones.
+        fits: those that do, best first: defaults before estimates, and these by how few digits the momentum has.
         nearest: where there is none, those that come nearest.
         remarks: what cannot be told apart, and why.
     """
@@ -238,8 +238,7 @@ class _Search:
                 remarks += [f"to the rounding of {FAST} only, by which Flax computes a batch's variance"] * bool(fits)
             else:
                 remarks.append(f"Flax's {FAST} has no digits of the variance this far from 0, and is not looked for")
-        order = list(CONVENTIONS)
-        fits.sort(key=lambda fit: (fit.origin.count("estimated"), order.index(fit.name)))
+        fits.sort(key=self.rank)
         remarks += self.remarks(fits)
         if fits:
             return Identification(tuple(fits), (), tuple(remarks))
@@ -250,6 +249,12 @@ class _Search:
         for fit in sorted(tried, key=lambda fit: fit.error):
             nearest.setdefault((CONVENTIONS[fit.name].weights, CONVENTIONS[fit.name].ddof), fit)
         return Identification((), tuple(nearest.values())[:NEAREST], tuple(remarks))
+
+    @staticmethod
+    def rank(fit: Fit) -> tuple[int, int, int]:
+        """What comes first: nothing estimated, then a momentum of few digits, then the order of the table."""
+        digits = len(repr(fit.momentum)) if fit.origin[0] == "estimated" else 0
+        return fit.origin.count("estimated"), digits, list(CONVENTIONS).index(fit.name)
 
     def fitted(self, start: np.ndarray | None) -> Iterator[Fit]:
         """Each convention at its best: at its default momentum, or else at that which is solved for.
@@ -263,11 +268,12 @@ class _Search:
             stack = np.stack([self.batches.mean, self.batches.var(one.ddof)], axis=1)  # (K,2,p)
             if one.weights == EXPONENTIAL:
                 tried, how = (one.momentum, "default") if self.momentum is None else (self.momentum, "given")
-                fit = self.at(one, stack, 1 - one.batch_weight(tried or 0.0), start, how)
+                fit = self.at(one, stack, tried or 0.0, start, how)
                 if fit.error > 1 and self.momentum is None:
                     if one.ddof not in solved:
                         solved[one.ddof] = self.solve(stack, start)
-                    fits = [self.at(one, stack, keep, start, "estimated") for keep in solved[one.ddof]]
+                    momenta = (one.batch_weight(1 - keep) for keep in solved[one.ddof])
+                    fits = [self.at(one, stack, momentum, start, "estimated") for momentum in momenta]
                     fit = min([*fits, fit], key=lambda fit: max(fit.error, 1))  # the first of those that fit: 0 or 1
                 yield fit
             elif start is not None and self.momentum is None:
@@ -280,11 +286,11 @@ class _Search:
             moments.merge(int(count), mean, spread)
         return np.array([moments.mean, moments.spread / moments.count])
 
-    def at(self, held: Convention, stack: np.ndarray, keep: float, start: np.ndarray | None, origin: str) -> Fit:
-        """A convention's fit where the old statistics keep a weight."""
+    def at(self, held: Convention, stack: np.ndarray, momentum: float, start: np.ndarray | None, origin: str) -> Fit:
+        """A convention's fit at a momentum, or where it is estimated and fits, at one of fewer digits that does too."""
         how, K, p = ("given" if self.given_start else "default"), len(stack), stack.shape[2]
         if start is None:
-            how = "estimated"
+            how, keep = "estimated", 1 - held.batch_weight(momentum)
             zero = average(stack, np.array([keep]), np.zeros((2, p)))[0][0]
             weights = 1 / self.target.room**2
             short = ((self.target.numbers - zero) * weights).sum(axis=1) / weights.sum(axis=1)
@@ -294,7 +300,6 @@ class _Search:
         def computed(momentum: float) -> np.ndarray:
             return average(stack, np.array([1 - held.batch_weight(momentum)]), start)[0][0]
 
-        momentum = held.batch_weight(1 - keep)
         if origin == "estimated" and self.target.off(computed(momentum)) <= 1:
             shorter = (float(f"{momentum:.{digits}g}") for digits in range(1, 17))
             momentum = next((one for one in shorter if self.target.off(computed(one)) <= 1), momentum)
