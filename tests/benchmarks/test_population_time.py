@@ -1,6 +1,6 @@
 """Population statistics beside a step of fused-numba on the same rows, and the memory that they take beside the data.
 
-`BNBENCH_ROWS=10000000 pytest tests/benchmarks/test_population.py --benchmark-only` shows the ratio at 10⁷ rows.
+`BNBENCH_ROWS=10000000 pytest tests/benchmarks/test_population_time.py --benchmark-only` shows the ratio at 10⁷ rows.
 """
 
 import os
