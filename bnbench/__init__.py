@@ -11,16 +11,20 @@ from bnbench.variants import PluginError, Variant, variant, variants
 __version__ = "0.1.0"
 
 __all__ = [
+    "CONVENTIONS",
     "Batch",
     "Gradients",
     "PluginError",
     "Problem",
+    "RunningStatistics",
     "Variant",
     "__version__",
     "can_fail",
     "check_layer",
     "diagnose",
     "gradients",
+    "identify",
+    "population",
     "predict",
     "prepare",
     "variant",
@@ -37,6 +41,10 @@ def __getattr__(name: str) -> Any:
         from bnbench.prediction import predict
 
         return predict
+    if name in ("CONVENTIONS", "RunningStatistics", "identify", "population"):
+        import bnbench.running as running
+
+        return getattr(running, name)
     if name in ("check_layer", "can_fail"):
         import bnbench.audit.layer as layer
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bnbench import arrays
-from bnbench.problem import DTYPES, Problem
+from bnbench.problem import DTYPES, Problem, Statistics
 from bnbench.variants import Variant, variants
 from bnbench.variants.registry import find
 
@@ -170,6 +170,7 @@ def pairs_of(statistics: Any) -> list:
     if not isinstance(statistics, list | tuple | np.ndarray):
         raise ValueError(f"statistics is of type {type(statistics).__name__}; {told}")
     pairs = list(statistics) if arrays.rank(statistics) > 2 else [statistics]
+    pairs = [pair[:2] if isinstance(pair, Statistics) else pair for pair in pairs]
     for pair in pairs:
         if not isinstance(pair, list | tuple | np.ndarray) or arrays.rank(pair) < 1 or len(pair) != 2:
             raise ValueError(f"statistics has an entry that is no pair; {told}")
