@@ -104,7 +104,7 @@ def folder(item):
 def pytest_collection_modifyitems(config, items):
     """Benchmarks run only where `--benchmark-only` asks for them, exhaustive tests where `-m` or a path does.
 
-    Of these, `BNBENCH_THIRD=0`, 1 and 2 run every third one each.
+    Of these, `BNBENCH_PART=0/5` to 4/5 run every fifth one each, and so on with other numbers.
     """
     for item in items:
         if folder(item) == "exhaustive":
@@ -116,9 +116,10 @@ def pytest_collection_modifyitems(config, items):
         if (folder(item) == "benchmarks" and not config.getoption("benchmark_only"))
         or (item.get_closest_marker("exhaustive") and "exhaustive" not in asked)
     ]
-    if (third := os.environ.get("BNBENCH_THIRD")) and "exhaustive" in asked:
+    if (part := os.environ.get("BNBENCH_PART")) and "exhaustive" in asked:
         wanted = [item for item in items if item.get_closest_marker("exhaustive")]
-        unwanted += [item for place, item in enumerate(wanted) if place % 3 != int(third)]
+        which, parts = map(int, part.split("/"))
+        unwanted += [item for place, item in enumerate(wanted) if place % parts != which]
     config.hook.pytest_deselected(items=unwanted)
     # Those that run alone come first: each waits for what the other process has begun.
     kept = [item for item in items if item not in set(unwanted)]

@@ -1,6 +1,6 @@
 """Networks of every kind: the library's calls and the steps of each variant against the definition's derivative.
 
-From one thread and from eight, in float64, and in float32 within its tolerance. Thirty each, of which every third is
+From one thread and from eight, in float64, and in float32 within its tolerance. Fifteen each, of which every third is
 wider than a task of any form; BNBENCH_NETWORKS says how many else. JAX and TensorFlow compile each for a second.
 """
 
@@ -23,7 +23,7 @@ from bnbench import definition
 from bnbench.reference import reference
 from bnbench.variants.base import ANY_NETWORK
 
-SEEDS = range(1000, 1000 + int(os.environ.get("BNBENCH_NETWORKS", 30)))
+SEEDS = range(1000, 1000 + int(os.environ.get("BNBENCH_NETWORKS", 15)))
 CLOSE = 1e-9
 LACKING = ("torch-compile",)  # it gives no ∂R/∂X
 
