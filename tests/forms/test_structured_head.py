@@ -52,7 +52,7 @@ KINDS = (  # of labels, from whole numbers in no order
 )
 
 
-def drawn(seed):
+def drawn(seed, few=False):
     """A call's arrays by name, and its conventions: of one to three layers, unbalanced, units of one row among them.
 
     Of few conventions, those that other tests have compiled.
