@@ -11,9 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-import bnbench
 from bnbench import arrays
-from bnbench.library import Prepared
+from bnbench.library import Prepared, gradients
 from bnbench.networks import Network
 from bnbench.problem import Gradients, Problem, named_arrays
 
@@ -60,7 +59,7 @@ def loss(
         given |= labels
 
     def step(read: dict[str, Any], inputs: bool) -> Gradients:
-        return bnbench.gradients(
+        return gradients(
             **labels | read, inputs=inputs, variant=variant,
             activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
         )  # fmt: skip

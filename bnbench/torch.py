@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-import bnbench
 from bnbench import arrays
-from bnbench.library import Prepared
+from bnbench.library import Prepared, gradients
 from bnbench.networks import Network
 from bnbench.problem import Gradients, Problem, named_arrays
 
@@ -70,7 +69,7 @@ def loss(
     constants = {"y": y, "W": W, "units": units, "statistics": statistics}
 
     def step(read: dict[str, Any], inputs: bool) -> Gradients:
-        return bnbench.gradients(
+        return gradients(
             **read, **{name: _read(name, part) for name, part in constants.items()}, inputs=inputs, variant=variant,
             activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
         )  # fmt: skip

@@ -120,7 +120,7 @@ class RMatrix(Variant):
     form = "matrix"
     own_memory = False
     arrays_like_X, arrays_like_Z = 3, 10
-    supports = ANY_NETWORK | {"depth": (1,)}
+    supports = {**ANY_NETWORK, "depth": (1,)}
 
     @classmethod
     def unavailable(cls) -> str:
