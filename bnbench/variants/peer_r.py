@@ -9,7 +9,10 @@ import shutil
 import subprocess
 import threading
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -120,7 +123,7 @@ class RMatrix(Variant):
     form = "matrix"
     own_memory = False
     arrays_like_X, arrays_like_Z = 3, 10
-    supports = {**ANY_NETWORK, "depth": (1,)}
+    supports: ClassVar[Mapping[str, Any]] = MappingProxyType({**ANY_NETWORK, "depth": (1,)})
 
     @classmethod
     def unavailable(cls) -> str:

@@ -18,6 +18,8 @@ from scipy.special import expit
 
 import bnbench
 from bnbench.problem import ACTIVATIONS, LOSSES, NORMALIZATIONS
+from bnbench.reference import reference as of_problem
+from bnbench.reference.certified import certify
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -25,6 +27,7 @@ F = torch.nn.functional
 FEWEST = 12
 COUNT = int(os.environ.get("BNBENCH_PANELS", FEWEST))
 CLOSE = 1e-8
+CONVENTIONS = "activation", "normalization", "loss", "ddof", "eps"
 COMPILED = ("torch-compile", "tensorflow-xla", "jax-jit")  # each problem anew, for seconds
 EVERY = [
     name for name, cls in bnbench.variants().items()
@@ -292,3 +295,29 @@ def test_a_unit_without_an_effect_is_named_by_its_label(loss, end, kind):
             *batch[2:], rows=slice(8, 12)
         )
     assert prepared.gradients(*batch[2:], rows=slice(8, 12)).alpha.shape == (4,)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_both_oracles_hold_what_is_written_out(loss):
+    """The balls and the double-doubles, of one layer and of two."""
+    # catches: an oracle that knows no W or no units, so that nobody is judged by them; balls around another answer
+    for depth in (1, 2):
+        problem = bnbench.Problem(9, 2, 2, "tanh", loss=loss, depth=depth, linear=2, units=3, ddof=1, eps=0.3)
+        batch = problem.sample()
+        given = {**batch._asdict(), **batch.more}
+        for name in ("G1", "gamma", "beta"):
+            given[name] = given[name] if depth > 1 else [given[name]]
+        written = Written(given, {name: getattr(problem, name) for name in CONVENTIONS})
+        _, known = written.slopes(written.profiled)
+        enclosed, reference = certify(batch, problem, inputs=True), of_problem(batch, problem)
+        assert enclosed.radius < 1e-25
+        middle = {name: np.vectorize(float)(part) for name, part in enclosed.gradients.parts().items()}
+        assert off([middle["alpha"]], [written.alpha]) < CLOSE
+        mine = parts(enclosed.gradients._replace(**{
+            name: [middle[f"{name}[{place}]"] for place in range(depth)] if depth > 1 else middle[name]
+            for name in ("dG1", "dgamma", "dbeta")
+        }, dG2=middle["dG2"], ddelta=middle["ddelta"], alpha=middle["alpha"], dX=middle["dX"]))  # fmt: skip
+        for name, slopes in known.items():
+            assert off(mine[name], slopes) < CLOSE, name
+        for name, part in reference.high.parts().items():
+            assert off([part], [middle[name]]) < 1e-14, name
