@@ -24,7 +24,7 @@ from bnbench.reference.certified import certify
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
-FEWEST = 12
+FEWEST = 8
 COUNT = int(os.environ.get("BNBENCH_PANELS", FEWEST))
 CLOSE = 1e-8
 CONVENTIONS = "activation", "normalization", "loss", "ddof", "eps"
@@ -210,7 +210,7 @@ def test_the_written_effects_are_dummies_at_their_optimum():
     """By PyTorch, and by the library's own linear terms, in which the dummies stand."""
     # catches: a projector, a root or an implicit slope above that is wrong as bnbench might be
     seen = set()
-    for seed in range(max(COUNT, 60)):
+    for seed in range(max(COUNT, 40)):
         given, conventions = drawn(seed)
         seen |= {*conventions.values(), len(given["G1"]), given["W"] is None, int(min(dummies(given["units"]).sum(0)))}
         written = Written(given, conventions)
