@@ -73,7 +73,7 @@ BUGS = {
         "variants/r/peer.R",
         "effect = function(y, eta, unit) sums(y - eta, unit) / tabulate(unit)",
         "effect = function(y, eta, unit) 0 * sums(y, unit) + mean(y - eta)",
-        "peers/test_peers.py forms/test_structured_head.py",
+        "peers/test_peers.py",
     ),
     "a mistake of the head that is none": Bug(
         "audit/edits.py", "return values - D @", "return values - 0 * D @", "forms/test_mistakes_panel.py"
