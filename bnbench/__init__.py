@@ -45,6 +45,10 @@ def __getattr__(name: str) -> Any:
         import bnbench.running as running
 
         return getattr(running, name)
+    if name in ("torch", "jax"):  # frameworks that only their users have loaded
+        import importlib
+
+        return importlib.import_module(f"bnbench.{name}")
     if name in ("check_layer", "can_fail"):
         import bnbench.audit.layer as layer
 

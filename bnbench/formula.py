@@ -134,7 +134,8 @@ def outcome(k: Known, m: Operations = NUMPY) -> None:
     data, spec = k.data, k.spec
     value, slope, _ = losses.functions(spec.loss, m)
     if data.W is not None:
-        k.eta = k.eta + data.W @ k.theta.delta
+        k.linear = data.W @ k.theta.delta
+        k.eta = k.eta + k.linear
     if data.unit is not None:
         k.alpha = losses.DEFINITIONS[spec.loss].effect(data.y, k.eta, data.unit, data.units, m)
         k.eta = k.eta + k.alpha[data.unit]

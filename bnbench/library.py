@@ -59,7 +59,7 @@ def gradients(
         units: (N,) labels, one a row, of units with an effect each, which is profiled out.
         statistics: for "frozen", (mean (p2,), variance (p2,)), or a list of them, one a layer.
         inputs: whether ∂R/∂X is wanted too.
-        variant: a name of `bnbench.variants()`, or "auto". `matrix-kronecker`, R and the CUDA forms have one layer
+        variant: a name of `bnbench.variants()`, or "auto". `matrix-kronecker`, R's loops and the CUDA forms have one layer
             under the squared loss, with statistics of the batch or without.
         activation: relu, sigmoid, tanh, gaussian, identity, softplus or leaky-relu.
         normalization: "batch", "none" for B = X Γ1, or "frozen" for statistics that are given and held constant.

@@ -57,6 +57,27 @@ BUGS = {
         '((bits < -9999) & ~negligible, "less")',
         "forms/test_digits.py forms/test_library.py unit",
     ),
+    "effects in the order of a set": Bug(
+        "networks.py", "labels = sorted(found)", "labels = list(found)", "forms/test_structured_head.py"
+    ),
+    "a loss in PyTorch that is not scaled backward": Bug(
+        "torch.py",
+        "*(upstream * slope for slope in ctx.saved_tensors)",
+        "*(slope for slope in ctx.saved_tensors)",
+        "peers/test_losses.py",
+    ),
+    "a loss in JAX that is not scaled backward": Bug(
+        "jax.py", "tuple(upstream * slopes[name] if", "tuple(slopes[name] if", "peers/test_losses.py"
+    ),
+    "means of the batch for those of units, in R": Bug(
+        "variants/r/peer.R",
+        "effect = function(y, eta, unit) sums(y - eta, unit) / tabulate(unit)",
+        "effect = function(y, eta, unit) 0 * sums(y, unit) + mean(y - eta)",
+        "peers/test_peers.py",
+    ),
+    "a mistake of the head that is none": Bug(
+        "audit/edits.py", "return values - D @", "return values - 0 * D @", "forms/test_mistakes_panel.py"
+    ),
     # compiled code
     "a key without what a closure holds": Bug(
         "jit.py",

@@ -12,7 +12,7 @@ from bnbench.audit.conventions import Conventions
 from bnbench.audit.edits import VARIANCE
 from bnbench.audit.findings import FROZEN, Case, Finding
 from bnbench.audit.formula import answer_of, answer_or_none, reason_declined
-from bnbench.audit.mistakes import ORDER, Mistake, combinations
+from bnbench.audit.mistakes import ORDER, Mistake, combinations, terms_of
 from bnbench.audit.trial import Trial, layer_of, same, tolerance
 from bnbench.problem import Problem
 from bnbench.validation import FLOAT32_OVER_FLOAT64, FLOAT32_PRECISION, MISSING, malformed, raised_text
@@ -130,7 +130,8 @@ def _explanations(
         return left
 
     problem = trials[0].problem
-    for size, sets in itertools.groupby(combinations(problem.normalization, problem.loss, problem.depth), len):
+    candidates = combinations(problem.normalization, problem.loss, problem.depth, terms_of(problem))
+    for size, sets in itertools.groupby(candidates, len):
         if size > 1 and whole:
             break
         for made in sets:

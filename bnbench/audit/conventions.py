@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bnbench.audit.edits import PLACES, SD, VARIANCE
-from bnbench.audit.mistakes import BUILT_IN_EPS, FORWARD, IN_S, MISTAKES, Mistake, mistaken
+from bnbench.audit.mistakes import BUILT_IN_EPS, FORWARD, IN_S, MISTAKES, Mistake, mistaken, terms_of
 from bnbench.problem import ACTIVATIONS, Batch, Gradients, Problem
 
 Answer = dict[str, Any]  # of a formula, by name; as `parts_of` gives it
@@ -26,7 +26,7 @@ FORWARD_MISTAKES = tuple(
     mistake
     for mistake in MISTAKES
     if (mistake.where == FORWARD and mistake.name != "eps-outside-root") or (mistake.name, mistake.where) in
-    (("no-axis", "in μ"), ("no-axis", IN_S))
+    (("no-axis", "in μ"), ("no-axis", IN_S)) or {"linear", "alpha"} & set(mistake.edits)
 )  # fmt: skip
 
 
@@ -217,9 +217,11 @@ def _read(
         best = min((_between(off, key) for key in _nearest(offs)), key=lambda key: off(*key))
         offs[best] = off(*best)
     if offs[best] > READ:  # the forward pass itself is mistaken
+        every_layer, terms = tuple(range(asked.problem.depth)), set(terms_of(asked.problem))
+        made = [mistake.within(every_layer, "") for mistake in FORWARD_MISTAKES if terms.issuperset(mistake.needs)]
         keys = [
-            (a, d, e, VARIANCE, frozenset([mistake.within(tuple(range(asked.problem.depth)), "")]))
-            for mistake in FORWARD_MISTAKES for a in names for d in ddofs for e in every_eps
+            (a, d, e, VARIANCE, frozenset([mistake]))
+            for mistake in made for a in names for d in ddofs for e in every_eps
         ]  # fmt: skip
         offs = {key: off(*key) for key in keys}
         best = min(offs, key=offs.__getitem__)

@@ -1,6 +1,7 @@
 """What is wrong with a formula: each gradient compared with the truth and with every known mistake."""
 
 import functools
+import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,8 +13,9 @@ from bnbench.audit.findings import Case, Diagnosis
 from bnbench.audit.formula import answer_or_none, as_variant, normalizations_of
 from bnbench.audit.trial import Trial, hard_trial, ordinary_trial
 from bnbench.problem import ACTIVATIONS, Problem, check_conventions
-from bnbench.validation import DERIVATION_KINDS
+from bnbench.validation import DERIVATION_KINDS, FEW_LINEAR, FEW_UNITS
 from bnbench.variants import Variant
+from bnbench.variants.function import FunctionVariant
 
 USUAL_DDOF, USUAL_EPS = (0, 1), (1e-5, 0.1)  # of ordinary problems, where nothing else is asked or built in
 
@@ -30,8 +32,8 @@ def diagnose(
     dtypes: Sequence[str] = ("float64",),
     loss: str | Sequence[str] = "squared",
     depth: int | Sequence[int] = 1,
-    linear: int = 0,
-    units: int = 0,
+    linear: int | None = None,
+    units: int | None = None,
 ) -> Diagnosis:
     """Say whether a formula for the gradient is right and, if not, which known mistake it makes.
 
@@ -50,7 +52,9 @@ def diagnose(
         sizes, dtypes: of ordinary problems to try it on, (N, p1, p2) each, instead of those small ones.
         loss, depth: of the network, as in `Problem`, one or several, if no problem is given. In a network of several
             layers every mistake is looked for in each layer and in all of them, but no pairs.
-        linear, units: linear terms and units of its head, as in `Problem`.
+        linear, units: linear terms and units of its head, as in `Problem`. By default none, and a function that has
+            the keywords `W` and `delta`, or `units`, is tried with a few as well (or with these alone, if it has no
+            defaults for them).
 
     Returns:
         A `Diagnosis`: `.correct`, `.conventions`, `.mistakes` (names), `.cases` with a finding for each gradient, and
@@ -67,8 +71,8 @@ def diagnose(
     bound = {"ddof": _several(ddof), "eps": _several(eps)}
     losses = (loss,) if isinstance(loss, str) else tuple(loss)
     networks = [
-        {"loss": loss, "depth": depth, "linear": linear, "units": units}
-        for loss, depth in itertools.product(losses, _several(depth))
+        {"loss": loss, "depth": depth} | head
+        for head, loss, depth in itertools.product(_heads(cls, linear, units), losses, _several(depth))
     ]
     for network in networks:
         Problem(2**31, 1, 1, **network)
@@ -96,6 +100,19 @@ def diagnose(
         cls, activations=[own.activation or first.activation], normalizations=[first.normalization], **network
     )
     return replace(diagnosis, own=f"in its own conventions it is {held.headline}" if held.correct else "")
+
+
+def _heads(cls: type[Variant], linear: int | None, units: int | None) -> list[dict[str, int]]:
+    """The numbers of linear terms and units to try: as asked, else none, and a few where a function takes them."""
+    heads: list[dict[str, int]] = [{}, {}]  # the least there may be, and what it takes
+    for name, asked, keyword, few in (("linear", linear, "W", FEW_LINEAR), ("units", units, "units", FEW_UNITS)):
+        most, needed = asked or 0, False
+        if asked is None and issubclass(cls, FunctionVariant) and few in cls.supports.get(name, ()):
+            most = few
+            needed = inspect.signature(cls.function).parameters[keyword].default is inspect.Parameter.empty
+        heads[0][name] = most if asked is not None or needed else 0
+        heads[1][name] = most
+    return heads if heads[0] != heads[1] else heads[:1]
 
 
 def _setting(problem: Problem) -> tuple:

@@ -13,11 +13,12 @@ import numpy as np
 
 from bnbench import activations, losses
 from bnbench.formula import HEAD, NETWORK, Known
-from bnbench.problem import Theta
+from bnbench.operations import NUMPY
+from bnbench.problem import Data, Theta
 
 Edit = tuple[int, Callable[[Known, Any], Any]]
 BASE, EPS, FOURTH, SQUARE, INVERSE, REPLACED, LATER, TIMES, OUTPUT = range(9)  # ranks
-OF_HEAD = ("loss", "r", "dout", "ddelta")  # letters of the head
+OF_HEAD = ("linear", "alpha", "loss", "r", "dout", "ddelta")  # letters of the head
 BATCHED = frozenset(("mu", "variance", "root_variance", "mu_term", "s_term", "along", "beside", "first", "chain"))
 VARIANCE, SD, FLOOR = "variance", "sd", "floor"  # what eps is added to: s = √(v + eps), √v + eps, √max(v, eps)
 PLACES = VARIANCE, SD, FLOOR
@@ -105,6 +106,37 @@ def with_out(name: str) -> dict[str, Edit]:
         return found._replace(layers=(*layers, last._replace(**{name: found.out})), out=getattr(last, name))
 
     return {"found": (OUTPUT, swapped)}
+
+
+def bare(k: Known) -> Any:
+    """r where no effect is added to η."""
+    _, slope, _ = losses.functions(k.spec.loss)
+    return slope(k.data.y, k.eta - k.alpha[k.data.unit]) / k.N
+
+
+def within(data: Data, values: Any) -> Any:
+    """Values (N,) or (N,p) less their means within the units: M values."""
+    D = (data.unit[:, None] == np.arange(data.units)).astype(float)
+    return values - D @ ((D.T @ values).T / D.sum(axis=0)).T
+
+
+def effect_of(k: Known, y: Any, eta: Any, loss: str = "") -> Any:
+    """The effects of another y or η, or under another loss."""
+    return losses.DEFINITIONS[loss or k.spec.loss].effect(y, eta, k.data.unit, k.data.units, NUMPY)
+
+
+def effect_of_batch(k: Known) -> Any:
+    """The one effect of all rows, for every unit."""
+    alpha = losses.DEFINITIONS[k.spec.loss].effect(k.data.y, k.eta, 0 * k.data.unit, 1, NUMPY)
+    return np.repeat(alpha, k.data.units)
+
+
+OF_Y = instead(lambda k: effect_of(k, k.data.y, 0 * k.eta))  # the effects of y alone
+X_WITHIN = {
+    "Z": instead(lambda k: within(k.network.data, k.input) @ k.layer.G),
+    "dG": instead(lambda k: within(k.network.data, k.input).T @ k.dZ),
+}
+Z_WITHIN = {"Z": instead(lambda k: within(k.network.data, k.input @ k.layer.G))}
 
 
 def of_mean(k: Known) -> Any:

@@ -28,6 +28,7 @@ from bnbench.audit.edits import (
     N_FOR_FREE,
     NONE,
     OF_HEAD,
+    OF_Y,
     ONE,
     OUTPUT,
     OUTSIDE_DERIVED,
@@ -36,9 +37,14 @@ from bnbench.audit.edits import (
     SQUARED,
     SQUARED_DERIVED,
     VARIANCE,
+    X_WITHIN,
+    Z_WITHIN,
     Edit,
     alike,
+    bare,
     below,
+    effect_of,
+    effect_of_batch,
     free,
     ignored,
     instead,
@@ -49,6 +55,7 @@ from bnbench.audit.edits import (
     through_batch,
     times,
     with_out,
+    within,
     without_gamma,
 )  # fmt: skip
 from bnbench.problem import ACTIVATIONS, LOSSES, Batch, Gradients, Problem
@@ -69,6 +76,7 @@ class Mistake:
         losses: those under which it can occur.
         kinds: the normalizations with which it can occur; by default found from what it edits.
         upper: whether it can only occur in a layer that has another below.
+        needs: what the head must have for it, of "linear" and "units".
         layers: where it is made, from 0, in a network of several layers; (0,) where there is but one.
         at: the same in words; "" where there is one, and for the head.
     """
@@ -83,6 +91,7 @@ class Mistake:
     losses: tuple[str, ...] = LOSSES
     kinds: tuple[str, ...] = ()
     upper: bool = False
+    needs: tuple[str, ...] = ()
     layers: tuple[int, ...] = (0,)
     at: str = ""
 
@@ -97,8 +106,10 @@ class Mistake:
         """Whether it is made in the head, and so once however many layers there are."""
         return all(letter in OF_HEAD for letter in self.edits)
 
-    def occurs(self, normalization: str, loss: str) -> bool:
-        """Whether it can be made under these."""
+    def occurs(self, normalization: str, loss: str, terms: tuple[str, ...] = ()) -> bool:
+        """Whether it can be made under these; terms are those that the head has, of "linear" and "units"."""
+        if not set(self.needs) <= set(terms):
+            return False
         if not self.normalized:
             return loss in self.losses
         kinds = self.kinds or (("batch",) if BATCHED & set(self.edits) or "dZ" in self.edits else ("batch", "frozen"))
@@ -121,6 +132,8 @@ IN_BOTH = "in the μ-term and the s-term"
 DGAMMA, DBETA = "in ∂R/∂γ", "in ∂R/∂β"
 BUILT_IN_EPS = (0.0, *(m * 10.0**-k for k in range(16) for m in (1, 2, 5)))  # that people choose
 SQUARED_LOSS, OTHER_LOSSES = LOSSES[:1], LOSSES[1:]
+LINEAR, UNITS = ("linear",), ("units",)
+N_LESS_UNITS = times(lambda k: np.divide(k.N, k.N - k.data.units))  # infinite where none is left
 TERMS = {IN_FIRST: ("first",), IN_MU_TERM: ("mu_term",), IN_S_TERM: ("s_term",), IN_BOTH: ("mu_term", "s_term")}
 MEAN_TERMS = list(TERMS.items())[1:]
 
@@ -424,14 +437,106 @@ MISTAKES = (
         "stray-2", "", "the gradients are twice what they should be: the 2 of the squared loss does not belong",
         {"r": DOUBLE}, whole=True, normalized=False, losses=OTHER_LOSSES,
     ),
+    *(
+        replace(mistake, normalized=False, needs=needs)
+        for needs, mistakes in (
+            (LINEAR, (
+                Mistake("no-W", "in η", "the linear terms Wδ are missing from η", {"linear": NONE}),
+                Mistake("sign-of-W", "in η", "Wδ is subtracted from η where it belongs added", {"linear": MINUS}),
+                Mistake("sign-of-W", "in ∂R/∂δ", "the sign of ∂R/∂δ is reversed", {"ddelta": MINUS}),
+                Mistake(
+                    "sign-of-W", EVERYWHERE, "Wδ is subtracted from η where it belongs added; ∂R/∂δ is that of this",
+                    alike("linear", "ddelta", edit=MINUS),
+                ),
+            )),
+            (UNITS, (
+                Mistake("no-effects", EVERYWHERE, "the units' effects are left out", {"alpha": NONE}),
+                Mistake(
+                    "no-effects", "in r", "the gradients are those of the residual without the units' effects, ε̂ for ε̃",
+                    {"r": instead(bare)},
+                ),
+                Mistake(
+                    "no-effects", "in ∂R/∂Γ2", "∂R/∂Γ2 is that of the residual without the units' effects, Aᵀε̂ for Aᵀε̃",
+                    {"dout": instead(lambda k: k.A.T @ bare(k))},
+                ),
+                Mistake("sign", "of α", "the units' effects have the wrong sign", {"alpha": MINUS}),
+                Mistake(
+                    "batch-effects", "", "one effect of the whole batch stands where those of the units belong",
+                    {"alpha": instead(effect_of_batch)},
+                ),
+                Mistake(
+                    "y-demeaned", "ŷ not", "y is demeaned within the units and ŷ is not", {"alpha": OF_Y},
+                    losses=SQUARED_LOSS,
+                ),
+                Mistake(
+                    "y-demeaned", "with X", "X and y are demeaned within the units in place of the residual",
+                    X_WITHIN | {"alpha": OF_Y}, losses=SQUARED_LOSS,
+                ),
+                Mistake(
+                    "y-demeaned", "with Z", "Z and y are demeaned within the units in place of the residual",
+                    Z_WITHIN | {"alpha": OF_Y}, losses=SQUARED_LOSS,
+                ),
+                Mistake(
+                    "ŷ-demeaned", "y not", "ŷ is demeaned within the units and y is not",
+                    {"alpha": instead(lambda k: effect_of(k, 0 * k.data.y, k.eta))}, losses=SQUARED_LOSS,
+                ),
+                Mistake(
+                    "sum-for-mean", "in α", "the units' effects are sums where means belong",
+                    {"alpha": times(lambda k: np.bincount(k.data.unit))}, losses=SQUARED_LOSS,
+                ),
+                Mistake(
+                    "X-demeaned", "for ε̂", "X is demeaned within the units in place of the residual",
+                    X_WITHIN | {"alpha": NONE},
+                ),
+                Mistake("X-demeaned", "and ε̂", "X is demeaned within the units as well as the residual", X_WITHIN),
+                Mistake(
+                    "Z-demeaned", "for ε̂", "Z is demeaned within the units in place of the residual",
+                    Z_WITHIN | {"alpha": NONE},
+                ),
+                Mistake("Z-demeaned", "and ε̂", "Z is demeaned within the units as well as the residual", Z_WITHIN),
+                Mistake(
+                    "N-U-for-N", EVERYWHERE, "N-U stands where N belongs, in the loss and the gradients",
+                    alike("loss", "r", edit=N_LESS_UNITS),
+                ),
+                Mistake(
+                    "N-U-for-N", "in the gradients", "N-U stands where N belongs, in the gradients",
+                    {"r": N_LESS_UNITS}, whole=True,
+                ),
+                Mistake(
+                    "effects-of-y", "", "the units' effects are those of y alone: η is left out of them",
+                    {"alpha": OF_Y}, losses=OTHER_LOSSES,
+                ),
+                Mistake(
+                    "squared-effects", "", "the units' effects are means of y - η, which is the squared loss's formula",
+                    {"alpha": instead(lambda k: effect_of(k, k.data.y, k.eta, "squared"))}, losses=OTHER_LOSSES,
+                ),
+                Mistake(
+                    "demeaned-r", "", "r is demeaned within the units, which is right for the squared loss alone",
+                    {"r": instead(lambda k: within(k.data, bare(k)))}, losses=OTHER_LOSSES,
+                ),
+            )),
+            (LINEAR + UNITS, (
+                Mistake(
+                    "no-effects", "in ∂R/∂δ", "∂R/∂δ is that of the residual without the units' effects, Wᵀε̂ for Wᵀε̃",
+                    {"ddelta": instead(lambda k: k.data.W.T @ bare(k))},
+                ),
+            )),
+        )
+        for mistake in mistakes
+    ),
 )  # fmt: skip
 ORDER = {(mistake.name, mistake.where): rank for rank, mistake in enumerate(MISTAKES)}
 
 
-def possible(normalization: str, loss: str = "squared", layers: int = 1) -> Iterator[Mistake]:
-    """The mistakes that can be made, each in every layer of so many, in all of them at once, or once in the head."""
+def possible(
+    normalization: str, loss: str = "squared", layers: int = 1, terms: tuple[str, ...] = ()
+) -> Iterator[Mistake]:
+    """The mistakes that can be made, each in every layer of so many, in all of them at once, or once in the head.
+
+    terms are those that the head has, of "linear" and "units".
+    """
     for mistake in MISTAKES:
-        if not mistake.occurs(normalization, loss):
+        if not mistake.occurs(normalization, loss, terms):
             continue
         if layers == 1:
             if not mistake.upper:
@@ -446,12 +551,19 @@ def possible(normalization: str, loss: str = "squared", layers: int = 1) -> Iter
 
 
 @functools.cache
-def combinations(normalization: str, loss: str = "squared", layers: int = 1) -> tuple[frozenset[Mistake], ...]:
+def combinations(
+    normalization: str, loss: str = "squared", layers: int = 1, terms: tuple[str, ...] = ()
+) -> tuple[frozenset[Mistake], ...]:
     """The empty set, every mistake and, of one layer, every pair of different names; smallest sets first."""
-    single = list(possible(normalization, loss, layers))
+    single = list(possible(normalization, loss, layers, terms))
     pairs = itertools.combinations([mistake for mistake in single if not mistake.alone], 2) if layers == 1 else ()
     different = (pair for pair in pairs if pair[0].name != pair[1].name)
     return frozenset(), *(frozenset([one]) for one in single), *map(frozenset, different)
+
+
+def terms_of(problem: Problem) -> tuple[str, ...]:
+    """Those that its head has, of "linear" and "units"."""
+    return LINEAR * bool(problem.linear) + UNITS * bool(problem.units)
 
 
 @functools.lru_cache(maxsize=1 << 14)

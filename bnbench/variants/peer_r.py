@@ -9,15 +9,18 @@ import shutil
 import subprocess
 import threading
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.problem import Batch, Gradients, Problem
+from bnbench.problem import LOSSES, Batch, Gradients, Problem
 from bnbench.temporary import TemporaryFolder
 from bnbench.variants import formulas
-from bnbench.variants.base import Variant
+from bnbench.variants.base import ANY_NETWORK, SIMPLEST, Variant
 
 FOLDER = Path(__file__).parent / "r"
 WORDS = itertools.count()
@@ -120,6 +123,7 @@ class RMatrix(Variant):
     form = "matrix"
     own_memory = False
     arrays_like_X, arrays_like_Z = 3, 10
+    supports: ClassVar[Mapping[str, Any]] = MappingProxyType({**ANY_NETWORK, "depth": (1,)})
 
     @classmethod
     def unavailable(cls) -> str:
@@ -139,14 +143,20 @@ class RMatrix(Variant):
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Hand the arrays to R, once."""
         super().prepare(batch, problem, regime)
-        normalize = problem.normalization == "batch"
-        zeros = np.zeros(problem.p2)
-        gamma, beta = (batch.gamma, batch.beta) if normalize else (zeros, zeros)
-        head = (problem.N, problem.p1, problem.p2, CODES[problem.activation], normalize, problem.ddof, problem.eps)
+        normalization, zeros = problem.normalization, np.zeros(problem.p2)
+        gamma, beta = (zeros, zeros) if normalization == "none" else (batch.gamma, batch.beta)
+        mean, variance = batch.statistics or (zeros, zeros)
+        head = (
+            problem.N, problem.p1, problem.p2, CODES[problem.activation], normalization == "batch", problem.ddof,
+            problem.eps, normalization == "frozen", LOSSES.index(problem.loss), problem.linear, problem.units,
+        )  # fmt: skip
+        W, delta = (batch.W.T, batch.delta) if problem.linear else ((), ())
+        unit = batch.units if problem.units else np.zeros(problem.N)
+        parts = head, batch.X.T, batch.y, batch.G1.T, gamma, beta, batch.G2, mean, variance, W, delta, unit
         with self.session.turns:
             path = self.session.folder.path / "in"
             with open(path, "wb") as at:
-                for part in (head, batch.X.T, batch.y, batch.G1.T, gamma, beta, batch.G2):
+                for part in parts:
                     np.ascontiguousarray(part, np.float64).tofile(at)
             self.session.ask(f"prepare {self.word}")
             path.unlink()  # R has read it: no copy of the data is left by a kill
@@ -174,19 +184,21 @@ class RMatrix(Variant):
 
     def result(self) -> Gradients:
         """What R wrote of its last step."""
-        p1, p2 = self.problem.p1, self.problem.p2
+        problem = self.problem
+        p1, p2, affine = problem.p1, problem.p2, problem.p2 * (problem.normalization != "none")
         with self.session.turns:
             self.session.ask(f"result {self.word}")
             numbers = np.fromfile(self.session.folder.path / "out")
-        loss, dG1, rest = numbers[0], numbers[1 : 1 + p1 * p2].reshape(p2, p1).T, numbers[1 + p1 * p2 :]
-        if self.problem.normalization == "none":
-            return Gradients(loss, dG1, None, None, rest[-p2:])
-        return Gradients(loss, dG1, *rest.reshape(3, p2))
+        ends = np.cumsum([1, p1 * p2, affine, affine, p2, problem.linear])
+        loss, dG1, *rest = np.split(numbers, ends)
+        dgamma, dbeta, dG2, ddelta, alpha = (part if part.size else None for part in rest)
+        return Gradients(loss[0], dG1.reshape(p2, p1).T, dgamma, dbeta, dG2, ddelta=ddelta, alpha=alpha)
 
 
 class RLoop(RMatrix):
     """Node by node in R's interpreter, with its vector arithmetic along the rows."""
 
+    supports = SIMPLEST
     name = "r-loop"
     family = "loops"
     formula = formulas.LOOPS
@@ -196,6 +208,7 @@ class RLoop(RMatrix):
 class RcppLoop(RMatrix):
     """Node by node in C++, called from R through Rcpp: what R's users turn to when a loop is too slow."""
 
+    supports = SIMPLEST
     name = "rcpp-loop"
     family = "loops"
     formula = formulas.LOOPS

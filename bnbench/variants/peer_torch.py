@@ -71,13 +71,19 @@ def table(compiled: bool) -> Tensors:
         begun = [start.new_zeros((), dtype=dtype) for dtype in (torch.bool, torch.int64)]
         return while_loop(more, body, (start, *begun))[0]
 
+    def within(v: Any, D: tuple) -> Any:
+        unit, units = D
+        if units == 1:  # whose index_add Inductor (2.13) cannot compile within a loop
+            return v.sum(0, keepdim=True)
+        return v.new_zeros(units).index_add(0, unit, v)
+
     plain, _ = with_torch()
     m = plain.also(
         normalized=normalized,
         mean_loss=mean_loss,
         held=torch.detach,
         dummies=lambda unit, units: (unit, units),
-        within=lambda v, D: v.new_zeros(D[1]).index_add(0, D[0], v),
+        within=within,
         spread=lambda alpha, D: alpha[D[0]],
         settled=settled,
     )

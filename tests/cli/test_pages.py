@@ -29,6 +29,7 @@ FILES = [ROOT / "README.md", *sorted((ROOT / "bnbench/docs").glob("*.md")), ROOT
 PAGES = {path.stem: path.read_text("utf-8") for path in FILES}
 DOCS = [path.stem for path in FILES[1:] if path.stem != "CONTRIBUTING"]
 STORED = ROOT / "results" / "epyc-2-cores"
+NEEDS = {"gradient": ("sklearn", "torch", "jax"), "panel": ("linearmodels",)}  # packages of a page's programs
 BEFORE = "results/before"  # the run that the pages speak of
 # Measured, proven or installed for minutes: that these commands are understood is tested here, what they do elsewhere.
 MEASURE = re.compile(r"bnbench (sweep|compare --interleaved|doctor --|audit( --out \S+| --proof)?$)")
@@ -180,8 +181,8 @@ sys.exit(bool(failed))
 @pytest.mark.parametrize("page", [page for page in PAGES if len(blocks(page, "python")) > len(files(page))])
 def test_the_programs_of_a_page_run_one_after_the_other(page, place):
     # catches: an example that lacks an import, calls what is gone, or gives another number than it shows
-    if page == "gradient":
-        pytest.importorskip("sklearn")
+    for name in NEEDS.get(page, ()):
+        pytest.importorskip(name)
     programs = [block for block in blocks(page, "python") if block not in files(page).values()]
     done = python(PERFORM, programs, place)
     assert done.returncode == 0, done.stdout + done.stderr

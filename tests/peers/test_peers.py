@@ -32,8 +32,9 @@ COUNTS = {  # of problems drawn at random; R's loop is slow
     "few": dict.fromkeys(PEERS, 12) | {"torch-compile": 1, "tensorflow-xla": 1, "jax-jit": 3},
     "all": dict.fromkeys(PEERS, 24) | {"torch-compile": 2, "tensorflow-xla": 6, "jax-jit": 8, "r-loop": 12},
 }
-ANY = [name for name in PEERS if variants()[name].supports.get("depth", (1,))[-1] > 1]  # that take every network
+ANY = [name for name in PEERS if variants()[name].supports.get("losses", LOSSES[:1]) == LOSSES]  # or any of one layer
 SEEDS = dict.fromkeys(ANY, range(24)) | dict.fromkeys(COMPILED, (38, 7, 23, 2)) | {"torch-compile": (0,)}
+SEEDS["r-matrix"] = [seed for seed in range(0, 80, 2) if len(network(seed)[0].layers) == 1]
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -263,7 +263,8 @@ def test_pairs_of_a_list_are_all_there():
     paired = [mistake for mistake in singles if not mistake.alone]
     pairs = [pair for pair in itertools.combinations(paired, 2) if pair[0].name != pair[1].name]
     assert len(sets) == len(set(sets)) == 1 + len(singles) + len(pairs)
-    every = {one for normalization in NORMALIZATIONS for loss in LOSSES for one in possible(normalization, loss)}
+    head = "linear", "units"
+    every = {one for kind in NORMALIZATIONS for loss in LOSSES for one in possible(kind, loss, terms=head)}
     assert {one for one in MISTAKES if not one.upper} == every
 
 
@@ -280,7 +281,7 @@ def test_a_mistake_of_several_layers_is_there_in_each():
 
 # catches: an edit of a letter that the formula does not have, which changes nothing
 def test_every_letter_that_is_edited_is_there():
-    problem = Problem(9, 4, 4, "tanh", "batch", ddof=1, eps=0.3)
+    problem = Problem(9, 4, 4, "tanh", "batch", ddof=1, eps=0.3, linear=2, units=3)
     batch = problem.sample()
     known = formula.network(batch.theta, batch.data, problem.spec, edits=edits_of(frozenset(), VARIANCE, 1))
     letters = set().union(*(vars(part) for part in (known, known.head, *known.layers)))

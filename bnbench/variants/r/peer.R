@@ -18,6 +18,36 @@ activations <- list(
   `leaky-relu` = list(a = function(b) ifelse(b > 0, b, 0.01 * b), d = function(b) ifelse(b > 0, 1, 0.01))
 )
 
+# Each loss: R, r = dR/d eta, and the effect of every unit, which minimises R in its rows; alpha is in the order of the
+# units' numbers, as rowsum gives it.
+sums <- function(v, unit) drop(rowsum(v, unit, reorder = TRUE))
+losses <- list(
+  squared = list(
+    value = function(y, eta) mean((y - eta)^2),
+    slope = function(y, eta) -2 / length(y) * (y - eta),
+    effect = function(y, eta, unit) sums(y - eta, unit) / tabulate(unit)
+  ),
+  logistic = list(
+    value = function(y, eta) mean(pmax(eta, 0) + log1p(exp(-abs(eta))) - y * eta),
+    slope = function(y, eta) (plogis(eta) - y) / length(y),
+    effect = function(y, eta, unit) {
+      alpha <- qlogis(sums(y, unit) / tabulate(unit)) - sums(eta, unit) / tabulate(unit)
+      for (count in seq_len(60)) { # Newton in one number, its steps bounded
+        p <- plogis(eta + alpha[unit])
+        moved <- 2 * tanh(sums(p - y, unit) / (2 * sums(p * (1 - p), unit)))
+        alpha <- alpha - moved
+        if (all(abs(moved) <= 2 * .Machine$double.eps * (1 + abs(alpha)))) break
+      }
+      alpha
+    }
+  ),
+  poisson = list(
+    value = function(y, eta) mean(exp(eta) - y * eta),
+    slope = function(y, eta) (exp(eta) - y) / length(y),
+    effect = function(y, eta, unit) log(sums(y, unit) / sums(exp(eta), unit))
+  )
+)
+
 clock <- if (requireNamespace("bench", quietly = TRUE)) {
   function() as.numeric(bench::hires_time())
 } else {
@@ -27,7 +57,11 @@ clock <- if (requireNamespace("bench", quietly = TRUE)) {
 matrix_step <- function(p) {
   with(p, {
     Z <- X %*% G1
-    if (normalize) {
+    if (frozen) {
+      s <- sqrt(var + eps)
+      Xhat <- sweep(sweep(Z, 2, mu), 2, s, "/")
+      B <- sweep(sweep(Xhat, 2, gamma, "*"), 2, beta, "+")
+    } else if (normalize) {
       Zc <- sweep(Z, 2, colMeans(Z))
       s <- sqrt(colSums(Zc^2) / (N - ddof) + eps)
       Xhat <- sweep(Zc, 2, s, "/")
@@ -36,17 +70,30 @@ matrix_step <- function(p) {
       B <- Z
     }
     A <- a(B)
-    e <- y - drop(A %*% G2)
-    S <- -2 / N * (e %o% G2) * d(B)
-    dG2 <- -2 / N * drop(crossprod(A, e))
-    if (!normalize) {
-      return(list(mean(e^2), crossprod(X, S), numeric(0), numeric(0), dG2))
+    eta <- drop(A %*% G2)
+    if (q > 0) eta <- eta + drop(W %*% delta)
+    alpha <- numeric(0)
+    if (units > 0) {
+      alpha <- loss$effect(y, eta, unit)
+      eta <- eta + alpha[unit]
+    }
+    r <- loss$slope(y, eta)
+    R <- loss$value(y, eta)
+    S <- (r %o% G2) * d(B)
+    dG2 <- drop(crossprod(A, r))
+    ddelta <- drop(crossprod(W, r))
+    if (!normalize && !frozen) {
+      return(list(R, crossprod(X, S), NA, NA, dG2, ddelta, alpha))
     }
     dbeta <- colSums(S)
     dgamma <- colSums(S * Xhat)
-    D <- S - sweep(Xhat, 2, dgamma / (N - ddof), "*")
-    dZ <- sweep(sweep(D, 2, colMeans(D)), 2, gamma / s, "*") # the mean is dbeta / N; so columns add up to 0
-    list(mean(e^2), crossprod(X, dZ), dgamma, dbeta, dG2)
+    if (frozen) {
+      dZ <- sweep(S, 2, gamma / s, "*")
+    } else {
+      D <- S - sweep(Xhat, 2, dgamma / (N - ddof), "*")
+      dZ <- sweep(sweep(D, 2, colMeans(D)), 2, gamma / s, "*") # the mean is dbeta / N; so columns add up to 0
+    }
+    list(R, crossprod(X, dZ), dgamma, dbeta, dG2, ddelta, alpha)
   })
 }
 
@@ -105,17 +152,20 @@ one_step <- list(matrix = matrix_step, loop = loop_step, rcpp = rcpp_step)[[form
 read_problem <- function() {
   at <- file(file.path(folder, "in"), "rb")
   on.exit(close(at))
-  sizes <- readBin(at, "double", 7)
+  sizes <- readBin(at, "double", 11)
   take <- function(n) readBin(at, "double", n)
   N <- sizes[1]
   p1 <- sizes[2]
   p2 <- sizes[3]
+  q <- sizes[10]
+  units <- sizes[11]
   chosen <- activations[[sizes[4] + 1]]
   list(
-    N = N, p1 = p1, p2 = p2, code = as.integer(sizes[4]), normalize = sizes[5] == 1, ddof = sizes[6], eps = sizes[7],
-    a = chosen$a, d = chosen$d,
+    N = N, p1 = p1, p2 = p2, q = q, units = units, code = as.integer(sizes[4]), ddof = sizes[6], eps = sizes[7],
+    normalize = sizes[5] == 1, frozen = sizes[8] == 1, loss = losses[[sizes[9] + 1]], a = chosen$a, d = chosen$d,
     X = matrix(take(N * p1), N, p1), y = take(N), G1 = matrix(take(p1 * p2), p1, p2),
-    gamma = take(p2), beta = take(p2), G2 = take(p2)
+    gamma = take(p2), beta = take(p2), G2 = take(p2), mu = take(p2), var = take(p2),
+    W = matrix(take(N * q), N, q), delta = take(q), unit = as.integer(take(N)) + 1L
   )
 }
 
@@ -145,7 +195,9 @@ while (length(line <- readLines(input, n = 1)) > 0) {
     },
     result = {
       at <- file(file.path(folder, "out"), "wb")
-      for (part in answers[[key]]) writeBin(as.double(part), at)
+      answer <- answers[[key]]
+      if (!problems[[key]]$normalize && !problems[[key]]$frozen) answer[c(3, 4)] <- NULL # there is no gamma and no beta
+      for (part in answer) writeBin(as.double(part), at)
       close(at)
       "written"
     },
