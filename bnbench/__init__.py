@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
+    "BatchNormClassifier",
+    "BatchNormRegressor",
     "Gradients",
     "PluginError",
     "Problem",
@@ -37,6 +39,10 @@ def __getattr__(name: str) -> Any:
         from bnbench.networks import predict
 
         return predict
+    if name in ("BatchNormClassifier", "BatchNormRegressor"):
+        import bnbench.estimators as estimators
+
+        return getattr(estimators, name)
     if name in ("check_layer", "can_fail"):
         import bnbench.audit.layer as layer
 
