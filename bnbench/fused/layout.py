@@ -20,6 +20,8 @@ ALGORITHMS = {
     STORED: "Z stored once; statistics, sums and dZ in one sweep each, fused with the two products",
 }
 
+FELL_BACK, BROKEN = -1e308, -1.5e308  # what a step answers in place of the loss: a variance cancels; a call was left so
+
 LINE_BYTES, VECTOR_BYTES = 64, 32
 FOUR = 4  # columns of a tile of X
 PANEL = 3  # vectors of a panel

@@ -40,6 +40,8 @@ from numba.np.arrayobj import populate_array
 from bnbench.activations import CODES, NEEDS_B
 from bnbench.compiling import called
 from bnbench.fused.gemm import FOUR, INDEX, PANEL, ROWS, VECTOR_BYTES
+from bnbench.fused.layout import BROKEN as BROKEN
+from bnbench.fused.layout import FELL_BACK as FELL_BACK
 from bnbench.fused.layout import FIRST_LAYER, LAYERS, LINE_BYTES, ONE_PASS, Layout, leading, up
 from bnbench.jit import REASSOCIATE, cfunc, njit
 from bnbench.problem import Problem
@@ -174,7 +176,6 @@ def small(typing):
 
 GROUP_FUNCTION = types.int64(types.intp, types.intp, types.intp)
 DONE = 1  # what a group function answers; where it was left before its end the answer is 0
-FELL_BACK, BROKEN = -1.0, -2.0  # what a step answers in place of the loss: a variance cancels; a call was left so
 
 
 def group_function(function: Callable) -> CFunc:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.fused.layout import ALGORITHMS, FIRST_LAYER, LAYER, ONE_PASS, STORED, Layout, layout
+from bnbench.fused.layout import ALGORITHMS, BROKEN, FELL_BACK, FIRST_LAYER, LAYER, ONE_PASS, STORED, Layout, layout
 from bnbench.problem import Batch, Gradients, Layer, Problem
 from bnbench.threads import guard
 from bnbench.variants import formulas
@@ -150,9 +150,7 @@ class FusedNumba(Variant):
         else:
             said = self.compute()
         self.said = said
-        if said < 0:
-            from bnbench.fused.scratch import BROKEN
-
+        if said <= FELL_BACK:
             unbroken(said != BROKEN)
             self.fall_back()
 
@@ -175,7 +173,7 @@ class FusedNumba(Variant):
     @property
     def algorithm(self) -> str:
         """The algorithm of the last step, or of the one to come."""
-        return STORED if self.said < 0 else self.plan.algorithm
+        return STORED if self.said <= FELL_BACK else self.plan.algorithm
 
     def details(self) -> dict[str, str]:
         """The algorithm of the last step."""
@@ -188,7 +186,7 @@ class FusedNumba(Variant):
         dgamma, dbeta, dG2 = self.d_per_node.copy()
         if self.problem.normalization == "none":
             dgamma = dbeta = None
-        said = self.said if self.fallback is None or self.said >= 0 else self.fallback.said
+        said = self.said if self.fallback is None or self.said > FELL_BACK else self.fallback.said
         return tuple.__new__(Gradients, (said, self.dG1.copy(), dgamma, dbeta, dG2))  # half a microsecond less
 
 

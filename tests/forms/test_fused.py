@@ -205,3 +205,19 @@ def test_no_index_is_out_of_bounds(tmp_path):
         problem = bnbench.Problem(N, 5, 3)
         found = Gradients(*np.load(tmp_path / f"{place}.npz").values())
         assert judge(parts_of(found), reference(problem.sample(), problem), problem).reason == ""
+
+
+@pytest.mark.parametrize("algorithm", ["", STORED])
+@pytest.mark.parametrize("regime", ["fixed", "fresh"])
+def test_a_loss_below_zero_is_a_loss(algorithm, regime):
+    # catches: Poisson's negative loss taken for a step that was left, and computed again without end
+    problem = bnbench.Problem(300, 5, 4, loss="poisson")
+    batch = problem.sample()
+    batch = batch._replace(y=batch.y + 50, G2=np.abs(batch.G2))
+    step = FUSED(algorithm)
+    step.prepare(batch, problem, regime)
+    step.step()
+    known = bnbench.gradients(*batch, loss="poisson", variant="matrix-numpy")
+    assert known.loss < -2
+    np.testing.assert_allclose(step.result().loss, known.loss, rtol=1e-12)
+    np.testing.assert_allclose(step.result().dG1, known.dG1, rtol=1e-9)
