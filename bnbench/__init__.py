@@ -11,18 +11,22 @@ from bnbench.variants import PluginError, Variant, variant, variants
 __version__ = "0.1.0"
 
 __all__ = [
+    "CONVENTIONS",
     "Batch",
     "BatchNormClassifier",
     "BatchNormRegressor",
     "Gradients",
     "PluginError",
     "Problem",
+    "RunningStatistics",
     "Variant",
     "__version__",
     "can_fail",
     "check_layer",
     "diagnose",
     "gradients",
+    "identify",
+    "population",
     "predict",
     "prepare",
     "variant",
@@ -36,13 +40,17 @@ def __getattr__(name: str) -> Any:
 
         return diagnose
     if name == "predict":
-        from bnbench.networks import predict
+        from bnbench.prediction import predict
 
         return predict
     if name in ("BatchNormClassifier", "BatchNormRegressor"):
         import bnbench.estimators as estimators
 
         return getattr(estimators, name)
+    if name in ("CONVENTIONS", "RunningStatistics", "identify", "population"):
+        import bnbench.running as running
+
+        return getattr(running, name)
     if name in ("check_layer", "can_fail"):
         import bnbench.audit.layer as layer
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bnbench import arrays
-from bnbench.problem import DTYPES, REGIMES, Batch, Gradients, Problem
+from bnbench import arguments, arrays
+from bnbench.problem import REGIMES, Batch, Gradients, Problem
 from bnbench.scale import Scale
 from bnbench.threads import survive
-from bnbench.variants import Variant, variants
-from bnbench.variants.registry import find
+from bnbench.variants import Variant
 
 if TYPE_CHECKING:  # what type checkers alone look at
     from numpy.typing import ArrayLike, DTypeLike
 
     from bnbench.networks import Network
 
-AUTO = "fused-numba", "matrix-numpy"  # what variant="auto" stands for: the first that is available
 MOST_RECENT, RECENT_BYTES = 8, 2**20  # calls that are kept set up, and the scratch of one of them at most
-LARGE_BYTES = 2**30  # from here on, the free memory is checked first
 
 
 def gradients(
@@ -90,8 +86,8 @@ def gradients(
             held = key = None
         if held is not None and held.rebound(X, y):
             return held.gradients(G1, gamma, beta, G2)
-    deep = [G1] if is_deep(G1) else None
-    check_inputs(inputs)
+    deep = [G1] if arguments.is_deep(G1) else None
+    arguments.check_inputs(inputs)
     if not plain or _beyond(deep, W, units, statistics, normalization, loss):
         from bnbench import networks
 
@@ -99,10 +95,10 @@ def gradients(
             X, y, G1, gamma, beta, G2, W=W, delta=delta, units=units, statistics=statistics, inputs=inputs,
             variant=variant, activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
         )  # fmt: skip
-    p2 = _p2(G1)
+    p2 = arguments.width(G1)
     read: dict[str, Any] = {name: value if value is None else arrays.read(name, value) for name, value in
             (("X", X), ("y", y), ("G1", G1), ("gamma", gamma), ("beta", beta), ("G2", G2))}  # fmt: skip
-    checked_X, checked_y, largest = _data(read["X"], read["y"], _dtype(read))
+    checked_X, checked_y, largest = arguments.checked_data(read["X"], read["y"], arguments.common_dtype(read))
     prepared = Prepared(checked_X, checked_y, largest, p2, variant, "fresh", activation, normalization, ddof, eps)
     found = prepared.gradients(*(read[name] for name in ("G1", "gamma", "beta", "G2")))
     if key is not None and prepared.reusable:
@@ -118,17 +114,6 @@ def recent() -> dict[tuple, Prepared]:
     if not hasattr(_thread, "recent"):
         _thread.recent = {}
     return _thread.recent
-
-
-def is_deep(G1: Any) -> bool:
-    """Whether Γ1 is a list of matrices, one a layer, and not one matrix as rows of numbers."""
-    return isinstance(G1, list | tuple) and arrays.rank(G1) > 2
-
-
-def check_inputs(inputs: object) -> None:
-    """Raise ValueError where inputs is neither True nor False."""
-    if not isinstance(inputs, bool | np.bool_):
-        raise ValueError(f"inputs is {arrays.quoted(inputs)}; allowed are True and False")
 
 
 def prepare(
@@ -159,7 +144,7 @@ def prepare(
         ValueError: as in `gradients`.
     """
     read: dict[str, Any] = {"X": arrays.read("X", X), "y": arrays.read("y", y)}
-    held = _dtype(read, dtype)
+    held = arguments.common_dtype(read, dtype)
     if regime not in REGIMES:
         raise ValueError(f"regime is {regime!r}; allowed are {', '.join(REGIMES)}")
     if _beyond(p2, W, units, statistics, normalization, loss):
@@ -169,7 +154,7 @@ def prepare(
             read["X"], read["y"], p2, W=W, units=units, statistics=statistics, dtype=held, variant=variant, copy=True,
             regime=regime, activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
         )  # fmt: skip
-    checked_X, checked_y, largest = _data(read["X"], read["y"], held, copy=True)
+    checked_X, checked_y, largest = arguments.checked_data(read["X"], read["y"], held, copy=True)
     prepared = Prepared(checked_X, checked_y, largest, p2, variant, regime, activation, normalization, ddof, eps)
     prepared.set_up(prepared.ones())
     return survive(prepared)
@@ -203,7 +188,7 @@ class Prepared:
     ) -> None:
         N, p1 = X.shape
         self.problem = problem = Problem(N, p1, p2, activation, normalization, ddof, eps, X.dtype.name)
-        self.X, self.y, self.regime, self.cls = X, y, regime, _variant(variant)
+        self.X, self.y, self.regime, self.cls = X, y, regime, arguments.chosen_variant(variant)
         self.dtype, self.scale = X.dtype, Scale(X, largest, problem)
         affine = None if normalization == "none" else (problem.p2,)
         self.of_matrix, self.of_nodes = (p1, problem.p2), (problem.p2,)
@@ -227,10 +212,10 @@ class Prepared:
         reason = cls.unavailable() or cls.unsupported(problem, self.regime)
         if reason:
             raise ValueError(f"variant {cls.name} cannot be used here: {reason}")
-        _check_memory(cls, problem, self.regime)
+        arguments.check_memory(cls, problem, self.regime)
         variant = cls()
         variant.prepare(Batch(self.X, self.y, *parameters), problem, self.regime)
-        self.variant, self.flat, self.sum = variant, getattr(variant, "flat", None), _absolute_sum()
+        self.variant, self.flat, self.sum = variant, getattr(variant, "flat", None), arguments.absolute_sum()
         return variant
 
     @property
@@ -244,7 +229,7 @@ class Prepared:
         variant: Any = self.variant
         if variant is None or not (X.flags.c_contiguous and y.flags.c_contiguous and y.dtype is X.dtype):
             return False
-        sums = _absolute_sum()
+        sums = arguments.absolute_sum()
         total = sums(X.reshape(-1))
         if not (total < np.inf and sums(y) < np.inf):
             return False
@@ -254,7 +239,7 @@ class Prepared:
 
     def ones(self) -> list[np.ndarray | None]:
         """Parameters to set up with until real ones are given."""
-        _check_memory(self.cls, self.problem, self.regime)
+        arguments.check_memory(self.cls, self.problem, self.regime)
         return [None if shape is None else np.ones(shape, self.dtype) for _, shape in self.shapes]
 
     @functools.cached_property
@@ -291,7 +276,7 @@ class Prepared:
 
         rows, a slice or row numbers, are those of a minibatch: its statistics and its mean are of these rows alone.
         """
-        check_inputs(inputs)
+        arguments.check_inputs(inputs)
         if not (rows is None and delta is None) or inputs:
             return self.network.gradients(G1, gamma, beta, G2, delta, rows=rows, inputs=inputs)
         with self.lock:
@@ -347,10 +332,10 @@ class Prepared:
                 raise ValueError(f'{name} is given; with normalization="none" allowed is None')
             return None, 0.0
         if not (type(value) is np.ndarray and value.dtype is self.dtype and value.flags.c_contiguous):
-            value = _array(name, arrays.read(name, value), self.dtype)
+            value = arguments.as_array(name, arrays.read(name, value), self.dtype)
         if value.shape != shape:
             raise ValueError(f"{name} has shape {value.shape}; with this X and p2 allowed is {shape}")
-        return value, _size(name, value)
+        return value, arguments.size(name, value)
 
     def __reduce__(self) -> tuple:
         problem = self.problem
@@ -358,101 +343,9 @@ class Prepared:
         return _copy, (self.X, self.y, self.scale.largest, problem.p2, self.cls.name, self.regime, *conventions)
 
 
-def _copy(*arguments: Any) -> Prepared:
+def _copy(*state: Any) -> Prepared:
     """What a copy or a pickle of a `Prepared` becomes."""
-    return survive(Prepared(*arguments))
+    return survive(Prepared(*state))
 
 
 _thread = threading.local()
-
-
-@functools.cache
-def _absolute_sum() -> Callable[[np.ndarray], float]:
-    from bnbench.sums import absolute_sum
-
-    return absolute_sum
-
-
-def _size(name: str, array: np.ndarray) -> float:
-    """Σ |entries|, infinite where it overflows; an entry that is NaN or infinite is refused."""
-    total = _absolute_sum()(array.reshape(-1))
-    if not total < np.inf:
-        finite = np.isfinite(array)
-        if not finite.all():
-            place = tuple(int(i) for i in np.argwhere(~finite)[0])
-            index = ", ".join(map(str, place))
-            count = int(np.size(finite) - np.count_nonzero(finite))
-            raise ValueError(f"{name}[{index}] is {array[place]} ({count} such entries); allowed are finite numbers")
-        return np.inf
-    return total
-
-
-def _variant(name: object) -> type[Variant]:
-    if isinstance(name, str) and name == "auto":
-        return next(cls for cls in map(find, AUTO) if cls is not None and not cls.unavailable())
-    cls = find(name) if isinstance(name, str) else None
-    if cls is None:
-        raise ValueError(f"variant is {name!r}; allowed are auto, {', '.join(variants())}")
-    return cls
-
-
-def _p2(G1: Any) -> int:
-    shape = arrays.read("G1", G1).shape
-    if len(shape) != 2:
-        raise ValueError(f"G1 has shape {shape}; allowed is (p1, p2), or a list of such matrices, one a layer")
-    return shape[1]
-
-
-def _dtype(read: dict[str, Any], asked: Any = None) -> np.dtype:
-    """The one dtype of all arrays: that of the first float array, else the one asked for, else float64."""
-    if asked is not None and (not isinstance(asked, str | type | np.dtype) or np.dtype(asked).name not in DTYPES):
-        raise ValueError(f"dtype is {asked!r}; allowed are {', '.join(DTYPES)}")
-    own = next((array.dtype for array in read.values() if array is not None and array.dtype.kind == "f"), None)
-    if asked is not None and own is not None and np.dtype(asked) != own:
-        raise ValueError(f"dtype is {np.dtype(asked).name} and X or y is {own}; allowed is theirs, or none")
-    return np.dtype(own.name) if own else np.dtype(asked or "float64")  # the one object that NumPy has of each
-
-
-def _array(name: str, array: np.ndarray, dtype: np.dtype, *, copy: bool = False) -> np.ndarray:
-    """An array from `arrays.read`, made C-contiguous and of a dtype; copied only where needed, unless `copy`."""
-    if array.dtype.kind == "f" and array.dtype != dtype:
-        raise ValueError(
-            f"{name} is {array.dtype} and X is {dtype}; allowed is one dtype for all arrays "
-            "(prepare takes dtype=... where X and y are whole numbers)"
-        )
-    return np.array(array, dtype, order="C") if copy else np.ascontiguousarray(array, dtype)
-
-
-def _data(
-    X: np.ndarray | None, y: np.ndarray | None, dtype: np.dtype, *, copy: bool = False
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """X and y checked, read-only, and Σ |X_ik|; arrays of their own with copy."""
-    if X is None or y is None:
-        raise ValueError(f"{'X' if X is None else 'y'} is None; allowed is an array")
-    if X.ndim != 2:
-        raise ValueError(f"X has shape {X.shape}; allowed is (N, p1)")
-    if y.shape != X.shape[:1]:
-        raise ValueError(f"y has shape {y.shape}; with X of shape {X.shape} allowed is {X.shape[:1]}")
-    held, sizes = [], []
-    for name, given in (("X", X), ("y", y)):
-        array = _array(name, given, dtype, copy=copy)
-        sizes.append(_size(name, array))
-        array = array.view()  # read-only, always: to Numba that is a type of its own, compiled for anew
-        array.flags.writeable = False
-        held.append(array)
-    return held[0], held[1], float(sizes[0])
-
-
-def _check_memory(cls: type[Variant], problem: Problem, regime: str) -> None:
-    """Refuse a problem that does not fit into memory, before anything is allocated."""
-    parameters = 4 * problem.p1 * problem.p2 * np.dtype(problem.dtype).itemsize
-    if max(parameters, problem.batch_bytes * problem.p2 // problem.p1) < LARGE_BYTES:
-        return
-    from bnbench.measure.environment import available_bytes
-
-    needs, free = parameters + cls.needs_bytes(problem, regime), available_bytes()
-    if needs > free:
-        raise ValueError(
-            f"p2 is {problem.p2}, with N {problem.N} and p1 {problem.p1}: variant {cls.name} needs "
-            f"{needs / 2**30:.3g} GiB for a step, {free / 2**30:.3g} GiB are free; reduce N, p1 or p2"
-        )

@@ -6,14 +6,13 @@ import functools
 import itertools
 import math
 import threading
-from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
 
-from bnbench import arrays, definition, formula, losses
-from bnbench.library import _array, _data, _dtype, _size, _variant, is_deep
+from bnbench import arguments, arrays, definition, formula, losses
+from bnbench.arguments import LISTS
 from bnbench.problem import (
     Batch,
     Data,
@@ -32,7 +31,7 @@ from bnbench.threads import survive
 from bnbench.variants import Variant
 
 MACHINES = {"autograd": "autograd", "torch-eager": "torch", "jax-jit": "jax", "tensorflow-xla": "tensorflow"}
-LISTS, AS_LISTS = ("G1", "gamma", "beta"), ("dG1", "dgamma", "dbeta")  # where there are several layers
+AS_LISTS = ("dG1", "dgamma", "dbeta")  # where there are several layers
 SMALLER = "something overflowed on the way; allowed are arrays in smaller units"
 
 
@@ -45,56 +44,14 @@ def gradients(
     Raises:
         ValueError: as there; y outside the loss's domain, a unit without an effect.
     """
-    read, p2 = _read(X=X, y=y, W=W, G1=G1, gamma=gamma, beta=beta, G2=G2, delta=delta, statistics=statistics)
+    read, p2 = arguments.read_all(
+        X=X, y=y, W=W, G1=G1, gamma=gamma, beta=beta, G2=G2, delta=delta, statistics=statistics
+    )
     prepared = Network(
         read["X"], read["y"], p2, W=read["W"], units=units, statistics=statistics,
-        dtype=_dtype(read), variant=variant, regime="fresh", **conventions,
+        dtype=arguments.common_dtype(read), variant=variant, regime="fresh", **conventions,
     )  # fmt: skip
     return prepared.gradients(G1, gamma, beta, G2, delta, inputs=inputs)
-
-
-def _read(**parts: Any) -> tuple[dict[str, Any], int | list[int]]:
-    """The arrays of a call by name, as `arrays.read` gives them, and the width of the hidden layer, or a list of them.
-
-    Raises:
-        ValueError: one is no array, G1 has an entry that is no matrix.
-    """
-    given = named(**parts)
-    for name, part in given.items():  # before all else, for G1 says whether the others are lists
-        if name.startswith("G1") and arrays.read(name, part).ndim != 2:
-            raise ValueError(f"{name} has shape {np.shape(part)}; allowed is (p_in, p_out)")
-    read: dict[str, Any] = {name: None if part is None else arrays.read(name, part) for name, part in given.items()}
-    widths = [array.shape[1] for name, array in read.items() if name.startswith("G1")]
-    return read, widths if is_deep(parts["G1"]) else widths[0]
-
-
-def named(**parts: Any) -> dict[str, Any]:
-    """Arrays by name, those of lists as G1[0]; of statistics as mean[0] and var[0]."""
-    found: dict[str, Any] = {}
-    for name, part in parts.items():
-        if name == "statistics":
-            for place, (mean, var) in enumerate(_pairs(part)):
-                at = f"[{place}]" if arrays.rank(part) > 2 else ""
-                found |= {f"mean{at}": mean, f"var{at}": var}
-        elif name in LISTS and is_deep(parts["G1"]) and isinstance(part, list | tuple):
-            found |= {f"{name}[{place}]": one for place, one in enumerate(part)}
-        else:
-            found[name] = part
-    return found
-
-
-def _pairs(statistics: Any) -> list:
-    """(mean, variance) of each layer, of one where they came without a list; none of None."""
-    if statistics is None:
-        return []
-    told = "allowed are (mean, variance), or a list of them, one a layer"
-    if not isinstance(statistics, list | tuple | np.ndarray):
-        raise ValueError(f"statistics is of type {type(statistics).__name__}; {told}")
-    pairs = list(statistics) if arrays.rank(statistics) > 2 else [statistics]
-    for pair in pairs:
-        if not isinstance(pair, list | tuple | np.ndarray) or arrays.rank(pair) < 1 or len(pair) != 2:
-            raise ValueError(f"statistics has an entry that is no pair; {told}")
-    return pairs
 
 
 class Network:
@@ -116,12 +73,12 @@ class Network:
         self.widths = [Problem(1, 1, width).p2 for width in (p2 if self.deep else [p2])]
         if not self.widths:
             raise ValueError("p2 is an empty list; allowed is a width for every hidden layer")
-        X, y, self.largest = _data(X, y, dtype, copy=copy)
+        X, y, self.largest = arguments.checked_data(X, y, dtype, copy=copy)
         if self.spec.normalization == "batch" and len(y) <= self.spec.ddof:
             raise ValueError(f"N is {len(y)} with ddof {self.spec.ddof}; allowed is N > ddof")
         if W is not None:
             W = self.array("W", W, len(y), None, copy=copy)
-        self.labels, unit = _units(units, len(y))
+        self.labels, unit = arguments.labels_of(units, len(y))
         count = 0 if self.labels is None else len(self.labels)
         self.data = Data(X, y, W, unit, count, self.given(statistics))
         losses.check(self.spec.loss, y, unit, self.labels)
@@ -131,7 +88,7 @@ class Network:
             N, p1, max(self.widths), spec.activation, spec.normalization, spec.ddof, spec.eps, dtype.name,
             loss=spec.loss, depth=depth, linear=0 if W is None else W.shape[1], units=count,
         )  # fmt: skip
-        self.cls = _variant(variant)
+        self.cls = arguments.chosen_variant(variant)
         reason = self.cls.unavailable() or self.cls.unsupported(self.problem, regime)
         if reason:
             raise ValueError(f"variant {self.cls.name} cannot be used here: {reason}")
@@ -161,8 +118,8 @@ class Network:
         fits = value.ndim == len(shape) and all(b in (None, a) for a, b in zip(value.shape, shape, strict=True))
         if not fits:
             raise ValueError(f"{name} has shape {value.shape}; with these arrays allowed is ({told})")
-        value = _array(name, value, self.dtype, copy=copy)
-        _size(name, value)
+        value = arguments.as_array(name, value, self.dtype, copy=copy)
+        arguments.size(name, value)
         return value
 
     def given(self, statistics: Any) -> tuple:
@@ -173,7 +130,7 @@ class Network:
             return ()
         if statistics is None:
             raise ValueError('statistics is None; with normalization="frozen" allowed are (mean, variance)')
-        pairs = _pairs(statistics)
+        pairs = arguments.pairs_of(statistics)
         if len(pairs) != len(self.widths):
             raise ValueError(f"statistics has {len(pairs)} pairs; with {len(self.widths)} layers allowed are as many")
         checked = []
@@ -388,114 +345,10 @@ class Network:
         raise ValueError(f"a gradient is not finite: {SMALLER}")
 
 
-def _units(units: Any, N: int) -> tuple[list | None, Any]:
-    """The sorted labels of the units and, for every row, the place of its own among them."""
-    if units is None:
-        return None, None
-    dates = isinstance(units, np.ndarray) and units.dtype.kind in "mM"  # tolist would make some of them numbers
-    rows = units.tolist() if hasattr(units, "tolist") and not dates else units
-    if getattr(units, "ndim", 1) != 1:
-        raise ValueError(f"units has shape {units.shape}; with this X allowed is ({N},)")
-    if isinstance(rows, str | bytes | Mapping | Set) or not isinstance(rows, Iterable):
-        raise ValueError(f"units is of type {type(units).__name__}; allowed is a label for each of {N} rows")
-    rows = list(rows)
-    if len(rows) != N:
-        raise ValueError(f"units has {len(rows)} entries; with this X allowed are {N}")
-    try:
-        found = set(rows)
-        if missing := [label for label in found if _is_missing(label)]:
-            row = 1 + rows.index(missing[0])
-            raise ValueError(f"units has {missing[0]!r} in row {row}; allowed is a label in every row")
-        labels = sorted(found)
-    except TypeError as error:
-        raise ValueError(f"units cannot be sorted ({error}); allowed are hashable labels of one kind") from None
-    places = {label: place for place, label in enumerate(labels)}
-    return labels, np.array([places[row] for row in rows])
-
-
-def _is_missing(label: Any) -> bool:
-    """Whether a label is None, NaN, or a data frame's word for them."""
-    try:
-        return label is None or bool(label != label)
-    except TypeError:  # of pandas' NA
-        return True
-
-
 def flat(theta: Theta, dtype: Any) -> np.ndarray:
     """A network's arrays one after the other: those of Γ, of γ, of β, Γ_out and δ."""
     parts = [*itertools.chain(*zip(*theta.layers, strict=True)), theta.out, theta.delta]
     return np.concatenate([np.ravel(part) for part in parts if part is not None]).astype(dtype)
-
-
-def predict(
-    X: Any,
-    G1: Any,
-    gamma: Any,
-    beta: Any,
-    G2: Any,
-    *,
-    statistics: Any = None,
-    W: Any = None,
-    delta: Any = None,
-    units: Any = None,
-    alpha: Any = None,
-    activation: str = Problem.activation,
-    normalization: str = Problem.normalization,
-    loss: str = Problem.loss,
-    ddof: int = Problem.ddof,
-    eps: float = Problem.eps,
-) -> np.ndarray:
-    """ŷ (N,), on the scale of the mean of y: a probability with loss="logistic", a rate with "poisson".
-
-    The arguments are those of `bnbench.gradients`. Statistics that are given are used, as at inference; without them
-    `normalization="batch"` takes those of X. alpha are the units' effects: a mapping of label to effect, or (U,) in the
-    sorted order of the labels in units.
-
-    Raises:
-        ValueError: as in `bnbench.gradients`; a unit without an effect in alpha.
-    """
-    if statistics is not None and normalization == "batch":
-        normalization = "frozen"
-    read, p2 = _read(X=X, W=W, G1=G1, gamma=gamma, beta=beta, G2=G2, delta=delta, statistics=statistics)
-    X = arrays.read("X", X)
-    network = Network(
-        X, np.zeros(X.shape[:1], _dtype(read)), p2, W=read["W"],
-        units=None, statistics=statistics, dtype=_dtype(read), variant="matrix-numpy", regime="fresh",
-        activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
-    )  # fmt: skip
-    theta = network.theta(G1, gamma, beta, G2, delta)
-    if normalization == "batch":
-        network.check_scale(theta, network.data)
-    with np.errstate(all="ignore"):
-        eta = formula.network(theta, network.data, network.spec).head.eta
-    if (units is None) != (alpha is None):
-        raise ValueError(f"{'alpha' if units is None else 'units'} is given alone; allowed are both, or none")
-    if units is not None:
-        eta = eta + effects_of(units, alpha, len(eta)).astype(eta.dtype)
-    _, _, mean = losses.functions(loss)
-    with np.errstate(all="ignore"):
-        found = mean(eta)
-    if not np.isfinite(found).all():
-        network.refuse(theta, network.data)
-    return found
-
-
-def effects_of(units: Any, alpha: Any, N: int) -> np.ndarray:
-    """The effect of every row's unit."""
-    found, unit = _units(units, N)
-    labels = found or []
-    if isinstance(alpha, Mapping):
-        if absent := [label for label in labels if label not in alpha]:
-            raise ValueError(f"alpha has no effect of unit {absent[0]!r} ({len(absent)} such units)")
-        alpha = [alpha[label] for label in labels]
-    effects = arrays.read("alpha", alpha)
-    if effects.shape != (len(labels),):
-        raise ValueError(
-            f"alpha has shape {effects.shape}; units has {len(labels)} labels, allowed are as many effects in their "
-            "order, or a mapping of label to effect"
-        )
-    _size("alpha", effects)
-    return effects[unit]
 
 
 def _machine(machine: str, batch: Batch, spec: Spec) -> Gradients:

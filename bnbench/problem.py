@@ -223,6 +223,14 @@ class Data(NamedTuple):
     statistics: tuple = ()
 
 
+class Statistics(NamedTuple):
+    """The mean (p,) and variance (p,) of a layer's pre-activations over count rows."""
+
+    mean: Any
+    var: Any
+    count: int  # type: ignore[assignment]  # a tuple has a method of that name
+
+
 class NetworkGradients(NamedTuple):
     """The loss R, its gradients as a `Theta`, dX (N,p1) or None, and α (U,), the units' effects, or None."""
 

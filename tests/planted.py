@@ -40,10 +40,10 @@ BUGS = {
         "arrays.py", "if np.ma.isMaskedArray(part) and", "if False and", "unit/test_arrays.py forms/test_library.py"
     ),
     "a y of another length": Bug(
-        "library.py", "if y.shape != X.shape[:1]:", "if y.ndim != 1:", "forms/test_library.py"
+        "arguments.py", "if y.shape != X.shape[:1]:", "if y.ndim != 1:", "forms/test_library.py"
     ),
     "X not copied by prepare": Bug(
-        "library.py",
+        "arguments.py",
         'np.array(array, dtype, order="C") if copy else',
         "np.ascontiguousarray(array, dtype) if copy else",
         "forms/test_library.py forms/test_calls.py",
@@ -215,7 +215,7 @@ BUGS = {
         "forms/test_mistakes_networks.py",
     ),
     "units in the order of their rows": Bug(
-        "networks.py", "labels = sorted(found)", "labels = list(dict.fromkeys(rows))", "forms/test_network_calls.py"
+        "arguments.py", "labels = sorted(found)", "labels = list(dict.fromkeys(rows))", "forms/test_network_calls.py"
     ),
     # what judges
     "the reference without the low halves": Bug(

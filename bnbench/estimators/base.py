@@ -1,5 +1,6 @@
 """What the two estimators share: `BatchNormEstimator`."""
 
+import warnings
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
@@ -9,8 +10,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bnbench import losses
+from bnbench.arguments import labels_of
 from bnbench.estimators import inference, settings
-from bnbench.estimators.data import Sample, check_terms, labels_of, linear_terms
+from bnbench.estimators.data import Sample, check_terms, linear_terms
 from bnbench.estimators.training import Trained, train
 
 DTYPES = [np.float64, np.float32]
@@ -54,16 +56,17 @@ class BatchNormEstimator(BaseEstimator):
         if least > N:
             raise ValueError(f"n_samples = {N}: with ddof={self.ddof} allowed are at least {least} rows")
         W, names = (None, None) if linear is None else linear_terms(linear, N, X.dtype)
-        sample = Sample(X, y, W, None if units is None else labels_of(units, N))
+        labels, unit = labels_of(units, N)
+        sample = Sample(X, y, W, unit)
         losses.check(loss, y)
         check_terms(sample, self.fit_intercept, self.linear_penalty > 0)
         random, held = check_random_state(self.random_state), None
         if self.early_stopping:
             sample, held = sample.split(random, self.validation_fraction, loss)
-        self._keep(train(self, sample, held, widths, loss, random), sample, loss, names)
+        self._keep(train(self, sample, held, widths, loss, random), sample, loss, labels, names)
         return self
 
-    def _keep(self, trained: Trained, sample: Sample, loss: str, names: list[str] | None) -> None:
+    def _keep(self, trained: Trained, sample: Sample, loss: str, labels: list | None, names: list[str] | None) -> None:
         """Set the attributes of a fit."""
         network, places = trained.network, trained.places
         self._network, self._linear_names = network, names
@@ -78,16 +81,15 @@ class BatchNormEstimator(BaseEstimator):
         self.G2_, self.intercept_ = out[:nodes], float(out[-1]) if places.intercept else 0.0
         *before, (mean, var) = network.statistics
         self.statistics_ = [*before, (mean[:nodes], var[:nodes])]
-        self.effects_ = network.effects if sample.labels is not None else None
+        alpha = network.effects
+        self.effects_ = None if alpha is None else dict(zip(labels or [], alpha.tolist(), strict=True))
         self.delta_ = delta
-        if delta is None:
+        if delta is None or sample.W is None:
             return
-        _, unit = sample.units()
-        absorbed = unit if unit is not None else np.zeros(len(sample.y), int) if places.intercept else None
-        mean = network.mean(network.eta(sample.X, sample.W, sample.labels))
+        mean = network.mean(network.eta_of(sample))
         self.delta_covariance_, self._clusters = inference.delta_covariance(
-            sample.y, mean, network.hidden(sample.X)[:, :nodes], sample.W, loss, absorbed, unit, self.output_penalty,
-            self.linear_penalty,
+            sample.y, mean, network.hidden(sample.X)[:, :nodes], sample.W, loss, sample.absorbed(places.intercept),
+            sample.unit, self.output_penalty, self.linear_penalty,
         )  # fmt: skip
         self.delta_std_error_ = np.sqrt(np.diag(self.delta_covariance_))
 
@@ -117,11 +119,29 @@ class BatchNormEstimator(BaseEstimator):
                 said = f"{name} is None; this estimator was fitted with it" if value is None else (
                     f"{name} is given; this estimator was fitted without it")  # fmt: skip
                 raise ValueError(f"{said}: give predict what fit was given (a unit that fit did not see is allowed)")
-        W = None
-        if linear is not None:
+        W, delta = None, self.delta_
+        if linear is not None and delta is not None:
             W, names = linear_terms(linear, N, X.dtype)
-            if W.shape[1] != len(self.delta_):
-                raise ValueError(f"linear has {W.shape[1]} columns; fit was given {len(self.delta_)}, allowed are as many")
+            if W.shape[1] != len(delta):
+                raise ValueError(f"linear has {W.shape[1]} columns; fit was given {len(delta)}, allowed are as many")
             if names is not None and self._linear_names is not None and names != self._linear_names:
-                raise ValueError(f"linear has the columns {', '.join(names)}; fit was given {', '.join(self._linear_names)}")
-        return self._network.eta(X, W, None if units is None else labels_of(units, N))
+                raise ValueError(
+                    f"linear has the columns {', '.join(names)}; fit was given {', '.join(self._linear_names)}"
+                )
+        return self._network.eta(X, W, None if units is None else self._effects_of(units, N))
+
+    def _effects_of(self, units: Any, N: int) -> np.ndarray:
+        """The effect of every row's unit; of one that fit did not see, the mean effect, with a warning."""
+        labels, unit = labels_of(units, N)
+        effects: dict = self.effects_ or {}
+        average = float(np.mean(list(effects.values())))
+        unseen = [label for label in labels or [] if label not in effects]
+        if unseen:
+            named = ", ".join(map(str, unseen[:3])) + (", …" if len(unseen) > 3 else "")
+            warnings.warn(
+                f"fit did not see {len(unseen)} of these units ({named}): they are predicted with the mean of the "
+                f"effects that it estimated, {average:.6g}",
+                UserWarning,
+                stacklevel=4,
+            )
+        return np.array([effects.get(label, average) for label in labels or []])[unit]

@@ -1,6 +1,5 @@
 """What `fit` and `predict` are given beside X and y, checked: linear terms and the labels of units."""
 
-from collections.abc import Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,9 @@ def linear_terms(linear: Any, N: int, dtype: Any) -> tuple[np.ndarray, list[str]
     W = arrays.read("linear", linear)
     W = W[:, None] if W.ndim == 1 else W
     if W.ndim != 2 or len(W) != N or not W.shape[1]:
-        raise ValueError(f"linear has shape {np.shape(linear)}; with this X allowed is ({N}, q), a column a linear term")
+        raise ValueError(
+            f"linear has shape {np.shape(linear)}; with this X allowed is ({N}, q), a column a linear term"
+        )
     if not (finite := np.isfinite(W)).all():
         row, column = (int(place) for place in np.argwhere(~finite)[0])
         raise ValueError(f"linear[{row}, {column}] is {W[row, column]}; allowed are finite numbers: fill or drop them")
@@ -29,53 +30,27 @@ def linear_terms(linear: Any, N: int, dtype: Any) -> tuple[np.ndarray, list[str]
     return W.astype(dtype, order="C"), None if names is None else [str(name) for name in names]
 
 
-def labels_of(units: Any, N: int) -> list:
-    """The label of every row's unit.
-
-    Raises:
-        ValueError: no list of N labels, or one that cannot be looked up.
-    """
-    dates = isinstance(units, np.ndarray) and units.dtype.kind in "mM"  # tolist would make some of them numbers
-    rows = units.tolist() if hasattr(units, "tolist") and not dates else units
-    if isinstance(rows, str | bytes | Mapping | Set) or not isinstance(rows, Iterable) or getattr(units, "ndim", 1) != 1:
-        given = f"shape {units.shape}" if hasattr(units, "shape") else f"type {type(units).__name__}"
-        raise ValueError(f"units has {given}; allowed is a label for each of the {N} rows")
-    labels = list(rows)
-    if len(labels) != N:
-        raise ValueError(f"units has {len(labels)} labels; with this X allowed are {N}, one a row")
-    try:
-        hash(tuple(labels))
-    except TypeError as error:
-        raise ValueError(f"units has a label that cannot be one ({error}); allowed are text, numbers, dates") from None
-    return labels
-
-
 class Sample(NamedTuple):
     """Rows of data.
 
     Attributes:
         X, y: inputs (N,p1) and outcome (N,), of one dtype.
         W: linear terms (N,q), or None.
-        labels: the label of every row's unit, or None.
+        unit: of every row the number of its unit, from 0, or None.
     """
 
     X: np.ndarray
     y: np.ndarray
     W: np.ndarray | None
-    labels: list | None
+    unit: np.ndarray | None
 
     def take(self, rows: np.ndarray) -> "Sample":
         """These rows of it."""
-        W = None if self.W is None else self.W[rows]
-        return Sample(self.X[rows], self.y[rows], W, self.labels and [self.labels[row] for row in rows])
+        return Sample._make(None if part is None else part[rows] for part in self)
 
-    def units(self) -> tuple[list | None, np.ndarray | None]:
-        """The units' labels as they first appear, and of every row the place of its own among them."""
-        if self.labels is None:
-            return None, None
-        known: dict = {}
-        places = np.array([known.setdefault(label, len(known)) for label in self.labels])
-        return list(known), places
+    def absorbed(self, intercept: bool) -> np.ndarray | None:
+        """The group of each row whose level is estimated: its unit, or all rows where there is an intercept."""
+        return self.unit if self.unit is not None or not intercept else np.zeros(len(self.y), int)
 
     def split(self, random: np.random.RandomState, share: float, loss: str) -> tuple["Sample", "Sample"]:
         """The rows to fit to, and a share of the rows that is held out at random.
@@ -85,11 +60,10 @@ class Sample(NamedTuple):
         Raises:
             ValueError: nothing would be held out.
         """
-        _, unit = self.units()
         order = random.permutation(len(self.y))
-        if unit is not None:
+        if self.unit is not None:
             kinds = {"squared": 0 * self.y, "logistic": self.y, "poisson": self.y > 0}[loss]
-            _, first = np.unique(np.stack([unit, kinds])[:, order], axis=1, return_index=True)
+            _, first = np.unique(np.stack([self.unit, kinds])[:, order], axis=1, return_index=True)
             order = np.concatenate([np.delete(order, first), order[first]])
             count = min(round(share * len(order)), len(order) - len(first))
         else:
@@ -110,14 +84,16 @@ def check_terms(sample: Sample, intercept: bool, penalised: bool) -> None:
     """
     if sample.W is None or penalised:
         return
-    _, unit = sample.units()
-    ones = np.ones(len(sample.y))
-    inner = within(sample.W.astype(np.float64), 0 * ones.astype(int) if unit is None and intercept else unit, ones)
+    ones, unit = np.ones(len(sample.y)), sample.unit
+    inner = within(sample.W.astype(np.float64), sample.absorbed(intercept), ones)
     sizes = np.linalg.norm(sample.W, axis=0)
     absorbed = np.linalg.norm(inner, axis=0) <= NEGLIGIBLE * sizes
     if absorbed.any():
-        by = "within any unit, so that the units' effects absorb it" if unit is not None else "over the rows" + (
-            ", so that the intercept absorbs it" if intercept else "")
+        by = (
+            "within any unit, so that the units' effects absorb it"
+            if unit is not None
+            else "over the rows" + (", so that the intercept absorbs it" if intercept else "")
+        )
         raise ValueError(
             f"linear term {int(absorbed.argmax())} does not vary {by} ({np.count_nonzero(absorbed)} such terms): its "
             "coefficient does not exist; allowed are terms that vary there, or linear_penalty > 0"

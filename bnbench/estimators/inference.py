@@ -6,8 +6,8 @@ import numpy as np
 
 from bnbench.estimators.data import NEGLIGIBLE, within
 
-# The variance of y at mean ŷ, but for a factor: the curvature of the loss in η, of which squared has 2 and the others 1.
-VARIANCES = {"squared": np.ones_like, "logistic": lambda p: p * (1 - p), "poisson": lambda rate: rate}
+# The curvature of the loss in η is that factor times the variance of y at the mean ŷ, but for a constant.
+VARIANCES: dict[str, Any] = {"squared": np.ones_like, "logistic": lambda p: p * (1 - p), "poisson": lambda rate: rate}
 CURVATURES = {"squared": 2.0, "logistic": 1.0, "poisson": 1.0}
 
 
@@ -53,9 +53,7 @@ def delta_covariance(
     return covariance, count
 
 
-def table(
-    delta: np.ndarray, covariance: np.ndarray, clusters: int, names: list[str] | None, level: float
-) -> Any:
+def table(delta: np.ndarray, covariance: np.ndarray, clusters: int, names: list[str] | None, level: float) -> Any:
     """A data frame of the linear terms: δ, its standard error, t, p and interval, by Student's t of clusters - 1."""
     import pandas as pd
     from scipy.stats import t as student

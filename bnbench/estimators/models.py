@@ -8,9 +8,8 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, d2_tweedie_score, r2_score
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import column_or_1d, validate_data
 
-from bnbench import losses
 from bnbench.estimators.base import DTYPES, BatchNormEstimator
 
 
@@ -53,8 +52,8 @@ class BatchNormRegressor(RegressorMixin, BatchNormEstimator):
 class BatchNormClassifier(ClassifierMixin, BatchNormEstimator):
     """A network for one of two classes (`bnbench docs estimators`).
 
-    The log odds of the second class are A Γ2 + W δ + α, where A are the outputs of the last hidden layer, W linear terms
-    and α the intercept, or the effect of each unit of a panel.
+    The log odds of the second class are A Γ2 + W δ + α, where A are the outputs of the last hidden layer, W linear
+    terms and α the intercept, or the effect of each unit of a panel.
     """
 
     def fit(self, X: Any, y: Any, linear: Any = None, units: Any = None) -> Self:

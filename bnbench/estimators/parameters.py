@@ -1,9 +1,9 @@
 """A network's parameters as one flat vector θ: where each stands, which are free, their penalties, start and scale.
 
-Two things make one layout serve all networks. The intercept is a *bias node*: a last node of the last hidden layer whose
-γ is 0 and whose β makes its output 1, so that its Γ_out is the intercept; all steps stay those without linear terms. And
-a network without normalization is one whose statistics are given as mean 0 and variance 1, with γ = 1, so that β has
-its biases.
+Two things make one layout serve all networks. The intercept is a *bias node*: a last node of the last hidden layer
+whose γ is 0 and whose β makes its output 1, so that its Γ_out is the intercept, and a step is what it is without linear
+terms. A network without normalization is one whose statistics are given, mean 0 and variance 1, with γ = 1 held; its β
+are biases.
 """
 
 import itertools
@@ -58,10 +58,12 @@ class Places:
     def parts(self, flat: np.ndarray) -> Parts:
         """Views of a flat vector."""
         ends = itertools.accumulate(map(math.prod, self.shapes))
-        pieces = [flat[end - math.prod(shape) : end].reshape(shape) for shape, end in zip(self.shapes, ends, strict=True)]
+        pieces = [
+            flat[end - math.prod(shape) : end].reshape(shape) for shape, end in zip(self.shapes, ends, strict=True)
+        ]
         depth = len(self.widths)
-        lists = [pieces[depth * k : depth * (k + 1)] for k in range(3)]
-        return Parts(*lists, *pieces[3 * depth :], *([None] if len(pieces) == 3 * depth + 1 else []))
+        G, gamma, beta = (pieces[depth * k : depth * (k + 1)] for k in range(3))
+        return Parts(G, gamma, beta, pieces[3 * depth], pieces[-1] if len(pieces) > 3 * depth + 1 else None)
 
     def vector(self, dtype: Any, value: float = 0.0) -> tuple[np.ndarray, Parts]:
         """A flat vector of one number, and its views."""

@@ -6,12 +6,13 @@ from typing import Any
 
 from bnbench.arrays import quoted
 from bnbench.problem import ACTIVATIONS
+from bnbench.running import CONVENTIONS
 
 NORMALIZATIONS, SOLVERS, REGRESSION = ("batch", "none"), ("lbfgs", "adam"), ("squared", "poisson")
 
 
 def _whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+    return lambda value: isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def _real(holds: Callable[[Any], Any]) -> Callable[[Any], bool]:
@@ -31,9 +32,10 @@ POSITIVE = _real(lambda value: 0 < value < float("inf")), "numbers above 0"
 SHARE = _real(lambda value: 0 <= value < 1), "numbers from 0 to below 1"
 INSIDE = _real(lambda value: 0 < value < 1), "numbers between 0 and 1"
 COUNT = _whole(1), "whole numbers of at least 1"
-SWITCH = lambda value: isinstance(value, bool), "True and False"  # noqa: E731 - a rule as the others
+SWITCH = lambda value: isinstance(value, bool), "True and False"
 
 RULES = {
+    "loss": _one_of(REGRESSION),
     "activation": _one_of(ACTIVATIONS),
     "normalization": _one_of(NORMALIZATIONS),
     "ddof": (_whole(0), "whole numbers of at least 0"),
@@ -53,6 +55,7 @@ RULES = {
     "n_iter_no_change": COUNT,
     "early_stopping": SWITCH,
     "validation_fraction": INSIDE,
+    "convention": _one_of(tuple(CONVENTIONS)),
     "momentum": _or_none((_real(lambda value: 0 <= value <= 1), "numbers from 0 to 1")),
     "verbose": (lambda value: isinstance(value, bool | int), "True and False"),
 }
@@ -64,12 +67,9 @@ def check(chosen: Any) -> tuple[int, ...]:
     Raises:
         ValueError: it names the setting, what it was and what is allowed.
     """
-    rules = RULES | {"convention": _one_of(conventions())}
-    if hasattr(chosen, "loss"):
-        rules["loss"] = _one_of(REGRESSION)
-    for name, (holds, allowed) in rules.items():
-        value = getattr(chosen, name)
-        if not holds(value):
+    for name, (holds, allowed) in RULES.items():
+        value = getattr(chosen, name, None)
+        if hasattr(chosen, name) and not holds(value):
             raise ValueError(f"{name} is {quoted(value)}; allowed are {allowed}")
     hidden = chosen.hidden
     widths = (hidden,) if isinstance(hidden, Integral) else hidden
@@ -85,12 +85,3 @@ def check(chosen: Any) -> tuple[int, ...]:
             "allowed is 'population', or solver='adam' with normalization='batch'"
         )
     return tuple(int(width) for width in widths)
-
-
-def conventions() -> tuple[str, ...]:
-    """The names of the conventions for running statistics."""
-    try:
-        from bnbench import CONVENTIONS
-    except ImportError:
-        return ("population",)
-    return tuple(CONVENTIONS)

@@ -56,7 +56,8 @@ class Monitor:
         self.curve: list[float] = []
         self.held_curve: list[float] = []
         self.best, self.waited, self.best_theta = math.inf, 0, theta.copy()
-        self.bar, self.task = _bar(most) if verbose else (None, None)
+        bar: tuple[Any, Any] = _bar(most) if verbose else (None, None)
+        self.bar, self.task = bar
 
     def watching(self) -> AbstractContextManager:
         """The context in which the progress bar is shown."""
@@ -118,7 +119,9 @@ def lbfgs(objective: Objective, monitor: Monitor, scales: np.ndarray, unit: floa
     objective.theta[...] = found.x * scales
     if not monitor.curve:  # the start is a minimum
         monitor.stops(found.fun * unit)
-    return "" if found.success or monitor.waited >= monitor.patience else str(found.message)
+    if found.success or monitor.waited >= monitor.patience:
+        return ""
+    return f"the gradient was still above tol after max_iter={most} iterations" if found.nit >= most else found.message
 
 
 def adam(

@@ -1,4 +1,4 @@
-"""The statistics of each hidden layer that `predict` takes: exact ones of the training rows, or running ones."""
+"""Running statistics of every hidden layer over the minibatches of a fit."""
 
 from typing import Any
 
@@ -6,24 +6,13 @@ import numpy as np
 
 from bnbench import formula
 from bnbench.problem import Layer, Spec
-
-
-def population(X: np.ndarray, layers: list[Layer], spec: Spec) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The exact (mean, variance) of every layer's pre-activations over the rows of X."""
-    statistics, A = [], X
-    for layer in layers:
-        known = formula.forward(layer, A, spec)
-        statistics.append((known.mu, known.variance))
-        A = known.A
-    return statistics
+from bnbench.running import RunningStatistics
 
 
 class Running:
     """Running statistics of each layer under a convention of `bnbench.CONVENTIONS`, of the batches of a fit."""
 
     def __init__(self, layers: list[Layer], spec: Spec, convention: str, momentum: float | None) -> None:
-        from bnbench import RunningStatistics
-
         self.layers, self.spec = layers, spec
         self.of_layers = [RunningStatistics(convention, momentum) for _ in layers]
 

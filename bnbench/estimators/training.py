@@ -12,10 +12,11 @@ from bnbench.estimators import solvers
 from bnbench.estimators.data import Sample
 from bnbench.estimators.network import Network
 from bnbench.estimators.parameters import Places
-from bnbench.estimators.statistics import Running, population
+from bnbench.estimators.statistics import Running
 from bnbench.library import prepare
 from bnbench.operations import NUMPY
 from bnbench.problem import Spec
+from bnbench.running import population
 
 
 class Trained(NamedTuple):
@@ -49,9 +50,9 @@ def train(
     Raises:
         ValueError: as in `bnbench.prepare`; something overflowed on the way.
     """
-    X, y, W, labels = sample
+    X, y, W, unit = sample
     dtype, normalized = X.dtype, chosen.normalization == "batch"
-    intercept = chosen.fit_intercept and labels is None
+    intercept = chosen.fit_intercept and unit is None
     places = Places(X.shape[1], widths, 0 if W is None else W.shape[1], intercept=intercept, normalized=normalized)
     spec = Spec(chosen.activation, chosen.normalization, loss, chosen.ddof, float(chosen.eps))
     given: Any = None
@@ -60,12 +61,12 @@ def train(
         given = [(np.zeros(width, dtype), np.ones(width, dtype)) for width in places.widths]
     deep = len(widths) > 1
     prepared = prepare(
-        X, y, places.widths if deep else places.widths[0], W=W, units=labels,
+        X, y, places.widths if deep else places.widths[0], W=W, units=unit,
         statistics=given if deep or given is None else given[0], variant=chosen.variant, activation=spec.activation,
         normalization=spec.normalization, loss=loss, ddof=spec.ddof, eps=spec.eps,
     )  # fmt: skip
     spread = float(y.std(dtype=np.float64)) or 1.0 if loss == "squared" else 1.0
-    unit = spread**2  # of the risk
+    risk_unit = spread**2
     scales = places.scales(X, W, spread, dtype)
     theta = places.start(random, spec.activation, X, scales, level_of(loss, y) if intercept else 0.0)
     penalties = places.penalties(chosen.hidden_penalty, chosen.output_penalty, chosen.linear_penalty, dtype)
@@ -75,10 +76,15 @@ def train(
     if chosen.convention != "population":
         running = Running(network.layers, spec, chosen.convention, chosen.momentum)
 
+    def exact() -> list:
+        G, gamma, beta = places.parts(theta)[:3]
+        found = population(X, G, gamma, beta, activation=spec.activation, ddof=spec.ddof, eps=spec.eps)
+        return [(one.mean, one.var) for one in found]
+
     def settle() -> None:
         """Give the network the statistics and effects that go with θ."""
         if normalized:
-            network.statistics = running.statistics(dtype) if running else population(X, network.layers, spec)
+            network.statistics = running.statistics(dtype) if running else exact()
         network.fit_effects(sample)
 
     def held_loss() -> float:
@@ -88,19 +94,19 @@ def train(
 
     adam = chosen.solver == "adam"
     monitor = solvers.Monitor(
-        theta, chosen.max_iter, chosen.tol * unit, chosen.n_iter_no_change if adam or held else np.inf,
+        theta, chosen.max_iter, chosen.tol * risk_unit, chosen.n_iter_no_change if adam or held else np.inf,
         held_loss if held else None, bool(chosen.verbose),
     )  # fmt: skip
     with monitor.watching():
         try:
             if adam:
                 least = min(len(y), 2 + spec.ddof if normalized else 1)
-                epochs = solvers.epochs_of(random, len(y), chosen.batch_size, least, sample.units()[1])
+                epochs = solvers.epochs_of(random, len(y), chosen.batch_size, least, unit)
                 record = None if running is None else lambda rows: running.update(X if rows is None else X[rows])
                 hyper = chosen.learning_rate, chosen.beta_1, chosen.beta_2, chosen.epsilon
                 trouble = solvers.adam(objective, monitor, epochs, chosen.max_iter, *hyper, record)
             else:
-                trouble = solvers.lbfgs(objective, monitor, scales, unit, chosen.max_iter, chosen.tol)
+                trouble = solvers.lbfgs(objective, monitor, scales, risk_unit, chosen.max_iter, chosen.tol)
         except ValueError as error:
             if not str(error).endswith("allowed are arrays in smaller units"):
                 raise
