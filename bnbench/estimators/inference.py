@@ -19,7 +19,8 @@ def delta_covariance(
 
     A is held as it is; Γ_out, δ and the effects are estimated. By Frisch, Waugh and Lovell the scores of δ are those of
     W less what the effects and A explain of it, with the weights of the loss's curvature. As linearmodels does, the
-    covariance is scaled by N/(N - k), k the columns of W and the rank of A within the effects.
+    covariance is scaled by N/(N - k), k the columns of W and the rank of A within the effects (its effective degrees of
+    freedom where Γ_out is penalised).
 
     Args:
         y, mean: the outcome and ŷ, (N,).
@@ -41,14 +42,15 @@ def delta_covariance(
     inner = inner[:, np.linalg.norm(inner, axis=0) > NEGLIGIBLE * np.linalg.norm(A * root, axis=0)]
     U, s, _ = np.linalg.svd(inner, full_matrices=False)
     U, s = U[:, s > NEGLIGIBLE * s.max(initial=0)], s[s > NEGLIGIBLE * s.max(initial=0)]
-    partial = terms - U @ ((s**2 / (s**2 + ridge * output_penalty))[:, None] * (U.T @ terms))
+    explained = s**2 / (s**2 + ridge * output_penalty)
+    partial = terms - U @ (explained[:, None] * (U.T @ terms))
     bread = np.linalg.inv(partial.T @ terms + ridge * linear_penalty * np.eye(q))
     scores = partial / np.where(root > 0, root, 1) * (y - mean)[:, None]
     count = N
     if clusters is not None:
         count = int(clusters.max()) + 1
         scores = np.stack([np.bincount(clusters, column) for column in scores.T], axis=1)
-    counted = q + len(s) + (clusters is None and absorbed is not None)
+    counted = q + explained.sum() + (clusters is None and absorbed is not None)
     covariance = bread @ (scores.T @ scores) @ bread.T * (N / max(N - counted, 1))
     return covariance, count
 

@@ -93,14 +93,17 @@ class Places:
             parts.G[-1][:, -1] = parts.out[-1] = 0
         return flat
 
-    def scales(self, X: np.ndarray, W: np.ndarray | None, spread: float, dtype: Any) -> np.ndarray:
-        """The size that a change of each parameter by 1 has where X, W and y have one of 1; spread is that of y."""
-        flat, parts = self.vector(dtype, 1.0)
+    def scales(self, X: np.ndarray, W: np.ndarray | None, spread: float, penalties: np.ndarray) -> np.ndarray:
+        """What is to each parameter as 1 is to one of data with standard deviations of 1, and without its penalty.
+
+        spread is y's, and what the risk is large in its square.
+        """
+        flat, parts = self.vector(penalties.dtype, 1.0)
         parts.G[0][...] = 1 / deviations(X)[:, None]
         parts.out[...] = spread
         if W is not None and parts.delta is not None:
             parts.delta[...] = spread / deviations(W)
-        return flat
+        return flat / np.sqrt(1 + penalties * (flat / spread) ** 2)
 
     def start(
         self, random: np.random.RandomState, activation: str, X: np.ndarray, scales: np.ndarray, level: float

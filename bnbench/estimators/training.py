@@ -67,9 +67,9 @@ def train(
     )  # fmt: skip
     spread = float(y.std(dtype=np.float64)) or 1.0 if loss == "squared" else 1.0
     risk_unit = spread**2
-    scales = places.scales(X, W, spread, dtype)
-    theta = places.start(random, spec.activation, X, scales, level_of(loss, y) if intercept else 0.0)
     penalties = places.penalties(chosen.hidden_penalty, chosen.output_penalty, chosen.linear_penalty, dtype)
+    scales = places.scales(X, W, spread, penalties)
+    theta = places.start(random, spec.activation, X, scales, level_of(loss, y) if intercept else 0.0)
     objective = solvers.Objective(prepared, places, theta, places.free(dtype), penalties)
     network = Network(places.parts(theta), replace(spec, normalization="frozen"), given)
     running: Running | None = None
