@@ -37,10 +37,12 @@ class BatchNormRegressor(RegressorMixin, BatchNormEstimator):
         eta = self._eta(X, linear, units)
         return self._network.mean(eta)
 
-    def score(self, X: Any, y: Any, linear: Any = None, units: Any = None) -> float:
+    def score(self, X: Any, y: Any, linear: Any = None, units: Any = None, sample_weight: Any = None) -> float:
         """R², or with loss="poisson" the share of the deviance that is explained."""
         found = self.predict(X, linear, units)
-        return float(r2_score(y, found) if self.loss == "squared" else d2_tweedie_score(y, found, power=1))
+        if self.loss == "squared":
+            return float(r2_score(y, found, sample_weight=sample_weight))
+        return float(d2_tweedie_score(y, found, power=1, sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -88,9 +90,9 @@ class BatchNormClassifier(ClassifierMixin, BatchNormEstimator):
         eta = self._eta(X, linear, units)
         return self.classes_[(eta > 0).astype(int)]
 
-    def score(self, X: Any, y: Any, linear: Any = None, units: Any = None) -> float:
+    def score(self, X: Any, y: Any, linear: Any = None, units: Any = None, sample_weight: Any = None) -> float:
         """The share of rows whose class is predicted."""
-        return float(accuracy_score(y, self.predict(X, linear, units)))
+        return float(accuracy_score(y, self.predict(X, linear, units), sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -9,8 +9,8 @@ import pytest
 import bnbench
 
 pytest.importorskip("sklearn")
-from bnbench.estimators.parameters import Places  # noqa: E402
-from bnbench.estimators.solvers import epochs_of  # noqa: E402
+from bnbench.estimators.parameters import Places
+from bnbench.estimators.solvers import epochs_of
 
 
 def panel(seed, units=60, rows=600, q=3):
@@ -33,7 +33,7 @@ def names(unit):
 @pytest.mark.parametrize("how", ["constant inputs", "an infinite penalty"])
 @pytest.mark.parametrize("seed", range(3))
 def test_without_a_hidden_part_delta_is_that_of_panelols(how, seed):
-    # catches: y or W demeaned over all rows, scores that are not added up in a unit, N for N - k, effects in another order
+    # catches: y or W demeaned over all rows, scores that are not added up in a unit, N for N - k
     panels = pytest.importorskip("linearmodels.panel")
     X, W, y, unit = panel(seed)
     labels, time = names(unit), pd.Series(unit).groupby(unit).cumcount()
@@ -91,7 +91,7 @@ def in_torch(settings, start, data, batches, loss):
 
 
 CASES = {
-    "full batches": ("squared", {"hidden": (8,), "activation": "relu", "batch_size": None, "max_iter": 50}, False, False),
+    "all rows": ("squared", {"hidden": (8,), "activation": "relu", "batch_size": None, "max_iter": 50}, False, False),
     "minibatches": ("squared", {"hidden": (8,), "activation": "tanh", "batch_size": 64, "max_iter": 5}, True, False),
     "units": ("squared", {"hidden": (6,), "activation": "tanh", "batch_size": 64, "max_iter": 5}, True, True),
     "two layers": (

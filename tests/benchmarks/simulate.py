@@ -1,0 +1,76 @@
+"""Bias and coverage of δ: panels drawn from a known network, with effects that go with its inputs and linear terms.
+
+    python tests/benchmarks/simulate.py [DRAWS]     200 draws: some minutes
+
+Every panel has new inputs, linear terms, effects and errors; errors of a unit go together, by its first linear
+term. It is fitted with the units' effects, and with an intercept in their place, whose δ is biased.
+"""
+
+import sys
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+import bnbench
+
+UNITS, ROWS, INPUTS, NODES, DELTA = 150, 8, 4, 4, np.array([1.0, -0.5])
+CONFIDENCE, SHARE = 0.95, 0.5
+
+
+def network(seed=1):
+    """The known network: X (N,p1) to its output, normalised by the population's statistics."""
+    random = np.random.default_rng(seed)
+    G1, gamma, beta = random.normal(size=(INPUTS, NODES)), random.uniform(0.5, 1.5, NODES), random.normal(size=NODES)
+    G2 = random.choice([-1, 1], NODES) * random.uniform(0.5, 1.5, NODES)
+    spread = np.sqrt(1.5 * (G1**2).sum(axis=0))  # of Z, X having a variance of 1.5
+
+    return lambda X: np.tanh(gamma * (X @ G1) / spread + beta) @ G2
+
+
+def panel(random, function):
+    """(X, y, W, unit): between 4 and 12 rows a unit, in any order."""
+    unit = np.repeat(np.arange(UNITS), random.integers(ROWS // 2, ROWS * 3 // 2 + 1, UNITS))
+    random.shuffle(unit)
+    N = len(unit)
+    level = random.normal(size=(UNITS, INPUTS)) * np.sqrt(0.5)
+    X = level[unit] + random.normal(size=(N, INPUTS))
+    alpha = level.sum(axis=1) + 0.5 * random.normal(size=UNITS)
+    W = SHARE * np.stack([np.sin(2 * X[:, 0]), X[:, 1]], axis=1) + 0.5 * alpha[unit][:, None]
+    W += random.normal(size=(N, len(DELTA)))
+    errors = random.normal(size=N) + 0.5 * random.normal(size=UNITS)[unit] * W[:, 0]
+    return X, function(X) + W @ DELTA + alpha[unit] + errors, W, unit
+
+
+def study(draws, seed=0):
+    """Errors of δ and whether its interval covers, (draws,q) each, with effects and without; told by name."""
+    random, function = np.random.default_rng(seed), network()
+    found = {"with effects": [], "without": []}
+    for draw in range(draws):
+        X, y, W, unit = panel(random, function)
+        for name, units in (("with effects", unit), ("without", None)):
+            fitted = bnbench.BatchNormRegressor(
+                (NODES,), activation="tanh", random_state=draw, max_iter=400, output_penalty=1e-4
+            ).fit(X, y, W, units)
+            table = fitted.linear_table(CONFIDENCE)
+            covers = (table["low"] <= DELTA) & (DELTA <= table["high"])
+            found[name].append([fitted.delta_ - DELTA, table["std_error"], covers])
+    return {name: np.moveaxis(np.array(rows, float), 0, 1) for name, rows in found.items()}
+
+
+def main():
+    draws = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    print(f"{draws} draws of {UNITS} units with {ROWS} rows on average, {NODES} nodes; δ = {DELTA}")
+    for name, (errors, std_errors, covers) in study(draws).items():
+        mean, spread = errors.mean(axis=0), errors.std(axis=0, ddof=1)
+        for k in range(len(DELTA)):
+            print(
+                f"{name:12}  δ{k + 1}: mean error {mean[k]:+.4f}, {mean[k] / (spread[k] / draws**0.5):+.1f} Monte "
+                f"Carlo standard errors from 0; standard deviation {spread[k]:.4f}, mean standard error "
+                f"{std_errors[:, k].mean():.4f}; the {CONFIDENCE:.0%} interval covers in {covers[:, k].mean():.1%}"
+            )
+
+
+if __name__ == "__main__":
+    main()
