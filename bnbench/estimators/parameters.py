@@ -130,5 +130,6 @@ def deviations(columns: np.ndarray) -> np.ndarray:
 
 def gradient_slots(found: Any) -> list[np.ndarray]:
     """The arrays of the library's `Gradients` in the order of `Parts.slots`."""
-    lists = [part if isinstance(part, list) else [part] for part in found[1:4]]
-    return [*itertools.chain(*lists), found.dG2, *([] if found.ddelta is None else [found.ddelta])]
+    _, dG1, dgamma, dbeta, dG2 = found
+    several = [*dG1, *dgamma, *dbeta, dG2] if isinstance(dG1, list) else [dG1, dgamma, dbeta, dG2]
+    return several if found.ddelta is None else [*several, found.ddelta]

@@ -9,12 +9,14 @@ term. It is fitted with the units' effects, and with an intercept in their place
 import sys
 import warnings
 
+import numba
 import numpy as np
+import threadpoolctl
 from sklearn.exceptions import ConvergenceWarning
 
 import bnbench
 
-UNITS, ROWS, INPUTS, NODES, DELTA = 150, 8, 4, 4, np.array([1.0, -0.5])
+UNITS, ROWS, INPUTS, NODES, DELTA = 300, (2, 8), 4, 4, np.array([1.0, -0.5])
 CONFIDENCE, SHARE = 0.95, 0.5
 
 
@@ -29,8 +31,8 @@ def network(seed=1):
 
 
 def panel(random, function):
-    """(X, y, W, unit): between 4 and 12 rows a unit, in any order."""
-    unit = np.repeat(np.arange(UNITS), random.integers(ROWS // 2, ROWS * 3 // 2 + 1, UNITS))
+    """(X, y, W, unit): ROWS, both ends included, a unit, in any order."""
+    unit = np.repeat(np.arange(UNITS), random.integers(ROWS[0], ROWS[1] + 1, UNITS))
     random.shuffle(unit)
     N = len(unit)
     level = random.normal(size=(UNITS, INPUTS)) * np.sqrt(0.5)
@@ -61,7 +63,9 @@ def study(draws, seed=0):
 def main():
     draws = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     warnings.simplefilter("ignore", ConvergenceWarning)
-    print(f"{draws} draws of {UNITS} units with {ROWS} rows on average, {NODES} nodes; δ = {DELTA}")
+    numba.set_num_threads(1)  # small arrays: threads would wait for each other
+    threadpoolctl.threadpool_limits(1)
+    print(f"{draws} draws of {UNITS} units of {ROWS[0]} to {ROWS[1]} rows, {NODES} nodes; δ = {DELTA}")
     for name, (errors, std_errors, covers) in study(draws).items():
         mean, spread = errors.mean(axis=0), errors.std(axis=0, ddof=1)
         for k in range(len(DELTA)):
