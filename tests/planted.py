@@ -342,7 +342,7 @@ BUGS = {
         "estimators/solvers.py",
         "self.gradient *= self.free",
         "pass",
-        "forms/test_estimators.py peers/test_estimators.py",
+        "forms/test_estimators.py peers/test_fits.py",
     ),
     "a penalty on the intercept": Bug(
         "estimators/parameters.py",
@@ -354,7 +354,7 @@ BUGS = {
         "estimators/inference.py",
         "np.bincount(clusters, column) for",
         "np.bincount(np.arange(N), column) for",
-        "forms/test_estimators.py peers/test_estimators.py",
+        "forms/test_estimators.py peers/test_fits.py",
     ),
     "minibatches that split a unit": Bug(
         "estimators/solvers.py",

@@ -116,9 +116,11 @@ class BatchNormEstimator(BaseEstimator):
         X, N = X.astype(self.G2_.dtype, copy=False), len(X)
         for name, value, fitted in (("linear", linear, self.delta_), ("units", units, self.effects_)):
             if (value is None) != (fitted is None):
-                said = f"{name} is None; this estimator was fitted with it" if value is None else (
-                    f"{name} is given; this estimator was fitted without it")  # fmt: skip
-                raise ValueError(f"{said}: give predict what fit was given (a unit that fit did not see is allowed)")
+                given, was = ("None", "with") if value is None else ("given", "without")
+                raise ValueError(
+                    f"{name} is {given}; this estimator was fitted {was} it: give predict what fit was given (a unit "
+                    "that fit did not see is allowed)"
+                )
         W, delta = None, self.delta_
         if linear is not None and delta is not None:
             W, names = linear_terms(linear, N, X.dtype)

@@ -121,7 +121,10 @@ def lbfgs(objective: Objective, monitor: Monitor, scales: np.ndarray, unit: floa
         monitor.stops(found.fun * unit)
     if found.success or monitor.waited >= monitor.patience:
         return ""
-    return f"the gradient was still above tol after max_iter={most} iterations" if found.nit >= most else found.message
+    if found.nit >= most:
+        return f"the gradient was still above tol after max_iter={most} iterations"
+    kink = "no lower loss was found along the last step, as at a kink of ReLU or where rounding is all that is left"
+    return kink if "ABNORMAL" in found.message else found.message
 
 
 def adam(

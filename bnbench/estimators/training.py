@@ -25,14 +25,12 @@ class Trained(NamedTuple):
     Attributes:
         network, places: as it predicts, and where its parameters stand in θ.
         curve, held_curve: the objective of each iteration, and the mean loss on the rows held out, if any.
-        theta: the flat vector that the network's parameters are views of.
     """
 
     network: Network
     places: Places
     curve: list[float]
     held_curve: list[float]
-    theta: np.ndarray
 
 
 def train(
@@ -81,16 +79,21 @@ def train(
         found = population(X, G, gamma, beta, activation=spec.activation, ddof=spec.ddof, eps=spec.eps)
         return [(one.mean, one.var) for one in found]
 
-    def settle() -> None:
-        """Give the network the statistics and effects that go with θ."""
+    best = np.inf, given
+
+    def settle(statistics: list | None = None) -> None:
+        """Give the network the statistics, unless they are given, and effects that go with θ."""
         if normalized:
-            network.statistics = running.statistics(dtype) if running else exact()
+            network.statistics = statistics or (running.statistics(dtype) if running else exact())
         network.fit_effects(sample)
 
     def held_loss() -> float:
+        nonlocal best
         settle()
         assert held is not None
-        return network.loss(held)
+        found = network.loss(held)
+        best = min(best, (found, network.statistics), key=lambda pair: pair[0])
+        return found
 
     adam = chosen.solver == "adam"
     monitor = solvers.Monitor(
@@ -115,7 +118,7 @@ def train(
                 "penalty, or inputs and linear terms of standard deviation 1"
             ) from error
     monitor.finish()
-    settle()
+    settle(best[1])
     if trouble:
         warnings.warn(
             f"the fit has not converged: {trouble}; raise max_iter, or scale inputs and linear terms to a standard "
@@ -123,7 +126,7 @@ def train(
             ConvergenceWarning,
             stacklevel=4,
         )
-    return Trained(network, places, monitor.curve, monitor.held_curve, theta)
+    return Trained(network, places, monitor.curve, monitor.held_curve)
 
 
 def level_of(loss: str, y: np.ndarray) -> float:
