@@ -16,6 +16,7 @@ from bnbench.variants.registry import find
 AUTO = "fused-numba", "matrix-numpy"  # what variant="auto" stands for: the first that is available
 LARGE_BYTES = 2**30  # from here on, the free memory is checked first
 LISTS = ("G1", "gamma", "beta")  # where there are several layers
+MOST_SIZES = 4  # sizes of minibatches that are kept set up
 
 
 def is_deep(G1: Any) -> bool:
@@ -49,6 +50,13 @@ def size(name: str, array: np.ndarray) -> float:
             raise ValueError(f"{name}[{index}] is {array[place]} ({count} such entries); allowed are finite numbers")
         return np.inf
     return total
+
+
+def finite(part: Any) -> bool:
+    """Whether an array of an answer, a number or None, has finite entries alone."""
+    if type(part) is np.ndarray and part.flags.carray:
+        return bool(absolute_sum()(part.reshape(-1)) < np.inf) or bool(np.isfinite(part).all())  # the sum may overflow
+    return part is None or bool(np.isfinite(part).all())
 
 
 def chosen_variant(name: object) -> type[Variant]:
@@ -200,3 +208,38 @@ def _is_missing(label: Any) -> bool:
         return label is None or bool(label != label)
     except TypeError:  # of pandas' NA
         return True
+
+
+def chosen_rows(rows: Any, N: int, least: int) -> tuple[Any, int]:
+    """The rows of a minibatch, a slice or row numbers (n,), checked, and how many they are: at least `least`."""
+    if isinstance(rows, slice):
+        try:
+            count = len(range(*rows.indices(N)))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"rows is {rows}: {error}; allowed are a slice, or row numbers (n,)") from None
+        chosen: Any = rows
+    else:
+        chosen = arrays.read("rows", rows)
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+            raise ValueError(
+                f"rows has shape {chosen.shape} and dtype {chosen.dtype}; allowed are a slice, or row numbers (n,)"
+            )
+        outside = chosen[(chosen < -N) | (chosen >= N)]
+        if outside.size:
+            raise ValueError(f"rows has {outside[0]}; with this X allowed are {-N} to {N - 1}")
+        count = len(chosen)
+    if count < least:
+        raise ValueError(f"rows has {count} rows; allowed are at least {least}")
+    return chosen, count
+
+
+def part(array: Any, rows: Any) -> Any:
+    """These rows of a C-contiguous array, copied only where they do not lie one after the other; None of None."""
+    return None if array is None else np.ascontiguousarray(array[rows])
+
+
+def keep(kept: dict, key: Any, value: Any, most: int) -> None:
+    """Put a value last into a dictionary of so many at most, whose first is the one to go."""
+    if len(kept) >= most:
+        kept.pop(next(iter(kept)))
+    kept[key] = value

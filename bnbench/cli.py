@@ -19,11 +19,12 @@ from bnbench.commands.common import INTERRUPTED, USAGE, UsageError
 from bnbench.folder import FolderError
 
 HINTS = dict.fromkeys((errno.EMFILE, errno.ENFILE), "; ulimit -n raises the limit")
-FILES = ("out", "folder", "folders", "pyperf", "formula", "layer", "config", "data", "plugin")
+FILES = ("out", "folder", "folders", "pyperf", "formula", "layer", "running", "config", "data", "plugin")
 FIRST_WORDS = """\
 What do you have?
   a layer     bnbench audit --layer FILE.py       is its backward pass right?
   a formula   bnbench audit --formula FILE.py     is a whole gradient step right?
+  statistics  bnbench audit --running FILE.npz    whose convention do they follow?
   a size      bnbench sweep --sizes 1000x30x16    which form is fastest there?
   a table     bnbench sweep --data FILE.csv --target COLUMN
   a change    bnbench compare --interleaved --old-ref main

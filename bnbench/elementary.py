@@ -25,7 +25,7 @@ from numba.extending import intrinsic, overload, register_jitable
 from bnbench import losses
 from bnbench.activations import CODES
 from bnbench.activations import functions as definitions
-from bnbench.jit import njit
+from bnbench.jit import REASSOCIATE, njit
 
 LOG2_E = 1.4426950408889634
 FLOAT64 = SimpleNamespace(
@@ -239,3 +239,22 @@ def compiled_loss(loss: str) -> tuple[Callable, Callable]:
     inlined = njit(forceinline=True, inner=True)
     value, slope, _ = losses.functions(loss, sys.modules[__name__])
     return inlined(value), inlined(slope)
+
+
+@functools.cache
+def outcome(loss: str) -> Callable:
+    """What gives the loss, and r = ∂R/∂η in place of η (N,), for one loss: the head after η."""
+    value, slope = compiled_loss(loss)
+
+    @njit(fastmath=REASSOCIATE, forceinline=True)
+    def compute(y, r):
+        N = y.size
+        over_N = r.dtype.type(1 / N)
+        total = 0.0
+        for i in range(N):
+            eta = r[i]
+            total += value(y[i], eta)
+            r[i] = slope(y[i], eta) * over_N
+        return total / N
+
+    return compute

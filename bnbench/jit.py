@@ -134,6 +134,15 @@ class Inner(Plain):
         return super().define_pipelines()
 
 
+class Apart(Inner):
+    """The same for one whose arrays do not overlap."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        """The one pipeline."""
+        self.state.flags.noalias = True
+        return super().define_pipelines()
+
+
 def njit(
     *,
     fastmath: bool | set[str] = False,
@@ -141,6 +150,7 @@ def njit(
     forceinline: bool = False,
     inner: bool = False,
     plain: bool = False,
+    apart: bool = False,
 ) -> Callable[[Callable], Any]:
     """`numba.njit(nogil, error_model="numpy")`, cached in `cache_dir()`, or within its callers if it is inner.
 
@@ -151,7 +161,7 @@ def njit(
     plain = plain or inner
     options = {"fastmath": fastmath, "parallel": parallel, "error_model": "numpy", "forceinline": forceinline}
     options |= {"nogil": True, "no_cpython_wrapper": inner, "no_cfunc_wrapper": True, "_nrt": not plain}
-    pipeline = Inner if inner else Plain if plain else Whole
+    pipeline = Apart if apart else Inner if inner else Plain if plain else Whole
 
     def decorate(function: Callable) -> Any:
         if numba.config.DISABLE_JIT:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,7 @@ if TYPE_CHECKING:  # what type checkers alone look at
 
     from bnbench.networks import Network
 
+INFINITE = math.inf
 MOST_RECENT, RECENT_BYTES = 8, 2**20  # calls that are kept set up, and the scratch of one of them at most
 
 
@@ -102,10 +105,7 @@ def gradients(
     prepared = Prepared(checked_X, checked_y, largest, p2, variant, "fresh", activation, normalization, ddof, eps)
     found = prepared.gradients(*(read[name] for name in ("G1", "gamma", "beta", "G2")))
     if key is not None and prepared.reusable:
-        kept = recent()
-        if len(kept) >= MOST_RECENT:
-            kept.pop(next(iter(kept)))
-        kept[key] = prepared
+        arguments.keep(recent(), key, prepared, MOST_RECENT)
     return found
 
 
@@ -191,15 +191,17 @@ class Prepared:
         self.X, self.y, self.regime, self.cls = X, y, regime, arguments.chosen_variant(variant)
         self.dtype, self.scale = X.dtype, Scale(X, largest, problem)
         affine = None if normalization == "none" else (problem.p2,)
-        self.of_matrix, self.of_nodes = (p1, problem.p2), (problem.p2,)
+        self.affine = affine is not None
         self.shapes = (("G1", (p1, problem.p2)), ("gamma", affine), ("beta", affine), ("G2", (problem.p2,)))
         self.renew()
 
     def renew(self) -> None:
         """Forget what was set up and who holds the lock."""
-        self.variant: Variant | None = None
+        self.variant: Any = None
         vars(self).pop("network", None)
-        self.flat: np.ndarray | None = None  # the parameters where the variant keeps them, and no others
+        self.load: Callable | None = None  # where the variant keeps its parameters and can say what s was: copies them
+        self.size: Callable = math.nan.conjugate  # and Σ |entries| of the gradients
+        self.minibatches: dict[int, Prepared] = {}  # by their rows
         self.lock = threading.RLock()
 
     def set_up(self, parameters: list[Any]) -> Variant:
@@ -213,29 +215,39 @@ class Prepared:
         if reason:
             raise ValueError(f"variant {cls.name} cannot be used here: {reason}")
         arguments.check_memory(cls, problem, self.regime)
-        variant = cls()
+        variant: Any = cls()
         variant.prepare(Batch(self.X, self.y, *parameters), problem, self.regime)
-        self.variant, self.flat, self.sum = variant, getattr(variant, "flat", None), arguments.absolute_sum()
+        if hasattr(cls, "spreads"):
+            from bnbench.sums import absolute_sums, loader
+
+            self.load = functools.partial(loader(parameters), variant.G1, variant.per_node)
+            self.size = functools.partial(absolute_sums, variant.dG1, variant.d_per_node)
+        self.variant = variant
         return variant
 
     @property
     def reusable(self) -> bool:
-        """Whether it is small, and can be bound to other data of the same shape."""
-        variant: Any = self.variant
-        return hasattr(variant, "bind") and not variant.shared_out and variant.room.nbytes <= RECENT_BYTES
+        """Whether it is small, and takes other data of the same shape at little cost."""
+        return self.load is not None and not self.variant.shared_out and self.variant.room.nbytes <= RECENT_BYTES
 
     def rebound(self, X: np.ndarray, y: np.ndarray) -> bool:
-        """Bind it to other data of its shape and dtype, if these are right at first sight."""
-        variant: Any = self.variant
-        if variant is None or not (X.flags.c_contiguous and y.flags.c_contiguous and y.dtype is X.dtype):
+        """Take other data of its shape and dtype, if these are right at first sight."""
+        if self.variant is None or not (X.flags.c_contiguous and y.flags.c_contiguous and y.dtype is X.dtype):
             return False
         sums = arguments.absolute_sum()
         total = sums(X.reshape(-1))
         if not (total < np.inf and sums(y) < np.inf):
             return False
-        self.X, self.y, self.scale.X, self.scale.largest = X, y, X, total
-        variant.bind(X, y)
+        self.take(X, y, total)
         return True
+
+    def take(self, X: np.ndarray, y: np.ndarray, largest: float) -> None:
+        """Take other data of its shape and dtype, checked, whose |X_ik| are at most `largest`; not fixed."""
+        self.X, self.y = X, y
+        vars(self).pop("network", None)
+        self.scale.take(X, largest)
+        if self.variant is not None:
+            self.variant.bind(X, y)
 
     def ones(self) -> list[np.ndarray | None]:
         """Parameters to set up with until real ones are given."""
@@ -269,61 +281,70 @@ class Prepared:
         return float(loss), np.concatenate([np.ravel(part) for part in slopes if part is not None]).astype(np.float64)
 
     def gradients(
-        self, G1: ArrayLike, gamma: ArrayLike | None, beta: ArrayLike | None, G2: ArrayLike, delta: None = None,
-        *, rows: Any = None, inputs: bool = False,
-    ) -> Gradients:  # fmt: skip
+        self, G1: Any, gamma: Any, beta: Any, G2: Any, delta: None = None, *, rows: Any = None, inputs: bool = False
+    ) -> Gradients:
         """The gradients at these parameters; shapes and errors as in `bnbench.gradients`.
 
         rows, a slice or row numbers, are those of a minibatch: its statistics and its mean are of these rows alone.
         """
-        arguments.check_inputs(inputs)
-        if not (rows is None and delta is None) or inputs:
-            return self.network.gradients(G1, gamma, beta, G2, delta, rows=rows, inputs=inputs)
+        if not (rows is None and delta is None and inputs is False):
+            return self.beside(G1, gamma, beta, G2, delta, rows, inputs)
         with self.lock:
-            variant = self.variant
-            if variant is None or not self.loaded(variant, G1, gamma, beta, G2):
-                parameters = self.checked(G1, gamma, beta, G2)
+            variant, load, total = self.variant, self.load, math.nan
+            if load is not None:
+                try:  # what is no array like the variant's own is read below
+                    affine = gamma.flags.carray and beta.flags.carray if self.affine else gamma is beta is None
+                    if affine and G1.flags.carray and G2.flags.carray:
+                        total = load(G1, gamma, beta, G2)
+                except (AttributeError, TypeError):
+                    pass
+            if not total < INFINITE:
+                parameters, total = self.checked(G1, gamma, beta, G2)
                 if variant is None:
                     variant = self.set_up(parameters)
                 else:
                     variant.load(*parameters)
-            variant.step()
+            if self.load is not None:
+                variant.step()
+            else:
+                with np.errstate(all="ignore"):
+                    variant.step()
+            if not total < self.scale.enough and self.load is not None:
+                self.scale.judge(variant.spreads()[0][0], variant.G1, total)
             found = variant.result()
-        if not found.loss < np.inf:  # NaN too
-            self.network.gradients(G1, gamma, beta, G2)  # which says why
+            fine = self.size() < INFINITE  # NaN is not
+        if not (found[0] < INFINITE and (fine or all(map(arguments.finite, found[1:])))):
+            self.network.refuse(self.network.theta(G1, gamma, beta, G2, None), self.network.data)
         return found
 
-    def loaded(self, variant: Variant, G1: Any, gamma: Any, beta: Any, G2: Any) -> bool:
-        """Whether parameters are right at first sight, by dtype, shape and size, and are loaded."""
-        dtype, of_matrix, of_nodes, flat = self.dtype, self.of_matrix, self.of_nodes, self.flat
-        if not (
-            flat is not None
-            and type(G1) is type(G2) is np.ndarray
-            and G1.dtype is G2.dtype is dtype
-            and G1.shape == of_matrix
-            and G2.shape == of_nodes
-        ):
-            return False
-        if self.problem.normalization == "none":
-            if not gamma is beta is None:
-                return False
-        elif not (
-            type(gamma) is type(beta) is np.ndarray
-            and gamma.dtype is beta.dtype is dtype
-            and gamma.shape == beta.shape == of_nodes
-        ):
-            return False
-        variant.load(G1, gamma, beta, G2)
-        scale = self.scale
-        return bool(scale.eps_counts and scale.largest * self.sum(flat) < scale.safe)
+    def beside(self, G1: Any, gamma: Any, beta: Any, G2: Any, delta: Any, rows: Any, inputs: Any) -> Gradients:
+        """The gradients of a minibatch, or with ∂R/∂X."""
+        arguments.check_inputs(inputs)
+        if inputs or rows is None or delta is not None:
+            return self.network.gradients(G1, gamma, beta, G2, delta, rows=rows, inputs=bool(inputs))
+        problem = self.problem
+        least = 1 + (problem.ddof if problem.normalization == "batch" else 0)
+        chosen, count = arguments.chosen_rows(rows, problem.N, least)
+        X, y = (arguments.part(array, chosen) for array in (self.X, self.y))
+        with self.lock:
+            held = self.minibatches.pop(count, None)
+            if held is None:
+                held = Prepared(
+                    X, y, self.scale.largest, problem.p2, self.cls.name, "fresh", problem.activation,
+                    problem.normalization, problem.ddof, problem.eps,
+                )  # fmt: skip
+            else:
+                held.take(X, y, self.scale.largest)
+            arguments.keep(self.minibatches, count, held, arguments.MOST_SIZES)
+            return held.gradients(G1, gamma, beta, G2)
 
-    def checked(self, *parameters: Any) -> list[Any]:
-        """The parameters, each checked."""
+    def checked(self, *parameters: Any) -> tuple[list[Any], float]:
+        """The parameters, each checked, and Σ of their |entries|; their scale too where no step's s will tell it."""
         given = zip(self.shapes, parameters, strict=True)
         checked = [self._parameter(name, value, shape) for (name, shape), value in given]
-        if self.problem.normalization == "batch":
+        if self.problem.normalization == "batch" and not hasattr(self.cls, "spreads"):
             self.scale.check(*checked[0])
-        return [value for value, _ in checked]
+        return [value for value, _ in checked], sum(size for _, size in checked)
 
     def _parameter(self, name: str, value: Any, shape: tuple[int, ...] | None) -> tuple[Any, float]:
         """A parameter checked, as a contiguous array of the problem's dtype, and Σ of its |entries|."""

@@ -26,7 +26,7 @@ from bnbench.problem import (
     leaves,
     rebuilt,
 )  # fmt: skip
-from bnbench.scale import Scale, exactly
+from bnbench.scale import LIMITS, clear, exactly, tops
 from bnbench.threads import survive
 from bnbench.variants import Variant
 
@@ -92,17 +92,18 @@ class Network:
         reason = self.cls.unavailable() or self.cls.unsupported(self.problem, regime)
         if reason:
             raise ValueError(f"variant {self.cls.name} cannot be used here: {reason}")
+        self.tops: np.ndarray | None = None
         self.renew()
         survive(self)
 
     def renew(self) -> None:
         """Forget what was set up and who holds the lock."""
-        self.variants: dict[tuple[bool, int], Variant] = {}  # by the rows of a minibatch, or 0
-        self.held: dict[tuple[bool, int], Data] = {}  # what the variants of minibatches read
+        self.variants: dict[bool, Variant] = {}  # by whether ∂R/∂X is wanted
+        self.minibatches: dict[tuple[bool, int], Variant] = {}  # and by the rows of a minibatch
         self.lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("variants", "held", "lock")}
+        return {name: value for name, value in vars(self).items() if name not in ("variants", "minibatches", "lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -182,12 +183,16 @@ class Network:
         """
         theta = self.theta(G1, gamma, beta, G2, delta)
         data = self.data if rows is None else self.minibatch(rows)
-        if self.spec.normalization == "batch":
+        judged = self.spec.normalization != "batch" or self.fits(theta, data)
+        if not judged and not hasattr(self.cls, "spreads"):
             self.check_scale(theta, data)
+            judged = True
         with self.lock, np.errstate(all="ignore"):
-            found = self.step(theta, data, inputs)
-        finite = (np.isfinite(part).all() for part in found.parts().values() if part is not None)
-        if not all(finite):
+            found, variant = self.step(theta, data, inputs)
+            judged = judged or self.clear(theta, data, [s for s, _ in variant.spreads()])
+        if not judged:
+            self.check_scale(theta, data)
+        if not all(map(arguments.finite, found.parts().values())):
             self.refuse(theta, data)
         if self.deep and len(self.widths) == 1:
             named = {
@@ -196,90 +201,90 @@ class Network:
             found = found._replace(**named)
         return found._replace(loss=float(found.loss))
 
-    def check_scale(self, theta: Theta, data: Data) -> None:
-        """Refuse parameters with which a variance of some layer is no number of the dtype (`scale`).
+    def fits(self, theta: Theta, data: Data) -> bool:
+        """Whether every variance of every layer is in range, by bounds alone (`scale`).
 
-        |B| is at most |γ|√N + |β|, and no activation is further from 0 than its B, but for 1; where that bound does
-        not suffice, the layers are computed.
+        |B| is at most |γ|√N + |β|, and no activation is further from 0 than its B, but for 1.
         """
-        N, problem = len(data.y), replace(self.problem, N=len(data.y), units=0)
-        most, fits = self.largest, True
+        N, most, total = len(data.y), self.largest, arguments.absolute_sum()
+        highest, nothing = LIMITS[self.dtype]
         for layer in theta.layers:
-            fits &= Scale(data.X, most, problem).fits(float(np.abs(layer.G).sum(dtype=np.float64)))
+            if not (self.spec.eps > nothing and most * float(total(layer.G.reshape(-1))) < (highest / N) ** 0.5):
+                return False
             most = float(np.abs(layer.gamma).max()) * N**0.5 + float(np.abs(layer.beta).max()) + 1
-        if fits:
-            return
-        with np.errstate(all="ignore"):
-            computed = formula.network(theta, data, self.spec).layers
-        A = data.X
-        for place, (layer, found) in enumerate(zip(theta.layers, computed, strict=True)):
+        return True
+
+    def clear(self, theta: Theta, data: Data, spreads: list[np.ndarray]) -> bool:
+        """Whether every variance is in range, by the s of each layer that a step computed, and the same bounds."""
+        N, problem = len(data.y), self.problem_of(data)
+        if self.tops is None:
+            self.tops = tops(self.data.X)
+        most = self.tops
+        for layer, s in zip(theta.layers, spreads, strict=True):
+            if not clear(s, layer.G, most, problem):
+                return False
+            most = np.abs(layer.gamma).astype(np.float64) * N**0.5 + np.abs(layer.beta) + 1
+        return True
+
+    def check_scale(self, theta: Theta, data: Data) -> None:
+        """Refuse parameters with which a variance of some layer is no number of the dtype, by computing the layers."""
+        A, problem = data.X, self.problem_of(data)
+        for place, (layer, found) in enumerate(zip(theta.layers, self.layers(theta, data), strict=True)):
             named = f"layer {place + 1}", f"G1[{place}]" if place else "X or G1[0]"
             exactly(A, layer.G, problem, *(named if self.deep else ()))
             A = found.A
             if not np.isfinite(A).all():
                 raise ValueError(f"A of layer {place + 1} is not finite: {SMALLER}")
 
+    def layers(self, theta: Theta, data: Data) -> list[formula.Known]:
+        """The forward pass of every layer by the formula."""
+        found, A, frozen = [], data.X, self.spec.normalization == "frozen"
+        with np.errstate(all="ignore"):
+            for place, layer in enumerate(theta.layers):
+                found.append(formula.forward(layer, A, self.spec, data.statistics[place] if frozen else None))
+                A = found[-1].A
+        return found
+
+    def problem_of(self, data: Data) -> Problem:
+        """The problem of these rows."""
+        return self.problem if data is self.data else replace(self.problem, N=len(data.y), units=data.units)
+
     def minibatch(self, rows: Any) -> Data:
-        """The data of some rows, with the units that are among them."""
-        N = len(self.data.y)
-        if isinstance(rows, slice):
-            try:
-                count = len(range(*rows.indices(N)))
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"rows is {rows}: {error}; allowed are a slice, or row numbers (n,)") from None
-            chosen: Any = rows
-        else:
-            chosen = arrays.read("rows", rows)
-            if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
-                raise ValueError(
-                    f"rows has shape {chosen.shape} and dtype {chosen.dtype}; allowed are a slice, or row numbers (n,)"
-                )
-            outside = chosen[(chosen < -N) | (chosen >= N)]
-            if outside.size:
-                raise ValueError(f"rows has {outside[0]}; with this X allowed are {-N} to {N - 1}")
-            count = len(chosen)
+        """The data of some rows, with the units that are among them; copied only where rows are not contiguous."""
         least = 1 + (self.spec.ddof if self.spec.normalization == "batch" else 0)
-        if count < least:
-            raise ValueError(f"rows has {count} rows; allowed are at least {least}")
+        chosen, _ = arguments.chosen_rows(rows, len(self.data.y), least)
         X, y, W, unit, units, statistics = self.data
         labels = None
         if unit is not None:
             present, unit = np.unique(unit[chosen], return_inverse=True)
             units, labels = len(present), [(self.labels or [])[code] for code in present]
-        W = None if W is None else np.ascontiguousarray(W[chosen])
-        data = Data(np.ascontiguousarray(X[chosen]), np.ascontiguousarray(y[chosen]), W, unit, units, statistics)
-        losses.check(self.spec.loss, data.y, unit, labels)
-        return data
+        X, y, W = (arguments.part(array, chosen) for array in (X, y, W))
+        if unit is not None:
+            losses.check(self.spec.loss, y, unit, labels)
+        return Data(X, y, W, unit, units, statistics)
 
-    def step(self, theta: Theta, data: Data, inputs: bool) -> Gradients:
-        """A step of the variant, which is set up where it is not yet."""
+    def step(self, theta: Theta, data: Data, inputs: bool) -> tuple[Gradients, Any]:
+        """A step of the variant, which is set up where it is not yet, and the variant."""
         if inputs and self.cls.name in MACHINES:
-            return _machine(MACHINES[self.cls.name], self.batch(theta, data), self.spec)
+            return _machine(MACHINES[self.cls.name], self.batch(theta, data), self.spec), None
         whole = data is self.data
-        key = inputs, 0 if whole else len(data.y)
-        variant = self.variants.get(key) if whole or (self.cls.reads_anew and data.unit is None) else None
+        kept: dict = self.variants if whole else self.minibatches
+        key = inputs if whole else (inputs, len(data.y))
+        variant = kept.pop(key, None)
         if variant is None:
             variant = self.cls()
             variant.inputs = inputs
-            problem = self.problem
-            if not whole:  # arrays of its own, which later minibatches are copied into
-                data = data._replace(
-                    X=np.array(data.X), y=np.array(data.y), W=None if data.W is None else np.array(data.W)
-                )
-                problem = replace(problem, N=len(data.y), units=data.units)
-            variant.prepare(self.batch(theta, data), problem, self.regime if whole else "fresh")
-            self.variants[key], self.held[key] = variant, data
+            variant.prepare(self.batch(theta, data), self.problem_of(data), self.regime if whole else "fresh")
         else:
             if not whole:
-                for mine, new in zip(self.held[key][:3], data[:3], strict=True):
-                    if mine is not None:
-                        mine[...] = new
+                variant.bind(*data[:4])
             variant.load(*self.batch(theta, data).parameters())
+        arguments.keep(kept, key, variant, arguments.MOST_SIZES)
         variant.step()
         found = variant.result()
         if inputs and found.dX is None:
             raise ValueError(f"variant {self.cls.name} does not give ∂R/∂X; allowed is one that does, such as auto")
-        return found
+        return found, variant
 
     def batch(self, theta: Theta, data: Data) -> Batch:
         """Data and parameters as variants take them."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bnbench import arguments, arrays, formula, losses
+from bnbench import arguments, arrays, losses
 from bnbench.networks import Network
 from bnbench.problem import Problem
 
@@ -49,10 +49,16 @@ def predict(
         activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
     )  # fmt: skip
     theta = network.theta(G1, gamma, beta, G2, delta)
-    if normalization == "batch":
-        network.check_scale(theta, network.data)
+    data = network.data
+    layers = network.layers(theta, data)
+    if normalization == "batch" and not (
+        network.fits(theta, data) or network.clear(theta, data, [layer.s.astype(np.float64) for layer in layers])
+    ):
+        network.check_scale(theta, data)
     with np.errstate(all="ignore"):
-        eta = formula.network(theta, network.data, network.spec).head.eta
+        eta = layers[-1].A @ theta.out
+        if data.W is not None:
+            eta = eta + data.W @ theta.delta
     if (units is None) != (alpha is None):
         raise ValueError(f"{'alpha' if units is None else 'units'} is given alone; allowed are both, or none")
     if units is not None:

@@ -151,6 +151,11 @@ class Gradients(FiveParts):
         more = {name: getattr(self, name) for name in ("ddelta", "alpha", "dX")}
         return type(self)(**{**self._asdict(), **more, **changed})
 
+    def copied(self) -> Self:
+        """The same in arrays of its own."""
+        every = self._asdict() | {name: getattr(self, name) for name in ("ddelta", "alpha", "dX")}
+        return self._replace(**{name: _each(np.copy, part) for name, part in every.items() if name != "loss"})
+
     def parts(self) -> dict[str, Any]:
         """Every part by name, without ddelta, alpha and dX where there is none; a layer's is named as dG1[0]."""
         more = {name: getattr(self, name) for name in ("ddelta", "alpha", "dX") if getattr(self, name) is not None}

@@ -116,18 +116,18 @@ BUGS = {
     ),
     "fused: a group's last block of rows is taken whole": Bug(
         "fused/stored.py",
-        "forward(Z, start, count, cols, y, vectors, T, r, over_N)",
-        "forward(Z, start, max(1, count - 1), cols, y, vectors, T, r, over_N)",
+        "forward(of, start, count, cols, over_N)",
+        "forward(of, start, max(1, count - 1), cols, over_N)",
         "forms/test_fused.py",
     ),
     "fused: groups merged without their distance": Bug(
-        "fused/stored.py",
-        "+ change * change * count * more / (count + more)",
-        "",
+        "fused/passes.py",
+        "change * change * count * more / (count + more)",
+        "0.0",
         "forms/test_fused.py",
     ),
     "fused: one pass keeps what cancels": Bug(
-        "fused/one_pass.py", "CANCELLED = 2.0**-7", "CANCELLED = 0.0", "forms/test_fused.py forms/test_digits.py"
+        "fused/layout.py", "CANCELLED = 2.0**-7", "CANCELLED = 0.0", "forms/test_fused.py forms/test_digits.py"
     ),
     "fused: groups hang on the number of threads": Bug(
         "fused/layout.py",
@@ -300,6 +300,34 @@ BUGS = {
         "forms/test_conventions.py",
     ),
     "an axiom let through": Bug("proof/check.py", "if axiom not in ALLOWED:", "if False:", "forms/test_proof.py"),
+    # running and population statistics
+    "momentum on the other side": Bug(
+        "running/conventions.py",
+        'return 1 - momentum if self.momentum_of == "old" else momentum',
+        "return momentum",
+        "unit/test_identification.py",
+    ),
+    "m for m - 1 in a running variance": Bug(
+        "running/average.py", "batch.spread / max(m - held.ddof, 1)", "batch.spread / m", "unit/test_identification.py"
+    ),
+    "batches pooled without the spread between them": Bug(
+        "running/moments.py",
+        "self.spread + spread + step * step *",
+        "self.spread + spread + 0 *",
+        "forms/test_population.py",
+    ),
+    "a layer frozen without eps": Bug(
+        "running/exact.py", "np.sqrt(var + eps)", "np.sqrt(var)", "forms/test_population.py"
+    ),
+    "a tolerance that lets other conventions in": Bug(
+        "running/identification.py", "ROUNDINGS = 32", "ROUNDINGS = 32e8", "unit/test_identification.py"
+    ),
+    "a momentum that is sought at one end alone": Bug(
+        "running/identification.py",
+        "np.linspace(-18, 18, 361)",
+        "np.linspace(2, 18, 361)",
+        "unit/test_identification.py",
+    ),
     # what keeps and says
     "half a record left by a full disk": Bug(
         "store.py", "os.truncate(self.path, self.size)  # no half of a line", "pass", "unit/test_folder.py"

@@ -19,6 +19,9 @@ What do you have?
   a formula   step(X, y, G1, gamma, beta, G2) in a file, decorated with
               @bnbench.variant("mine", family="matrix"). --formula FILE.py says whether
               its gradients are right, in its own conventions, and if not, why.
+  statistics  running mean and variance of a layer, and the batches that it saw, in a
+              file of numpy.savez: mean, var, batches. --running FILE.npz says which
+              framework's convention they follow, with which momentum and start.
   a claim     about this gradient, published once: without a flag, thirteen of them
               are ruled on, each with its evidence, and DIR/audit.md, audit.html,
               audit.json and a figure are written. --proof has Coq check the theorems
@@ -55,6 +58,12 @@ def add(commands: "argparse._SubParsersAction") -> None:
         help="judge the layers of a file: functions with forward and backward in their names, or classes with both",
     )
     audit.add_argument(
+        "--running",
+        metavar="FILE.npz",
+        help="say whose convention running statistics follow: arrays mean, var and batches (bnbench docs statistics); "
+        "exit code 1 where no convention that is known reproduces them",
+    )
+    audit.add_argument(
         "--proof",
         action="store_true",
         help="have Coq check the theorems about this gradient, and list which ruling each supports (about two minutes)",
@@ -83,12 +92,15 @@ def add(commands: "argparse._SubParsersAction") -> None:
 def run_audit(options: argparse.Namespace) -> int:
     """`audit`."""
     if options.proof:
-        for name in ("formula", "layer", "layout", "out", *(name for name, *_ in AUDIT_FLAGS)):
-            if getattr(options, name) is not None:
-                raise UsageError(f"--{name} cannot be used with --proof; only --json can")
+        only_json(options, "proof", "running")
         from bnbench.commands.proof import prove
 
         return prove(options)
+    if options.running:
+        only_json(options, "running")
+        from bnbench.commands.running import identify_file
+
+        return identify_file(options)
     if options.layer:
         refused = [n for n, *_ in AUDIT_FLAGS if n != "eps" and getattr(options, n) is not None]
         for name in [n for n in ("formula", "out") if getattr(options, n)] + refused:
@@ -126,6 +138,13 @@ def run_audit(options: argparse.Namespace) -> int:
     else:
         ruling_table(rulings, reproduction, page.summary(rulings), folder)
     return OK if all(row["reproduced"] for row in reproduction) else FAULT
+
+
+def only_json(options: argparse.Namespace, flag: str, *others: str) -> None:
+    """Refuse every other flag beside one."""
+    for name in (*others, "formula", "layer", "layout", "out", *(name for name, *_ in AUDIT_FLAGS)):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} cannot be used with --{flag}; only --json can")
 
 
 def apart(options: argparse.Namespace, file: str, *flags: str) -> int:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from bnbench.cuda.kernels import BETA, GAMMA, GAMMA2, activation
 from bnbench.cuda.products import MICRO
 from bnbench.cuda.runtime import cuda
+from bnbench.fused.layout import CANCELLED
 
 SHARED_BYTES = 48 * 1024  # of a block, without asking for more
-CANCELLED = 2.0**-7  # of Σ Γ²C: where s² is less, the one-pass form is left for the stored one
 # Rows of `nodes` (NODES, p2): what is added to X̂γ, Γ2, s, and γ.
 ADD, GAMMA2_, S = range(3)
 NODES = 3

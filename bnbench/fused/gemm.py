@@ -155,8 +155,8 @@ def shifted_four(typing, X, x0, shift, k, P, p0):
     return signature, build
 
 
-def panel_copy(vectors: int) -> Callable:
-    """The intrinsic `copy(T, t0, B, b0)` for so many vectors."""
+def panel_copy(vectors: int, lanes: int | None = None) -> Callable:
+    """The intrinsic `copy(T, t0, B, b0)` for so many vectors, of so many numbers."""
 
     @intrinsic
     def copy(typing, T, t0, B, b0):
@@ -164,7 +164,7 @@ def panel_copy(vectors: int) -> Callable:
 
         def build(context, builder, signature, arguments):
             T0, t0, B0, b0 = arguments
-            emit = Emitter(context, builder, T.dtype)
+            emit = Emitter(context, builder, T.dtype, lanes)
             source, target = emit.pointer(T, T0, t0), emit.pointer(B, B0, b0)
             for v in range(vectors):
                 emit.store(emit.load(source, v * emit.lanes), target, v * emit.lanes)
@@ -179,7 +179,7 @@ tile_Z3, tile_Z2, tile_Z1 = (
     tile(transposed=False, height=HEIGHTS_Z[vectors], vectors=vectors) for vectors in (3, 2, 1)
 )
 tile_G3, tile_G2, tile_G1 = (tile(transposed=True, height=HEIGHTS_G[vectors], vectors=vectors) for vectors in (3, 2, 1))
-copy3 = panel_copy(3)
+copy3, copy_four = panel_copy(3), panel_copy(1, FOUR)
 
 
 @njit(inner=True)

@@ -10,42 +10,15 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numba.core.ccallback import CFunc
 
 from bnbench.elementary import compiled
 from bnbench.fused import gemm
 from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
-from bnbench.fused.passes import flush_now, leading_mean, take, total_row, total_rows, total_sums, up
-from bnbench.fused.scratch import (
-    BETA_,
-    BROKEN,
-    C_,
-    CENTRE,
-    D_BETA,
-    D_G2,
-    D_GAMMA,
-    DONE,
-    G2_,
-    GAMMA,
-    GAMMA2,
-    MEAN,
-    MU,
-    SHIFT,
-    SLOPE,
-    SPREAD,
-    WEIGHT,
-    At,
-    addresses,
-    call_all,
-    clear,
-    cube,
-    group_function,
-    matrix,
-    matrix_of,
-    number,
-    vector,
-    vector_of,
-)
-from bnbench.fused.stored import merge, statistics
+from bnbench.fused.layout import BROKEN
+from bnbench.fused.passes import flush_now, leading_mean, merge_groups, take, total_row, total_rows, total_sums, up
+from bnbench.fused.scratch import DONE, At, arrays, call_all, clear, group_function
+from bnbench.fused.stored import statistics
 from bnbench.jit import REASSOCIATE, njit
 
 
@@ -55,15 +28,14 @@ def activate(code: int, last: bool, real: type) -> Callable:
     a, _ = compiled(code)
 
     @group_function
-    def compute(table, g, group_rows):
-        Z, vectors = matrix(table, At.Z, real), matrix(table, At.vectors, real)
-        A, eta = matrix(table, At.A, real), vector(table, At.all_r, real)
-        beta, out, mu, weight = vectors[SHIFT], vectors[G2_], vectors[MU], vectors[WEIGHT]
-        N, nodes = number(table, At.X, 2), number(table, At.G1, 3)
-        for i in range(g * group_rows, lesser(N, (g + 1) * group_rows)):
+    def compute(table, g):
+        of = arrays(table, real, g)
+        Z, A, eta = of.Z, of.A, of.eta
+        bias, out, mu, weight, nodes = of.bias, of.out, of.mu, of.weight, of.p2
+        for i in range(g * of.group_rows, lesser(of.N, (g + 1) * of.group_rows)):
             total = real(0)
             for j in range(nodes):
-                v = a((Z[i, j] - mu[j]) * weight[j] + beta[j])
+                v = a((Z[i, j] - mu[j]) * weight[j] + bias[j])
                 if last:
                     total += v * out[j]
                 else:
@@ -81,31 +53,29 @@ def sums_of(code: int, last: bool, real: type) -> Callable:
     a, da = compiled(code)
 
     @group_function
-    def compute(table, g, group_rows):
-        Z, vectors = matrix(table, At.Z, real), matrix(table, At.vectors, real)
-        U, r = matrix(table, At.U, real), vector(table, At.all_r, real)
-        block, sums = matrix_of(table, At.block, real, g), matrix_of(table, At.sums, np.float64, g)
-        d_beta, d_out, d_gamma = block[D_BETA], block[D_G2], block[D_GAMMA]
-        beta, mu, weight = vectors[SHIFT], vectors[MU], vectors[WEIGHT]
-        N, nodes, R = number(table, At.X, 2), number(table, At.G1, 3), number(table, At.T, 2)
-        clear(sums, 0)
-        clear(block, 0)
-        end = lesser(N, (g + 1) * group_rows)
-        for start in range(g * group_rows, end, R):
+    def compute(table, g):
+        of = arrays(table, real, g)
+        Z, U, r, bias, mu, weight = of.Z, of.U, of.r, of.bias, of.mu, of.weight
+        sum_T, sum_Ar, sum_TZ = of.block_T, of.block_Ar, of.block_TZ
+        N, nodes, R = of.N, of.p2, of.rows
+        clear(of.sums)
+        clear(of.block)
+        end = lesser(N, (g + 1) * of.group_rows)
+        for start in range(g * of.group_rows, end, R):
             for i in range(start, lesser(start + R, end)):
                 ri = r[i] if last else real(0)
                 for j in range(nodes):
                     z = Z[i, j] - mu[j]
-                    b = z * weight[j] + beta[j]
+                    b = z * weight[j] + bias[j]
                     v = a(b)
                     if last:
                         t = da(b, v) * ri
-                        d_out[j] += v * ri
+                        sum_Ar[j] += v * ri
                     else:
                         t = da(b, v) * U[i, j]
-                    d_beta[j] += t
-                    d_gamma[j] += t * z
-            take(block, 3, nodes, sums)
+                    sum_T[j] += t
+                    sum_TZ[j] += t * z
+            take(of, nodes)
         return DONE
 
     return compute
@@ -117,16 +87,14 @@ def products(code: int, last: bool, below: bool, real: type) -> Callable:
     (a, da), lanes = compiled(code), VECTOR_BYTES // real().itemsize
 
     @group_function
-    def compute(table, g, group_rows):
-        X, Z, T = matrix(table, At.X, real), matrix(table, At.Z, real), matrix_of(table, At.T, real, g)
-        P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
-        panel, shift = vector_of(table, At.panel, real, g), vector(table, At.shift, real)
-        U, r = matrix(table, At.U, real), vector(table, At.all_r, real)
-        vectors, sums = matrix(table, At.vectors, real), matrix_of(table, At.sums, np.float64, g)
-        beta, mu, weight = vectors[SHIFT], vectors[MU], vectors[WEIGHT]
-        c, mean, slopes = vectors[C_], vectors[MEAN], vectors[SLOPE]
-        (N, p_in), (R, ld), nodes = X.shape, T.shape, number(table, At.G1, 3)
-        first, end = g * group_rows, lesser(N, (g + 1) * group_rows)
+    def compute(table, g):
+        of = arrays(table, real, g)
+        X, P, shift, G, panel = of.X, of.P, of.shift, of.G, of.panel
+        Z, U, r, dZ, bias, mu, weight = of.Z, of.U, of.r, of.dZ, of.bias, of.mu, of.weight
+        slope, mean_term, s_term = of.slope, of.mean_term, of.s_term
+        N, p_in, (R, ld), nodes = of.N, of.p1, dZ.shape, of.p2
+        clear(of.flushed)
+        first, end = g * of.group_rows, lesser(N, (g + 1) * of.group_rows)
         begun = first
         for start in range(first, end, R):
             count = lesser(R, end - start)
@@ -135,24 +103,23 @@ def products(code: int, last: bool, below: bool, real: type) -> Callable:
                 ri = r[start + i] if last else real(0)
                 for j in range(nodes):
                     z = Z[start + i, j] - mu[j]
-                    b = z * weight[j] + beta[j]
+                    b = z * weight[j] + bias[j]
                     t = da(b, a(b)) * (ri if last else U[start + i, j])
-                    T[i, j] = c[j] * t - mean[j] - z * slopes[j]
+                    dZ[i, j] = slope[j] * t - mean_term[j] - z * s_term[j]
             gemm.pack(X, start, count, shift, P, R)
             gemm.transposed_product(
-                P, R, whole, p_in, T, ld, up(nodes, lanes) // lanes, lanes, G, panel, False, start > begun
+                P, R, whole, p_in, dZ, ld, up(nodes, lanes) // lanes, lanes, G, panel, False, start > begun
             )
             if below:
-                tiles, W = vector_of(table, At.tiles, real, g), vector(table, At.W_below, real)
-                back, dA = matrix_of(table, At.back, real, g), matrix(table, At.dA, real)
-                gemm.pack(T, 0, count, vector(table, At.nothing, real), tiles, R)
+                tiles, W, back, dA = of.tiles, of.W_below, of.back, of.dA
+                gemm.pack(dZ, 0, count, of.nothing, tiles, R)
                 gemm.product(
                     tiles, 0, R, whole, up(nodes, FOUR), W, 0, up(p_in, lanes) // lanes, lanes, back, 0, back.shape[1]
                 )
                 for i in range(count):
                     for k in range(p_in):
                         dA[start + i, k] = back[i, k]
-            if flush_now(start, first, R, G, sums):
+            if flush_now(of, start, first):
                 begun = start + R
         return DONE
 
@@ -161,20 +128,20 @@ def products(code: int, last: bool, below: bool, real: type) -> Callable:
 
 def layer(
     code: int, normalization: str, last: bool, below: bool, real: type, several: bool
-) -> tuple[Callable, Callable, np.ndarray]:
-    """A layer's forward and backward pass, and `addresses` of what they call.
+) -> tuple[Callable, Callable, dict[str, CFunc]]:
+    """A layer's forward and backward pass, and the functions that they call.
 
     several says whether there are several groups, or one whose G is flushed.
     """
     functions = {
-        At.statistics: statistics(real, normalization == "batch"),
-        At.sweep: activate(code, last, real),
-        At.forward_backward: sums_of(code, last, real),
-        At.products: products(code, last, below, real),
+        "statistics": statistics(real, normalization == "batch"),
+        "sweep": activate(code, last, real),
+        "forward_backward": sums_of(code, last, real),
+        "products": products(code, last, below, real),
     }
     if several:
-        functions[At.total_row] = total_row(real)
-    return forward_step(normalization, real), backward_step(normalization, last, below, real), addresses(functions)
+        functions["total_row"] = total_row(real)
+    return forward_step(normalization, real), backward_step(normalization, last, below, real), functions
 
 
 @functools.cache
@@ -184,38 +151,34 @@ def forward_step(normalization: str, real: type) -> Callable:
     batch, frozen = normalization == "batch", normalization == "frozen"
 
     @njit(fastmath=REASSOCIATE, plain=True)
-    def forward(table, group_rows, ddof, eps):
+    def forward(table, eps):
         """A, or η, on the arrays of the table; DONE, or BROKEN."""
-        X, G, per_node = matrix(table, At.X, real), matrix(table, At.G1, real), matrix(table, At.per_node, real)
-        vectors, sums = matrix(table, At.vectors, real), cube(table, At.sums, np.float64)
-        N, nodes = X.shape[0], G.shape[1]
-        gamma, beta, out = per_node[GAMMA], per_node[BETA_], per_node[GAMMA2]
+        of = arrays(table, real, 0)
+        N, nodes, ddof = of.N, of.p2, of.ddof
+        gamma, beta, G2 = of.gamma, of.beta, of.G2
         if batch:
-            leading_mean(X, 0, N, vector(table, At.shift, real))
-        gemm.panels(G, vector(table, At.W, real), lanes)
-        if not call_all(table, At.statistics, group_rows):
+            leading_mean(of.X, 0, N, of.shift)
+        gemm.panels(of.G1, of.W, lanes)
+        if not call_all(of, At.statistics):
             return BROKEN
-        mean, s = sums[0, CENTRE], sums[0, SPREAD]
+        s, centre, bias, out, mu, weight = of.s, of.centre, of.bias, of.out, of.mu, of.weight
+        mean, squares, given_mean, given_variance = of.mean, of.squares, of.given_mean, of.given_variance
         if batch:
-            merge(sums, up(nodes, lanes))
+            merge_groups(of, up(nodes, lanes))
         for j in range(nodes):
-            vectors[G2_, j] = out[j]
+            out[j] = G2[j]
             if batch:
-                s[j] = math.sqrt(s[j] / (N - ddof) + eps)
+                centre[j], s[j] = mean[j], math.sqrt(squares[j] / (N - ddof) + eps)
             elif frozen:
-                given = matrix(table, At.given, real)
-                mean[j], s[j] = given[0, j], math.sqrt(given[1, j] + eps)
+                centre[j], s[j] = given_mean[j], math.sqrt(given_variance[j] + eps)
             else:
-                mean[j], s[j] = 0, 1
-            vectors[MU, j] = mean[j]
+                centre[j], s[j] = 0, 1
+            mu[j] = centre[j]
             if batch or frozen:
-                vectors[WEIGHT, j], vectors[SHIFT, j] = gamma[j] / s[j], beta[j]
+                weight[j], bias[j] = gamma[j] / s[j], beta[j]
             else:
-                vectors[WEIGHT, j], vectors[SHIFT, j] = 1, 0
-        kept = matrix(table, At.spread, np.float64)
-        for j in range(nodes):
-            kept[0, j] = s[j]
-        if not call_all(table, At.sweep, group_rows):
+                weight[j], bias[j] = 1, 0
+        if not call_all(of, At.sweep):
             return BROKEN
         return float(DONE)
 
@@ -229,40 +192,40 @@ def backward_step(normalization: str, last: bool, below: bool, real: type) -> Ca
     batch, normalized = normalization == "batch", normalization != "none"
 
     @njit(fastmath=REASSOCIATE, plain=True)
-    def backward(table, group_rows, ddof, eps):
+    def backward(table, eps):
         """The gradients on the arrays of the table; DONE, or BROKEN."""
-        G, dG = matrix(table, At.G1, real), matrix(table, At.dG1, real)
-        vectors, sums = matrix(table, At.vectors, real), cube(table, At.sums, np.float64)
-        d_per_node, s = matrix(table, At.d_per_node, real), matrix(table, At.spread, np.float64)[0]
-        dgamma, dbeta, dout = d_per_node[GAMMA], d_per_node[BETA_], d_per_node[GAMMA2]
-        N, (p_in, nodes) = number(table, At.X, 2), G.shape
-        if not call_all(table, At.forward_backward, group_rows):
+        of = arrays(table, real, 0)
+        N, p_in, nodes, ddof = of.N, of.p1, of.p2, of.ddof
+        G, dG, dgamma, dbeta, dG2 = of.G1, of.dG1, of.dgamma, of.dbeta, of.dG2
+        s, out, weight, sum_T, sum_Ar, sum_TZ = of.s, of.out, of.weight, of.sum_T, of.sum_Ar, of.sum_TZ
+        slope, mean_term, s_term = of.slope, of.mean_term, of.s_term
+        if not call_all(of, At.forward_backward):
             return BROKEN
-        total_sums(sums, nodes)
+        total_sums(of, nodes)
         for j in range(nodes):
-            c = np.float64(vectors[G2_, j]) if last else 1.0
-            db = c * sums[0, D_BETA, j]
-            dg = c * sums[0, D_GAMMA, j] / s[j]
+            c = np.float64(out[j]) if last else 1.0
+            db = c * sum_T[j]
+            dg = c * sum_TZ[j] / s[j]
             if last:
-                dout[j] = sums[0, D_G2, j]
-            weight = 1.0
+                dG2[j] = sum_Ar[j]
+            w = 1.0
             if normalized:
                 dbeta[j], dgamma[j] = db, dg
-                weight = np.float64(vectors[WEIGHT, j])
-            vectors[C_, j] = weight * c
+                w = np.float64(weight[j])
+            slope[j] = w * c
             if batch:
-                vectors[MEAN, j], vectors[SLOPE, j] = weight * db / N, weight * dg / (s[j] * (N - ddof))
+                mean_term[j], s_term[j] = w * db / N, w * dg / (s[j] * (N - ddof))
         if below:
-            turned = matrix(table, At.turned, real)
+            turned = of.turned
             for k in range(p_in):
                 for j in range(nodes):
                     turned[j, k] = G[k, j]
-            gemm.panels(turned, vector(table, At.W_below, real), lanes)
-        if not call_all(table, At.products, group_rows):
+            gemm.panels(turned, of.W_below, lanes)
+        if not call_all(of, At.products):
             return BROKEN
-        if not total_rows(table, real, group_rows):
+        if not total_rows(of):
             return BROKEN
-        total = matrix(table, At.total, np.float64)
+        total = of.total
         for k in range(p_in):
             for j in range(nodes):
                 dG[k, j] = total[k, j]

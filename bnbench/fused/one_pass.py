@@ -5,10 +5,11 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numba.core.ccallback import CFunc
 
-from bnbench.activations import NEEDS_B
 from bnbench.fused import gemm
 from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
+from bnbench.fused.layout import BROKEN, CANCELLED, FELL_BACK
 from bnbench.fused.passes import (
     backward_centred,
     flush_now,
@@ -20,37 +21,9 @@ from bnbench.fused.passes import (
     total_sums,
     up,
 )
-from bnbench.fused.scratch import (
-    BETA_,
-    BROKEN,
-    CENTRE,
-    D_BETA,
-    D_G2,
-    D_GAMMA,
-    DONE,
-    FELL_BACK,
-    G2_,
-    GAMMA,
-    GAMMA2,
-    OTHERS,
-    SHIFT,
-    SPREAD,
-    SUMS,
-    At,
-    addresses,
-    call_all,
-    clear,
-    cube,
-    group_function,
-    matrix,
-    matrix_of,
-    number,
-    vector,
-    vector_of,
-)
+from bnbench.fused.scratch import DONE, At, arrays, call_all, clear, group, group_function
 from bnbench.jit import REASSOCIATE, njit
 
-CANCELLED = 2.0**-7  # of Σ Γ²C: where s² is less, the one-pass form is left for the stored one
 FAR = (
     8.0  # standard deviations from 0 to a column's mean from which on it is taken off, which then costs hardly a digit
 )
@@ -61,51 +34,46 @@ LARGEST = 2.0**-3  # of the dtype's largest number: what Σ(X - x̄)² may be
 def sweep(code: int, loss: str, real: type) -> Callable:
     """r, T and their sums over a group's rows, for one activation, loss and dtype."""
     forward, backward, lanes = forward_centred(code, loss), backward_centred(code), VECTOR_BYTES // real().itemsize
-    needs_b = code in NEEDS_B
 
     @group_function
-    def compute(table, g, group_rows):
-        X, y = matrix(table, At.X, real), vector(table, At.y, real)
-        P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
-        panel = vector_of(table, At.panel, real, g)
-        T, r = matrix_of(table, At.T, real, g), vector_of(table, At.r, real, g)
-        D = matrix_of(table, At.D if needs_b else At.T, real, g)  # T is not touched as D: see `backward_centred`
-        W, shift, vectors = vector(table, At.W, real), vector(table, At.shift, real), matrix(table, At.vectors, real)
-        block, sums = matrix_of(table, At.block, real, g), matrix_of(table, At.sums, np.float64, g)
-        (N, p1), (R, ld), cols = X.shape, T.shape, up(number(table, At.G1, 3), lanes)
+    def compute(table, g):
+        of = arrays(table, real, g)
+        X, y, P, G, panel, T, D, r, W, shift = of.X, of.y, of.P, of.G, of.panel, of.T, of.D, of.r_block, of.W, of.shift
+        bias, out, sum_T, sum_Ar = of.bias, of.out, of.block_T, of.block_Ar
+        N, p1, (R, ld), cols = of.N, of.p1, T.shape, up(of.p2, lanes)
         over_N = real(1 / N)
-        clear(sums, 0)
-        clear(block, 0)
-        first, last = g * group_rows, lesser(N, (g + 1) * group_rows)
+        clear(of.sums)
+        clear(of.block)
+        clear(of.flushed)
+        first, last = g * of.group_rows, lesser(N, (g + 1) * of.group_rows)
         begun = first
         for start in range(first, last, R):
             count = lesser(R, last - start)
             whole = up(count, ROWS)
             gemm.pack(X, start, count, shift, P, R)
             gemm.product(P, 0, R, whole, up(p1, FOUR), W, 0, cols // lanes, lanes, T, 0, ld)
-            sums[OTHERS, 0] += forward(T, D, count, cols, y, start, vectors, r, over_N)
+            of.loss[0] += forward(T, D, r, y, bias, out, start, count, cols, over_N)
             for i in range(count, whole):
                 r[i] = 0
-            backward(T, D, whole, cols, r, block)
-            take(block, 2, cols, sums)
+            backward(T, D, r, sum_T, sum_Ar, whole, cols)
+            take(of, cols)
             gemm.transposed_product(P, R, whole, p1, T, ld, cols // lanes, lanes, G, panel, False, start > begun)
-            if flush_now(start, first, R, G, sums):
+            if flush_now(of, start, first):
                 begun = start + R
         return DONE
 
     return compute
 
 
-def one_pass(code: int, normalization: str, loss: str, real: type, several: bool) -> tuple[Callable, np.ndarray]:
+def one_pass(code: int, normalization: str, loss: str, real: type, several: bool) -> tuple[Callable, dict[str, CFunc]]:
     """The step of the one-pass algorithm for one activation, normalization, loss and dtype.
 
-    And `addresses` of the group functions that it calls. several says whether there are several groups, or one whose G
-    is flushed.
+    And the functions that it calls. several says whether there are several groups, or one whose G is flushed.
     """
-    functions = {At.sweep: sweep(code, loss, real)}
+    functions = {"sweep": sweep(code, loss, real)}
     if several:
-        functions[At.total_row] = total_row(real)
-    return one_pass_step(normalization, real), addresses(functions)
+        functions["total_row"] = total_row(real)
+    return one_pass_step(normalization, real), functions
 
 
 @functools.cache
@@ -115,23 +83,16 @@ def one_pass_step(normalization: str, real: type) -> Callable:
     lanes = VECTOR_BYTES // real().itemsize
 
     @njit(fastmath=REASSOCIATE, plain=True)
-    def step(table, group_rows, ddof, eps):
+    def step(table, eps):
         """One step on the arrays of the table; the loss, or FELL_BACK where a variance cancels."""
-        double = np.float64
-        G1, dG1 = matrix(table, At.G1, real), matrix(table, At.dG1, real)
-        per_node, d_per_node = matrix(table, At.per_node, real), matrix(table, At.d_per_node, real)
-        W, vectors = vector(table, At.W, real), matrix(table, At.vectors, real)
-        sums, total = cube(table, At.sums, double), matrix(table, At.total, double)
-        wide, V = matrix(table, At.wide, double), matrix(table, At.V, double)
-        C, diagonal = vector(table, At.C, double), vector(table, At.diagonal, double)
-        rest, panels = vector(table, At.rest, double), vector(table, At.wide_panels, double)
-        N, (p1, p2) = number(table, At.X, 2), G1.shape
+        of = arrays(table, real, 0)
+        N, p1, p2, ddof = of.N, of.p1, of.p2, of.ddof
         cols = up(p2, lanes)
-        gamma, beta, G2 = per_node[GAMMA], per_node[BETA_], per_node[GAMMA2]
-        dgamma, dbeta, dG2 = d_per_node[GAMMA], d_per_node[BETA_], d_per_node[GAMMA2]
-        s = sums[0, SPREAD]
+        G1, gamma, beta, G2, scaled, W = of.G1, of.gamma, of.beta, of.G2, of.scaled, of.W
+        bias, out, s, centre, weight = of.bias, of.out, of.s, of.centre, of.weight_wide
         if normalize:
             # V = C Γ1, then s and W = Γ1 diag(γ/s)
+            wide, panels, V, C, diagonal, rest = of.G1_wide, of.G1_panels, of.V, of.C, of.diagonal, of.rest
             for k in range(p1):
                 for j in range(p2):
                     wide[k, j] = G1[k, j]
@@ -139,80 +100,75 @@ def one_pass_step(normalization: str, real: type) -> Callable:
             c_rows, ld64 = V.shape
             depth = up(p1, FOUR)
             gemm.product(C, 0, c_rows, c_rows, depth, panels, 0, ld64 // 4, 4, V, 0, ld64)
-            variance, parts = sums[0, D_BETA], sums[0, D_GAMMA]
+            variance, terms, rest_part = of.variance, of.terms, of.rest_part
             for j in range(p2):
-                variance[j] = parts[j] = 0
+                variance[j] = terms[j] = 0
             for k in range(p1):
                 for j in range(p2):
                     variance[j] += wide[k, j] * V[k, j]
-                    parts[j] += wide[k, j] * wide[k, j] * diagonal[k]
+                    terms[j] += wide[k, j] * wide[k, j] * diagonal[k]
             for j in range(p2):
-                if not CANCELLED * parts[j] <= variance[j] < np.inf:
+                if not CANCELLED * terms[j] <= variance[j] < np.inf:
                     return FELL_BACK
-            weight = sums[0, CENTRE]
             for j in range(p2):
-                weight[j] = gamma[j] / math.sqrt(variance[j] / (N - ddof) + eps)
-                parts[j] = 0
+                weight[j], rest_part[j] = gamma[j] / math.sqrt(variance[j] / (N - ddof) + eps), 0
             for k in range(p1):
                 for j in range(p2):
-                    dG1[k, j] = wide[k, j] * weight[j]
-                    parts[j] += rest[k] * dG1[k, j]
-            gemm.panels(dG1, W, lanes)
+                    scaled[k, j] = wide[k, j] * weight[j]
+                    rest_part[j] += rest[k] * scaled[k, j]
+            gemm.panels(scaled, W, lanes)
             for j in range(p2):
-                vectors[SHIFT, j], vectors[G2_, j] = beta[j] - parts[j], G2[j]
+                bias[j], out[j] = beta[j] - rest_part[j], G2[j]
         elif frozen:
             # W = Γ1 diag(γ/s), and what is left of μ to be taken off
-            given = matrix(table, At.given, real)
-            weight = sums[0, CENTRE]
+            given_mean, given_variance = of.given_mean, of.given_variance
             for j in range(p2):
-                weight[j] = gamma[j] / math.sqrt(given[1, j] + eps)
-                vectors[SHIFT, j], vectors[G2_, j] = beta[j] - given[0, j] * weight[j], G2[j]
+                s[j], centre[j] = math.sqrt(given_variance[j] + eps), given_mean[j]
+                weight[j] = gamma[j] / s[j]
+                bias[j], out[j] = beta[j] - given_mean[j] * weight[j], G2[j]
             for k in range(p1):
                 for j in range(p2):
-                    dG1[k, j] = G1[k, j] * weight[j]
-            gemm.panels(dG1, W, lanes)
+                    scaled[k, j] = G1[k, j] * weight[j]
+            gemm.panels(scaled, W, lanes)
         else:
             gemm.panels(G1, W, lanes)
             for j in range(p2):
-                vectors[G2_, j] = G2[j]
+                s[j], out[j] = 1, G2[j]
 
-        if not call_all(table, At.sweep, group_rows):
+        if not call_all(of, At.sweep):
             return BROKEN
-        total_sums(sums, cols)
-        if not total_rows(table, real, group_rows):
+        total_sums(of, cols)
+        if not total_rows(of):
             return BROKEN
+        sum_T, sum_Ar, sum_TZ, total = of.sum_T, of.sum_Ar, of.sum_TZ, of.total
+        dG1, dgamma, dbeta, dG2 = of.dG1, of.dgamma, of.dbeta, of.dG2
         for j in range(p2):
-            dG2[j] = sums[0, D_G2, j]
+            dG2[j] = sum_Ar[j]
         if normalize:
-            d_beta, d_gamma = sums[0, D_BETA], sums[0, D_GAMMA]
-            for j in range(p2):
-                d_gamma[j] = s[j] = 0
+            # (X - 1x̄ᵀ)ᵀT, of which Γ1ᵀ is 1ᵀ(T ⊙ (Z - μ))
+            s_slope = of.s_slope
             for k in range(p1):
                 for j in range(p2):
-                    total[k, j] -= rest[k] * d_beta[j]
-                    d_gamma[j] += wide[k, j] * total[k, j]
-                    s[j] += wide[k, j] * V[k, j]
+                    total[k, j] -= rest[k] * sum_T[j]
+                    sum_TZ[j] += wide[k, j] * total[k, j]
             for j in range(p2):
-                s[j] = math.sqrt(s[j] / (N - ddof) + eps)
+                s[j] = math.sqrt(variance[j] / (N - ddof) + eps)
                 c = G2[j]
-                dbeta[j], d_gamma[j] = c * d_beta[j], c * d_gamma[j] / s[j]
-                dgamma[j] = d_gamma[j]
-                d_gamma[j], s[j] = d_gamma[j] / (s[j] * (N - ddof)), gamma[j] / s[j]
+                dbeta[j], s_slope[j] = c * sum_T[j], c * sum_TZ[j] / s[j]
+                dgamma[j] = s_slope[j]
+                s_slope[j], weight[j] = s_slope[j] / (s[j] * (N - ddof)), gamma[j] / s[j]
             for k in range(p1):
                 for j in range(p2):  # the factors are in memory, or a product with V may be formed first, and overflow
-                    dG1[k, j] = s[j] * (G2[j] * total[k, j] - V[k, j] * d_gamma[j])
+                    dG1[k, j] = weight[j] * (G2[j] * total[k, j] - V[k, j] * s_slope[j])
         elif frozen:
             # Σ r a' X̂ = (Γ1ᵀ Xᵀ T - μ Σ T)/s
-            given = matrix(table, At.given, real)
-            d_beta, d_gamma = sums[0, D_BETA], sums[0, D_GAMMA]
             for j in range(p2):
-                d_gamma[j] = -given[0, j] * d_beta[j]
-                s[j] = math.sqrt(given[1, j] + eps)
+                sum_TZ[j] = -given_mean[j] * sum_T[j]
             for k in range(p1):
                 for j in range(p2):
-                    d_gamma[j] += G1[k, j] * total[k, j]
+                    sum_TZ[j] += G1[k, j] * total[k, j]
             for j in range(p2):
-                dbeta[j], dgamma[j] = G2[j] * d_beta[j], G2[j] * d_gamma[j] / s[j]
+                dbeta[j], dgamma[j] = G2[j] * sum_T[j], G2[j] * sum_TZ[j] / s[j]
             for k in range(p1):
                 for j in range(p2):
                     dG1[k, j] = gamma[j] / s[j] * G2[j] * total[k, j]
@@ -220,7 +176,7 @@ def one_pass_step(normalization: str, real: type) -> Callable:
             for k in range(p1):
                 for j in range(p2):
                     dG1[k, j] = G2[j] * total[k, j]
-        return sums[0, OTHERS, 0] / N
+        return of.loss[0] / N
 
     return step
 
@@ -240,20 +196,14 @@ def gram_sweep(real: type) -> Callable:
     lanes = VECTOR_BYTES // real().itemsize
 
     @group_function
-    def compute(table, g, group_rows):
-        X, T, sums = (
-            matrix(table, At.X, real),
-            matrix_of(table, At.T, real, g),
-            matrix_of(table, At.sums, np.float64, g),
-        )
-        P, G = vector_of(table, At.P, real, g), vector_of(table, At.G, real, g)
-        panel = vector_of(table, At.panel, real, g)
-        near, column_sums = vector_of(table, At.near, real, g), vector_of(table, At.means, np.float64, g)
-        (N, p1), (R, ld) = X.shape, T.shape
-        first, last = g * group_rows, lesser(N, (g + 1) * group_rows)
+    def compute(table, g):
+        of = arrays(table, real, g)
+        X, T, P, G, panel, near, left = of.X, of.T, of.P, of.G, of.panel, of.near, of.left
+        N, p1, (R, ld) = of.N, of.p1, T.shape
+        first, last = g * of.group_rows, lesser(N, (g + 1) * of.group_rows)
         begun = first
-        clear(sums, SUMS * ld)
-        clear(column_sums, 0)
+        clear(of.flushed)
+        clear(left)
         leading_mean(X, first, last, near)
         for start in range(first, last, R):
             count = lesser(R, last - start)
@@ -262,23 +212,23 @@ def gram_sweep(real: type) -> Callable:
             for i in range(count):
                 for k in range(p1):
                     T[i, k] = X[start + i, k] - near[k]
-                    column_sums[k] += T[i, k]
+                    left[k] += T[i, k]
             gemm.transposed_product(
                 P, R, whole, p1, T, ld, up(p1, lanes) // lanes, lanes, G, panel, True, start > begun
             )
-            if flush_now(start, first, R, G, sums):
+            if flush_now(of, start, first):
                 begun = start + R
         return DONE
 
     return compute
 
 
-def gram(real: type, several: bool) -> tuple[Callable, np.ndarray]:
-    """What computes the means of X and C = (X - 1x̄ᵀ)ᵀ(X - 1x̄ᵀ) in one dtype, and `addresses` of what it calls."""
-    functions = {At.gram_sweep: gram_sweep(real)}
+def gram(real: type, several: bool) -> tuple[Callable, dict[str, CFunc]]:
+    """What computes the means of X and C = (X - 1x̄ᵀ)ᵀ(X - 1x̄ᵀ) in one dtype, and the functions that it calls."""
+    functions = {"gram_sweep": gram_sweep(real)}
     if several:
-        functions[At.total_row] = total_row(real)
-    return gram_step(real), addresses(functions)
+        functions["total_row"] = total_row(real)
+    return gram_step(real), functions
 
 
 @functools.cache
@@ -287,35 +237,35 @@ def gram_step(real: type) -> Callable:
     least, most = float(np.finfo(real).tiny), LARGEST * float(np.finfo(real).max)
 
     @njit(fastmath=REASSOCIATE, plain=True)
-    def compute(table, group_rows):
+    def compute(table):
         """C in tiles of four columns, its diagonal, and x̄ = shift + rest, shift in X's dtype; False if it broke off.
 
         Where squares of a column over- or underflow, its place on the diagonal is infinite: no step can use C then.
         """
-        double = np.float64
-        X = matrix(table, At.X, real)
-        near, means = matrix(table, At.near, real), matrix(table, At.means, double)
-        products, rest = matrix(table, At.total, double), vector(table, At.rest, double)
-        C, diagonal = vector(table, At.C, double), vector(table, At.diagonal, double)
-        shift = vector(table, At.shift, real)
-        N, (groups, p1) = number(table, At.X, 2), near.shape
-        if not call_all(table, At.gram_sweep, group_rows):
+        of = arrays(table, real, 0)
+        N, p1, groups, group_rows = of.N, of.p1, of.groups, of.group_rows
+        products, rest, C, diagonal, shift = of.total, of.rest, of.C, of.diagonal, of.shift
+        if not call_all(of, At.gram_sweep):
             return False
         for k in range(p1):
             rest[k] = 0
         for g in range(groups):
+            its = group(of, g)
+            near, left = its.near, its.left
             count = lesser(N, (g + 1) * group_rows) - g * group_rows
             for k in range(p1):
-                means[g, k] /= count
-                rest[k] += (near[g, k] + means[g, k]) * count / N
-        if not total_rows(table, real, group_rows):
+                left[k] /= count
+                rest[k] += (near[k] + left[k]) * count / N
+        if not total_rows(of):
             return False
         for k in range(p1):
             for g in range(groups):
+                its = group(of, g)
+                near, left = its.near, its.left
                 count = lesser(N, (g + 1) * group_rows) - g * group_rows
-                within, between = count * means[g, k], count * (near[g, k] + means[g, k] - rest[k])
+                within, between = count * left[k], count * (near[k] + left[k] - rest[k])
                 for m in range(k, p1):
-                    products[k, m] += between * (near[g, m] + means[g, m] - rest[m]) - within * means[g, m]
+                    products[k, m] += between * (near[m] + left[m] - rest[m]) - within * left[m]
         stride = FOUR * up(p1, ROWS)
         for k in range(p1):
             diagonal[k] = products[k, k]
@@ -325,7 +275,7 @@ def gram_step(real: type) -> Callable:
         for k in range(p1):
             shift[k] = rest[k] if rest[k] * rest[k] * N > FAR * FAR * diagonal[k] else 0
             rest[k] -= shift[k]
-            if not N * least <= diagonal[k] < most and not is_constant(X, k):
+            if not N * least <= diagonal[k] < most and not is_constant(of.X, k):
                 diagonal[k] = np.inf
         return True
 

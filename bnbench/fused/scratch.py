@@ -1,31 +1,12 @@
-"""The arrays of a fused step: their sizes, and how compiled code finds them.
+"""The memory of a fused step, and how compiled code reaches what lies in it: by role, through the table (`roles`).
 
-A kernel gets one table in place of some twenty arrays, which would take Numba a microsecond to hand over: row `At.T`
-says where T lies and its shape, with ones in front up to three axes. The first axis of what each group has its own is
-the group's. A row of a function says where it lies and how often it is called. Kernels get the table's address.
-X, y, G1, dG1 are as everywhere (all but X and y lie in the scratch), and beside them lie
-
-    P (groups, inputs * rows)    a block of X in tiles (see `gemm`)
-    T (groups, rows, ld)         A of a block, then T or dZ; D is like it, a' of the Gaussian
-    G (groups, inputs * ld)      X_bᵀ T summed over a group; panel (groups, room) is room for a panel of T
-    r (groups, rows)             r of a block; Z and all_r are Z and r of all rows
-    given (2, p2)                mean and variance, where they are given
-    A, U (N, p2), dA (N, p1)     of a layer: its output, and ∂R/∂ of its output, the layer's above, and of its input
-    turned, W_below, tiles, back, nothing      Γᵀ, the same in panels, dZ of a block in tiles, dZ Γᵀ of it, and zeros
-    spread (1, p2)               s of a layer (float64)
-    block (groups, 3, ld)        sums over a block, in the arrays' dtype
-    sums (groups, SUMS or more, ld)   sums over a group, float64; then the rows of its flushed G, if it is flushed
-    vectors (VECTORS, ld)        what belongs to the hidden nodes, padded with zeros
-    W, shift, total              Γ1 in panels, what is taken off the columns of X, G over all groups (float64)
-    C, diagonal, rest            XᵀX centred, in tiles, its diagonal, and x̄ - shift (float64)
-    wide, wide_panels, V         Γ1 in float64, the same in panels, and C Γ1
-    near, means                  by group, what is near the mean of X, and what is left of it (float64)
-    per_node, d_per_node (3, p2)        γ, β and Γ2, and their gradients
+A kernel gets one address in place of some twenty arrays, which would take Numba a microsecond to hand over. It makes
+`of = arrays(table, real)` of it, or `arrays(table, real, g)` for a group's part: `of.Z` is then the array of that role
+and `of.N` the number of that name.
 """
 
 import collections
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -34,132 +15,127 @@ from llvmlite import ir
 from numba import prange, types
 from numba.core import cgutils
 from numba.core.ccallback import CFunc
-from numba.extending import intrinsic
+from numba.core.typing.templates import AttributeTemplate
+from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 from numba.np.arrayobj import populate_array
 
-from bnbench.activations import CODES, NEEDS_B
 from bnbench.compiling import called
-from bnbench.fused.gemm import FOUR, INDEX, PANEL, ROWS, VECTOR_BYTES
-from bnbench.fused.layout import BROKEN as BROKEN
-from bnbench.fused.layout import FELL_BACK as FELL_BACK
-from bnbench.fused.layout import FIRST_LAYER, LAYERS, LINE_BYTES, ONE_PASS, Layout, leading, up
+from bnbench.fused.gemm import INDEX
+from bnbench.fused.layout import LINE_BYTES, Layout
+from bnbench.fused.roles import FUNCTIONS, NUMBERS, OUTSIDE, ROLES, WORD, WORDS, scratch_places, template
 from bnbench.jit import REASSOCIATE, cfunc, njit
 from bnbench.problem import Problem
 from bnbench.threads import alone
 
-# Rows of `vectors`: b = (z - MU) WEIGHT + SHIFT, dz = C t - MEAN - (z - MU) SLOPE.
-SHIFT, G2_, MU, WEIGHT, C_, MEAN, SLOPE = range(7)
-VECTORS = 7
-# Rows of `sums`; the last holds the loss and the number of rows.
-D_BETA, D_G2, D_GAMMA, CENTRE, SPREAD, OTHERS = range(6)
-SUMS = 6
-GAMMA, BETA_, GAMMA2 = range(3)  # rows of per_node and d_per_node
-
-FLOAT64 = np.dtype(np.float64)
-
-# The row of each array, and of each function of a group, in the table. Plain integers: Numba before 0.68 indexes with
-# no members of an enumeration.
-ARRAYS = "X y G1 per_node dG1 d_per_node P T D G panel block sums r W vectors shift total Z all_r given"
-ARRAYS += " A U dA turned W_below tiles back nothing spread"
-ARRAYS += " C diagonal rest wide wide_panels V near means"
-FUNCTION_ROWS = "statistics forward_backward products sweep gram_sweep total_row threads"
-Rows: Any = collections.namedtuple("Rows", f"{ARRAYS} {FUNCTION_ROWS}")  # type: ignore[misc]
-At: Any = Rows(*range(len(Rows._fields)))
-
-COLUMNS = 4  # of the table
-FUNCTIONS = At.statistics  # the row from which on there are functions
-UNPACKED_ROWS = 24  # up to which Γ1 is not worth copying into panels
-PARAMETERS = ("G1", "per_node", "dG1", "d_per_node")
+Functions: Any = collections.namedtuple("Functions", FUNCTIONS)  # type: ignore[misc]
+At = Functions(*(WORD[name] for name in FUNCTIONS))  # where each lies in the table
+WORD_X, WORD_Y = WORD["X"], WORD["y"]
 
 
-def addresses(functions: dict[int, CFunc]) -> np.ndarray:
-    """The addresses of group functions by row, from `FUNCTIONS` on, 0 for those that are not among them."""
-    lying = np.zeros(len(At) - FUNCTIONS, np.int64)
-    for row, function in functions.items():
-        lying[row - FUNCTIONS] = function.address
-    return lying
+class Arrays(types.Type):
+    """The type of what `arrays` makes: the arrays and numbers of a table, as attributes."""
+
+    def __init__(self, real: Any) -> None:
+        super().__init__(name=f"Arrays({real})")
+        self.real = real
 
 
-def table(rows: np.ndarray, functions: np.ndarray, X: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
-    """A copy of a table that `allocate` began with X, y and the addresses of functions in it; all must stay alive."""
-    rows = rows.copy()
-    rows[FUNCTIONS:, 0] = functions
-    rows[FUNCTIONS:, 1] = rows[At.sums, 1]
-    rows[At.total_row, 1] = X.shape[1]
-    if rows[At.sums, 1] > 1:
-        rows[At.threads, 0] = (turns() if alone() else threads()).address
-    called(rows[FUNCTIONS:, 0])
-    rows[At.X] = X.ctypes.data, 1, *X.shape
-    if y is not None:
-        rows[At.y] = y.ctypes.data, 1, 1, *y.shape
-    return rows
+@register_model(Arrays)
+class ArraysModel(models.StructModel):
+    """A table's address, and a group."""
+
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, [("table", types.voidptr), ("group", types.intp)])
 
 
-def load(builder: Any, table: Any, row: Any, column: Any) -> Any:
-    """A number of the table at an address."""
-    place = builder.add(table, builder.mul(row, INDEX(8 * COLUMNS)))
-    return builder.load(builder.gep(builder.inttoptr(place, INDEX.as_pointer()), [INDEX(column)]))
+@infer_getattr
+class ArraysAttributes(AttributeTemplate):
+    """The type of each attribute."""
+
+    key = Arrays
+
+    def generic_resolve(self, of: Arrays, name: str) -> Any:
+        """A whole number, or an array with a role's axes; None where there is no such role."""
+        if name in ROLES:
+            role = ROLES[name]
+            return types.Array(types.float64 if role.wide else of.real, role.axes, "C")
+        return types.intp if name == "table" or name in NUMBERS else None
 
 
-def view(axes: int, grouped: bool = False) -> Callable:
-    """The intrinsic `array(table, row, dtype)`: the array in a row, with the last so many of its axes.
+def load(builder: Any, table: Any, word: int, kind: Any = INDEX) -> Any:
+    """A word of a table: a whole number, or an address as a pointer."""
+    return builder.load(builder.gep(builder.bitcast(table, kind.as_pointer()), [INDEX(word)]))
 
-    With grouped it is `array(table, row, dtype, g)`, a group's part, whose axis is the one before these. It does what
-    Numba's `carray` does, which takes ten times as long to compile.
+
+@lower_getattr_generic(Arrays)
+def attribute(context: Any, builder: Any, kind: Arrays, value: Any, name: str) -> Any:
+    """An attribute's value.
+
+    Arrays are made as Numba's `carray` does, which takes ten times as long to compile. They are reached from the
+    table's pointer: of an address that is a number LLVM makes a pointer in every loop, and fewer sums at a time.
     """
-
-    def prepared(table, row, dtype, *group):
-        kind = types.Array(dtype.dtype, axes, "C")
-
-        def build(context, builder, signature, arguments):
-            table, row, _, *group = arguments
-            number = context.get_value_type(kind.dtype)
-            size = context.get_abi_sizeof(number)
-            shape = [load(builder, table, row, COLUMNS - axes + axis) for axis in range(axes)]
-            strides = [INDEX(size)]
-            for length in shape[:0:-1]:
-                strides.insert(0, builder.mul(strides[0], length))
-            address = load(builder, table, row, 0)
-            for g in group:
-                address = builder.add(address, builder.mul(g, builder.mul(strides[0], shape[0])))
-            array = context.make_array(kind)(context, builder)
-            data = builder.inttoptr(address, number.as_pointer())
-            populate_array(array, data, shape, strides, size, None)
-            return array._getvalue()
-
-        return kind(table, row, dtype, *group), build
-
-    if grouped:
-        return intrinsic(lambda typing, table, row, dtype, g: prepared(table, row, dtype, g))
-    return intrinsic(lambda typing, table, row, dtype: prepared(table, row, dtype))
+    of = cgutils.create_struct_proxy(kind)(context, builder, value=value)
+    if name not in ROLES:
+        return builder.ptrtoint(of.table, INDEX) if name == "table" else load(builder, of.table, WORD[name])
+    role, word = ROLES[name], WORD[name]
+    array_type = types.Array(types.float64 if role.wide else kind.real, role.axes, "C")
+    number = context.get_value_type(array_type.dtype)
+    size = context.get_abi_sizeof(number)
+    if role in OUTSIDE:
+        data = load(builder, of.table, word, of.table.type)
+    else:
+        offset = load(builder, of.table, word)
+        if role.grouped:
+            offset = builder.add(offset, builder.mul(of.group, load(builder, of.table, word + 1)))
+        data = builder.gep(of.table, [offset])
+    shape = [load(builder, of.table, word + 4 - role.axes + axis) for axis in range(role.axes)]
+    strides = [builder.mul(INDEX(size), length) for length in shape[:0:-1]] + [INDEX(size)]
+    array = context.make_array(array_type)(context, builder)
+    populate_array(array, builder.bitcast(data, number.as_pointer()), shape, strides, size, None)
+    return array._getvalue()
 
 
-cube, matrix, vector = (view(axes) for axes in (3, 2, 1))
-matrix_of, vector_of = (view(axes, grouped=True) for axes in (2, 1))
+def made(context: Any, builder: Any, kind: Arrays, table: Any, group: Any) -> Any:
+    """A value of the type `Arrays`."""
+    of = cgutils.create_struct_proxy(kind)(context, builder)
+    of.table, of.group = table, group
+    return of._getvalue()
 
 
 @intrinsic
-def number(typing, table, row, column):
-    """A number of the table; the column is known when this is compiled."""
+def arrays(typing, table, real, g):
+    """The arrays and numbers of the table at an address, in a dtype; a group's where groups have their own."""
+    kind = Arrays(real.dtype)
 
     def build(context, builder, signature, arguments):
-        return load(builder, *arguments[:2], column.literal_value)
+        table, _, g = arguments
+        return made(context, builder, kind, builder.inttoptr(table, cgutils.voidptr_t), g)
 
-    return (types.intp(table, row, column), build) if isinstance(column, types.Literal) else None
+    return kind(table, real, types.intp), build
 
 
 @intrinsic
-def clear(typing, array, first):
-    """Make an array 0, from its element `first` on, all its axes taken as one."""
+def group(typing, of, g):
+    """The same arrays with another group's."""
+
+    def build(context, builder, signature, arguments):
+        table = cgutils.create_struct_proxy(of)(context, builder, value=arguments[0]).table
+        return made(context, builder, of, table, arguments[1])
+
+    return of(of, types.intp), build
+
+
+@intrinsic
+def clear(typing, array):
+    """Make an array 0."""
 
     def build(context, builder, signature, arguments):
         held = context.make_array(array)(context, builder, value=arguments[0])
         count = functools.reduce(builder.mul, cgutils.unpack_tuple(builder, held.shape))
-        size = builder.mul(builder.sub(count, arguments[1]), held.itemsize)
-        cgutils.memset(builder, builder.gep(held.data, [arguments[1]]), size, 0)
+        cgutils.memset(builder, held.data, builder.mul(count, held.itemsize), 0)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp), build
+    return types.void(array), build
 
 
 @intrinsic
@@ -174,12 +150,12 @@ def small(typing):
     return types.void(), build
 
 
-GROUP_FUNCTION = types.int64(types.intp, types.intp, types.intp)
+GROUP_FUNCTION = types.int64(types.intp, types.intp)
 DONE = 1  # what a group function answers; where it was left before its end the answer is 0
 
 
 def group_function(function: Callable) -> CFunc:
-    """Compile function(table, i, group_rows) for one group, or one row of G, to be called by its address.
+    """Compile function(table, i) for one group, or one row of G, to be called by its address.
 
     So what calls it is compiled without it, once for all, and it but once for one thread and for many. `table` is the
     table's address. The function ends with DONE, which its callers count:
@@ -189,16 +165,27 @@ def group_function(function: Callable) -> CFunc:
 
 
 @intrinsic
-def call(typing, table, row, i, group_rows):
-    """Call the function in a row of the table; its answer, `DONE` or 0."""
-    signature = types.int64(*[types.intp] * 4)
+def word(typing, table, place):
+    """A word of the table at an address."""
 
     def build(context, builder, signature, arguments):
-        table, row, *rest = arguments
-        kind = ir.FunctionType(INDEX, [INDEX] * 3)
-        return builder.call(builder.inttoptr(load(builder, table, row, 0), kind.as_pointer()), [table, *rest])
+        table, place = arguments
+        return builder.load(builder.gep(builder.inttoptr(table, INDEX.as_pointer()), [place]))
 
-    return signature, build
+    return types.intp(types.intp, types.intp), build
+
+
+@intrinsic
+def call(typing, table, function, i):
+    """Call a function of the table, which lies at a word; its answer, `DONE` or 0."""
+
+    def build(context, builder, signature, arguments):
+        table, function, i = arguments
+        address = builder.load(builder.gep(builder.inttoptr(table, INDEX.as_pointer()), [function]))
+        kind = ir.FunctionType(INDEX, [INDEX] * 2)
+        return builder.call(builder.inttoptr(address, kind.as_pointer()), [table, i])
+
+    return types.int64(types.intp, types.intp, types.intp), build
 
 
 @functools.cache
@@ -206,10 +193,10 @@ def threads() -> CFunc:
     """The function that calls another in the table by threads, for every group or row of G; how often it ended."""
 
     @cfunc(GROUP_FUNCTION, parallel=True)
-    def call_by_threads(table, row, group_rows):
+    def call_by_threads(table, function):
         done = 0
-        for i in prange(number(table, row, 1)):
-            done += call(table, row, np.int64(i), group_rows)
+        for i in prange(word(table, function + 1)):
+            done += call(table, function, np.int64(i))
         return done
 
     return call_by_threads
@@ -220,135 +207,74 @@ def turns() -> CFunc:
     """As `threads`, one after the other."""
 
     @cfunc(GROUP_FUNCTION)
-    def call_in_turn(table, row, group_rows):
+    def call_in_turn(table, function):
         done = 0
-        for i in range(number(table, row, 1)):
-            done += call(table, row, i, group_rows)
+        for i in range(word(table, function + 1)):
+            done += call(table, function, i)
         return done
 
     return call_in_turn
 
 
 @njit(inner=True)
-def call_all(table, row, group_rows):
-    """Call the function in a row of the table as often as it must be, by threads where there are groups.
+def call_all(of, function):
+    """Call a function of the table as often as it must be, by threads where there are groups.
 
     Whether every call came to its end.
     """
-    count = number(table, row, 1)
+    count = word(of.table, function + 1)
     done = 0
-    if number(table, At.sums, 1) > 1:
-        done = call(table, At.threads, row, group_rows)
+    if of.groups > 1:
+        done = call(of.table, At.threads, function)
     else:
         for i in range(count):
-            done += call(table, row, i, group_rows)
+            done += call(of.table, function, i)
     return done == count * DONE
 
 
-def allocate(problem: Problem, plan: Layout, regime: str) -> tuple[np.ndarray, np.ndarray]:
-    """The scratch of a layout, touched and all 0: its bytes, which must stay alive, and the table of its arrays."""
-    begun, present, size = template(problem, plan, regime)
-    room = np.empty(size + LINE_BYTES, np.uint8)
-    room.fill(0)
-    address = room.ctypes.data
-    start = -address % LINE_BYTES
-    rows = begun.copy()
-    rows[:, 0] += present * (address + start)
-    return room[start:], rows
+class Scratch:
+    """The memory of one step, touched and all 0 at first.
 
+    Attributes:
+        room: its bytes, which begin with the table.
+        address: theirs, which is what kernels take.
+    """
 
-def scratch_array(name: str, problem: Problem, plan: Layout, regime: str, room: np.ndarray) -> np.ndarray:
-    """An array in a scratch that `allocate` made."""
-    places, _ = scratch_places(problem, plan, regime)
-    return next(np.ndarray(shape, kind, room, offset) for one, shape, kind, offset in places if one == name)
+    def __init__(self, problem: Problem, plan: Layout, regime: str) -> None:
+        self.places, size = scratch_places(problem, plan, regime)
+        room = np.empty(size + LINE_BYTES, np.uint8)
+        room.fill(0)
+        start = -room.ctypes.data % LINE_BYTES
+        self.room = room[start : start + size]
+        self.address = self.room.ctypes.data
+        self.table = self.room[: 8 * WORDS].view(np.int64)
+        self.table[:] = template(problem, plan, regime)
 
+    def array(self, name: str) -> np.ndarray:
+        """The array of a role; of the first group where each has one."""
+        offset, _, shape, dtype = self.places[name]
+        return np.ndarray(shape, dtype, self.room, offset)
 
-def parameters(problem: Problem, plan: Layout, regime: str, room: np.ndarray) -> list[np.ndarray]:
-    """Γ1, per_node, dΓ1 and d_per_node in a scratch that `allocate` made."""
-    return [scratch_array(name, problem, plan, regime, room) for name in PARAMETERS]
+    def connect(self, functions: dict[str, CFunc], X: np.ndarray, y: np.ndarray | None = None) -> None:
+        """Enter what lies outside: functions by their names in the table, X and y. All must stay alive."""
+        shared_out = self.table[WORD["groups"]] > 1
+        more = {"threads": turns() if alone() else threads()} if shared_out else {}
+        for name, function in (functions | more).items():
+            self.table[WORD[name]] = function.address
+        called(function.address for function in (functions | more).values())
+        self.enter("X", X)
+        if y is not None:
+            self.enter("y", y)
 
+    def enter(self, name: str, array: np.ndarray) -> None:
+        """Enter an array that lies outside."""
+        word = WORD[name]
+        self.table[word : word + 4] = array.ctypes.data, 0, *(1,) * (2 - array.ndim), *array.shape
 
-def unpacked(problem: Problem, plan: Layout) -> bool:
-    """Whether Γ1 is read as it is: it needs no padding, and is not worth the copy."""
-    return plan.in_place and problem.N <= UNPACKED_ROWS
+    def count(self, name: str, value: int) -> None:
+        """Enter a number of `NUMBERS`."""
+        self.table[WORD[name]] = value
 
-
-@functools.lru_cache(maxsize=256)
-def template(problem: Problem, plan: Layout, regime: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """A table with offsets in place of addresses, 1 for each row that is in it and else 0, and the bytes of all."""
-    places, size = scratch_places(problem, plan, regime)
-    rows, present = np.zeros((len(At), COLUMNS), np.int64), np.zeros(len(At), np.int64)
-    for name, shape, _, offset in places:
-        rows[getattr(At, name)] = offset, *(1,) * (3 - len(shape)), *shape
-        present[getattr(At, name)] = 1
-    rows[At.W, 2] = 0  # the numbers from one row of W to the next, where it is no panels
-    if unpacked(problem, plan):
-        rows[At.W] = rows[At.G1, 0], 1, problem.p2, problem.p1 * problem.p2
-    if plan.in_place:
-        rows[At.G] = rows[At.dG1, 0], 1, 1, problem.p1 * problem.p2
-        present[At.G] = 1
-    return rows, present, size
-
-
-@functools.lru_cache(maxsize=256)
-def scratch_places(
-    problem: Problem, plan: Layout, regime: str
-) -> tuple[tuple[tuple[str, tuple[int, ...], np.dtype, int], ...], int]:
-    """Name, shape, dtype and offset of every scratch array, each on a cache line, and the bytes of all."""
-    N, p1, p2, dtype = problem.N, problem.p1, problem.p2, np.dtype(problem.dtype)
-    lanes = VECTOR_BYTES // dtype.itemsize
-    groups, rows, ld, inputs, depth = plan.groups, plan.rows, plan.ld, plan.inputs, plan.depth
-    normalize = problem.normalization == "batch"
-    one_pass = plan.algorithm == ONE_PASS
-    numbers = {name: (p1, p2) if name.endswith("G1") else (3, p2) for name in PARAMETERS} | {
-        "P": (groups, inputs * rows),
-        "T": (groups, rows, ld),
-        "panel": (groups, rows * PANEL * lanes),
-        "block": (groups, 3, ld),
-        "W": (depth * plan.vectors * lanes,),
-        "vectors": (VECTORS, ld),
-        "shift": (inputs,),
-    }
-    if problem.normalization == "frozen":
-        numbers["given"] = 2, p2
-    wide = {"sums": (groups, SUMS + (inputs if plan.flush else 0), ld), "total": (inputs, ld)}
-    if not plan.in_place:
-        numbers["G"] = groups, inputs * ld
-    if one_pass:
-        numbers["r"] = groups, rows
-        if CODES[problem.activation] in NEEDS_B:
-            numbers["D"] = numbers["T"]
-    else:
-        numbers |= {"Z": (up(N, ROWS), ld), "all_r": (up(N, ROWS),)}
-    if one_pass and normalize:
-        square, columns = up(p1, ROWS), up(p2, 4)
-        wide |= {
-            "C": (depth * square,),
-            "diagonal": (p1,),
-            "rest": (p1,),
-            "wide": (p1, p2),
-            "wide_panels": (depth * columns,),
-            "V": (square, columns),
-        }
-        if regime == "fresh":
-            numbers["near"] = groups, p1
-            wide["means"] = groups, p1
-    if plan.algorithm in LAYERS:
-        numbers["A"] = N, p2
-        wide["spread"] = 1, p2
-        if plan.algorithm != FIRST_LAYER:
-            across, ld_in = leading(p1, dtype.itemsize)
-            numbers |= {
-                "dA": (N, p1),
-                "turned": (p2, p1),
-                "W_below": (up(p2, FOUR) * across * lanes,),
-                "tiles": (groups, ld * rows),
-                "back": (groups, rows, ld_in),
-                "nothing": (ld,),
-            }
-    places, offset = [], 0
-    for sizes, kind in ((numbers, dtype), (wide, FLOAT64)):
-        for name, shape in sizes.items():
-            places.append((name, shape, kind, offset))
-            offset += up(math.prod(shape) * kind.itemsize, LINE_BYTES)
-    return tuple(places), offset
+    def bind(self, X: np.ndarray, y: np.ndarray) -> None:
+        """Enter another X and y of the same shapes."""
+        self.table[WORD_X], self.table[WORD_Y] = X.ctypes.data, y.ctypes.data

@@ -18,7 +18,7 @@ def convention_of(name: object) -> Convention:
 
 
 class RunningStatistics:
-    """The running mean and variance of the columns of batches, by a framework's convention (`docs statistics`).
+    """Running mean and variance of batches, by a framework's convention (`bnbench docs statistics`).
 
     Sums are in float64, and a batch's variance is taken about its mean: E[x²] - E[x]², of which float32 loses all
     digits where the mean is 1000 standard deviations, is never formed.

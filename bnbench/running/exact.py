@@ -1,5 +1,6 @@
 """Population statistics: mean and variance of every layer's pre-activations over all rows, exactly."""
 
+import itertools
 from typing import Any, NoReturn
 
 import numpy as np
@@ -10,6 +11,7 @@ from bnbench.problem import Problem, Statistics, check_conventions
 from bnbench.running.moments import Moments
 
 BLOCK_NUMBERS = 2**18  # of a block's widest array: 2 MiB, which caches hold
+BLOCK_WORK, LEAST_ROWS = 2**19, 256  # multiply-adds up to which BLAS wakes no threads, which cost more than they do
 
 
 def population(
@@ -64,7 +66,9 @@ def population(
     a, _ = activations.functions(activation)
     below: list[tuple] = []  # of the layers that are frozen: Γ, weight γ/s and shift β - μγ/s, or None
     found: list[Statistics] = []
-    rows = max(1, BLOCK_NUMBERS // max(X.shape[1], *widths))
+    sizes = [X.shape[1], *widths]
+    product = max(a * b for a, b in itertools.pairwise(sizes))
+    rows = max(1, min(max(LEAST_ROWS, BLOCK_WORK // product), BLOCK_NUMBERS // max(sizes)))
     for place, layer in enumerate(layers):
         G, moments = layer.G.astype(np.float64), Moments()
         for start in range(0, N, rows):

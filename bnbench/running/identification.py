@@ -5,6 +5,7 @@ old statistics keep. For each rule (the biased or the unbiased variance) a is fi
 and then solved for by least squares from several points. What "reproduces" means is set by rounding alone.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 
 from bnbench import arrays
 from bnbench.running.average import batch_of, check_momentum, pair_of
-from bnbench.running.conventions import CONVENTIONS, EXPONENTIAL, REFUSED, ROWS, Convention
+from bnbench.running.conventions import BATCHES, CONVENTIONS, EXPONENTIAL, REFUSED, ROWS, Convention
 from bnbench.running.moments import Moments
 
 ROUNDINGS = 32  # units in the last place that numbers may be off: of the frameworks tested, none is off by more than 4
@@ -21,6 +22,7 @@ SAME_MOMENTUM = 1e-6  # by which a momentum that is kept as float32 is off
 GRID = np.r_[0.0, 1 / (1 + np.exp(-np.linspace(-18, 18, 361))), 1.0]  # of a, dense at both ends
 COLUMNS = 64  # by which a is estimated; all are then checked
 DEPARTURES, NEWTON = 8, 40  # points that least squares starts from, and its steps
+NEAREST = 3  # rules that are shown where none fits
 FAST, FAST_ROUNDINGS = "E[x²] - E[x]²", 4  # in units of the last place of x²
 
 
@@ -54,14 +56,23 @@ class Fit:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        held, words = CONVENTIONS[self.name], []
-        if self.momentum is not None:
-            words.append(f"momentum {self.momentum:.10g} ({self.origin[0]})")
-        if self.start is not None:
-            shown = [np.unique(part) for part in self.start]
-            start = " and ".join(f"{part[0]:.6g}" if part.size == 1 else "(p,)" for part in shown)
-            words.append(f"start {start} ({self.origin[1]})")
-        return f"{self.name}: {', '.join([*words, f'{held.update}, variance over {held.divisor}'])}"
+        words = []
+        for name, value, origin in zip(("momentum", "start"), (self.momentum, self.start), self.origin, strict=True):
+            if value is not None:
+                parts = value if isinstance(value, tuple) else (value,)
+                shown = " and ".join(f"{part:.10g}" if np.ndim(part) == 0 else "an array" for part in parts)
+                words.append(f"{name} {shown} ({'its default' if origin == 'default' else origin})")
+        return f"{self.name:<18} {', '.join(words) or 'it has no momentum and no start'}"
+
+    @property
+    def rule(self) -> str:
+        """How the numbers are made, which conventions may have in common."""
+        held = CONVENTIONS[self.name]
+        made = {BATCHES: "the mean over batches", ROWS: "all rows pooled"}.get(held.weights)
+        if made is None:
+            weight = held.batch_weight(self.momentum or 0.0)
+            made = f"new = {1 - weight:.10g}·old + {weight:.10g}·batch"
+        return f"{made}, variances over {held.divisor}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ class Identification:
     """Which conventions reproduce running statistics.
 
     Attributes:
-        fits: those that do, best first: with default or given momentum and start before those with estimated ones.
+        fits: those that do, best first: defaults before estimates, and these by how few digits the momentum has.
         nearest: where there is none, those that come nearest.
         remarks: what cannot be told apart, and why.
     """
@@ -92,14 +103,15 @@ class Identification:
 
     def __str__(self) -> str:
         if self.fits:
-            lines = [f"these numbers are {' or '.join(self.names)}", *(f"  {fit}" for fit in self.fits)]
+            lines = [f"these are the running statistics of {' or '.join(self.names)}"]
+            for rule, fits in itertools.groupby(self.fits, lambda fit: fit.rule):
+                lines += [*map(str, fits), f"{'':<18} {rule}"]
         else:
-            lines = ["no convention reproduces these numbers; nearest are"]
-            lines += [
-                f"  {fit}\n    off by {fit.of_mean:.2g} sd in the mean, {fit.of_var:.2g} of the variance"
-                for fit in self.nearest
-            ]
-        return "\n".join([*lines, *(f"  {remark}" for remark in self.remarks)])
+            lines = ["no convention that is known reproduces these running statistics; nearest are"]
+            for fit in self.nearest:
+                off = f"off by {fit.of_mean:.2g} sd in the mean, by {fit.of_var:.2g} of itself in the variance"
+                lines += [str(fit), f"{'':<18} {fit.rule}", f"{'':<18} {off}"]
+        return "\n  ".join([*lines, *self.remarks])
 
 
 class Batches(NamedTuple):
@@ -226,15 +238,23 @@ class _Search:
                 remarks += [f"to the rounding of {FAST} only, by which Flax computes a batch's variance"] * bool(fits)
             else:
                 remarks.append(f"Flax's {FAST} has no digits of the variance this far from 0, and is not looked for")
-        order = list(CONVENTIONS)
-        fits.sort(key=lambda fit: (fit.origin.count("estimated"), order.index(fit.name)))
+        fits.sort(key=self.rank)
         remarks += self.remarks(fits)
         if fits:
             return Identification(tuple(fits), (), tuple(remarks))
         if not self.given_start:
             remarks.append("a start other than 0 and 1 that differs from column to column has to be given")
         remarks.append("batches have to be all that training saw, in their order")
-        return Identification((), tuple(sorted(tried, key=lambda fit: fit.error)[:3]), tuple(remarks))
+        nearest: dict[tuple, Fit] = {}
+        for fit in sorted(tried, key=lambda fit: fit.error):
+            nearest.setdefault((CONVENTIONS[fit.name].weights, CONVENTIONS[fit.name].ddof), fit)
+        return Identification((), tuple(nearest.values())[:NEAREST], tuple(remarks))
+
+    @staticmethod
+    def rank(fit: Fit) -> tuple[int, int, int]:
+        """What comes first: nothing estimated, then a momentum of few digits, then the order of the table."""
+        digits = len(repr(fit.momentum)) if fit.origin[0] == "estimated" else 0
+        return fit.origin.count("estimated"), digits, list(CONVENTIONS).index(fit.name)
 
     def fitted(self, start: np.ndarray | None) -> Iterator[Fit]:
         """Each convention at its best: at its default momentum, or else at that which is solved for.
@@ -248,11 +268,12 @@ class _Search:
             stack = np.stack([self.batches.mean, self.batches.var(one.ddof)], axis=1)  # (K,2,p)
             if one.weights == EXPONENTIAL:
                 tried, how = (one.momentum, "default") if self.momentum is None else (self.momentum, "given")
-                fit = self.at(one, stack, 1 - one.batch_weight(tried or 0.0), start, how)
+                fit = self.at(one, stack, tried or 0.0, start, how)
                 if fit.error > 1 and self.momentum is None:
                     if one.ddof not in solved:
                         solved[one.ddof] = self.solve(stack, start)
-                    fits = [self.at(one, stack, keep, start, "estimated") for keep in solved[one.ddof]]
+                    momenta = (one.batch_weight(1 - keep) for keep in solved[one.ddof])
+                    fits = [self.at(one, stack, momentum, start, "estimated") for momentum in momenta]
                     fit = min([*fits, fit], key=lambda fit: max(fit.error, 1))  # the first of those that fit: 0 or 1
                 yield fit
             elif start is not None and self.momentum is None:
@@ -265,11 +286,11 @@ class _Search:
             moments.merge(int(count), mean, spread)
         return np.array([moments.mean, moments.spread / moments.count])
 
-    def at(self, held: Convention, stack: np.ndarray, keep: float, start: np.ndarray | None, origin: str) -> Fit:
-        """A convention's fit where the old statistics keep a weight."""
+    def at(self, held: Convention, stack: np.ndarray, momentum: float, start: np.ndarray | None, origin: str) -> Fit:
+        """A convention's fit at a momentum, or where it is estimated and fits, at one of fewer digits that does too."""
         how, K, p = ("given" if self.given_start else "default"), len(stack), stack.shape[2]
         if start is None:
-            how = "estimated"
+            how, keep = "estimated", 1 - held.batch_weight(momentum)
             zero = average(stack, np.array([keep]), np.zeros((2, p)))[0][0]
             weights = 1 / self.target.room**2
             short = ((self.target.numbers - zero) * weights).sum(axis=1) / weights.sum(axis=1)
@@ -279,7 +300,6 @@ class _Search:
         def computed(momentum: float) -> np.ndarray:
             return average(stack, np.array([1 - held.batch_weight(momentum)]), start)[0][0]
 
-        momentum = held.batch_weight(1 - keep)
         if origin == "estimated" and self.target.off(computed(momentum)) <= 1:
             shorter = (float(f"{momentum:.{digits}g}") for digits in range(1, 17))
             momentum = next((one for one in shorter if self.target.off(computed(one)) <= 1), momentum)
@@ -315,7 +335,10 @@ class _Search:
             points = GRID[low][np.argsort(cost[low])[:DEPARTURES]]
             for _ in range(NEWTON):
                 r, slope = residual(points)
-                points = np.clip(points - np.nan_to_num((r * slope).sum(axis=1) / (slope**2).sum(axis=1)), 0, 1)
+                before, step = points, np.nan_to_num((r * slope).sum(axis=1) / (slope**2).sum(axis=1))
+                points = np.clip(points - step, 0, 1)
+                if (points == before).all():
+                    break
         return [0.0, 1.0, *points.tolist()]
 
     def remarks(self, fits: list[Fit]) -> Iterator[str]:
@@ -331,7 +354,7 @@ class _Search:
             yield "the numbers are the start: no batch has a weight in them, and any exponential average may be theirs"
         elif 1 in momenta:
             yield "the numbers are the last batch's: nothing else has a weight in them"
-        if len(rows) == 1 and fits:
+        if len(rows) == 1 and len({one.weights for one in rules}) > 1:
             yield "there is one batch: averages over batches, over rows, and exponential ones without a start coincide"
         if len({one.ddof for one in rules}) > 1:
             why = "a batch of one row has variance 0 either way" if ones == len(rows) else "here they fit alike"
@@ -341,15 +364,15 @@ class _Search:
             alike.setdefault((one.weights, one.ddof), []).append(one.name)
         for names in alike.values():
             if len(names) > 1:
-                yield f"{', '.join(names)} are one rule, and differ in their defaults and in eps alone"
+                yield f"{', '.join(names)} are one rule: their defaults alone differ"
 
 
 def average(stack: np.ndarray, keep: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Exponential averages E (n,2,p) of batches (K,2,p), for each weight a (n,) that the old one keeps, and ∂E/∂a."""
-    a = keep[:, None, None]
-    E = np.broadcast_to(start, (len(keep), *start.shape))
-    slope = np.zeros(E.shape)
-    for batch in stack:
-        slope = E - batch + a * slope
-        E = a * E + (1 - a) * batch
-    return E, slope
+    K, a, begun = len(stack), keep[:, None], start.ravel()
+    back = np.arange(K - 1, -1, -1.0)  # batches that came after
+    powers = a**back
+    slopes = (1 - a) * back * a ** np.maximum(back - 1, 0) - powers
+    rows, shape = stack.reshape(K, -1), (len(keep), *start.shape)
+    E = ((1 - a) * powers) @ rows + a**K * begun
+    return E.reshape(shape), (slopes @ rows + K * a ** (K - 1) * begun).reshape(shape)

@@ -20,11 +20,10 @@ class Moments:
 
         They are centred before they are multiplied by G, so that an offset of A costs no digits.
         """
-        ones = np.ones(len(A))
         centred = A.astype(np.float64)
-        mean = ones @ centred / len(A)
+        mean = np.einsum("ij->j", centred) / len(A)  # not by a product, for which BLAS would wake its threads
         centred -= mean
-        rest = ones @ centred / len(A)  # the mean was rounded; this is what mends it
+        rest = np.einsum("ij->j", centred) / len(A)  # the mean was rounded; this is what mends it
         centred -= rest
         mean += rest
         if G is not None:

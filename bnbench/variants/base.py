@@ -4,6 +4,7 @@ import gc
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar, NoReturn
 
@@ -57,7 +58,6 @@ class Variant(ABC):
     algorithms: ClassVar[Mapping[str, str]] = MappingProxyType({})  # name to what it is, where it chooses among some
     supports: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # of `SUPPORTS`, those values alone; else `SIMPLEST`
 
-    reads_anew: ClassVar[bool] = False  # whether, not fixed, every step reads the arrays that `prepare` was given
     inputs = False  # whether ∂R/∂X is wanted too; set before `prepare`, by the library alone
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -125,6 +125,15 @@ class Variant(ABC):
                     one[...] = other
             elif mine is not None:
                 mine[...] = new
+
+    def bind(self, X: np.ndarray, y: np.ndarray, W: Any = None, units: Any = None) -> None:
+        """Take other data of the same shapes for the steps that follow, in the regime "fresh".
+
+        The arrays are as those of `prepare`. The default calls `prepare` again; a variant whose buffers do not depend
+        on the data overrides this.
+        """
+        problem = self.problem if units is None else replace(self.problem, units=int(units.max()) + 1)
+        self.prepare(self.batch._replace(X=X, y=y, W=W, units=units), problem, self.regime)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

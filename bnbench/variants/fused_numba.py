@@ -12,7 +12,20 @@ from typing import Any
 import numpy as np
 
 from bnbench.activations import CODES
-from bnbench.fused.layout import ALGORITHMS, BROKEN, FELL_BACK, FIRST_LAYER, LAYER, ONE_PASS, STORED, Layout, layout
+from bnbench.fused.layout import (
+    ALGORITHMS,
+    BROKEN,
+    BY_NODES,
+    FELL_BACK,
+    NODE_LAYERS,
+    NODES,
+    ONE_PASS,
+    ROW_LAYERS,
+    STORED,
+    Layout,
+    for_nodes,
+    layout,
+)
 from bnbench.problem import Batch, Gradients, Layer, Problem
 from bnbench.threads import guard
 from bnbench.variants import formulas
@@ -33,7 +46,6 @@ class FusedNumba(Variant):
     compile_allowance_s = 60.0
     algorithms = ALGORITHMS
     supports = ANY_NETWORK
-    reads_anew = True
 
     @classmethod
     def unavailable(cls) -> str:
@@ -43,7 +55,7 @@ class FusedNumba(Variant):
     @classmethod
     def needs_bytes(cls, problem: Problem, regime: str) -> int:
         """The scratch of the layout that would be chosen, and a copy of dΓ1, or that of C where it is made once."""
-        from bnbench.fused.scratch import scratch_places
+        from bnbench.fused.roles import scratch_places
 
         if in_layers(problem):
             first = scratch_places(*of_layer(problem, False, problem.p1, problem.p2), "fresh")[1]
@@ -76,47 +88,58 @@ class FusedNumba(Variant):
 
     def set_up(self, plan: Layout) -> None:
         """Set up a layout: its scratch and its kernel."""
+        from bnbench.fused import nodes
         from bnbench.fused.one_pass import gram, one_pass
-        from bnbench.fused.scratch import At, allocate, parameters, scratch_array, table
+        from bnbench.fused.scratch import Scratch
         from bnbench.fused.stored import stored
 
         self.plan, self.said = plan, 0.0  # what the compiled code said last: the loss, or why there is none
         problem, code = self.problem, CODES[self.problem.activation]
-        normalize = problem.normalization == "batch"
-        self.room, rows = allocate(problem, plan, self.regime)
-        self.G1, self.per_node, self.dG1, self.d_per_node = parameters(problem, plan, self.regime, self.room)
+        real: Any = self.X.dtype.type
+        self.scratch = scratch = Scratch(problem, plan, self.regime)
+        self.room, array = scratch.room, scratch.array
+        self.G1, self.per_node, self.dG1, self.d_per_node = map(array, ("G1", "per_node", "dG1", "d_per_node"))
         self.rows = tuple(self.per_node)
-        held = self.dG1.ctypes.data - self.G1.ctypes.data  # bytes of Γ1, γ, β and Γ2, with zeros between them
-        self.flat = np.ndarray(held // self.G1.itemsize, self.G1.dtype, self.room)
-        if problem.normalization == "frozen":
-            scratch_array("given", problem, plan, self.regime, self.room)[...] = self.batch.statistics
-        real = self.X.dtype.type
-        one = plan.algorithm == ONE_PASS
+        self.offsets = []
         several = plan.groups > 1 or plan.flush
-        kernel, functions = (
-            one_pass(code, problem.normalization, problem.loss, real, several)
-            if one
-            else stored(code, problem.loss, real, several)
-        )
         self.shared_out = plan.groups > 1
-        self.table = table(rows, functions, self.X, self.y)
-        self.kernel = functools.partial(kernel, self.table.ctypes.data, plan.group_rows, problem.ddof, problem.eps)
+        if plan.algorithm == ONE_PASS:
+            kernel, functions = one_pass(code, problem.normalization, problem.loss, real, several)
+        elif plan.algorithm == NODES:
+            kernel = nodes.whole_step(problem.loss, problem.normalization, real)
+            functions = nodes.functions(code, problem.normalization, True, False, real)
+            self.offsets = [array("shift")[: problem.p1]] if problem.normalization == "batch" else []
+        else:
+            kernel, functions = stored(code, problem.loss, real, several)
+            self.offsets = [array("shift")[: problem.p1]]
+        self.kernel = functools.partial(kernel, scratch.address, problem.eps)
         self.compute: Callable[[], float] = self.kernel
-        if one and normalize:
+        if problem.normalization == "frozen":
+            array("given_mean")[...], array("given_variance")[...] = self.batch.statistics
+        elif plan.algorithm == ONE_PASS and problem.normalization == "batch":
+            self.offsets = [array("shift")[: problem.p1], array("rest")]
             if self.regime == "fresh":
-                compute, functions = gram(real, several)
-                self.gram_table = table(rows, functions, self.X)
-                self.gram = functools.partial(compute, self.gram_table.ctypes.data, plan.group_rows)
+                compute, more = gram(real, several)
+                functions |= more
+                self.gram = functools.partial(compute, scratch.address)
                 self.compute = self.gram_and_kernel
             else:  # once, in working arrays of its own
                 square, plan = of_gram(problem)
-                compute, functions = gram(real, plan.groups > 1 or plan.flush)
-                _room, working = allocate(square, plan, "fresh")
-                for kept in (At.C, At.diagonal, At.rest, At.shift):
-                    working[kept] = rows[kept]
+                working = Scratch(square, plan, "fresh")
+                compute, more = gram(real, plan.groups > 1 or plan.flush)
                 with guard():
-                    working = table(working, functions, self.X)
-                    unbroken(compute(working.ctypes.data, plan.group_rows))
+                    working.connect(more, self.X)
+                    unbroken(compute(working.address))
+                for name in ("C", "diagonal", "rest", "shift"):
+                    array(name)[...] = working.array(name)
+        scratch.connect(functions, self.X, self.y)
+        if plan.algorithm == NODES:
+            scratch.enter("Gamma", self.G1)
+            if self.regime == "fixed":
+                with guard():
+                    unbroken(nodes.tiles_step(problem.normalization == "batch", real)(scratch.address) > 0)
+                scratch.count("tiled", 1)
+        self.s, self.centre = array("s")[: problem.p2], array("centre")[: problem.p2]
 
     def load(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: np.ndarray | None = None) -> None:
         """Copy the parameters to where the kernels read them."""
@@ -130,13 +153,13 @@ class FusedNumba(Variant):
             rows[0][...] = gamma
             rows[1][...] = beta
 
-    def bind(self, X: np.ndarray, y: np.ndarray) -> None:
-        """Take other data of the same shape, C-contiguous, in place of those that `prepare` was given; not fixed."""
+    def bind(self, X: np.ndarray, y: np.ndarray, W: Any = None, units: Any = None) -> None:
+        """As `Variant.bind`; no array is copied."""
+        if self.network:
+            self.network.bind(X, y, W, units)
+            return
         self.X, self.y, self.fallback = X, y, None
-        at_X = X.ctypes.data
-        self.table[0, 0], self.table[1, 0] = at_X, y.ctypes.data  # the rows At.X and At.y
-        if self.compute is not self.kernel:
-            self.gram_table[0, 0] = at_X
+        self.scratch.bind(X, y)
 
     def step(self) -> None:
         """One compiled call, or two where XᵀX is part of the step; of several layers two a layer."""
@@ -161,14 +184,23 @@ class FusedNumba(Variant):
 
     def fall_back(self) -> None:
         """Take a step in which a variance cancels in the one-pass form by the stored algorithm."""
-        from bnbench.fused.scratch import At
-
         if self.fallback is None:
-            self.fallback = FusedNumba.__new__(FusedNumba)
-            self.fallback.__dict__.update(self.__dict__)
-            self.fallback.set_up(layout(self.problem, self.regime, STORED))
-            self.fallback.table[At.G1 : At.P] = self.table[At.G1 : At.P]  # the parameters and gradients are shared
+            self.fallback = FusedNumba(STORED)
+            self.fallback.prepare(self.batch._replace(X=self.X, y=self.y), self.problem, self.regime)
+        self.fallback.load(self.G1, *self.rows)
         self.fallback.step()
+        self.dG1[...], self.d_per_node[...] = self.fallback.dG1, self.fallback.d_per_node
+
+    def spreads(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """s and μ (p2,) of every layer in float64, as the last step computed them; the next may write over them.
+
+        Without normalization they are 1 and 0.
+        """
+        if self.network:
+            return [layer.spread() for layer in self.network.layers]  # type: ignore[attr-defined]
+        if self.said <= FELL_BACK and self.fallback is not None:
+            return self.fallback.spreads()
+        return [spread(self.s, self.centre, self.offsets, self.G1)]
 
     @property
     def algorithm(self) -> str:
@@ -182,12 +214,22 @@ class FusedNumba(Variant):
     def result(self) -> Gradients:
         """Copies of the last step's gradients."""
         if self.network:
-            return self.network.answer
-        dgamma, dbeta, dG2 = self.d_per_node.copy()
+            return self.network.answer.copied()
+        of_nodes = self.d_per_node.copy()
+        dgamma, dbeta, dG2 = of_nodes[0], of_nodes[1], of_nodes[2]  # to unpack it takes half a microsecond more
         if self.problem.normalization == "none":
             dgamma = dbeta = None
         said = self.said if self.fallback is None or self.said > FELL_BACK else self.fallback.said
         return tuple.__new__(Gradients, (said, self.dG1.copy(), dgamma, dbeta, dG2))  # half a microsecond less
+
+
+def spread(
+    s: np.ndarray, centre: np.ndarray, offsets: list[np.ndarray], G: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(s, μ) of a layer whose input had offsets (p_in,) taken off, which centre, the rest of its μ, lacks."""
+    for offset in offsets:
+        centre = centre + offset.dot(G)
+    return s, centre
 
 
 def in_layers(problem: Problem) -> bool:
@@ -200,48 +242,60 @@ def of_layer(problem: Problem, below: bool, fan_in: int, nodes: int) -> tuple[Pr
     one = Problem(
         problem.N, fan_in, nodes, problem.activation, problem.normalization, problem.ddof, problem.eps, problem.dtype
     )
-    return one, layout(one, "fresh", LAYER if below else FIRST_LAYER)
+    return one, layout(one, "fresh", (NODE_LAYERS if for_nodes(one) else ROW_LAYERS)[below])
 
 
 class FusedLayer(FormLayer):
     """A layer in the fused form (`fused.layer`)."""
 
     def __init__(self, network: Problem, inputs: bool, place: int, fan_in: int, nodes: int, given: tuple) -> None:
+        from bnbench.fused import nodes as by_nodes
         from bnbench.fused.layer import layer
-        from bnbench.fused.scratch import At, allocate, parameters, scratch_array, table
+        from bnbench.fused.scratch import Scratch
 
         below = inputs or place > 0
         problem, plan = of_layer(network, below, fan_in, nodes)
         self.last, self.place = place == network.depth - 1, place
-        real = np.dtype(problem.dtype).type
-        self.room, rows = allocate(problem, plan, "fresh")
-        self.G, self.per_node, self.dG, self.d_per_node = parameters(problem, plan, "fresh", self.room)
-
-        def array(name: str) -> np.ndarray:
-            return scratch_array(name, problem, plan, "fresh", self.room)
-
+        real: Any = np.dtype(problem.dtype).type
+        self.scratch = scratch = Scratch(problem, plan, "fresh")
+        array = scratch.array
+        self.per_node, self.dG, self.d_per_node = map(array, ("per_node", "dG1", "d_per_node"))
+        self.by_nodes = plan.algorithm in BY_NODES
+        self.G: Any = None if self.by_nodes else array("G1")
+        self.affine, self.offsets = problem.normalization != "none", []
         if problem.normalization == "frozen":
-            array("given")[...] = given
-        self.affine = problem.normalization != "none"
-        self.A, self.r = array("A"), array("all_r")[: problem.N]
-        self.dA = array("dA") if below else None
-        several = plan.groups > 1 or plan.flush
-        forward, backward, functions = layer(
-            CODES[problem.activation], problem.normalization, self.last, below, real, several
-        )
+            array("given_mean")[...], array("given_variance")[...] = given
+        elif self.affine:
+            self.offsets = [array("shift")[:fan_in]]
+        self.s, self.centre = array("s")[:nodes], array("centre")[:nodes]
+        self.A, self.r = array("A"), array("r")[: problem.N]
+        self.dA = array("dA")[: problem.N] if below else None
+        code, several = CODES[problem.activation], plan.groups > 1 or plan.flush
+        if self.by_nodes:
+            forward = by_nodes.forward_step(problem.normalization, self.last, real)
+            backward = by_nodes.backward_step(below, real)
+            functions = by_nodes.functions(code, problem.normalization, self.last, below, real)
+        else:
+            forward, backward, functions = layer(code, problem.normalization, self.last, below, real, several)
         self.X = np.zeros((problem.N, fan_in), problem.dtype)  # until the first step
-        self.table = table(rows, functions, self.X)
-        self.At = At
-        arguments = self.table.ctypes.data, plan.group_rows, problem.ddof, problem.eps
+        scratch.connect(functions, self.X)
         self.forward_kernel, self.backward_kernel = (
-            functools.partial(kernel, *arguments) for kernel in (forward, backward)
+            functools.partial(kernel, scratch.address, problem.eps) for kernel in (forward, backward)
         )
+
+    def spread(self) -> tuple[np.ndarray, np.ndarray]:
+        """s and μ (p_out,) of the last step in float64, as in `FusedNumba.spreads`."""
+        return spread(self.s, self.centre, self.offsets, self.G)
 
     def forward(self, A: np.ndarray, parameters: Layer) -> np.ndarray:
         """As in `FormLayer`."""
         self.input = A
-        self.table[self.At.X] = A.ctypes.data, 1, *A.shape
-        self.G[...] = parameters.G
+        self.scratch.enter("X", A)
+        if self.by_nodes:
+            self.G = parameters.G
+            self.scratch.enter("Gamma", parameters.G)
+        else:
+            self.G[...] = parameters.G
         if self.affine:
             self.per_node[0], self.per_node[1] = parameters.gamma, parameters.beta
         if not self.last:
@@ -259,11 +313,11 @@ class FusedLayer(FormLayer):
         if isinstance(upstream, tuple):
             self.r[...] = upstream[0]
         else:
-            self.table[self.At.U] = upstream.ctypes.data, 1, *upstream.shape
+            self.scratch.enter("U", upstream)
         unbroken(self.backward_kernel() > 0)
-        dgamma, dbeta, dout = self.d_per_node.copy()
+        dgamma, dbeta, dout = self.d_per_node
         affine = (dgamma, dbeta) if self.affine else (None, None)
-        return Layer(self.dG.copy(), *affine), self.dA, dout if self.last else None
+        return Layer(self.dG, *affine), self.dA, dout if self.last else None
 
 
 def compiles_nothing() -> bool:

@@ -53,6 +53,11 @@ class Network:
         of_layers = enumerate(zip(shapes, given, strict=True))
         self.layers = [make(place, p_in, p_out, pair) for place, ((p_in, p_out), pair) in of_layers]
 
+    def bind(self, X: np.ndarray, y: np.ndarray, W: Any, units: Any) -> None:
+        """As `Variant.bind`."""
+        count = 0 if units is None else int(units.max()) + 1
+        self.data = self.data._replace(X=X, y=y, W=W, unit=units, units=count)
+
     def step(self) -> None:
         """Forward through the layers and the head, and back."""
         theta, data = self.theta, self.data

@@ -79,25 +79,6 @@ def outputs(parallel: bool) -> Callable:
 
 
 @functools.cache
-def outcome(loss: str) -> Callable:
-    """What gives the loss, and r in place of η, for one loss."""
-    value, slope = elementary.compiled_loss(loss)
-
-    @njit(fastmath=REASSOCIATE, forceinline=True)
-    def compute(y, r):
-        N = y.size
-        over_N = r.dtype.type(1 / N)
-        total = 0.0
-        for i in range(N):
-            eta = r[i]
-            total += value(y[i], eta)
-            r[i] = slope(y[i], eta) * over_N
-        return total / N
-
-    return compute
-
-
-@functools.cache
 def backward(normalization: str, under_head: bool, parallel: bool) -> Callable:
     """A layer's backward pass, under the head or under another layer."""
     batch, normalized = normalization == "batch", normalization != "none"
@@ -183,7 +164,7 @@ def row_by_row(parallel: bool) -> Callable:
 def step(code: int, normalization: str, loss: str, parallel: bool) -> Callable:
     """The whole step of one hidden layer in one call."""
     layer_forward, layer_backward = forward(code, normalization, parallel), backward(normalization, True, parallel)
-    head, rest = outputs(parallel), outcome(loss)
+    head, rest = outputs(parallel), elementary.outcome(loss)
 
     @njit(fastmath=REASSOCIATE)
     def whole(X, y, G1, gamma, beta, G2, ddof, eps, nodes, Xhat, A, D, r, dG1, dgamma, dbeta, dG2):

@@ -1,7 +1,6 @@
 """`loops-numba` and `loops-numba-parallel`: the node-by-node computation, compiled (`loops_kernel`)."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ class LoopsNumba(Variant):
     arrays_like_Z = 3
     compile_allowance_s = 60.0
     supports = ANY_NETWORK
-    reads_anew = True
     parallel = False
     load = Variant.load_in_place
 
@@ -35,7 +33,7 @@ class LoopsNumba(Variant):
         if problem.depth > 1 or problem.linear or problem.units or self.inputs:
             make = functools.partial(LoopsLayer, problem.N, problem.spec, batch.X.dtype, parallel)
             self.network = Network(make, self.batch, problem, inputs=self.inputs)
-            self.compute: Callable = self.network.step
+            self.compute: Any = self.network.step
             return
         from bnbench.variants.loops_kernel import step
 
@@ -50,6 +48,14 @@ class LoopsNumba(Variant):
             *map(read_only, (X, y)), G1, *affine, G2, problem.ddof, problem.eps, *of_nodes,
             np.zeros(problem.N, X.dtype), *self.gradients,
         )  # fmt: skip
+
+    def bind(self, X: np.ndarray, y: np.ndarray, W: Any = None, units: Any = None) -> None:
+        """As `Variant.bind`; no array is copied."""
+        if self.network:
+            self.network.bind(X, y, W, units)
+        else:
+            _, _, *rest = self.compute.args
+            self.compute = functools.partial(self.compute.func, *map(read_only, (X, y)), *rest)
 
     def step(self) -> None:
         """One call of the compiled loops."""

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  - what np.dot calls here, loaded before a step is timed
 from numba.extending import overload
 
-from bnbench.elementary import compiled, compiled_loss
+from bnbench.elementary import compiled, outcome
 from bnbench.jit import REASSOCIATE, njit
 
 
@@ -98,23 +98,6 @@ def forward(code: int, normalization: str, fixed: bool) -> Callable:
 
 
 @functools.cache
-def outcome(loss: str) -> Callable:
-    """What gives the loss, and r in place of η, for one loss."""
-    value, slope = compiled_loss(loss)
-
-    @njit(fastmath=REASSOCIATE)
-    def compute(y, r, over_N):
-        total = 0.0
-        for i in range(y.size):
-            eta = r[i]
-            total += value(y[i], eta)
-            r[i] = slope(y[i], eta) * over_N
-        return total / y.size
-
-    return compute
-
-
-@functools.cache
 def backward(normalization: str) -> Callable:
     """A layer's backward pass from ∂R/∂A for one normalization."""
     batch, normalized = normalization == "batch", normalization != "none"
@@ -164,7 +147,7 @@ def step(code: int, normalization: str, loss: str, fixed: bool) -> Callable:
     def whole(X, xbar, y, mean, variance, G1, gamma, beta, G2, over_N, over_Nd, eps):
         s, Xhat, A, D = layer_forward(X, xbar, G1, gamma, beta, mean, variance, over_N, over_Nd, eps)
         r = np.dot(A, G2)
-        loss = rest(y, r, over_N)
+        loss = rest(y, r)
         _, dG1, dgamma, dbeta = layer_backward(X, np.outer(r, G2), gamma, s, Xhat, D, over_N, over_Nd)
         return loss, dG1, dgamma, dbeta, np.dot(A.T, r)
 

@@ -26,7 +26,6 @@ class MatrixNumba(Variant):
     keeps_X = True
     compile_allowance_s = 60.0
     supports = ANY_NETWORK
-    reads_anew = True
     load = Variant.load_in_place
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
@@ -47,6 +46,14 @@ class MatrixNumba(Variant):
         self.parameters = self.batch.G1, *affine, self.batch.G2
         self.constants = constants(problem.N, problem.spec, batch.X.dtype)
         self.kernel = step(CODES[problem.activation], problem.normalization, problem.loss, fixed)
+
+    def bind(self, X: np.ndarray, y: np.ndarray, W: Any = None, units: Any = None) -> None:
+        """As `Variant.bind`; no array is copied."""
+        if self.network:
+            self.network.bind(X, y, W, units)
+        else:
+            _, xbar, _, *given = self.data
+            self.data = read_only(X), xbar, read_only(y), *given
 
     def step(self) -> None:
         """One call of the compiled step."""

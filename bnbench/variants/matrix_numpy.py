@@ -24,7 +24,6 @@ class MatrixNumpy(Variant):
     arrays_like_Z, arrays_like_G1 = 9, 2
     keeps_X = True
     supports = ANY_NETWORK
-    reads_anew = True
     load = Variant.load_in_place
 
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:

@@ -3,17 +3,17 @@
 import pytest
 
 import bnbench
-from bnbench.fused.layout import ONE_PASS, STORED, choose
+from bnbench.fused.layout import NODES, ONE_PASS, STORED, choose
 from bnbench.problem import REGIMES
 from bnbench.variants import variants
 
 SIZES = [(100, 32, 32), (1000, 16, 16), (1000, 256, 256), (10_000, 4, 4), (10_000, 32, 64), (10_000, 256, 32)]
-SIZES += [(10_000, 256, 256), (100_000, 32, 64)]
+SIZES += [(64, 256, 256), (256, 512, 512), (10_000, 256, 256), (100_000, 32, 64)]
 CASES = [
     pytest.param(*size, regime, algorithm, id="-".join(map(str, (*size, regime, algorithm))))
     for size in SIZES
     for regime in REGIMES
-    for algorithm in (ONE_PASS, STORED)
+    for algorithm in (ONE_PASS, STORED, NODES)
 ]
 
 

@@ -418,3 +418,18 @@ def test_docs_formats_a_page_on_a_terminal(capsys, monkeypatch):
     assert "# Variants" not in said
     assert "```" not in said
     assert max(map(cell_len, said.splitlines())) <= 100
+
+
+def test_the_conventions_are_the_table_of_their_page():
+    # catches: a convention that the page lacks, or has with another default, divisor or source
+    from bnbench.running import CONVENTIONS
+
+    def shown(value):
+        return "none" if value is None else f"{value:g}"
+
+    for name, held in CONVENTIONS.items():
+        start = "none" if held.start is None else ", ".join(map(shown, held.start))
+        cells = [f"`{name}`", held.update, held.divisor, shown(held.momentum), shown(held.eps), start, held.one_row]
+        assert f"| {' | '.join([*cells, held.source])} |\n" in PAGES["statistics"]
+    table = PAGES["statistics"].partition("| `convention` |")[2].partition("\n\n")[0]
+    assert len(table.splitlines()) == 2 + len(CONVENTIONS)

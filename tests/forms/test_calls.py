@@ -11,7 +11,8 @@ import pytest
 
 import bnbench
 from bnbench.fused.layout import STORED, choose
-from bnbench.fused.scratch import At, group_function
+from bnbench.fused.roles import WORD
+from bnbench.fused.scratch import group_function
 from bnbench.problem import Problem
 from bnbench.reference import reference
 from bnbench.validation import judge, parts_of
@@ -170,18 +171,18 @@ def test_later_changes_of_X_are_never_seen(regime):
 def test_a_group_that_ends_in_an_exception_is_no_gradient():
     # catches: an exception in a compiled callback, which Numba prints while the sum goes on without that group
     @group_function
-    def broken(rows, g, group_rows):
-        if group_rows > 0:
+    def broken(table, g):
+        if table > 0:
             raise ValueError("planted")
         return 1
 
-    for N, regime, row in ((5000, "fixed", At.sweep), (60, "fresh", At.forward_backward)):
+    for N, regime, function in ((5000, "fixed", "sweep"), (60, "fresh", "forward_backward")):
         problem = Problem(N, 8, 16, "tanh")
         variant = bnbench.variants()["fused-numba"]()
         variant.prepare(problem.sample(), problem, regime)
         variant.step()
         assert (variant.plan.groups > 1) == (N == 5000)
-        variant.table[row, 0] = broken.address
+        variant.scratch.table[WORD[function]] = broken.address
         with pytest.raises(RuntimeError, match="no gradients"):
             variant.step()
 

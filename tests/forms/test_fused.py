@@ -11,9 +11,11 @@ import pytest
 from cases import FEW, SETTINGS, covering
 
 import bnbench
-from bnbench.fused.layout import ALGORITHMS, ONE_CALL, ONE_PASS, STORED, choose, layout
+from bnbench import formula
+from bnbench.fused.layout import ALGORITHMS, NODES, ONE_CALL, ONE_PASS, STORED, choose, layout
 from bnbench.problem import DTYPES, REGIMES, Gradients
 from bnbench.reference import reference
+from bnbench.reference.network import converted
 from bnbench.validation import judge, parts_of
 from bnbench.variants import variants
 
@@ -34,7 +36,7 @@ def test_every_algorithm_at_sizes_that_fill_no_tile(activation, normalization, d
     for N, p1, p2, ddof, eps in ((1, 1, 1, 0, 0.1), (13, 9, 5, 1, 1e-3), (97, 3, 27, 0, 1e-5), (211, 18, 11, 2, 0.5)):
         problem = bnbench.Problem(N, p1, p2, activation, normalization, ddof, eps, dtype)
         for regime in REGIMES:
-            for algorithm in (ONE_PASS, STORED) if normalization == "batch" else (ONE_PASS,):
+            for algorithm in (ONE_PASS, STORED, NODES) if normalization == "batch" else (ONE_PASS, NODES):
                 variant = FUSED(algorithm)
                 found = verdict(variant, problem.sample(), problem, regime)
                 assert found.valid, f"{problem} {regime} {algorithm}: {found.reason}"
@@ -46,9 +48,9 @@ def test_every_algorithm_at_sizes_that_fill_no_tile(activation, normalization, d
 def test_many_groups_and_panels(N, p1, p2, dtype):
     # catches: groups whose rows overlap or are left out, float32 sums that are flushed twice or lost
     problem = bnbench.Problem(N, p1, p2, dtype=dtype)
-    assert layout(problem, "fixed").groups > 1
     for regime in REGIMES:
-        for algorithm in (ONE_PASS, STORED):
+        for algorithm in (ONE_PASS, STORED, NODES):
+            assert layout(problem, regime, algorithm).groups > 1
             found = verdict(FUSED(algorithm), problem.sample(), problem, regime)
             assert found.valid, f"{regime} {algorithm}: {found.reason}"
 
@@ -89,12 +91,12 @@ def test_data_on_which_the_one_pass_form_cancels(kind, dtype, activation):
         problem = bnbench.Problem(N, 7, 5, activation=activation, dtype=dtype)
         batch = hard(problem, kind)
         for regime in REGIMES:
-            for algorithm in (ONE_PASS, STORED):
+            for algorithm in (ONE_PASS, STORED, NODES):
                 variant = FUSED(algorithm)
                 found = verdict(variant, batch, problem, regime)
                 assert found.valid, f"N={N} {regime} {algorithm}: {found.reason}"
                 if kind == "null":
-                    assert variant.algorithm == STORED
+                    assert variant.algorithm == (algorithm if algorithm == NODES else STORED)
                     variant.load(*problem.sample()[2:])  # whose hidden nodes vary
                     variant.step()
                     assert variant.algorithm == algorithm
@@ -109,7 +111,8 @@ def test_choice_by_size():
     assert chosen(100_000, 32, 64, "fixed") == chosen(100_000, 32, 64, "fresh") == ONE_PASS
     assert (chosen(10_000, 256, 256, "fixed"), chosen(10_000, 256, 256, "fresh")) == (ONE_PASS, STORED)
     assert chosen(4096, 1024, 1024, "fixed") == STORED
-    assert set(ALGORITHMS) == {ONE_CALL, ONE_PASS, STORED}
+    assert chosen(64, 512, 512, "fixed") == chosen(64, 512, 512, "fresh") == chosen(22, 1182, 330, "fresh") == NODES
+    assert set(ALGORITHMS) == {ONE_CALL, ONE_PASS, STORED, NODES}
 
 
 BITS = """
@@ -129,7 +132,7 @@ for seed in range(int(sys.argv[1])):
     batch, bits = problem.sample(), []
     for threads in (1, 2, 3, 4):
         numba.set_num_threads(threads)
-        variant = variants()["fused-numba"](("", "one-pass", "stored")[seed % 3])
+        variant = variants()["fused-numba"](("", "one-pass", "stored", "by nodes")[seed % 4])
         variant.prepare(batch, problem, regime)
         variant.step()
         parts = [np.asarray(part).tobytes() for part in variant.result()]
@@ -148,7 +151,7 @@ def test_same_bits_for_every_number_of_threads(count):
     found = json.loads(run.stdout)
     assert [different for _, _, different in found] == [1] * count
     several = {algorithm for algorithm, groups, _ in found if groups > 1}
-    assert several == {ONE_PASS, STORED}
+    assert several == {ONE_PASS, STORED, NODES}
     assert sum(groups > 1 for _, groups, _ in found) > count / 4
 
 
@@ -173,7 +176,7 @@ def test_parameters_and_data_are_left_alone():
     problem = bnbench.Problem(500, 6, 5)
     batch = problem.sample()
     copies = [array.copy() for array in batch]
-    for algorithm in (ONE_PASS, STORED):
+    for algorithm in (ONE_PASS, STORED, NODES):
         variant = FUSED(algorithm)
         variant.prepare(batch, problem)
         variant.step()
@@ -185,8 +188,9 @@ import sys
 import numpy as np
 import bnbench
 
-for place, (N, regime) in enumerate(((500, "fresh"), (500, "fixed"), (50, "fresh"))):
-    problem = bnbench.Problem(N, 5, 3)
+shapes = (500, 5, 3, "fresh"), (500, 5, 3, "fixed"), (50, 5, 3, "fresh"), (40, 91, 90, "fixed")
+for place, (*shape, regime) in enumerate(shapes):
+    problem = bnbench.Problem(*shape)
     variant = bnbench.variants()["fused-numba"]()
     variant.prepare(problem.sample(), problem, regime)
     variant.step()
@@ -201,13 +205,62 @@ def test_no_index_is_out_of_bounds(tmp_path):
     command = [sys.executable, "-c", CHECKED, tmp_path]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
-    for place, N in enumerate((500, 500, 50)):
-        problem = bnbench.Problem(N, 5, 3)
+    for place, shape in enumerate(((500, 5, 3), (500, 5, 3), (50, 5, 3), (40, 91, 90))):
+        problem = bnbench.Problem(*shape)
         found = Gradients(*np.load(tmp_path / f"{place}.npz").values())
         assert judge(parts_of(found), reference(problem.sample(), problem), problem).reason == ""
 
 
-@pytest.mark.parametrize("algorithm", ["", STORED])
+@pytest.mark.parametrize("kind", ["", "offset", "collinear", "null"])
+def test_spreads_are_those_of_the_last_step(kind):
+    # catches: s of the step that fell back, a mean without the offset of X, sums that a later sweep writes over
+    for problem in (
+        bnbench.Problem(60, 7, 5),
+        bnbench.Problem(3000, 7, 5, eps=0, ddof=1),
+        bnbench.Problem(3000, 7, 5, normalization="frozen"),
+        bnbench.Problem(60, 7, 5, normalization="none"),
+        bnbench.Problem(500, 7, 5, dtype="float32"),
+        bnbench.Problem(500, 7, 5, "tanh", depth=3),
+    ):
+        batch = problem.sample() if problem.depth > 1 or not kind else hard(problem, kind)
+        known = formula.network(
+            *converted(lambda array: array.astype(np.float64), batch.theta, batch.data), problem.spec
+        )
+        for regime in REGIMES:
+            for algorithm in ("", NODES, *((ONE_PASS, STORED) if problem.normalization == "batch" else ())):
+                variant = FUSED(algorithm)
+                variant.prepare(batch, problem, regime)
+                variant.load(*problem.sample()[2:])
+                variant.step()
+                variant.load(*batch[2:])
+                variant.step()
+                for (s, mean), layer in zip(variant.spreads(), known.layers, strict=True):
+                    true = (layer.s, layer.mu) if problem.normalization != "none" else (np.ones(5), np.zeros(5))
+                    assert s.dtype == mean.dtype == np.float64
+                    size = np.abs(layer.input).max() * np.abs(layer.layer.G).sum(axis=0)
+                    digits = 64 * np.finfo(problem.dtype).eps
+                    assert np.all(np.abs(s - true[0]) <= digits * (size + true[0])), (problem, regime, algorithm)
+                    assert np.all(np.abs(mean - true[1]) <= digits * (size + 1)), (problem, regime, algorithm)
+
+
+@pytest.mark.parametrize(("algorithm", "normalization"), [(STORED, "batch"), (ONE_PASS, "batch"), (ONE_PASS, "frozen")])
+def test_a_copy_of_the_memory_is_as_right_as_the_original(algorithm, normalization):
+    # catches: an address among the offsets, which leads back to the original
+    for N in (60, 5000):
+        problem = bnbench.Problem(N, 40, 30, normalization=normalization)
+        variant = FUSED(algorithm)
+        variant.prepare(problem.sample(), problem, "fixed")
+        variant.step()
+        known = variant.result()
+        copy, at = variant.room.copy(), variant.scratch.places["dG1"].offset
+        variant.room[...] = 0
+        copy[at : at + known.dG1.nbytes] = 0
+        assert variant.kernel.func(copy.ctypes.data, problem.eps) == known.loss
+        assert np.array_equal(np.ndarray(known.dG1.shape, known.dG1.dtype, copy, at), known.dG1)
+        assert not variant.room.any()
+
+
+@pytest.mark.parametrize("algorithm", ["", STORED, NODES])
 @pytest.mark.parametrize("regime", ["fixed", "fresh"])
 def test_a_loss_below_zero_is_a_loss(algorithm, regime):
     # catches: Poisson's negative loss taken for a step that was left, and computed again without end

@@ -1,14 +1,16 @@
 """Population statistics: exact over all rows, layer by layer, in constant memory."""
 
+import dataclasses
 import itertools
 import tracemalloc
 
 import numpy as np
 import pytest
-from networks import arguments, network
+from conftest import BUILT_IN, PEERS
+from networks import answer, arguments, distances, in_label_order, network
 
 import bnbench
-from bnbench import formula
+from bnbench import definition, formula
 from bnbench.problem import DTYPES
 
 
@@ -42,6 +44,34 @@ def test_they_are_the_statistics_of_one_batch_of_all_rows():
                 bnbench.predict(*call, **conventions),
                 rtol=1e-7,
             )
+
+
+SLOW = ("torch-compile", "tensorflow-xla")  # to compile
+FROZEN = bnbench.Problem(40, 4, 4, normalization="frozen", depth=3)
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.exhaustive] * (name in SLOW))
+    for name in BUILT_IN + PEERS
+    if not bnbench.variants()[name].unsupported(FROZEN, "fresh")
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gradient_at_population_statistics_by_every_form(name):
+    # catches: statistics in another layer's place, their count taken for a number of theirs, a form that flows through
+    # them
+    theta, data, spec = network(3, layers=3, normalization="batch", activation="tanh")
+    (X, y, *parameters), keywords = arguments(theta, data, spec)
+    given = bnbench.population(X, *parameters[:3], activation="tanh", ddof=spec.ddof, eps=spec.eps)
+    spec = dataclasses.replace(spec, normalization="frozen")
+    if reason := bnbench.variants()[name].unavailable():
+        pytest.skip(reason)
+    found = bnbench.gradients(
+        X, y, *parameters, variant=name, **keywords | {"normalization": "frozen", "statistics": given}
+    )
+    known = definition.gradients(
+        theta, in_label_order(data._replace(statistics=tuple((one.mean, one.var) for one in given))), spec, "autograd"
+    )
+    assert max(distances(answer(found, theta), known)) < 1e-9
 
 
 def test_memory_stays_the_same_however_many_rows(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import bnbench
 from bnbench.running import CONVENTIONS
 
-STREAMS = int(os.environ.get("BNBENCH_STREAMS", 12))  # 1,000 once
+STREAMS = int(os.environ.get("BNBENCH_STREAMS", 8))  # 1,000 once
 SIZES = (1, 2, 3, 17, 40)  # few, for frameworks compile each shape anew
 
 
@@ -235,3 +235,16 @@ def test_onnx_own_node_cases(case):
     ]  # fmt: skip
     y = np.moveaxis(np.stack(columns, axis=1).reshape(*np.moveaxis(x, 1, -1).shape), -1, 1)
     np.testing.assert_allclose(y, known[0], rtol=found.rtol, atol=found.atol)
+
+
+def test_flax_has_one_convention_in_both_of_its_interfaces():
+    # catches: a default of flax.nnx that is not that of flax.linen
+    pytest.importorskip("flax")
+    from flax import nnx
+
+    batches, _ = stream(1, "float32")
+    layer = nnx.BatchNorm(batches[0].shape[1], rngs=nnx.Rngs(0))
+    for Z in batches:
+        layer(Z)
+    for one, other in zip((layer.mean, layer.var), flax(batches, None), strict=True):
+        np.testing.assert_allclose(np.asarray(one[...]), other, rtol=1e-5)

@@ -1,0 +1,519 @@
+"""Hidden nodes shared out, not rows: for few rows and a Γ that is larger than X and Z.
+
+A group has some columns of Z for all rows: their statistics, their sums and their part of ∂R/∂Γ are its own, and
+nothing is merged. Only η, which is a sum over nodes, and ∂R/∂(the layer's input) are put together of all groups.
+Which nodes go together depends on the problem alone, so bits are the same for every number of threads.
+
+X, less shift, is kept in tiles (see `gemm`) twice, once for each product. A group's nodes are taken a *panel* of three
+vectors at a time. A panel's columns of Z, A and T lie together, row by row, so that four rows are one line of the
+arrays `Z_panels`, `A_panels` and `T_panels`: a loop over a line is long enough for vector instructions, and what
+belongs to a node is written four times side by side for it.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.ccallback import CFunc
+from numba.extending import intrinsic
+
+from bnbench.elementary import compiled, compiled_loss
+from bnbench.fused.gemm import (
+    FOUR,
+    INDEX,
+    PANEL,
+    VECTOR_BYTES,
+    WHOLE,
+    Emitter,
+    copy3,
+    copy_four,
+    lesser,
+    shifted_four,
+    tile_G3,
+    tile_Z3,
+)
+from bnbench.fused.layout import BROKEN, INPUTS_EACH, STRIP, TILES
+from bnbench.fused.passes import leading_mean, up
+from bnbench.fused.scratch import DONE, At, arrays, call, call_all, clear, group, group_function
+from bnbench.jit import REASSOCIATE, njit
+
+of_lines = njit(fastmath=REASSOCIATE, forceinline=True, inner=True, apart=True)
+
+
+@intrinsic
+def turn_four(typing, G, g0, ldg, panel, p0, width):
+    """Four columns of four rows of G, ldg apart, as four rows of a panel."""
+    index = types.intp
+    signature = types.void(G, index, index, panel, index, index)
+
+    def build(context, builder, signature, arguments):
+        G0, g0, ldg, panel0, p0, width = arguments
+        emit = Emitter(context, builder, G.dtype, FOUR)
+        source, target = emit.pointer(G, G0, g0), emit.pointer(panel, panel0, p0)
+
+        def shuffled(one, other, *places):
+            return builder.shuffle_vector(one, other, ir.VectorType(WHOLE, FOUR)(list(places)))
+
+        rows = [emit.load(builder.gep(source, [builder.mul(ldg, INDEX(m))])) for m in range(FOUR)]
+        even, odd = ([shuffled(rows[m], rows[m + 1], u, FOUR + u, 2 + u, FOUR + 2 + u) for m in (0, 2)] for u in (0, 1))
+        low, high = (0, 1, 4, 5), (2, 3, 6, 7)
+        columns = (shuffled(*pair, *places) for places in (low, high) for pair in (even, odd))
+        for u, column in enumerate(columns):
+            emit.store(column, builder.gep(target, [builder.mul(width, INDEX(u))]))
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+@functools.cache
+def make_tiles(real: type) -> Callable:
+    """Some columns of X, less shift, in tiles of four rows and in tiles of a block's."""
+
+    @group_function
+    def compute(table, g):
+        of = arrays(table, real, g)
+        X, shift, fours, blocks = of.X, of.shift, of.X_fours, of.X_blocks
+        N, p1, R = of.N, of.p1, of.rows
+        depth, first, end = up(p1, FOUR), g * TILES, lesser(p1, (g + 1) * TILES)
+        whole = first + (end - first) // FOUR * FOUR
+        for start in range(0, N, R):
+            for i in range(lesser(R, N - start)):
+                row = start + i
+                at_X, at_four = row * p1, row // FOUR * FOUR * depth + row % FOUR * FOUR
+                at_block = start * depth + FOUR * i
+                for k in range(first, whole, FOUR):
+                    shifted_four(X, at_X + k, shift, k, fours, at_four + FOUR * k)
+                    shifted_four(X, at_X + k, shift, k, blocks, at_block + k * R)
+                for k in range(end - whole):
+                    x = X[row, whole + k] - shift[whole + k]
+                    fours[at_four + FOUR * whole + k] = blocks[at_block + whole * R + k] = x
+        return DONE
+
+    return compute
+
+
+@of_lines
+def four_times(values, q, end, width, line):
+    """The numbers of a panel's nodes from q on, once for each of four rows, with 0 for nodes from `end` on."""
+    for n in range(width):
+        x = values[q + n] if q + n < end else values[q] * 0
+        line[n] = line[width + n] = line[2 * width + n] = line[3 * width + n] = x
+
+
+@of_lines
+def folded(line, n, width):
+    """What four rows have added up for a node."""
+    return (line[n] + line[width + n]) + (line[2 * width + n] + line[3 * width + n])
+
+
+@of_lines
+def add_statistics(Z, first, N, width, mean, rest, squares):
+    """Column means of a panel's N rows, in lines from `first` on, Σ(Z - mean), and Σ(Z - mean)², in two passes."""
+    whole, left = first + N // FOUR, (N & (FOUR - 1)) * width
+    for n in range(FOUR * width):
+        mean[n] = rest[n] = squares[n] = 0
+    for i in range(first, whole):
+        z = Z[i]
+        for n in range(FOUR * width):
+            mean[n] += z[n]
+    for n in range(left):
+        mean[n] += Z[whole, n]
+    for n in range(width):
+        x = folded(mean, n, width) / N
+        mean[n] = mean[width + n] = mean[2 * width + n] = mean[3 * width + n] = x
+    for i in range(first, whole):
+        z = Z[i]
+        for n in range(FOUR * width):
+            d = z[n] - mean[n]
+            rest[n] += d  # the mean is rounded; this is what mends it
+            squares[n] += d * d
+    for n in range(left):
+        d = Z[whole, n] - mean[n]
+        rest[n] += d
+        squares[n] += d * d
+
+
+@functools.cache
+def product(normalization: str, real: type) -> Callable:
+    """Z of a group's nodes, their statistics, and what passes read of them."""
+    width = PANEL * VECTOR_BYTES // real().itemsize
+    batch, frozen = normalization == "batch", normalization == "frozen"
+
+    @group_function
+    def compute(table, g):
+        of = arrays(table, real, g)
+        G, X, Z, strips = of.Gamma, of.X_fours, of.Z_panels, of.strips
+        N, p1, p2, R, nodes = of.N, of.p1, of.p2, of.rows, of.group_nodes
+        depth, rows, first, end = up(p1, FOUR), up(N, R), g * nodes, lesser(p2, (g + 1) * nodes)
+        for k0 in range(0, p1, STRIP):
+            strip = lesser(STRIP, p1 - k0)
+            for q in range(first, end, width):
+                at = (q - first) * STRIP
+                if q + width <= p2:
+                    for k in range(strip):
+                        copy3(G, (k0 + k) * p2 + q, strips, at + k * width)
+                else:
+                    for k in range(strip):
+                        for n in range(width):
+                            strips[at + k * width + n] = G[k0 + k, q + n] if q + n < p2 else real(0)
+                for n in range(strip * width, up(strip, FOUR) * width):
+                    strips[at + n] = 0
+            for block in range(0, rows, R):
+                for q in range(first, end, width):
+                    for i in range(block, block + R, FOUR):
+                        tile_Z3(
+                            X, i * depth + FOUR * k0, FOUR * FOUR, strips, (q - first) * STRIP, width,
+                            Z, q * rows + i * width, width, up(strip, FOUR), k0 > 0,
+                        )  # fmt: skip
+        gamma, beta, G2, s, centre = of.gamma, of.beta, of.G2, of.s, of.centre
+        mu, weight, bias, out, eps, ddof = of.mu, of.weight, of.bias, of.out, of.eps[0], of.ddof
+        mean, rest, squares = of.four_mean, of.four_rest, of.four_squares
+        given_mean, given_variance = of.given_mean, of.given_variance
+        for q in range(first, end, width):
+            if batch:
+                add_statistics(Z, q // width * (rows // FOUR), N, width, mean, rest, squares)
+            for j in range(q, lesser(end, q + width)):
+                out[j] = G2[j]
+                if batch:
+                    more = folded(rest, j - q, width)
+                    variance = (folded(squares, j - q, width) - more * (more / N)) / (N - ddof)
+                    centre[j], s[j] = mean[j - q] + more / N, math.sqrt(variance + eps)
+                elif frozen:
+                    centre[j], s[j] = given_mean[j], math.sqrt(given_variance[j] + eps)
+                else:
+                    centre[j], s[j] = 0, 1
+                mu[j] = centre[j]
+                if batch or frozen:
+                    weight[j], bias[j] = gamma[j] / s[j], beta[j]
+                else:
+                    weight[j], bias[j] = 1, 0
+        return DONE
+
+    return compute
+
+
+@functools.cache
+def forward(code: int, last: bool, real: type) -> Callable:
+    """Z and A of a group's nodes, or under the head their part of η, for one activation."""
+    (a, _), width = compiled(code), PANEL * VECTOR_BYTES // real().itemsize
+
+    @of_lines
+    def activate(Z, first, lines, mu, weight, bias, out, A, parts):
+        """A of a panel; under the head A ⊙ Γ_out is added to the parts of η."""
+        for i in range(lines):
+            z, v, part = Z[first + i], A[first + i], parts[i]
+            for n in range(FOUR * width):
+                v[n] = a((z[n] - mu[n]) * weight[n] + bias[n])
+                if last:
+                    part[n] += v[n] * out[n]
+
+    @group_function
+    def compute(table, g):
+        if call(table, At.nodes_product, g) != DONE:
+            return 0
+        of = arrays(table, real, g)
+        Z, A, parts, eta = of.Z_panels, of.A_panels, of.eta_parts, of.eta_group
+        N, p2, nodes, lines = of.N, of.p2, of.group_nodes, parts.shape[0]
+        first, end = g * nodes, lesser(p2, (g + 1) * nodes)
+        if last:
+            clear(parts)
+        for q in range(first, end, width):
+            start = q // width * lines
+            four_times(of.mu, q, p2, width, of.four_mu)
+            four_times(of.weight, q, p2, width, of.four_weight)
+            four_times(of.bias, q, p2, width, of.four_bias)
+            four_times(of.out, q, p2, width, of.four_out)
+            activate(Z, start, lines, of.four_mu, of.four_weight, of.four_bias, of.four_out, A, parts)
+            if not last:
+                output = of.A
+                for i in range(N):
+                    for n in range(lesser(width, p2 - q)):
+                        output[i, q + n] = A[start + i // FOUR, i % FOUR * width + n]
+        if last:
+            for i in range(N):
+                total = real(0)
+                for n in range(width):
+                    total += parts[i // FOUR, i % FOUR * width + n]
+                eta[i] = total
+        return DONE
+
+    return compute
+
+
+@functools.cache
+def gradient(normalization: str, last: bool, below: bool, real: type) -> Callable:
+    """The gradients of a group's nodes from their sums and T, and dZ."""
+    width = PANEL * VECTOR_BYTES // real().itemsize
+    batch, normalized = normalization == "batch", normalization != "none"
+
+    @of_lines
+    def finish(Z, first, lines, mu, slope, mean_term, s_term, T):
+        """dZ of a panel in place of T."""
+        for i in range(first, first + lines):
+            z, t = Z[i], T[i]
+            for n in range(FOUR * width):
+                t[n] = slope[n] * t[n] - mean_term[n] - (z[n] - mu[n]) * s_term[n]
+
+    @group_function
+    def compute(table, g):
+        of = arrays(table, real, g)
+        X, Z, T, dG, edge = of.X_blocks, of.Z_panels, of.T_panels, of.dG1, of.edge
+        N, p1, p2, R, nodes, lines = of.N, of.p1, of.p2, of.rows, of.group_nodes, of.eta_parts.shape[0]
+        dgamma, dbeta, dG2, s, out, weight, ddof = of.dgamma, of.dbeta, of.dG2, of.s, of.out, of.weight, of.ddof
+        node_T, node_Ar, node_TZ = of.node_T, of.node_Ar, of.node_TZ
+        slope, mean_term, s_term = of.slope, of.mean_term, of.s_term
+        depth, first, end = up(p1, FOUR), g * nodes, lesser(p2, (g + 1) * nodes)
+        for j in range(first, end):
+            c = np.float64(out[j]) if last else 1.0
+            db, dg = c * node_T[j], c * node_TZ[j] / s[j]
+            if last:
+                dG2[j] = node_Ar[j]
+            w = 1.0
+            if normalized:
+                dbeta[j], dgamma[j] = db, dg
+                w = np.float64(weight[j])
+            slope[j] = w * c
+            if batch:
+                mean_term[j], s_term[j] = w * db / N, w * dg / (s[j] * (N - ddof))
+        for q in range(first, end, width):
+            start = q // width * lines
+            four_times(of.mu, q, p2, width, of.four_mu)
+            four_times(slope, q, p2, width, of.four_slope)
+            four_times(mean_term, q, p2, width, of.four_mean_term)
+            four_times(s_term, q, p2, width, of.four_s_term)
+            finish(Z, start, lines, of.four_mu, of.four_slope, of.four_mean_term, of.four_s_term, T)
+            for i in range(N, FOUR * lines):
+                for n in range(width):
+                    T[start + i // FOUR, i % FOUR * width + n] = 0
+            if below:
+                tiles, depth_below = of.dZ_fours, up(p2, FOUR)
+                for i in range(lines):
+                    for m in range(FOUR):
+                        for n in range(0, lesser(width, depth_below - q), FOUR):
+                            at = FOUR * (i * depth_below + q + n + m)
+                            copy_four(T, ((start + i) * FOUR + m) * width + n, tiles, at)
+        for block in range(0, FOUR * lines, R):
+            for k0 in range(0, p1, TILES):
+                for q in range(first, end, width):
+                    t0 = (q * FOUR * lines) + block * width
+                    for k in range(k0, lesser(p1, k0 + TILES), FOUR):
+                        x0 = block * depth + k * R
+                        if q + width <= p2 and k + FOUR <= p1:
+                            tile_G3(X, x0, FOUR * R, T, t0, width, dG, k * p2 + q, p2, R, block > 0)
+                        else:
+                            tile_G3(X, x0, FOUR * R, T, t0, width, edge, 0, width, R, False)
+                            for m in range(lesser(FOUR, p1 - k)):
+                                for n in range(lesser(width, p2 - q)):
+                                    old = dG[k + m, q + n] if block > 0 else real(0)
+                                    dG[k + m, q + n] = edge[m * width + n] + old
+        return DONE
+
+    return compute
+
+
+@functools.cache
+def backward(code: int, last: bool, real: type) -> Callable:
+    """T, the sums and the gradients of a group's nodes, for one activation."""
+    (_, da), width = compiled(code), PANEL * VECTOR_BYTES // real().itemsize
+
+    @of_lines
+    def add_up(Z, first, lines, mu, weight, bias, A, r, T, sum_T, sum_Ar, sum_TZ):
+        """T = a'(B) ⊙ ∂R/∂A of a panel, whose ∂R/∂A is r ⊗ 1 under the head, in T else, and its sums."""
+        for n in range(FOUR * width):
+            sum_T[n] = sum_Ar[n] = sum_TZ[n] = 0
+        for i in range(lines):
+            zs, v, ts = Z[first + i], A[first + i], T[first + i]
+            u = r[i] if last else ts
+            for n in range(FOUR * width):
+                z = zs[n] - mu[n]
+                t = da(z * weight[n] + bias[n], v[n]) * u[n]
+                if last:
+                    sum_Ar[n] += v[n] * u[n]
+                ts[n] = t
+                sum_T[n] += t
+                sum_TZ[n] += t * z
+
+    @group_function
+    def compute(table, g):
+        of = arrays(table, real, g)
+        Z, A, T, r, of_rows = of.Z_panels, of.A_panels, of.T_panels, of.r, of.eta_parts
+        node_T, node_Ar, node_TZ = of.node_T, of.node_Ar, of.node_TZ
+        N, p2, nodes, lines = of.N, of.p2, of.group_nodes, of_rows.shape[0]
+        first, end = g * nodes, lesser(p2, (g + 1) * nodes)
+        if last:
+            for i in range(FOUR * lines):
+                ri = r[i] if i < N else real(0)
+                for n in range(width):
+                    of_rows[i // FOUR, i % FOUR * width + n] = ri
+        for q in range(first, end, width):
+            start = q // width * lines
+            if not last:
+                U = of.U
+                for i in range(FOUR * lines):
+                    for n in range(lesser(width, p2 - q)):
+                        T[start + i // FOUR, i % FOUR * width + n] = U[i, q + n] if i < N else real(0)
+            four_times(of.mu, q, p2, width, of.four_mu)
+            four_times(of.weight, q, p2, width, of.four_weight)
+            four_times(of.bias, q, p2, width, of.four_bias)
+            add_up(
+                Z,
+                start,
+                lines,
+                of.four_mu,
+                of.four_weight,
+                of.four_bias,
+                A,
+                of_rows,
+                T,
+                of.four_T,
+                of.four_Ar,
+                of.four_TZ,
+            )
+            for j in range(q, lesser(end, q + width)):
+                node_T[j], node_TZ[j] = folded(of.four_T, j - q, width), folded(of.four_TZ, j - q, width)
+                if last:
+                    node_Ar[j] = folded(of.four_Ar, j - q, width)
+        return call(table, At.nodes_gradient, g)
+
+    return compute
+
+
+@functools.cache
+def below_of(real: type) -> Callable:
+    """∂R/∂(the input) = dZ Γᵀ at a group of inputs."""
+    width = PANEL * VECTOR_BYTES // real().itemsize
+
+    @group_function
+    def compute(table, g):
+        of = arrays(table, real, g)
+        dZ, G, dA, strips, edge = of.dZ_fours, of.Gamma, of.dA, of.turned_strips[g], of.edges_below[g]
+        p1, p2, rows = of.p1, of.p2, dA.shape[0]
+        depth, first, end = up(p2, FOUR), g * INPUTS_EACH, lesser(p1, (g + 1) * INPUTS_EACH)
+        for j0 in range(0, p2, STRIP):
+            strip = lesser(STRIP, p2 - j0)
+            whole = strip // FOUR * FOUR
+            for k in range(first, end, width):
+                at, count = (k - first) * STRIP, lesser(width, p1 - k)
+                fours = count // FOUR * FOUR
+                for n in range(0, fours, FOUR):
+                    for j in range(0, whole, FOUR):
+                        turn_four(G, (k + n) * p2 + j0 + j, p2, strips, at + j * width + n, width)
+                for j in range(up(strip, FOUR)):
+                    for n in range(fours if j < whole else 0, width):
+                        strips[at + j * width + n] = G[k + n, j0 + j] if n < count and j < strip else real(0)
+            for i in range(0, rows, FOUR):
+                for k in range(first, end, width):
+                    left, at = i * depth + FOUR * j0, (k - first) * STRIP
+                    if k + width <= p1:
+                        tile_Z3(dZ, left, FOUR * FOUR, strips, at, width, dA, i * p1 + k, p1, up(strip, FOUR), j0 > 0)
+                    else:
+                        tile_Z3(dZ, left, FOUR * FOUR, strips, at, width, edge, 0, width, up(strip, FOUR), False)
+                        for m in range(FOUR):
+                            for n in range(p1 - k):
+                                dA[i + m, k + n] = edge[m * width + n] + (dA[i + m, k + n] if j0 > 0 else real(0))
+        return DONE
+
+    return compute
+
+
+def functions(code: int, normalization: str, last: bool, below: bool, real: type) -> dict[str, CFunc]:
+    """The functions that a layer's passes call."""
+    return {
+        "make_tiles": make_tiles(real),
+        "nodes_product": product(normalization, real),
+        "nodes_forward": forward(code, last, real),
+        "nodes_gradient": gradient(normalization, last, below, real),
+        "nodes_backward": backward(code, last, real),
+    } | ({"nodes_below": below_of(real)} if below else {})
+
+
+@functools.cache
+def tiles_step(batch: bool, real: type) -> Callable:
+    """X in tiles."""
+
+    @njit(plain=True)
+    def tile(table):
+        """The tiles of X. DONE, or BROKEN."""
+        of = arrays(table, real, 0)
+        if batch:
+            leading_mean(of.X, 0, of.N, of.shift)
+        return float(DONE) if call_all(of, At.make_tiles) else BROKEN
+
+    return tile
+
+
+@functools.cache
+def forward_step(normalization: str, last: bool, real: type) -> Callable:
+    """A layer's forward pass, for every activation."""
+    batch = normalization == "batch"
+
+    @njit(fastmath=REASSOCIATE, plain=True)
+    def step(table, eps):
+        """A, or η; with tiles of X that are made first where they are not there. DONE, or BROKEN."""
+        of = arrays(table, real, 0)
+        of.eps[0] = eps
+        if of.tiled == 0:
+            if batch:
+                leading_mean(of.X, 0, of.N, of.shift)
+            if not call_all(of, At.make_tiles):
+                return BROKEN
+        if not call_all(of, At.nodes_forward):
+            return BROKEN
+        if last:
+            eta = of.eta
+            clear(eta)
+            for g in range(of.groups):
+                its = group(of, g).eta_group
+                for i in range(of.N):
+                    eta[i] += its[i]
+        return float(DONE)
+
+    return step
+
+
+@functools.cache
+def backward_step(below: bool, real: type) -> Callable:
+    """A layer's backward pass, for every activation."""
+
+    @njit(plain=True)
+    def step(table, eps):
+        """The gradients. DONE, or BROKEN."""
+        of = arrays(table, real, 0)
+        if not call_all(of, At.nodes_backward):
+            return BROKEN
+        if below and not call_all(of, At.nodes_below):
+            return BROKEN
+        return float(DONE)
+
+    return step
+
+
+@functools.cache
+def whole_step(loss: str, normalization: str, real: type) -> Callable:
+    """The step of a network of one layer, for every activation."""
+    forth, back, (value, slope) = (
+        forward_step(normalization, True, real),
+        backward_step(False, real),
+        compiled_loss(loss),
+    )
+
+    @njit(fastmath=REASSOCIATE, plain=True)
+    def step(table, eps):
+        """One step; the loss, or BROKEN."""
+        if forth(table, eps) < 0:
+            return BROKEN
+        of = arrays(table, real, 0)
+        y, r, N = of.y, of.r, of.N
+        over_N, total = real(1 / N), 0.0
+        for i in range(N):
+            eta = r[i]
+            total += value(y[i], eta)
+            r[i] = slope(y[i], eta) * over_N
+        if back(table, eps) < 0:
+            return BROKEN
+        return total / N
+
+    return step
