@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import bnbench
 
-UNITS, ROWS, INPUTS, NODES, DELTA = 300, (2, 8), 4, 4, np.array([1.0, -0.5])
+UNITS, ROWS, INPUTS, NODES, DELTA = 600, (2, 8), 4, 4, np.array([1.0, -0.5])
 CONFIDENCE = 0.95
 
 
