@@ -214,6 +214,7 @@ def test_early_stopping_keeps_the_best_of_the_held_out_part_and_every_unit():
     assert found.n_iter_ == len(found.validation_curve_) < 300
     assert set(found.effects_) == set(units)
     assert np.argmin(found.validation_curve_) == found.n_iter_ - 1 - found.n_iter_no_change
+    assert found.score(X, y, W, units) > 0.8
     settings = {"solver": "adam", "learning_rate": 0.1, "max_iter": 12, "convention": "pytorch", "early_stopping": True}
     found = bnbench.BatchNormRegressor((20,), **settings, random_state=1).fit(X, y)
     best = bnbench.BatchNormRegressor((20,), **settings, random_state=1)
