@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 __all__ = [
     "CONVENTIONS",
     "Batch",
+    "BatchNormClassifier",
+    "BatchNormRegressor",
     "Gradients",
     "PluginError",
     "Problem",
@@ -41,6 +43,10 @@ def __getattr__(name: str) -> Any:
         from bnbench.prediction import predict
 
         return predict
+    if name in ("BatchNormClassifier", "BatchNormRegressor"):
+        import bnbench.estimators as estimators
+
+        return getattr(estimators, name)
     if name in ("CONVENTIONS", "RunningStatistics", "identify", "population"):
         import bnbench.running as running
 

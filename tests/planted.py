@@ -386,6 +386,34 @@ BUGS = {
     "an invalid variant ends with 0": Bug(
         "record.py", 'FAULTS = ("invalid", "failed", "crashed")', 'FAULTS = ("failed", "crashed")', "cli unit"
     ),
+    # estimators
+    "a bias node that learns": Bug(
+        "estimators/solvers.py",
+        "self.gradient *= self.free",
+        "pass",
+        "forms/test_estimators.py peers/test_fits.py",
+    ),
+    "a penalty on the intercept": Bug(
+        "estimators/parameters.py",
+        "parts.G[-1][:, -1] = parts.out[-1] = 0",
+        "parts.G[-1][:, -1] = 0",
+        "forms/test_estimators.py",
+    ),
+    "scores that are not added up in a unit": Bug(
+        "estimators/inference.py",
+        "np.bincount(clusters, column) for",
+        "np.bincount(np.arange(N), column) for",
+        "forms/test_estimators.py peers/test_fits.py",
+    ),
+    "minibatches that split a unit": Bug(
+        "estimators/solvers.py",
+        "    if unit is None:\n        while True:",
+        "    if True:\n        while True:",
+        "forms/test_estimators.py",
+    ),
+    "the last parameters for the best": Bug(
+        "estimators/solvers.py", "self.best_theta[...] = self.theta", "pass", "forms/test_estimators.py"
+    ),
 }
 
 
