@@ -59,8 +59,8 @@ def gradients(
         units: (N,) labels, one a row, of units with an effect each, which is profiled out.
         statistics: for "frozen", (mean (p2,), variance (p2,)), or a list of them, one a layer.
         inputs: whether ∂R/∂X is wanted too.
-        variant: a name of `bnbench.variants()`, or "auto". `matrix-kronecker`, R's loops and the CUDA forms have one layer
-            under the squared loss, with statistics of the batch or without.
+        variant: a name of `bnbench.variants()`, or "auto". `matrix-kronecker`, R's loops and the CUDA forms have one
+            layer under the squared loss, with statistics of the batch or without; `r-matrix` has one layer.
         activation: relu, sigmoid, tanh, gaussian, identity, softplus or leaky-relu.
         normalization: "batch", "none" for B = X Γ1, or "frozen" for statistics that are given and held constant.
         loss: "squared", "logistic" (y from 0 to 1) or "poisson" (y of at least 0).
