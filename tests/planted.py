@@ -58,7 +58,7 @@ BUGS = {
         "forms/test_digits.py forms/test_library.py unit",
     ),
     "effects in the order of a set": Bug(
-        "networks.py", "labels = sorted(found)", "labels = list(found)", "forms/test_structured_head.py"
+        "arguments.py", "labels = sorted(found)", "labels = list(found)", "forms/test_structured_head.py"
     ),
     "a loss in PyTorch that is not scaled backward": Bug(
         "torch.py",

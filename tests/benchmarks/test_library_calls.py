@@ -1,6 +1,6 @@
 """The library's calls, at sizes where a step takes microseconds and where it takes milliseconds, and the step itself.
 
-`pytest tests/benchmarks/test_library.py --benchmark-only --benchmark-autosave`
+`pytest tests/benchmarks/test_library_calls.py --benchmark-only --benchmark-autosave`
 """
 
 import itertools

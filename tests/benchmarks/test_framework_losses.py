@@ -1,6 +1,6 @@
 """What a loss in PyTorch or JAX costs beside the call that it wraps, with the backward pass, in turns.
 
-    pytest tests/benchmarks/test_losses.py --benchmark-only -s
+    pytest tests/benchmarks/test_framework_losses.py --benchmark-only -s
 
 The framework's own floor is an empty function with as many gradients, forward and backward.
 """
