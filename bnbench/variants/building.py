@@ -107,7 +107,7 @@ def own_folder() -> TemporaryFolder:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """While no other process is here with the same path."""
-    with open(path.with_suffix(".lock"), "w") as lock:
+    with open(path.with_suffix(".lock"), "wb") as lock:
         if fcntl is not None:
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -14,15 +14,14 @@ import numpy as np
 # float32[:], float32[:,:] order(C), float32[:], float32[:], float32[:])
 def step(code, X, y, G1, gamma, beta, G2, normalize, ddof, eps, Xhat, A, D, s, e, dG1, dgamma, dbeta, dG2):
     """The gradients, in place; returns the loss."""
-    N, p1 = X.shape
-    p2 = G2.shape[0]
-    # omp parallel for if(N * p1 * p2 > 20000)
+    N, p2 = y.shape[0], G2.shape[0]
+    # omp parallel for if(N * p2 > 1000)
     for j in range(p2):
         forward(j, code, X, G1, gamma, beta, normalize, ddof, eps, Xhat[j], A[j], D[j], s)
-    # omp parallel for if(N * p1 * p2 > 20000)
+    # omp parallel for if(N * p2 > 1000)
     for block in range((N + 1023) // 1024):
         residuals(block * 1024, min(N, (block + 1) * 1024), y, A, G2, e)
-    # omp parallel for if(N * p1 * p2 > 20000)
+    # omp parallel for if(N * p2 > 1000)
     for j in range(p2):
         backward(j, X, gamma, G2, normalize, ddof, Xhat[j], A[j], D[j], s, e, dG1, dgamma, dbeta, dG2)
     total = 0.0
