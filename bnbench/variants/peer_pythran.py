@@ -105,13 +105,13 @@ class MatrixPythran(LoopsPythran):
     @classmethod
     def library(cls) -> building.Library:
         """The library, which finds OpenBLAS where its package lies."""
-        # Without USE_XSIMD, by which Pythran 0.19 mixes up types and broadcast columns: float32 comes out wrong.
         source, blas = FOLDER / "matrix.py", importlib.metadata.version("scipy-openblas64")
-        return building.library((source,), (*COMMAND, *BLAS, *building.ANY_ORDER, str(source)), (*versions(), blas))
+        command = (*COMMAND, *BLAS, "-DUSE_XSIMD", *building.ANY_ORDER, str(source))
+        return building.library((source,), command, (*versions(), blas))
 
     def scratch(self, problem: Problem, dtype: np.dtype) -> list[Any]:
-        """None: every step makes its own."""
-        return []
+        """X̂ and D."""
+        return [*np.zeros((2, problem.N, problem.p2), dtype)]
 
 
 def versions() -> tuple[str, ...]:

@@ -1,20 +1,21 @@
 """The step in matrix form for Pythran, in NumPy's words; sums over rows in float64.
 
-X is (N,p1), G1 and dG1 (p1,p2), y (N,).
+X is (N,p1), G1 and dG1 (p1,p2), y (N,), Xhat and D (N,p2).
 """
 
 import numpy as np
 
 
 # pythran export step(int, float64[:,:] order(C), float64[:], float64[:,:] order(C), float64[:], float64[:],
-# float64[:], bool, int, float, float64[:,:] order(C), float64[:], float64[:], float64[:])
+# float64[:], bool, int, float, float64[:,:] order(C), float64[:,:] order(C), float64[:,:] order(C), float64[:],
+# float64[:], float64[:])
 # pythran export step(int, float32[:,:] order(C), float32[:], float32[:,:] order(C), float32[:], float32[:],
-# float32[:], bool, int, float, float32[:,:] order(C), float32[:], float32[:], float32[:])
-def step(code, X, y, G1, gamma, beta, G2, normalize, ddof, eps, dG1, dgamma, dbeta, dG2):
+# float32[:], bool, int, float, float32[:,:] order(C), float32[:,:] order(C), float32[:,:] order(C), float32[:],
+# float32[:], float32[:])
+def step(code, X, y, G1, gamma, beta, G2, normalize, ddof, eps, Xhat, D, dG1, dgamma, dbeta, dG2):
     """The gradients, in place; returns the loss."""
     N = X.shape[0]
     Z = np.dot(X, G1)
-    Xhat, D = np.empty_like(Z), np.empty_like(Z)
     s = np.ones_like(gamma)
     if normalize:
         mu = (column_sums(Z) / N).astype(Z.dtype)
