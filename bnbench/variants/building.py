@@ -5,6 +5,7 @@ Beside it lies how long its build took and its digest. A lock is held meanwhile,
 builds and the others load what it built.
 """
 
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -101,7 +102,9 @@ def folder_of_libraries() -> Path:
 @functools.cache
 def own_folder() -> TemporaryFolder:
     """This process's folder, where nothing is to be, or can be, kept."""
-    return TemporaryFolder()
+    folder = TemporaryFolder()
+    atexit.register(folder.remove)
+    return folder
 
 
 @contextlib.contextmanager
