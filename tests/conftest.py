@@ -17,7 +17,9 @@ TESTS = Path(__file__).parent
 PLUGINS = TESTS / "plugins"
 BUILT_IN = ("loops-python", "loops-numba", "loops-numba-parallel", "matrix-numpy", "matrix-numba", "matrix-kronecker")
 BUILT_IN += ("fused-numba",)
-PEERS = ("autograd", "torch-eager", "torch-compile", "jax-jit", "tensorflow-xla", "r-matrix", "r-loop", "rcpp-loop")
+NATIVE = ("loops-cpp", "matrix-eigen", "loops-pythran", "matrix-pythran")
+PEERS = (*NATIVE, "autograd", "torch-eager", "torch-compile", "jax-jit", "tensorflow-xla")
+PEERS += ("r-matrix", "r-loop", "rcpp-loop")
 ON_CUDA = {"loops-cuda", "matrix-cuda", "fused-cuda", "torch-cuda", "torch-cuda-compile", "jax-cuda"}
 
 

@@ -23,6 +23,8 @@ BUILT_IN = {  # module to the variants that it defines
     "matrix_kronecker": ("matrix-kronecker",),
     "fused_numba": ("fused-numba",),
     "on_cuda": ("loops-cuda", "matrix-cuda", "fused-cuda"),
+    "peer_cpp": ("loops-cpp", "matrix-eigen"),
+    "peer_pythran": ("loops-pythran", "matrix-pythran"),
     "peer_autograd": ("autograd",),
     "peer_torch": ("torch-eager", "torch-compile", "torch-cuda", "torch-cuda-compile"),
     "peer_jax": ("jax-jit", "jax-cuda"),

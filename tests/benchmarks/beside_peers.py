@@ -1,4 +1,6 @@
-"""fused-numba beside the frameworks: `python tests/benchmarks/beside_peers.py depth|known|random`, nothing else on.
+"""fused-numba beside the frameworks and others' matrix forms, with nothing else on:
+
+    python tests/benchmarks/beside_peers.py depth|known|random
 
 `depth` is depth 1 to 4 at three widths and three batches, `known` a list of shapes that were once lost, `random` shapes
 drawn log-uniformly. A ratio is the fastest peer's median over ours, both sampled in turn; below 1 the peer is ahead.
@@ -18,7 +20,7 @@ from bnbench.measure.scheduler import Events, Sweep
 from bnbench.problem import DTYPES, REGIMES
 
 OURS = "fused-numba"
-PEERS = "torch-eager", "torch-compile", "jax-jit"
+PEERS = "torch-eager", "torch-compile", "jax-jit", "matrix-eigen", "matrix-pythran"
 WIDTHS, BATCHES, DEPTHS = (32, 256, 1024), (64, 1024, 65_536), (1, 2, 3, 4)
 KNOWN = [
     "22x1182x330", "64x512x512", "512x2048x2048", "3000x100x1", "32x1000x100", "200x5000x10", "256x784x128",
@@ -58,13 +60,14 @@ def medians(asked):
     told = Events(cell=lambda place, left: print(f"\r{place + 1} of {len(plan.cells())}", end="", file=sys.stderr))
     with Sweep(plan, lambda record: record, scope=scope, events=told) as sweep:
         records = sweep.run()
-    rows = {}
+    rows, said = {}, set()
     for record in records:
         problem = record.cell.problem
         key = problem.N, problem.p1, problem.p2, problem.depth, problem.dtype, record.cell.regime
         rows.setdefault(key, {})[record.variant] = record.median_s if record.status == "ok" else math.nan
-        if record.status != "ok":
-            print(f"\n{record.variant} at {key}: {record.status}, {record.reason}", file=sys.stderr)
+        if record.status != "ok" and (reason := f"{record.variant}: {record.status}, {record.reason}") not in said:
+            said.add(reason)
+            print(f"\n{reason}, first at {key}", file=sys.stderr)
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index = pd.MultiIndex.from_tuples(table.index, names=["N", "p1", "p2", "depth", "dtype", "regime"])
     return table

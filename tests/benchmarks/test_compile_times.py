@@ -20,7 +20,8 @@ REPEATS = 5
 WITHIN = 0.1
 N, P1, P2 = 1000, 16, 16
 COMPILED = ["loops-numba", "loops-numba-parallel", "matrix-numba", "fused-numba"]
-COMPILED += ["torch-compile", "jax-jit", "tensorflow-xla", "rcpp-loop"]
+COMPILED += ["torch-compile", "jax-jit", "tensorflow-xla", "rcpp-loop", "loops-cpp", "matrix-eigen", "loops-pythran"]
+COMPILED += ["matrix-pythran"]
 ALONE = """
 import json, sys, time
 import bnbench

@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 from cases import covering
-from conftest import BUILT_IN
+from conftest import BUILT_IN, NATIVE
 
 import bnbench
 from bnbench.problem import REGIMES, Problem
@@ -20,7 +20,7 @@ def error(found, true):
     return np.linalg.norm(found.dG1.astype(float) - true.dG1) / np.linalg.norm(true.dG1)
 
 
-@pytest.mark.parametrize("name", [*BUILT_IN, *R])
+@pytest.mark.parametrize("name", [*BUILT_IN, *NATIVE, *R])
 def test_an_offset_of_X_costs_digits_in_proportion_and_not_as_its_square(name):
     # catches: dZ whose columns add up to what rounding left of μ, which Xᵀ multiplies by the offset once more
     if reason := bnbench.variants()[name].unavailable():

@@ -126,7 +126,7 @@ def test_an_activation_is_its_definition_over_its_whole_range(machine):
         np.testing.assert_array_less(abs(found.dX[:, 0] - slope), 1e-14 * size + 1e-15 * len(B), name)
 
 
-@pytest.mark.parametrize("name", ["torch-compile", "rcpp-loop", "r-matrix"])
+@pytest.mark.parametrize("name", ["torch-compile", "rcpp-loop", "r-matrix", "matrix-eigen", "loops-pythran"])
 def test_problems_prepared_side_by_side_are_kept_apart(name):
     # catches: a session or a compiled function that holds the latest problem alone
     cls = here(name)
