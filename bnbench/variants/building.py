@@ -81,7 +81,7 @@ def library(sources: tuple[Path, ...], command: tuple[str, ...], versions: tuple
     processor = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     what = repr((command, versions, compiler(), processor)).encode()
     key = hashlib.sha256(what + b"".join(map(Path.read_bytes, sources))).hexdigest()[:24]
-    from bnbench.codecache import FRESH, OFF, SWITCH, ours  # it imports Numba, which those that list variants do without
+    from bnbench.codecache import FRESH, OFF, SWITCH, ours  # which imports Numba, as `bnbench list` must not
 
     switch, folder = os.environ.get(SWITCH, ""), folder_of_libraries()
     if switch == OFF or not (ours(folder) and os.access(folder, os.W_OK)):
