@@ -7,7 +7,7 @@ of threads: that is what makes results bit-identical for every number of threads
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,7 @@ GROUPS = (48, 24, 12, 6, 4, 2, 1)  # so many; most can be shared out evenly
 GROUP_ROWS, FEW_GROUPS, FEW_ROWS = 384, 4, 48  # a group has at least GROUP_ROWS rows, one of up to four FEW_ROWS
 SUMS_BYTES = 2**26  # of all groups' G together, at most
 GRAM_ARRAYS = 6  # of p1 by p1 numbers, that C takes while it is made
+UNITS_BYTES = 2**18  # of X, A and a' in a block that ends where units of many rows do
 FLUSH_BLOCKS = 32  # blocks after which a group's float32 G goes to float64
 CANCELLED = 2.0**-7  # of Σ Γ²C: where s² is less, the one-pass form is left for the stored one; on a GPU too
 
@@ -209,6 +210,16 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
         algorithm, rows, group_rows, -(-N // group_rows), vectors, ld, inputs, up(p1, FOUR), flush,
         in_place,
     )  # fmt: skip
+
+
+def for_units(plan: Layout, problem: Problem, longest: int) -> Layout:
+    """The layout of a one-pass step on rows in the order of units, the largest unit of so many rows.
+
+    Its blocks hold that unit whole, unless they would be too large for a cache: then they are as they were.
+    """
+    rows = max(plan.rows, up(longest, ROWS))
+    large = rows * (plan.inputs + 2 * plan.ld) * np.dtype(problem.dtype).itemsize > UNITS_BYTES
+    return plan if large else replace(plan, rows=rows)
 
 
 def leading(columns: int, itemsize: int) -> tuple[int, int]:
