@@ -2,7 +2,8 @@
 
 An effect is of a *run*: of rows of one unit, one after the other. Rows in the order of units are runs as they lie, so
 that a block that ends where units end needs nothing of other blocks; all others are gathered into runs by `outcome`,
-once η of all rows is known.
+once η of all rows is known. One kernel serves linear terms and units for every loss, which it calls; a step that has
+neither has kernels of its own, with the loss within.
 """
 
 import functools
@@ -20,7 +21,7 @@ from bnbench.operations import LONGEST_STEP, NEWTON_STEPS
 
 @njit(fastmath=REASSOCIATE, inner=True)
 def linear_part(of, first, rows, part, at):
-    """Wδ of some rows, into part from `at` on."""
+    """Wδ of some rows, into part from `at` on; 0 without linear terms."""
     W, delta = of.linear, of.delta
     for i in range(rows):
         total = part.dtype.type(0)
@@ -100,41 +101,61 @@ def effect(loss: str, real: type) -> Callable:
 
 
 @functools.cache
-def run(loss: str, real: type) -> Callable:
-    """What a run's effect and r are, for one loss."""
-    alpha_of, (value, slope) = effect(loss, real), compiled_loss(loss)
+def risk(loss: str, real: type) -> Callable:
+    """What r and Σ ℓ of some rows are, for one loss."""
+    value, slope = compiled_loss(loss)
 
     @njit(fastmath=REASSOCIATE, inner=True)
-    def compute(y, first, r, at, count, over_N):
-        """r in place of η, from `at` on; y begins at `first`. Returns α and Σ ℓ."""
-        alpha, total = alpha_of(y, first, r, at, count), 0.0
-        rounded = real(alpha)
+    def compute(y, first, r, at, count, alpha, over_N):
+        """r in place of η less α, from `at` on; y begins at `first`. Returns Σ ℓ."""
+        total = 0.0
         for i in range(count):
-            eta = r[at + i] + rounded
+            eta = r[at + i] + alpha
             total += value(y[first + i], eta)
             r[at + i] = slope(y[first + i], eta) * over_N
-        return alpha, total
+        return total
 
     return compute
 
 
 @functools.cache
-def runs(loss: str, real: type) -> Callable:
-    """What a block's effects and r are, where rows are in the order of units, for one loss."""
-    of_run = run(loss, real)
+def run(loss: str, real: type) -> Callable:
+    """What a run's effect and r are, for one loss."""
+    alpha_of, of_rows = effect(loss, real), risk(loss, real)
 
-    @njit(inner=True)
-    def compute(of, first, rows, r, over_N):
-        """r in place of η of a block of whole units. Returns Σ ℓ."""
-        y, unit, starts, alpha = of.y, of.unit, of.starts, of.alpha
-        total, i = 0.0, 0
+    @njit(fastmath=REASSOCIATE, inner=True)
+    def compute(y, first, r, at, count, over_N):
+        """r in place of η, from `at` on; y begins at `first`. Returns α and Σ ℓ."""
+        alpha = alpha_of(y, first, r, at, count)
+        return alpha, of_rows(y, first, r, at, count, real(alpha), over_N)
+
+    return compute
+
+
+@functools.cache
+def block_outcome(loss: str, stored: bool, real: type) -> Callable:
+    """α, Σ ℓ and r of a group's block of whole units, or of any rows without units, for one loss."""
+    of_run, of_rows = run(loss, real), risk(loss, real)
+
+    @group_function
+    def compute(table, g):
+        of = arrays(table, real, g)
+        y, unit, starts, alpha, N = of.y, of.unit, of.starts, of.alpha, of.N
+        first, rows, over_N, loss = of.at[0], of.at[1], real(1 / N), 0.0
+        r = of.r if stored else of.r_block
+        at = first if stored else 0
+        if of.units == 0:
+            of.loss[0] += of_rows(y, first, r, at, rows, real(0), over_N)
+            return DONE
+        i = 0
         while i < rows:
             u = unit[first + i]
             count = starts[u + 1] - starts[u]
-            alpha[u], more = of_run(y, first + i, r, i, count, over_N)
-            total += more
+            alpha[u], more = of_run(y, first + i, r, at + i, count, over_N)
+            loss += more
             i += count
-        return total
+        of.loss[0] += loss
+        return DONE
 
     return compute
 

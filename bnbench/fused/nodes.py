@@ -447,8 +447,8 @@ def tiles_step(batch: bool, real: type) -> Callable:
 
 
 @functools.cache
-def forward_step(normalization: str, last: bool, real: type, linear: bool = False) -> Callable:
-    """A layer's forward pass, for every activation; linear says whether there are linear terms in η."""
+def forward_step(normalization: str, last: bool, real: type) -> Callable:
+    """A layer's forward pass, for every activation."""
     batch = normalization == "batch"
 
     @njit(fastmath=REASSOCIATE, plain=True)
@@ -465,10 +465,7 @@ def forward_step(normalization: str, last: bool, real: type, linear: bool = Fals
             return BROKEN
         if last:
             eta = of.eta
-            if linear:
-                linear_part(of, 0, of.N, eta, 0)
-            else:
-                clear(eta)
+            linear_part(of, 0, of.N, eta, 0)
             for g in range(of.groups):
                 its = group(of, g).eta_group
                 for i in range(of.N):
@@ -496,10 +493,10 @@ def backward_step(below: bool, real: type) -> Callable:
 
 
 @functools.cache
-def whole_step(loss: str, normalization: str, real: type, linear: bool, units: bool) -> Callable:
+def whole_step(loss: str, normalization: str, real: type) -> Callable:
     """The step of a network of one layer, for every activation."""
     forth, back, (value, slope) = (
-        forward_step(normalization, True, real, linear),
+        forward_step(normalization, True, real),
         backward_step(False, real),
         compiled_loss(loss),
     )
@@ -512,7 +509,7 @@ def whole_step(loss: str, normalization: str, real: type, linear: bool, units: b
         of = arrays(table, real, 0)
         y, r, N = of.y, of.r, of.N
         over_N, total = real(1 / N), 0.0
-        if units:
+        if of.units > 0:
             if not call_all(of, At.outcome):
                 return BROKEN
             total = total_loss(of)
@@ -521,9 +518,8 @@ def whole_step(loss: str, normalization: str, real: type, linear: bool, units: b
                 eta = r[i]
                 total += value(y[i], eta)
                 r[i] = slope(y[i], eta) * over_N
-        if linear:
-            clear(of.sum_Wr)
-            add_linear(of, 0, N, r, 0)
+        clear(of.sum_Wr)
+        add_linear(of, 0, N, r, 0)
         if back(table, eps) < 0:
             return BROKEN
         return total / N

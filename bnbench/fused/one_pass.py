@@ -10,7 +10,15 @@ from numba.core.ccallback import CFunc
 from bnbench.elementary import compiled
 from bnbench.fused import gemm
 from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
-from bnbench.fused.head import add_linear, linear_part, outcome, runs, total_linear, total_loss, unit_end, whole_units
+from bnbench.fused.head import (
+    add_linear,
+    block_outcome,
+    linear_part,
+    total_linear,
+    total_loss,
+    unit_end,
+    whole_units,
+)
 from bnbench.fused.layout import BROKEN, CANCELLED, FELL_BACK
 from bnbench.fused.passes import (
     backward_centred,
@@ -23,7 +31,7 @@ from bnbench.fused.passes import (
     total_sums,
     up,
 )
-from bnbench.fused.scratch import DONE, At, arrays, call_all, clear, group, group_function
+from bnbench.fused.scratch import DONE, At, arrays, call, call_all, clear, group, group_function
 from bnbench.jit import REASSOCIATE, njit
 
 FAR = (
@@ -33,13 +41,13 @@ LARGEST = 2.0**-3  # of the dtype's largest number: what Σ(X - x̄)² may be
 
 
 @functools.cache
-def sweep(code: int, loss: str, linear: bool, units: bool, real: type) -> Callable:
-    """r, T and their sums over a group's rows, for one activation, loss, head and dtype.
+def sweep(code: int, loss: str, real: type) -> Callable:
+    """r, T and their sums over a group's rows, for one activation, loss and dtype.
 
-    With units r is known already, unless blocks are of whole units.
+    Without a loss it is that of a step with linear terms or units: r is known already, or `block_outcome` gives it.
     """
-    forward, backward = forward_centred(code, loss, linear, units), backward_centred(code)
-    of_units, lanes = runs(loss, real) if units else 0, VECTOR_BYTES // real().itemsize
+    forward, backward, lanes = forward_centred(code, loss), backward_centred(code), VECTOR_BYTES // real().itemsize
+    head = not loss
 
     @group_function
     def compute(table, g):
@@ -52,34 +60,38 @@ def sweep(code: int, loss: str, linear: bool, units: bool, real: type) -> Callab
         clear(of.block)
         clear(of.flushed)
         first, last = g * of.group_rows, lesser(N, (g + 1) * of.group_rows)
-        if linear:
+        whole_only = gathers = False
+        if head:
             clear(of.sum_Wr)
-        if units and of.by_unit > 0:
-            first, last = unit_end(of, first), unit_end(of, last)
-            if first == last:
-                clear(G)
+            gathers = of.gathers > 0
+            whole_only = of.units > 0 and not gathers
+            if whole_only:
+                first, last = unit_end(of, first), unit_end(of, last)
+                if first == last:
+                    clear(G)
         start = begun = place = first  # blocks of whole units are of any length: place counts them as if of R rows
         while start < last:
             count = lesser(R, last - start)
-            if units and of.by_unit > 0:
+            if whole_only:
                 count = whole_units(of, start, count)
             whole = up(count, ROWS)
             gemm.pack(X, start, count, shift, P, R)
             gemm.product(P, 0, R, whole, up(p1, FOUR), W, 0, cols // lanes, lanes, T, 0, ld)
-            if linear:
+            if head and not gathers:
                 linear_part(of, start, count, r, 0)
             of.loss[0] += forward(T, D, r, y, bias, out, start, count, cols, over_N)
-            if units:
-                if of.by_unit > 0:
-                    of.loss[0] += of_units(of, start, count, r, over_N)
-                else:
+            if head:
+                if gathers:
                     known = of.r
                     for i in range(count):
                         r[i] = known[start + i]
+                else:
+                    of.at[0], of.at[1] = start, count
+                    if call(table, At.block_outcome, g) != DONE:
+                        return 0
+                add_linear(of, start, count, r, 0)
             for i in range(count, whole):
                 r[i] = 0
-            if linear:
-                add_linear(of, start, count, r, 0)
             backward(T, D, r, sum_T, sum_Ar, whole, cols)
             take(of, cols)
             gemm.transposed_product(P, R, whole, p1, T, ld, cols // lanes, lanes, G, panel, False, place > begun)
@@ -92,15 +104,15 @@ def sweep(code: int, loss: str, linear: bool, units: bool, real: type) -> Callab
 
 
 @functools.cache
-def outputs(code: int, linear: bool, real: type) -> Callable:
-    """η of a group's rows, for one activation, head and dtype."""
+def outputs(code: int, real: type) -> Callable:
+    """η of a group's rows, for one activation and dtype."""
     (a, _), lanes = compiled(code), VECTOR_BYTES // real().itemsize
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def forward(T, bias, out, eta, first, rows, cols):
-        """η of a block from X̂ γ in T; it has Wδ at first, or 0."""
+        """η of a block from X̂ γ in T, to what it has."""
         for i in range(rows):
-            total = eta[first + i] if linear else T.dtype.type(0)
+            total = eta[first + i]
             for j in range(cols):
                 total += a(T[i, j] + bias[j]) * out[j]
             eta[first + i] = total
@@ -115,8 +127,7 @@ def outputs(code: int, linear: bool, real: type) -> Callable:
             count = lesser(R, last - start)
             gemm.pack(X, start, count, shift, P, R)
             gemm.product(P, 0, R, up(count, ROWS), up(p1, FOUR), W, 0, cols // lanes, lanes, T, 0, ld)
-            if linear:
-                linear_part(of, start, count, eta, start)
+            linear_part(of, start, count, eta, start)
             forward(T, bias, out, eta, start, count, cols)
         return DONE
 
@@ -124,26 +135,23 @@ def outputs(code: int, linear: bool, real: type) -> Callable:
 
 
 def one_pass(
-    code: int, normalization: str, loss: str, real: type, several: bool, linear: bool, units: bool
+    code: int, normalization: str, loss: str, real: type, several: bool, head: bool
 ) -> tuple[Callable, dict[str, CFunc]]:
-    """The step of the one-pass algorithm for one activation, normalization, loss, dtype and head.
+    """The step of the one-pass algorithm for one activation, normalization, loss and dtype.
 
     And the functions that it calls, but for those of `unsorted`. several says whether there are several groups, or one
-    whose G is flushed; linear and units whether there are linear terms and units.
+    whose G is flushed; head whether there are linear terms or units.
     """
-    functions = {"sweep": sweep(code, loss, linear, units, real)}
+    functions = {"sweep": sweep(code, "" if head else loss, real)}
+    if head:
+        functions["block_outcome"] = block_outcome(loss, False, real)
     if several:
         functions["total_row"] = total_row(real)
-    return one_pass_step(normalization, real, linear, units), functions
-
-
-def unsorted(code: int, loss: str, real: type, linear: bool) -> dict[str, CFunc]:
-    """The functions that a step calls beside where blocks are not of whole units."""
-    return {"outputs": outputs(code, linear, real), "outcome": outcome(loss, real)}
+    return one_pass_step(normalization, head, real), functions
 
 
 @functools.cache
-def one_pass_step(normalization: str, real: type, linear: bool, units: bool) -> Callable:
+def one_pass_step(normalization: str, head: bool, real: type) -> Callable:
     """The step of the one-pass algorithm in one dtype, for every activation and loss."""
     normalize, frozen = normalization == "batch", normalization == "frozen"
     lanes = VECTOR_BYTES // real().itemsize
@@ -201,15 +209,15 @@ def one_pass_step(normalization: str, real: type, linear: bool, units: bool) -> 
             for j in range(p2):
                 s[j], out[j] = 1, G2[j]
 
-        if units and of.by_unit == 0 and not (call_all(of, At.outputs) and call_all(of, At.outcome)):
+        if head and of.gathers > 0 and not (call_all(of, At.outputs) and call_all(of, At.outcome)):
             return BROKEN
         if not call_all(of, At.sweep):
             return BROKEN
         total_sums(of, cols)
-        if linear:
+        if head:
             total_linear(of)
-        if units and of.by_unit == 0:
-            of.loss[0] = total_loss(of)
+            if of.gathers > 0:
+                of.loss[0] = total_loss(of)
         if not total_rows(of):
             return BROKEN
         sum_T, sum_Ar, sum_TZ, total = of.sum_T, of.sum_Ar, of.sum_TZ, of.total

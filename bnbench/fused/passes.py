@@ -18,45 +18,44 @@ from bnbench.jit import REASSOCIATE, njit
 
 
 @functools.cache
-def forward_stored(code: int, loss: str, linear: bool, units: bool) -> Callable:
-    """The forward pass from stored Z for one activation, loss and head; with units r is known already."""
-    (a, _), (value, slope) = compiled(code), compiled_loss(loss)
+def forward_stored(code: int, loss: str) -> Callable:
+    """The forward pass from stored Z for one activation and loss; without one it ends at η."""
+    (a, _), (value, slope), head = compiled(code), compiled_loss(loss or "squared"), not loss
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def forward(of, first, rows, cols, over_N):
-        """A into T and r = ∂R/∂η into r, which with linear terms has Wδ. Returns Σ ℓ."""
+        """A into T and r = ∂R/∂η into r; or η, to what r has, unless r is known. Returns Σ ℓ."""
         Z, y, T, r = of.Z, of.y, of.T, of.r
         bias, out, mu, weight = of.bias, of.out, of.mu, of.weight
         loss = 0.0
         for i in range(rows):
-            eta = r[first + i] if linear else Z.dtype.type(0)
+            eta = r[first + i] if head else Z.dtype.type(0)
             for j in range(cols):
                 v = a((Z[first + i, j] - mu[j]) * weight[j] + bias[j])
                 T[i, j] = v
-                if not units:
-                    eta += v * out[j]
-            if not units:
+                eta += v * out[j]
+            if not head:
                 r[first + i] = slope(y[first + i], eta) * over_N
                 loss += value(y[first + i], eta)
+            elif of.gathers == 0:
+                r[first + i] = eta
         return loss
 
     return forward
 
 
 @functools.cache
-def forward_centred(code: int, loss: str, linear: bool, units: bool) -> Callable:
-    """The forward pass from X̂ γ for one activation, loss and head; with units it ends at η."""
-    (a, da), needs_b, (value, slope) = compiled(code), code in NEEDS_B, compiled_loss(loss)
+def forward_centred(code: int, loss: str) -> Callable:
+    """The forward pass from X̂ γ for one activation and loss; without one it ends at η."""
+    (a, da), needs_b, (value, slope) = compiled(code), code in NEEDS_B, compiled_loss(loss or "squared")
+    head = not loss
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def forward(T, D, r, y, bias, out, first, rows, cols, over_N):
-        """A in place of X̂ γ in T, a' into D where it needs B, r = ∂R/∂η, or η, into r. Returns Σ ℓ.
-
-        With linear terms r has Wδ at first.
-        """
+        """A in place of X̂ γ in T, a' into D where it needs B, r = ∂R/∂η into r; or η, to what r has. Returns Σ ℓ."""
         loss = 0.0
         for i in range(rows):
-            eta = r[i] if linear else T.dtype.type(0)
+            eta = r[i] if head else T.dtype.type(0)
             for j in range(cols):
                 b = T[i, j] + bias[j]
                 v = a(b)
@@ -64,7 +63,7 @@ def forward_centred(code: int, loss: str, linear: bool, units: bool) -> Callable
                 if needs_b:
                     D[i, j] = da(b, v)
                 eta += v * out[j]
-            if units:
+            if head:
                 r[i] = eta
             else:
                 r[i] = slope(y[first + i], eta) * over_N

@@ -98,6 +98,7 @@ INSIDE = (
     Role("sum_Wr", "q", "∂R/∂δ = Wᵀr over a group", "linear", wide=True, grouped=True),
     Role("eta_by_unit", "N", "η, then r, in the order of units", "units"),
     Role("unit_loss", "one", "Σ ℓ over a share of the units", "units", wide=True, grouped=True),
+    Role("at", "two", "the first row of a block, and how many it has", "head", whole=True, grouped=True),
     # of a block of rows
     Role("P", "inputs*rows", "X less shift, in tiles (`gemm`)", "rows", grouped=True),
     Role("T", "rows ld", "A, then T = r ⊙ a'(B)", "rows", grouped=True),
@@ -204,13 +205,13 @@ ROLES = {role.name: role for role in (*OUTSIDE, *INSIDE)}
 FUNCTIONS = (
     *("statistics", "forward_backward", "products", "sweep", "gram_sweep", "total_row", "threads"),
     *("make_tiles", "nodes_forward", "nodes_product", "nodes_backward", "nodes_gradient", "nodes_below"),
-    *("outputs", "outcome"),
+    *("outputs", "outcome", "block_outcome"),
 )
-# row_W: from one row of W to the next where W is Γ1 itself, or 0; in_place: whether G is dG1; by_unit: whether rows are
-# in the order of units, and no unit has more than a block of the one-pass form
+# row_W: from one row of W to the next where W is Γ1 itself, or 0; in_place: whether G is dG1; gathers: whether
+# the units' effects are found of η of all rows, before the sweep that takes r
 NUMBERS = (
     *("N", "p1", "p2", "rows", "groups", "group_rows", "ddof", "row_W", "in_place", "group_nodes", "tiled"),
-    *("units", "by_unit"),
+    *("units", "gathers"),
 )
 
 WORDS_OF_A_FUNCTION, WORDS_OF_AN_ARRAY = 2, 4  # address and calls; offset, bytes from group to group, rows, columns
@@ -242,6 +243,7 @@ def sizes(problem: Problem, plan: Layout) -> dict[str, int]:
         "inputs_each": INPUTS_EACH,
         "input_groups": input_groups(p1),
         "one": 1,
+        "two": 2,
         "ld": plan.ld,  # from one row to the next
         "inputs": plan.inputs,  # p1 in tiles of G
         "depth": plan.depth,  # p1 in tiles of X
@@ -269,6 +271,7 @@ def kinds(problem: Problem, plan: Layout, regime: str) -> dict[str, bool]:
         "r": not one_pass or bool(problem.units),
         "linear": bool(problem.linear),
         "units": bool(problem.units),
+        "head": bool(problem.linear or problem.units),
         "rows": not by_nodes,
         "nodes": by_nodes,
         "own Γ": plan.algorithm not in NODE_LAYERS,
@@ -304,7 +307,7 @@ def scratch_places(problem: Problem, plan: Layout, regime: str) -> tuple[dict[st
             continue
         own = size | {"its": sum(each.inside == role.name for each in INSIDE)}
         shape = tuple(math.prod(own[factor] for factor in axis.split("*")) for axis in role.shape.split())
-        dtype = np.dtype(np.float64 if role.wide else problem.dtype)
+        dtype = np.dtype(np.intp if role.whole else np.float64 if role.wide else problem.dtype)
         bytes_each = math.prod(shape) * dtype.itemsize
         if role.inside:
             around = places[role.inside]

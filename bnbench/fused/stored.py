@@ -9,7 +9,7 @@ from numba.core.ccallback import CFunc
 from bnbench.elementary import compiled
 from bnbench.fused import gemm
 from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
-from bnbench.fused.head import add_linear, linear_part, outcome, total_linear, total_loss
+from bnbench.fused.head import add_linear, block_outcome, linear_part, total_linear, total_loss
 from bnbench.fused.layout import BROKEN
 from bnbench.fused.passes import (
     add_statistics,
@@ -25,7 +25,7 @@ from bnbench.fused.passes import (
     total_sums,
     up,
 )
-from bnbench.fused.scratch import DONE, At, arrays, call_all, clear, group_function
+from bnbench.fused.scratch import DONE, At, arrays, call, call_all, clear, group_function
 from bnbench.jit import REASSOCIATE, njit
 
 
@@ -53,8 +53,8 @@ def statistics(real: type, wanted: bool = True) -> Callable:
 
 
 @functools.cache
-def outputs(code: int, linear: bool, real: type) -> Callable:
-    """η of a group's rows, for one activation, head and dtype."""
+def outputs(code: int, real: type) -> Callable:
+    """η of a group's rows, for one activation and dtype."""
     a, _ = compiled(code)
 
     @group_function
@@ -62,10 +62,9 @@ def outputs(code: int, linear: bool, real: type) -> Callable:
         of = arrays(table, real, g)
         Z, eta, bias, out, mu, weight = of.Z, of.eta, of.bias, of.out, of.mu, of.weight
         first, last = g * of.group_rows, lesser(of.N, (g + 1) * of.group_rows)
-        if linear:
-            linear_part(of, first, last - first, eta, first)
+        linear_part(of, first, last - first, eta, first)
         for i in range(first, last):
-            total = eta[i] if linear else real(0)
+            total = eta[i]
             for j in range(of.p2):
                 total += a((Z[i, j] - mu[j]) * weight[j] + bias[j]) * out[j]
             eta[i] = total
@@ -75,10 +74,10 @@ def outputs(code: int, linear: bool, real: type) -> Callable:
 
 
 @functools.cache
-def forward_backward(code: int, loss: str, linear: bool, units: bool, real: type) -> Callable:
-    """r and the sums of a group's rows, for one activation, loss, head and dtype; with units r is known already."""
-    forward, backward = forward_stored(code, loss, linear and not units, units), backward_stored(code)
-    lanes = VECTOR_BYTES // real().itemsize
+def forward_backward(code: int, loss: str, real: type) -> Callable:
+    """r and the sums of a group's rows, for one activation, loss and dtype; without a loss as `one_pass.sweep`."""
+    forward, backward, lanes = forward_stored(code, loss), backward_stored(code), VECTOR_BYTES // real().itemsize
+    head = not loss
 
     @group_function
     def compute(table, g):
@@ -86,15 +85,18 @@ def forward_backward(code: int, loss: str, linear: bool, units: bool, real: type
         N, R, cols = of.N, of.rows, up(of.p2, lanes)
         over_N = real(1 / N)
         clear(of.block)
-        if linear:
+        if head:
             clear(of.sum_Wr)
         last = lesser(N, (g + 1) * of.group_rows)
         for start in range(g * of.group_rows, last, R):
             count = lesser(R, last - start)
-            if linear and not units:
+            if head and of.gathers == 0:
                 linear_part(of, start, count, of.r, start)
             of.loss[0] += forward(of, start, count, cols, over_N)
-            if linear:
+            if head:
+                of.at[0], of.at[1] = start, count
+                if of.gathers == 0 and call(table, At.block_outcome, g) != DONE:
+                    return 0
                 add_linear(of, start, count, of.r, start)
             backward(of, start, up(count, ROWS), cols)
             take(of, cols)
@@ -131,28 +133,26 @@ def products(code: int, real: type) -> Callable:
     return compute
 
 
-def stored(
-    code: int, loss: str, real: type, several: bool, linear: bool, units: bool
-) -> tuple[Callable, dict[str, CFunc]]:
-    """The step of the stored algorithm for one activation, loss, dtype and head, and the functions that it calls.
+def stored(code: int, loss: str, real: type, several: bool, head: bool) -> tuple[Callable, dict[str, CFunc]]:
+    """The step of the stored algorithm for one activation, loss and dtype, and the functions that it calls.
 
-    several says whether there are several groups, or one whose G is flushed; linear and units whether there are linear
-    terms and units.
+    several says whether there are several groups, or one whose G is flushed; head whether there are linear terms or
+    units.
     """
     functions = {
         "statistics": statistics(real),
-        "forward_backward": forward_backward(code, loss, linear, units, real),
+        "forward_backward": forward_backward(code, "" if head else loss, real),
         "products": products(code, real),
     }
-    if units:
-        functions |= {"outputs": outputs(code, linear, real), "outcome": outcome(loss, real)}
+    if head:
+        functions["block_outcome"] = block_outcome(loss, True, real)
     if several:
         functions["total_row"] = total_row(real)
-    return stored_step(real, linear, units), functions
+    return stored_step(head, real), functions
 
 
 @functools.cache
-def stored_step(real: type, linear: bool, units: bool) -> Callable:
+def stored_step(head: bool, real: type) -> Callable:
     """The step of the stored algorithm in one dtype, for every activation."""
     lanes = VECTOR_BYTES // real().itemsize
 
@@ -177,15 +177,15 @@ def stored_step(real: type, linear: bool, units: bool) -> Callable:
             bias[j], out[j], mu[j] = beta[j], G2[j], mean[j]
             weight[j] = gamma[j] / s[j]
 
-        if units and not (call_all(of, At.outputs) and call_all(of, At.outcome)):
+        if head and of.gathers > 0 and not (call_all(of, At.outputs) and call_all(of, At.outcome)):
             return BROKEN
         if not call_all(of, At.forward_backward):
             return BROKEN
         total_sums(of, cols)
-        if linear:
+        if head:
             total_linear(of)
-        if units:
-            of.loss[0] = total_loss(of)
+            if of.gathers > 0:
+                of.loss[0] = total_loss(of)
         sum_T, sum_Ar, sum_TZ = of.sum_T, of.sum_Ar, of.sum_TZ
         dgamma, dbeta, dG2 = of.dgamma, of.dbeta, of.dG2
         slope, mean_term, s_term = of.slope, of.mean_term, of.s_term

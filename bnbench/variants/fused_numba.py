@@ -98,7 +98,6 @@ class FusedNumba(Variant):
     def set_up(self, plan: Layout) -> None:
         """Set up a layout: its scratch and its kernel."""
         from bnbench.fused import nodes
-        from bnbench.fused.head import outcome
         from bnbench.fused.one_pass import gram, one_pass
         from bnbench.fused.scratch import Scratch
         from bnbench.fused.stored import stored
@@ -112,18 +111,15 @@ class FusedNumba(Variant):
         self.rows = tuple(self.per_node)
         self.offsets = []
         several = plan.groups > 1 or plan.flush
-        head = bool(problem.linear), bool(problem.units)
         self.shared_out = plan.groups > 1
         if plan.algorithm == ONE_PASS:
-            kernel, functions = one_pass(code, problem.normalization, problem.loss, real, several, *head)
+            kernel, functions = one_pass(code, problem.normalization, problem.loss, real, several, self.has_head)
         elif plan.algorithm == NODES:
-            kernel = nodes.whole_step(problem.loss, problem.normalization, real, *head)
+            kernel = nodes.whole_step(problem.loss, problem.normalization, real)
             functions = nodes.functions(code, problem.normalization, True, False, real)
-            if problem.units:
-                functions["outcome"] = outcome(problem.loss, real)
             self.offsets = [array("shift")[: problem.p1]] if problem.normalization == "batch" else []
         else:
-            kernel, functions = stored(code, problem.loss, real, several, *head)
+            kernel, functions = stored(code, problem.loss, real, several, self.has_head)
             self.offsets = [array("shift")[: problem.p1]]
         self.kernel = functools.partial(kernel, scratch.address, problem.eps)
         self.compute: Callable[[], float] = self.kernel
@@ -154,7 +150,7 @@ class FusedNumba(Variant):
                 scratch.count("tiled", 1)
         self.s, self.centre = array("s")[: problem.p2], array("centre")[: problem.p2]
         self.delta, self.sum_Wr = map(array, ("delta", "sum_Wr")) if problem.linear else (None, None)
-        self.gathers = False  # whether what `unsorted` gives is in the table
+        self.gathers = False  # whether the functions are in the table that find effects of η of all rows
 
     def enter_head(self, W: Any) -> None:
         """Enter linear terms W (N,q) and the units of `self.panel`; None where there are none."""
@@ -165,23 +161,26 @@ class FusedNumba(Variant):
             enter("linear", self.W)
         if self.panel is None:
             return
-        panel, one_pass = self.panel, self.plan.algorithm == ONE_PASS
-        by_unit = one_pass and panel.in_order and panel.longest <= self.plan.rows
+        panel, algorithm = self.panel, self.plan.algorithm
+        gathers = not (algorithm == ONE_PASS and panel.in_order and panel.longest <= self.plan.rows)
         self.alpha = np.empty(len(panel.starts) - 1)
-        self.y_by_unit = self.y if by_unit else self.y[panel.order]
         for name, array in (("unit", panel.unit), ("starts", panel.starts), ("alpha", self.alpha)):
             enter(name, array)
-        if not by_unit:
+        if gathers:
+            self.y_by_unit = self.y[panel.order]
             enter("order", panel.order)
             enter("y_by_unit", self.y_by_unit)
-        if one_pass and not (by_unit or self.gathers):
-            from bnbench.fused.one_pass import unsorted
+        if gathers and not self.gathers:
+            from bnbench.fused import head, one_pass, stored
 
-            problem, self.gathers = self.problem, True
-            more = unsorted(CODES[problem.activation], problem.loss, self.X.dtype.type, bool(problem.linear))
+            code, loss, real = CODES[self.problem.activation], self.problem.loss, self.X.dtype.type
+            more = {"outcome": head.outcome(loss, real)}
+            if algorithm != NODES:
+                more["outputs"] = (one_pass if algorithm == ONE_PASS else stored).outputs(code, real)
             self.scratch.connect(more, self.X, self.y)
+            self.gathers = True
         self.scratch.count("units", len(self.alpha))
-        self.scratch.count("by_unit", by_unit)
+        self.scratch.count("gathers", gathers)
 
     def load(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: np.ndarray | None = None) -> None:
         """Copy the parameters to where the kernels read them."""
