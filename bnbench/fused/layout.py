@@ -65,13 +65,18 @@ def product_ns(problem: Problem) -> float:
 
 
 def one_pass_ns(problem: Problem, regime: str) -> float:
-    """What the one-pass algorithm does beyond the two products: C Γ1, and XᵀX itself unless X is fixed."""
+    """What the one-pass algorithm does beyond the two products: C Γ1, and XᵀX itself unless X is fixed.
+
+    And with units XΓ1 again.
+    """
     N, p1, p2 = problem.N, problem.p1, problem.p2
     if problem.normalization != "batch":
         return 0.0
     cost = 2 * FLOP_NS * p1 * p1 * p2 + SMALL_NS * p1 * p2
     if regime == "fresh":
         cost += N * (p1 * (p1 + PANEL * FOUR) * FLOP_NS + GRAM_NS * p1 + GRAM_ROW_NS) + SMALL_NS * p1 * p1
+    if problem.units:
+        cost += N * (2 * FLOP_NS * p1 * p2 + p1)
     return cost
 
 

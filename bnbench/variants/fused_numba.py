@@ -7,6 +7,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,8 +89,9 @@ class FusedNumba(Variant):
         self.has_head = bool(problem.linear or problem.units)
         plan = layout(problem, regime, self.asked)
         self.panel = None if batch.units is None else Panel(batch.units)
-        if self.panel and self.panel.in_order and plan.algorithm == ONE_PASS:
-            plan = for_units(plan, problem, self.panel.longest)
+        if self.panel and self.panel.in_order:
+            lying = for_units(layout(replace(problem, units=0), regime, self.asked), problem, self.panel.longest)
+            plan = lying if lying.algorithm == ONE_PASS and self.panel.longest <= lying.rows else plan
         self.set_up(plan)
         self.enter_head(batch.W)
         self.load(batch.G1, batch.gamma, batch.beta, batch.G2, batch.delta)

@@ -161,6 +161,8 @@ def test_choice_by_size():
     assert (chosen(10_000, 256, 256, "fixed"), chosen(10_000, 256, 256, "fresh")) == (ONE_PASS, STORED)
     assert chosen(4096, 1024, 1024, "fixed") == STORED
     assert chosen(64, 512, 512, "fixed") == chosen(64, 512, 512, "fresh") == chosen(22, 1182, 330, "fresh") == NODES
+    sizes = 10_000, 128, 128
+    assert [choose(bnbench.Problem(*sizes, units=units), "fixed") for units in (0, 100)] == [ONE_PASS, STORED]
     assert set(ALGORITHMS) == {ONE_CALL, ONE_PASS, STORED, NODES}
 
 
