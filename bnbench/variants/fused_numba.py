@@ -151,7 +151,8 @@ class FusedNumba(Variant):
                     unbroken(nodes.tiles_step(problem.normalization == "batch", real)(scratch.address) > 0)
                 scratch.count("tiled", 1)
         self.s, self.centre = array("s")[: problem.p2], array("centre")[: problem.p2]
-        self.delta, self.sum_Wr = map(array, ("delta", "sum_Wr")) if problem.linear else (None, None)
+        self.delta: Any = array("delta") if problem.linear else None
+        self.sum_Wr: Any = array("sum_Wr") if problem.linear else None
         self.gathers = False  # whether the functions are in the table that find effects of η of all rows
 
     def enter_head(self, W: Any) -> None:
@@ -175,7 +176,8 @@ class FusedNumba(Variant):
         if gathers and not self.gathers:
             from bnbench.fused import head, one_pass, stored
 
-            code, loss, real = CODES[self.problem.activation], self.problem.loss, self.X.dtype.type
+            code, loss = CODES[self.problem.activation], self.problem.loss
+            real: Any = self.X.dtype.type
             more = {"outcome": head.outcome(loss, real)}
             if algorithm != NODES:
                 more["outputs"] = (one_pass if algorithm == ONE_PASS else stored).outputs(code, real)
@@ -236,7 +238,8 @@ class FusedNumba(Variant):
             self.fallback = FusedNumba(STORED)
             batch = self.batch._replace(X=self.X, y=self.y, W=self.W, units=self.panel and self.panel.unit)
             self.fallback.prepare(batch, self.problem, self.regime)
-        self.fallback.load(self.G1, *self.rows, self.delta)
+        gamma, beta, G2 = self.rows
+        self.fallback.load(self.G1, gamma, beta, G2, self.delta)
         self.fallback.step()
         self.dG1[...], self.d_per_node[...] = self.fallback.dG1, self.fallback.d_per_node
         if self.has_head:
