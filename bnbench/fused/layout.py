@@ -7,7 +7,7 @@ of threads: that is what makes results bit-identical for every number of threads
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,7 @@ GROUPS = (48, 24, 12, 6, 4, 2, 1)  # so many; most can be shared out evenly
 GROUP_ROWS, FEW_GROUPS, FEW_ROWS = 384, 4, 48  # a group has at least GROUP_ROWS rows, one of up to four FEW_ROWS
 SUMS_BYTES = 2**26  # of all groups' G together, at most
 GRAM_ARRAYS = 6  # of p1 by p1 numbers, that C takes while it is made
+UNITS_BYTES = 2**18  # of X, A and a' in a block that ends where units of many rows do
 FLUSH_BLOCKS = 32  # blocks after which a group's float32 G goes to float64
 CANCELLED = 2.0**-7  # of Σ Γ²C: where s² is less, the one-pass form is left for the stored one; on a GPU too
 
@@ -64,13 +65,18 @@ def product_ns(problem: Problem) -> float:
 
 
 def one_pass_ns(problem: Problem, regime: str) -> float:
-    """What the one-pass algorithm does beyond the two products: C Γ1, and XᵀX itself unless X is fixed."""
+    """What the one-pass algorithm does beyond the two products: C Γ1, and XᵀX itself unless X is fixed.
+
+    And with units XΓ1 again.
+    """
     N, p1, p2 = problem.N, problem.p1, problem.p2
     if problem.normalization != "batch":
         return 0.0
     cost = 2 * FLOP_NS * p1 * p1 * p2 + SMALL_NS * p1 * p2
     if regime == "fresh":
         cost += N * (p1 * (p1 + PANEL * FOUR) * FLOP_NS + GRAM_NS * p1 + GRAM_ROW_NS) + SMALL_NS * p1 * p1
+    if problem.units:
+        cost += N * (2 * FLOP_NS * p1 * p2 + p1)
     return cost
 
 
@@ -209,6 +215,16 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
         algorithm, rows, group_rows, -(-N // group_rows), vectors, ld, inputs, up(p1, FOUR), flush,
         in_place,
     )  # fmt: skip
+
+
+def for_units(plan: Layout, problem: Problem, longest: int) -> Layout:
+    """The layout of a one-pass step on rows in the order of units, the largest unit of so many rows.
+
+    Its blocks hold that unit whole, unless they would be too large for a cache: then they are as they were.
+    """
+    rows = max(plan.rows, up(longest, ROWS))
+    large = rows * (plan.inputs + 2 * plan.ld) * np.dtype(problem.dtype).itemsize > UNITS_BYTES
+    return plan if large else replace(plan, rows=rows)
 
 
 def leading(columns: int, itemsize: int) -> tuple[int, int]:

@@ -35,6 +35,7 @@ from bnbench.fused.gemm import (
     tile_G3,
     tile_Z3,
 )
+from bnbench.fused.head import add_linear, linear_part, total_loss
 from bnbench.fused.layout import BROKEN, INPUTS_EACH, STRIP, TILES
 from bnbench.fused.passes import leading_mean, up
 from bnbench.fused.scratch import DONE, At, arrays, call, call_all, clear, group, group_function
@@ -420,7 +421,7 @@ def below_of(real: type) -> Callable:
 
 
 def functions(code: int, normalization: str, last: bool, below: bool, real: type) -> dict[str, CFunc]:
-    """The functions that a layer's passes call."""
+    """The functions that a layer's passes call; a whole step with units calls `head.outcome` too."""
     return {
         "make_tiles": make_tiles(real),
         "nodes_product": product(normalization, real),
@@ -464,7 +465,7 @@ def forward_step(normalization: str, last: bool, real: type) -> Callable:
             return BROKEN
         if last:
             eta = of.eta
-            clear(eta)
+            linear_part(of, 0, of.N, eta, 0)
             for g in range(of.groups):
                 its = group(of, g).eta_group
                 for i in range(of.N):
@@ -508,10 +509,17 @@ def whole_step(loss: str, normalization: str, real: type) -> Callable:
         of = arrays(table, real, 0)
         y, r, N = of.y, of.r, of.N
         over_N, total = real(1 / N), 0.0
-        for i in range(N):
-            eta = r[i]
-            total += value(y[i], eta)
-            r[i] = slope(y[i], eta) * over_N
+        if of.units > 0:
+            if not call_all(of, At.outcome):
+                return BROKEN
+            total = total_loss(of)
+        else:
+            for i in range(N):
+                eta = r[i]
+                total += value(y[i], eta)
+                r[i] = slope(y[i], eta) * over_N
+        clear(of.sum_Wr)
+        add_linear(of, 0, N, r, 0)
         if back(table, eps) < 0:
             return BROKEN
         return total / N

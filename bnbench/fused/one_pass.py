@@ -7,8 +7,18 @@ from collections.abc import Callable
 import numpy as np
 from numba.core.ccallback import CFunc
 
+from bnbench.elementary import compiled
 from bnbench.fused import gemm
 from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
+from bnbench.fused.head import (
+    add_linear,
+    block_outcome,
+    linear_part,
+    total_linear,
+    total_loss,
+    unit_end,
+    whole_units,
+)
 from bnbench.fused.layout import BROKEN, CANCELLED, FELL_BACK
 from bnbench.fused.passes import (
     backward_centred,
@@ -21,7 +31,7 @@ from bnbench.fused.passes import (
     total_sums,
     up,
 )
-from bnbench.fused.scratch import DONE, At, arrays, call_all, clear, group, group_function
+from bnbench.fused.scratch import DONE, At, arrays, call, call_all, clear, group, group_function
 from bnbench.jit import REASSOCIATE, njit
 
 FAR = (
@@ -32,8 +42,12 @@ LARGEST = 2.0**-3  # of the dtype's largest number: what Σ(X - x̄)² may be
 
 @functools.cache
 def sweep(code: int, loss: str, real: type) -> Callable:
-    """r, T and their sums over a group's rows, for one activation, loss and dtype."""
+    """r, T and their sums over a group's rows, for one activation, loss and dtype.
+
+    Without a loss it is that of a step with linear terms or units: r is known already, or `block_outcome` gives it.
+    """
     forward, backward, lanes = forward_centred(code, loss), backward_centred(code), VECTOR_BYTES // real().itemsize
+    head = not loss
 
     @group_function
     def compute(table, g):
@@ -46,38 +60,98 @@ def sweep(code: int, loss: str, real: type) -> Callable:
         clear(of.block)
         clear(of.flushed)
         first, last = g * of.group_rows, lesser(N, (g + 1) * of.group_rows)
-        begun = first
-        for start in range(first, last, R):
+        whole_only = gathers = False
+        if head:
+            clear(of.sum_Wr)
+            gathers = of.gathers > 0
+            whole_only = of.units > 0 and not gathers
+            if whole_only:
+                first, last = unit_end(of, first), unit_end(of, last)
+                if first == last:
+                    clear(G)
+        start = begun = place = first  # blocks of whole units are of any length: place counts them as if of R rows
+        while start < last:
             count = lesser(R, last - start)
+            if whole_only:
+                count = whole_units(of, start, count)
             whole = up(count, ROWS)
             gemm.pack(X, start, count, shift, P, R)
             gemm.product(P, 0, R, whole, up(p1, FOUR), W, 0, cols // lanes, lanes, T, 0, ld)
+            if head and not gathers:
+                linear_part(of, start, count, r, 0)
             of.loss[0] += forward(T, D, r, y, bias, out, start, count, cols, over_N)
+            if head:
+                if gathers:
+                    known = of.r
+                    for i in range(count):
+                        r[i] = known[start + i]
+                else:
+                    of.at[0], of.at[1] = start, count
+                    if call(table, At.block_outcome, g) != DONE:
+                        return 0
+                add_linear(of, start, count, r, 0)
             for i in range(count, whole):
                 r[i] = 0
             backward(T, D, r, sum_T, sum_Ar, whole, cols)
             take(of, cols)
-            gemm.transposed_product(P, R, whole, p1, T, ld, cols // lanes, lanes, G, panel, False, start > begun)
-            if flush_now(of, start, first):
-                begun = start + R
+            gemm.transposed_product(P, R, whole, p1, T, ld, cols // lanes, lanes, G, panel, False, place > begun)
+            if flush_now(of, place, first):
+                begun = place + R
+            start, place = start + count, place + R
         return DONE
 
     return compute
 
 
-def one_pass(code: int, normalization: str, loss: str, real: type, several: bool) -> tuple[Callable, dict[str, CFunc]]:
+@functools.cache
+def outputs(code: int, real: type) -> Callable:
+    """η of a group's rows, for one activation and dtype."""
+    (a, _), lanes = compiled(code), VECTOR_BYTES // real().itemsize
+
+    @njit(fastmath=REASSOCIATE, inner=True)
+    def forward(T, bias, out, eta, first, rows, cols):
+        """η of a block from X̂ γ in T, to what it has."""
+        for i in range(rows):
+            total = eta[first + i]
+            for j in range(cols):
+                total += a(T[i, j] + bias[j]) * out[j]
+            eta[first + i] = total
+
+    @group_function
+    def compute(table, g):
+        of = arrays(table, real, g)
+        X, P, T, W, shift, bias, out, eta = of.X, of.P, of.T, of.W, of.shift, of.bias, of.out, of.eta
+        N, p1, (R, ld), cols = of.N, of.p1, T.shape, up(of.p2, lanes)
+        last = lesser(N, (g + 1) * of.group_rows)
+        for start in range(g * of.group_rows, last, R):
+            count = lesser(R, last - start)
+            gemm.pack(X, start, count, shift, P, R)
+            gemm.product(P, 0, R, up(count, ROWS), up(p1, FOUR), W, 0, cols // lanes, lanes, T, 0, ld)
+            linear_part(of, start, count, eta, start)
+            forward(T, bias, out, eta, start, count, cols)
+        return DONE
+
+    return compute
+
+
+def one_pass(
+    code: int, normalization: str, loss: str, real: type, several: bool, head: bool
+) -> tuple[Callable, dict[str, CFunc]]:
     """The step of the one-pass algorithm for one activation, normalization, loss and dtype.
 
-    And the functions that it calls. several says whether there are several groups, or one whose G is flushed.
+    And the functions that it calls, but for those of `unsorted`. several says whether there are several groups, or one
+    whose G is flushed; head whether there are linear terms or units.
     """
-    functions = {"sweep": sweep(code, loss, real)}
+    functions = {"sweep": sweep(code, "" if head else loss, real)}
+    if head:
+        functions["block_outcome"] = block_outcome(loss, False, real)
     if several:
         functions["total_row"] = total_row(real)
-    return one_pass_step(normalization, real), functions
+    return one_pass_step(normalization, head, real), functions
 
 
 @functools.cache
-def one_pass_step(normalization: str, real: type) -> Callable:
+def one_pass_step(normalization: str, head: bool, real: type) -> Callable:
     """The step of the one-pass algorithm in one dtype, for every activation and loss."""
     normalize, frozen = normalization == "batch", normalization == "frozen"
     lanes = VECTOR_BYTES // real().itemsize
@@ -135,9 +209,15 @@ def one_pass_step(normalization: str, real: type) -> Callable:
             for j in range(p2):
                 s[j], out[j] = 1, G2[j]
 
+        if head and of.gathers > 0 and not (call_all(of, At.outputs) and call_all(of, At.outcome)):
+            return BROKEN
         if not call_all(of, At.sweep):
             return BROKEN
         total_sums(of, cols)
+        if head:
+            total_linear(of)
+            if of.gathers > 0:
+                of.loss[0] = total_loss(of)
         if not total_rows(of):
             return BROKEN
         sum_T, sum_Ar, sum_TZ, total = of.sum_T, of.sum_Ar, of.sum_TZ, of.total

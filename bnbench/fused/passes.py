@@ -19,23 +19,26 @@ from bnbench.jit import REASSOCIATE, njit
 
 @functools.cache
 def forward_stored(code: int, loss: str) -> Callable:
-    """The forward pass from stored Z for one activation and loss."""
-    (a, _), (value, slope) = compiled(code), compiled_loss(loss)
+    """The forward pass from stored Z for one activation and loss; without one it ends at η."""
+    (a, _), (value, slope), head = compiled(code), compiled_loss(loss or "squared"), not loss
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def forward(of, first, rows, cols, over_N):
-        """A into T and r = ∂R/∂η into r. Returns Σ ℓ."""
+        """A into T and r = ∂R/∂η into r; or η, to what r has, unless r is known. Returns Σ ℓ."""
         Z, y, T, r = of.Z, of.y, of.T, of.r
         bias, out, mu, weight = of.bias, of.out, of.mu, of.weight
         loss = 0.0
         for i in range(rows):
-            eta = Z.dtype.type(0)
+            eta = r[first + i] if head else Z.dtype.type(0)
             for j in range(cols):
                 v = a((Z[first + i, j] - mu[j]) * weight[j] + bias[j])
                 T[i, j] = v
                 eta += v * out[j]
-            r[first + i] = slope(y[first + i], eta) * over_N
-            loss += value(y[first + i], eta)
+            if not head:
+                r[first + i] = slope(y[first + i], eta) * over_N
+                loss += value(y[first + i], eta)
+            elif of.gathers == 0:
+                r[first + i] = eta
         return loss
 
     return forward
@@ -43,15 +46,16 @@ def forward_stored(code: int, loss: str) -> Callable:
 
 @functools.cache
 def forward_centred(code: int, loss: str) -> Callable:
-    """The forward pass from X̂ γ for one activation and loss."""
-    (a, da), needs_b, (value, slope) = compiled(code), code in NEEDS_B, compiled_loss(loss)
+    """The forward pass from X̂ γ for one activation and loss; without one it ends at η."""
+    (a, da), needs_b, (value, slope) = compiled(code), code in NEEDS_B, compiled_loss(loss or "squared")
+    head = not loss
 
     @njit(fastmath=REASSOCIATE, inner=True)
     def forward(T, D, r, y, bias, out, first, rows, cols, over_N):
-        """A in place of X̂ γ in T, a' into D where it needs B, r = ∂R/∂η into r. Returns Σ ℓ."""
+        """A in place of X̂ γ in T, a' into D where it needs B, r = ∂R/∂η into r; or η, to what r has. Returns Σ ℓ."""
         loss = 0.0
         for i in range(rows):
-            eta = T.dtype.type(0)
+            eta = r[i] if head else T.dtype.type(0)
             for j in range(cols):
                 b = T[i, j] + bias[j]
                 v = a(b)
@@ -59,8 +63,11 @@ def forward_centred(code: int, loss: str) -> Callable:
                 if needs_b:
                     D[i, j] = da(b, v)
                 eta += v * out[j]
-            r[i] = slope(y[first + i], eta) * over_N
-            loss += value(y[first + i], eta)
+            if head:
+                r[i] = eta
+            else:
+                r[i] = slope(y[first + i], eta) * over_N
+                loss += value(y[first + i], eta)
         return loss
 
     return forward

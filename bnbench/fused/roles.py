@@ -50,6 +50,7 @@ class Role:
         says: what it is.
         where: the steps that have it, a name of `kinds`; "" is all.
         wide: whether it is float64 whatever the arrays' dtype.
+        whole: whether it is of whole numbers.
         grouped: whether each group of rows has its own.
         inside: the block that it is the next row of, or the array whose place it shares.
     """
@@ -59,6 +60,7 @@ class Role:
     says: str
     where: str = ""
     wide: bool = False
+    whole: bool = False
     grouped: bool = False
     inside: str = ""
 
@@ -73,6 +75,12 @@ OUTSIDE = (
     Role("y", "N", "the outcome"),
     Role("U", "N p2", "∂R/∂A of a layer under another"),
     Role("Gamma", "p1 p2", "Γ1, or Γ of a layer, where nodes are shared out"),
+    Role("linear", "N q", "the linear terms, W elsewhere", "linear"),
+    Role("unit", "N", "the unit of each row", "units", whole=True),
+    Role("starts", "U+1", "where each unit begins among the rows in the order of units", "units", whole=True),
+    Role("order", "N", "the rows in the order of units", "units", whole=True),
+    Role("y_by_unit", "N", "the outcome in that order", "units"),
+    Role("alpha", "U", "α, a number a unit", "units", wide=True),
 )
 INSIDE = (
     Role("G1", "p1 p2", "Γ1, or Γ of a layer; what follows belongs to the hidden nodes", "own Γ"),
@@ -86,6 +94,11 @@ INSIDE = (
     Role("dgamma", "p2", "∂R/∂γ", inside="d_per_node"),
     Role("dbeta", "p2", "∂R/∂β", inside="d_per_node"),
     Role("dG2", "p2", "∂R/∂Γ2", inside="d_per_node"),
+    Role("delta", "q", "δ", "linear"),
+    Role("sum_Wr", "q", "∂R/∂δ = Wᵀr over a group", "linear", wide=True, grouped=True),
+    Role("eta_by_unit", "N", "η, then r, in the order of units", "units"),
+    Role("unit_loss", "one", "Σ ℓ over a share of the units", "units", wide=True, grouped=True),
+    Role("at", "two", "the first row of a block, and how many it has", "head", whole=True, grouped=True),
     # of a block of rows
     Role("P", "inputs*rows", "X less shift, in tiles (`gemm`)", "rows", grouped=True),
     Role("T", "rows ld", "A, then T = r ⊙ a'(B)", "rows", grouped=True),
@@ -192,9 +205,14 @@ ROLES = {role.name: role for role in (*OUTSIDE, *INSIDE)}
 FUNCTIONS = (
     *("statistics", "forward_backward", "products", "sweep", "gram_sweep", "total_row", "threads"),
     *("make_tiles", "nodes_forward", "nodes_product", "nodes_backward", "nodes_gradient", "nodes_below"),
+    *("outputs", "outcome", "block_outcome"),
 )
-# row_W: from one row of W to the next where W is Γ1 itself, or 0; in_place: whether G is dG1
-NUMBERS = "N", "p1", "p2", "rows", "groups", "group_rows", "ddof", "row_W", "in_place", "group_nodes", "tiled"
+# row_W: from one row of W to the next where W is Γ1 itself, or 0; in_place: whether G is dG1; gathers: whether
+# the units' effects are found of η of all rows, before the sweep that takes r
+NUMBERS = (
+    *("N", "p1", "p2", "rows", "groups", "group_rows", "ddof", "row_W", "in_place", "group_nodes", "tiled"),
+    *("units", "gathers"),
+)
 
 WORDS_OF_A_FUNCTION, WORDS_OF_AN_ARRAY = 2, 4  # address and calls; offset, bytes from group to group, rows, columns
 OF_WORDS = (
@@ -214,6 +232,7 @@ def sizes(problem: Problem, plan: Layout) -> dict[str, int]:
         "N": problem.N,
         "p1": p1,
         "p2": p2,
+        "q": problem.linear,
         "rows": plan.rows,  # of a block
         "all_rows": all_rows,
         "fours": all_rows // FOUR,
@@ -224,6 +243,7 @@ def sizes(problem: Problem, plan: Layout) -> dict[str, int]:
         "inputs_each": INPUTS_EACH,
         "input_groups": input_groups(p1),
         "one": 1,
+        "two": 2,
         "ld": plan.ld,  # from one row to the next
         "inputs": plan.inputs,  # p1 in tiles of G
         "depth": plan.depth,  # p1 in tiles of X
@@ -248,7 +268,10 @@ def kinds(problem: Problem, plan: Layout, regime: str) -> dict[str, bool]:
         "C": with_C,
         "gram": with_C and regime == "fresh",
         "stored": not (one_pass or by_nodes),
-        "r": not one_pass,
+        "r": not one_pass or bool(problem.units),
+        "linear": bool(problem.linear),
+        "units": bool(problem.units),
+        "head": bool(problem.linear or problem.units),
         "rows": not by_nodes,
         "nodes": by_nodes,
         "own Γ": plan.algorithm not in NODE_LAYERS,
@@ -284,7 +307,7 @@ def scratch_places(problem: Problem, plan: Layout, regime: str) -> tuple[dict[st
             continue
         own = size | {"its": sum(each.inside == role.name for each in INSIDE)}
         shape = tuple(math.prod(own[factor] for factor in axis.split("*")) for axis in role.shape.split())
-        dtype = np.dtype(np.float64 if role.wide else problem.dtype)
+        dtype = np.dtype(np.intp if role.whole else np.float64 if role.wide else problem.dtype)
         bytes_each = math.prod(shape) * dtype.itemsize
         if role.inside:
             around = places[role.inside]
@@ -320,7 +343,7 @@ def template(problem: Problem, plan: Layout, regime: str) -> np.ndarray:
         table[WORD[name] + 1] = calls.get(name, plan.groups)
     values = (
         *(problem.N, problem.p1, problem.p2, plan.rows, plan.groups, plan.group_rows, problem.ddof),
-        *(problem.p2 if unpacked(problem, plan) else 0, plan.in_place, plan.group_nodes, 0),
+        *(problem.p2 if unpacked(problem, plan) else 0, plan.in_place, plan.group_nodes, 0, problem.units, 0),
     )
     table[WORD[NUMBERS[0]] : WORD[NUMBERS[-1]] + 1] = values
     for name, (offset, step, shape, _) in scratch_places(problem, plan, regime)[0].items():

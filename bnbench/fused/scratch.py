@@ -22,7 +22,7 @@ from numba.np.arrayobj import populate_array
 from bnbench.compiling import called
 from bnbench.fused.gemm import INDEX
 from bnbench.fused.layout import LINE_BYTES, Layout
-from bnbench.fused.roles import FUNCTIONS, NUMBERS, OUTSIDE, ROLES, WORD, WORDS, scratch_places, template
+from bnbench.fused.roles import FUNCTIONS, NUMBERS, OUTSIDE, ROLES, WORD, WORDS, Role, scratch_places, template
 from bnbench.jit import REASSOCIATE, cfunc, njit
 from bnbench.problem import Problem
 from bnbench.threads import alone
@@ -57,9 +57,14 @@ class ArraysAttributes(AttributeTemplate):
     def generic_resolve(self, of: Arrays, name: str) -> Any:
         """A whole number, or an array with a role's axes; None where there is no such role."""
         if name in ROLES:
-            role = ROLES[name]
-            return types.Array(types.float64 if role.wide else of.real, role.axes, "C")
+            return array_type(ROLES[name], of.real)
         return types.intp if name == "table" or name in NUMBERS else None
+
+
+def array_type(role: Role, real: Any) -> types.Array:
+    """The type of a role's array, real that of most."""
+    number = types.intp if role.whole else types.float64 if role.wide else real
+    return types.Array(number, role.axes, "C")
 
 
 def load(builder: Any, table: Any, word: int, kind: Any = INDEX) -> Any:
@@ -78,8 +83,8 @@ def attribute(context: Any, builder: Any, kind: Arrays, value: Any, name: str) -
     if name not in ROLES:
         return builder.ptrtoint(of.table, INDEX) if name == "table" else load(builder, of.table, WORD[name])
     role, word = ROLES[name], WORD[name]
-    array_type = types.Array(types.float64 if role.wide else kind.real, role.axes, "C")
-    number = context.get_value_type(array_type.dtype)
+    own_type = array_type(role, kind.real)
+    number = context.get_value_type(own_type.dtype)
     size = context.get_abi_sizeof(number)
     if role in OUTSIDE:
         data = load(builder, of.table, word, of.table.type)
@@ -90,7 +95,7 @@ def attribute(context: Any, builder: Any, kind: Arrays, value: Any, name: str) -
         data = builder.gep(of.table, [offset])
     shape = [load(builder, of.table, word + 4 - role.axes + axis) for axis in range(role.axes)]
     strides = [builder.mul(INDEX(size), length) for length in shape[:0:-1]] + [INDEX(size)]
-    array = context.make_array(array_type)(context, builder)
+    array = context.make_array(own_type)(context, builder)
     populate_array(array, builder.bitcast(data, number.as_pointer()), shape, strides, size, None)
     return array._getvalue()
 

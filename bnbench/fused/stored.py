@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from numba.core.ccallback import CFunc
 
+from bnbench.elementary import compiled
 from bnbench.fused import gemm
 from bnbench.fused.gemm import FOUR, ROWS, VECTOR_BYTES, lesser
+from bnbench.fused.head import add_linear, block_outcome, linear_part, total_linear, total_loss
 from bnbench.fused.layout import BROKEN
 from bnbench.fused.passes import (
     add_statistics,
@@ -23,7 +25,7 @@ from bnbench.fused.passes import (
     total_sums,
     up,
 )
-from bnbench.fused.scratch import DONE, At, arrays, call_all, clear, group_function
+from bnbench.fused.scratch import DONE, At, arrays, call, call_all, clear, group_function
 from bnbench.jit import REASSOCIATE, njit
 
 
@@ -51,9 +53,31 @@ def statistics(real: type, wanted: bool = True) -> Callable:
 
 
 @functools.cache
+def outputs(code: int, real: type) -> Callable:
+    """η of a group's rows, for one activation and dtype."""
+    a, _ = compiled(code)
+
+    @group_function
+    def compute(table, g):
+        of = arrays(table, real, g)
+        Z, eta, bias, out, mu, weight = of.Z, of.eta, of.bias, of.out, of.mu, of.weight
+        first, last = g * of.group_rows, lesser(of.N, (g + 1) * of.group_rows)
+        linear_part(of, first, last - first, eta, first)
+        for i in range(first, last):
+            total = eta[i]
+            for j in range(of.p2):
+                total += a((Z[i, j] - mu[j]) * weight[j] + bias[j]) * out[j]
+            eta[i] = total
+        return DONE
+
+    return compute
+
+
+@functools.cache
 def forward_backward(code: int, loss: str, real: type) -> Callable:
-    """r and the sums of a group's rows, for one activation, loss and dtype."""
+    """r and the sums of a group's rows, for one activation, loss and dtype; without a loss as `one_pass.sweep`."""
     forward, backward, lanes = forward_stored(code, loss), backward_stored(code), VECTOR_BYTES // real().itemsize
+    head = not loss
 
     @group_function
     def compute(table, g):
@@ -61,10 +85,19 @@ def forward_backward(code: int, loss: str, real: type) -> Callable:
         N, R, cols = of.N, of.rows, up(of.p2, lanes)
         over_N = real(1 / N)
         clear(of.block)
+        if head:
+            clear(of.sum_Wr)
         last = lesser(N, (g + 1) * of.group_rows)
         for start in range(g * of.group_rows, last, R):
             count = lesser(R, last - start)
+            if head and of.gathers == 0:
+                linear_part(of, start, count, of.r, start)
             of.loss[0] += forward(of, start, count, cols, over_N)
+            if head:
+                of.at[0], of.at[1] = start, count
+                if of.gathers == 0 and call(table, At.block_outcome, g) != DONE:
+                    return 0
+                add_linear(of, start, count, of.r, start)
             backward(of, start, up(count, ROWS), cols)
             take(of, cols)
         return DONE
@@ -100,23 +133,26 @@ def products(code: int, real: type) -> Callable:
     return compute
 
 
-def stored(code: int, loss: str, real: type, several: bool) -> tuple[Callable, dict[str, CFunc]]:
+def stored(code: int, loss: str, real: type, several: bool, head: bool) -> tuple[Callable, dict[str, CFunc]]:
     """The step of the stored algorithm for one activation, loss and dtype, and the functions that it calls.
 
-    several says whether there are several groups, or one whose G is flushed.
+    several says whether there are several groups, or one whose G is flushed; head whether there are linear terms or
+    units.
     """
     functions = {
         "statistics": statistics(real),
-        "forward_backward": forward_backward(code, loss, real),
+        "forward_backward": forward_backward(code, "" if head else loss, real),
         "products": products(code, real),
     }
+    if head:
+        functions["block_outcome"] = block_outcome(loss, True, real)
     if several:
         functions["total_row"] = total_row(real)
-    return stored_step(real), functions
+    return stored_step(head, real), functions
 
 
 @functools.cache
-def stored_step(real: type) -> Callable:
+def stored_step(head: bool, real: type) -> Callable:
     """The step of the stored algorithm in one dtype, for every activation."""
     lanes = VECTOR_BYTES // real().itemsize
 
@@ -141,9 +177,15 @@ def stored_step(real: type) -> Callable:
             bias[j], out[j], mu[j] = beta[j], G2[j], mean[j]
             weight[j] = gamma[j] / s[j]
 
+        if head and of.gathers > 0 and not (call_all(of, At.outputs) and call_all(of, At.outcome)):
+            return BROKEN
         if not call_all(of, At.forward_backward):
             return BROKEN
         total_sums(of, cols)
+        if head:
+            total_linear(of)
+            if of.gathers > 0:
+                of.loss[0] = total_loss(of)
         sum_T, sum_Ar, sum_TZ = of.sum_T, of.sum_Ar, of.sum_TZ
         dgamma, dbeta, dG2 = of.dgamma, of.dbeta, of.dG2
         slope, mean_term, s_term = of.slope, of.mean_term, of.s_term

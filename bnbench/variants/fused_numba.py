@@ -7,6 +7,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from bnbench.fused.layout import (
     STORED,
     Layout,
     for_nodes,
+    for_units,
     layout,
 )
 from bnbench.problem import Batch, Gradients, Layer, Problem
@@ -57,12 +59,14 @@ class FusedNumba(Variant):
         """The scratch of the layout that would be chosen, and a copy of dΓ1, or that of C where it is made once."""
         from bnbench.fused.roles import scratch_places
 
-        if in_layers(problem):
+        if problem.depth > 1:
             first = scratch_places(*of_layer(problem, False, problem.p1, problem.p2), "fresh")[1]
             other = scratch_places(*of_layer(problem, True, problem.p2, problem.p2), "fresh")[1]
             return first + (problem.depth - 1) * other
         plan = layout(problem, regime)
         needs = scratch_places(problem, plan, regime)[1]
+        if problem.units:
+            needs += problem.N * (8 + np.dtype(problem.dtype).itemsize)  # the rows in the order of units, and y so
         copied = problem.p1 * problem.p2 * np.dtype(problem.dtype).itemsize
         if plan.algorithm == ONE_PASS and problem.normalization == "batch" and regime == "fixed":
             copied = max(copied, scratch_places(*of_gram(problem), "fresh")[1])
@@ -75,15 +79,22 @@ class FusedNumba(Variant):
     def prepare(self, batch: Batch, problem: Problem, regime: str = "fresh") -> None:
         """Choose the algorithm, allocate its scratch, and with a fixed design compute x̄ and C."""
         self.network: Network | None = None
-        if in_layers(problem) or self.inputs:
+        if problem.depth > 1 or self.inputs:
             super().prepare(batch, problem, regime)
             make = functools.partial(FusedLayer, problem, self.inputs)
             self.network = Network(make, self.batch, problem, inputs=self.inputs)
             return
         self.batch, self.problem, self.regime = batch, problem, regime  # the parameters are copied by `load`
         self.X, self.y = np.ascontiguousarray(batch.X), np.ascontiguousarray(batch.y)
-        self.set_up(layout(problem, regime, self.asked))
-        self.load(batch.G1, batch.gamma, batch.beta, batch.G2)
+        self.has_head = bool(problem.linear or problem.units)
+        plan = layout(problem, regime, self.asked)
+        self.panel = None if batch.units is None else Panel(batch.units)
+        if self.panel and self.panel.in_order:
+            lying = for_units(layout(replace(problem, units=0), regime, self.asked), problem, self.panel.longest)
+            plan = lying if lying.algorithm == ONE_PASS and self.panel.longest <= lying.rows else plan
+        self.set_up(plan)
+        self.enter_head(batch.W)
+        self.load(batch.G1, batch.gamma, batch.beta, batch.G2, batch.delta)
         self.fallback: FusedNumba | None = None
 
     def set_up(self, plan: Layout) -> None:
@@ -104,13 +115,13 @@ class FusedNumba(Variant):
         several = plan.groups > 1 or plan.flush
         self.shared_out = plan.groups > 1
         if plan.algorithm == ONE_PASS:
-            kernel, functions = one_pass(code, problem.normalization, problem.loss, real, several)
+            kernel, functions = one_pass(code, problem.normalization, problem.loss, real, several, self.has_head)
         elif plan.algorithm == NODES:
             kernel = nodes.whole_step(problem.loss, problem.normalization, real)
             functions = nodes.functions(code, problem.normalization, True, False, real)
             self.offsets = [array("shift")[: problem.p1]] if problem.normalization == "batch" else []
         else:
-            kernel, functions = stored(code, problem.loss, real, several)
+            kernel, functions = stored(code, problem.loss, real, several, self.has_head)
             self.offsets = [array("shift")[: problem.p1]]
         self.kernel = functools.partial(kernel, scratch.address, problem.eps)
         self.compute: Callable[[], float] = self.kernel
@@ -140,6 +151,40 @@ class FusedNumba(Variant):
                     unbroken(nodes.tiles_step(problem.normalization == "batch", real)(scratch.address) > 0)
                 scratch.count("tiled", 1)
         self.s, self.centre = array("s")[: problem.p2], array("centre")[: problem.p2]
+        self.delta: Any = array("delta") if problem.linear else None
+        self.sum_Wr: Any = array("sum_Wr") if problem.linear else None
+        self.gathers = False  # whether the functions are in the table that find effects of η of all rows
+
+    def enter_head(self, W: Any) -> None:
+        """Enter linear terms W (N,q) and the units of `self.panel`; None where there are none."""
+        enter = self.scratch.enter
+        self.W, self.alpha = W, None
+        if W is not None:
+            self.W = np.ascontiguousarray(W)
+            enter("linear", self.W)
+        if self.panel is None:
+            return
+        panel, algorithm = self.panel, self.plan.algorithm
+        gathers = not (algorithm == ONE_PASS and panel.in_order and panel.longest <= self.plan.rows)
+        self.alpha = np.empty(len(panel.starts) - 1)
+        for name, array in (("unit", panel.unit), ("starts", panel.starts), ("alpha", self.alpha)):
+            enter(name, array)
+        if gathers:
+            self.y_by_unit = self.y[panel.order]
+            enter("order", panel.order)
+            enter("y_by_unit", self.y_by_unit)
+        if gathers and not self.gathers:
+            from bnbench.fused import head, one_pass, stored
+
+            code, loss = CODES[self.problem.activation], self.problem.loss
+            real: Any = self.X.dtype.type
+            more = {"outcome": head.outcome(loss, real)}
+            if algorithm != NODES:
+                more["outputs"] = (one_pass if algorithm == ONE_PASS else stored).outputs(code, real)
+            self.scratch.connect(more, self.X, self.y)
+            self.gathers = True
+        self.scratch.count("units", len(self.alpha))
+        self.scratch.count("gathers", gathers)
 
     def load(self, G1: Any, gamma: Any, beta: Any, G2: np.ndarray, delta: np.ndarray | None = None) -> None:
         """Copy the parameters to where the kernels read them."""
@@ -149,6 +194,8 @@ class FusedNumba(Variant):
         rows = self.rows
         self.G1[...] = G1
         rows[2][...] = G2
+        if delta is not None:
+            self.delta[...] = delta
         if gamma is not None:
             rows[0][...] = gamma
             rows[1][...] = beta
@@ -160,6 +207,9 @@ class FusedNumba(Variant):
             return
         self.X, self.y, self.fallback = X, y, None
         self.scratch.bind(X, y)
+        if self.has_head:
+            self.panel = None if units is None else Panel(units)
+            self.enter_head(W)
 
     def step(self) -> None:
         """One compiled call, or two where XᵀX is part of the step; of several layers two a layer."""
@@ -186,10 +236,16 @@ class FusedNumba(Variant):
         """Take a step in which a variance cancels in the one-pass form by the stored algorithm."""
         if self.fallback is None:
             self.fallback = FusedNumba(STORED)
-            self.fallback.prepare(self.batch._replace(X=self.X, y=self.y), self.problem, self.regime)
-        self.fallback.load(self.G1, *self.rows)
+            batch = self.batch._replace(X=self.X, y=self.y, W=self.W, units=self.panel and self.panel.unit)
+            self.fallback.prepare(batch, self.problem, self.regime)
+        gamma, beta, G2 = self.rows
+        self.fallback.load(self.G1, gamma, beta, G2, self.delta)
         self.fallback.step()
         self.dG1[...], self.d_per_node[...] = self.fallback.dG1, self.fallback.d_per_node
+        if self.has_head:
+            for name in ("sum_Wr", "alpha"):
+                if getattr(self, name) is not None:
+                    getattr(self, name)[...] = getattr(self.fallback, name)
 
     def spreads(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """s and μ (p2,) of every layer in float64, as the last step computed them; the next may write over them.
@@ -220,6 +276,10 @@ class FusedNumba(Variant):
         if self.problem.normalization == "none":
             dgamma = dbeta = None
         said = self.said if self.fallback is None or self.said > FELL_BACK else self.fallback.said
+        if self.has_head:
+            dtype = self.dG1.dtype
+            ddelta, alpha = (None if part is None else part.astype(dtype) for part in (self.sum_Wr, self.alpha))
+            return Gradients(said, self.dG1.copy(), dgamma, dbeta, dG2, ddelta=ddelta, alpha=alpha)
         return tuple.__new__(Gradients, (said, self.dG1.copy(), dgamma, dbeta, dG2))  # half a microsecond less
 
 
@@ -232,9 +292,27 @@ def spread(
     return s, centre
 
 
-def in_layers(problem: Problem) -> bool:
-    """Whether a network is computed layer by layer, and not in one step."""
-    return bool(problem.depth > 1 or problem.linear or problem.units)
+class Panel:
+    """The units of rows, as kernels take them.
+
+    Attributes:
+        unit: that of each row (N,), from 0.
+        starts: where each begins among the rows in the order of units, and N at last (U+1,).
+        longest: the rows of the largest.
+        in_order: whether rows are in that order as they lie.
+    """
+
+    def __init__(self, unit: np.ndarray) -> None:
+        self.unit = np.ascontiguousarray(unit, np.intp)
+        rows = np.bincount(self.unit)
+        self.starts = np.concatenate(([0], rows.cumsum()))
+        self.longest, self.in_order = int(rows.max()), bool((self.unit[1:] >= self.unit[:-1]).all())
+
+    @functools.cached_property
+    def order(self) -> np.ndarray:
+        """The rows in the order of units (N,)."""
+        few = len(self.starts) <= 2**16  # and sorted by their digits, in a tenth of the time
+        return (self.unit.astype(np.uint16) if few else self.unit).argsort(kind="stable")
 
 
 def of_layer(problem: Problem, below: bool, fan_in: int, nodes: int) -> tuple[Problem, Layout]:

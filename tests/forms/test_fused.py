@@ -1,10 +1,12 @@
 """fused-numba: every algorithm on awkward sizes and data, the same bits for every number of threads, its memory."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from cases import FEW, SETTINGS, covering
 import bnbench
 from bnbench import formula
 from bnbench.fused.layout import ALGORITHMS, NODES, ONE_CALL, ONE_PASS, STORED, choose, layout
-from bnbench.problem import DTYPES, REGIMES, Gradients
+from bnbench.problem import DTYPES, LOSSES, REGIMES, Gradients
 from bnbench.reference import reference
 from bnbench.reference.network import converted
 from bnbench.validation import judge, parts_of
@@ -61,6 +63,50 @@ def test_float32_sums_are_flushed():
     assert layout(problem, "fixed", ONE_PASS).flush
     for regime in REGIMES:
         assert verdict(FUSED(ONE_PASS), problem.sample(), problem, regime).max_error_ratio < 0.2
+    problem = replace(problem, units=3000)  # of whose blocks few are full
+    batch, one, other = in_order(problem.sample()), FUSED(ONE_PASS), bnbench.variants()["matrix-numpy"]()
+    for variant in (one, other):
+        variant.prepare(batch, problem, "fixed")
+        variant.step()
+    np.testing.assert_allclose(one.result().dG1, other.result().dG1, rtol=1e-3, atol=1e-6)
+
+
+def in_order(batch):
+    """The batch with its rows in the order of units."""
+    rows = np.argsort(batch.units, kind="stable")
+    W = None if batch.W is None else batch.W[rows]
+    return batch._replace(X=batch.X[rows], y=batch.y[rows], W=W, units=batch.units[rows])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "head", "loss", "dtype"),
+    covering(itertools.product((ONE_PASS, STORED, NODES), ("linear", "units", "linear units"), LOSSES, DTYPES)),
+)
+def test_linear_terms_and_units_in_every_algorithm(algorithm, head, loss, dtype):
+    # catches: Wδ or an effect left out of η or added twice, r of another row's unit, Wᵀr of a part of the groups, a
+    # block that ends within a unit, a group without a unit that keeps its last G, effects of the rows bound before
+    linear, activation = 3 * ("linear" in head), ("gaussian", "tanh")[len(loss) % 2]
+    for N, p1, p2, units in ((1, 1, 1, 1), (13, 9, 5, 4), (97, 3, 27, 97), (3000, 7, 5, 4), (2000, 5, 6, 300)):
+        for normalization in ("batch", "batch" if algorithm == STORED else ("frozen", "none")[N % 2]):
+            problem = bnbench.Problem(
+                N, p1, p2, activation, normalization, eps=1e-3, dtype=dtype, loss=loss, linear=linear,
+                units=units * ("units" in head), seed=N,
+            )  # fmt: skip
+            batch = problem.sample()
+            for one, regime in itertools.product((batch, in_order(batch)) if problem.units else (batch,), REGIMES):
+                variant = FUSED(algorithm)
+                found = verdict(variant, one, problem, regime)
+                assert found.valid, f"{problem} {regime}: {found.reason}"
+                assert variant.details() == {"algorithm": algorithm}
+                lies_so = problem.units and algorithm == ONE_PASS and not np.any(np.diff(one.units) < 0)
+                assert variant.gathers == bool(problem.units and not lies_so)
+        if problem.units:
+            variant.prepare(batch, problem)
+            fewer = np.minimum(batch.units, units // 2)
+            for other in (batch._replace(units=fewer), in_order(batch._replace(units=fewer)), batch):
+                variant.bind(other.X, other.y, other.W, other.units)
+                variant.step()
+                assert judge(parts_of(variant.result()), reference(other, problem), problem).reason == ""
 
 
 def hard(problem, kind):
@@ -100,6 +146,9 @@ def test_data_on_which_the_one_pass_form_cancels(kind, dtype, activation):
                     variant.load(*problem.sample()[2:])  # whose hidden nodes vary
                     variant.step()
                     assert variant.algorithm == algorithm
+    if kind == "null":
+        problem = bnbench.Problem(300, 7, 5, activation=activation, dtype=dtype, linear=2, units=20)
+        assert verdict(FUSED(ONE_PASS), hard(problem, kind), problem, "fresh").valid
 
 
 def test_choice_by_size():
@@ -112,6 +161,8 @@ def test_choice_by_size():
     assert (chosen(10_000, 256, 256, "fixed"), chosen(10_000, 256, 256, "fresh")) == (ONE_PASS, STORED)
     assert chosen(4096, 1024, 1024, "fixed") == STORED
     assert chosen(64, 512, 512, "fixed") == chosen(64, 512, 512, "fresh") == chosen(22, 1182, 330, "fresh") == NODES
+    sizes = 10_000, 128, 128
+    assert [choose(bnbench.Problem(*sizes, units=units), "fixed") for units in (0, 100)] == [ONE_PASS, STORED]
     assert set(ALGORITHMS) == {ONE_CALL, ONE_PASS, STORED, NODES}
 
 
@@ -128,14 +179,18 @@ for seed in range(int(sys.argv[1])):
     p1, p2 = (int(2 ** random.uniform(0, 6.5)) for _ in range(2))
     dtype = ("float64", "float32")[seed % 2]
     regime = ("fixed", "fresh")[seed // 2 % 2]
-    problem = bnbench.Problem(N, p1, p2, dtype=dtype, seed=seed)
+    head = {"linear": 2, "units": N // 20} if seed % 8 > 3 else {}
+    problem = bnbench.Problem(N, p1, p2, dtype=dtype, seed=seed, **head)
     batch, bits = problem.sample(), []
+    if head and seed % 16 > 7:
+        rows = np.argsort(batch.units, kind="stable")
+        batch = batch._replace(X=batch.X[rows], y=batch.y[rows], units=batch.units[rows])
     for threads in (1, 2, 3, 4):
         numba.set_num_threads(threads)
         variant = variants()["fused-numba"](("", "one-pass", "stored", "by nodes")[seed % 4])
         variant.prepare(batch, problem, regime)
         variant.step()
-        parts = [np.asarray(part).tobytes() for part in variant.result()]
+        parts = [np.asarray(part).tobytes() for part in variant.result().parts().values()]
         bits.append(hashlib.sha256(b"".join(parts)).hexdigest())
     found.append([variant.algorithm, variant.plan.groups, len(set(bits))])
 print(json.dumps(found))
