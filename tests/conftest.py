@@ -106,7 +106,7 @@ def folder(item):
 def pytest_collection_modifyitems(config, items):
     """Benchmarks run only where `--benchmark-only` asks for them, exhaustive tests where `-m` or a path does.
 
-    Of these, `BNBENCH_PART=0/4` to 3/4 run every fourth one each, and so on with other numbers.
+    Of these, `BNBENCH_PART=0/5` to 4/5 run every fifth one each, and so on with other numbers.
     """
     for item in items:
         if folder(item) == "exhaustive":
