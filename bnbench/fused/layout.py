@@ -107,8 +107,7 @@ def waiting(panels: int, each: int) -> float:
 def for_nodes(problem: Problem) -> bool:
     """Whether nodes are better shared out than rows: rows are few beside the sides of Γ, and little is padding.
 
-    Measured at 458 random shapes in both dtypes: the choice takes 1.06 times the better one's time in the 95th
-    percentile, and the least is 0.32 of what rows took.
+    Fitted to 458 random shapes; `tests/benchmarks/rows_or_nodes.py` shows what the choice costs at others.
     """
     N, p1, p2 = problem.N, problem.p1, problem.p2
     width = PANEL * VECTOR_BYTES // np.dtype(problem.dtype).itemsize
