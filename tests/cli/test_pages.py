@@ -408,6 +408,23 @@ def test_docs_refuses_another_name(command):
     assert all(name in done.stderr for name in DOCS)
 
 
+def test_the_lesson_runs_as_a_notebook(command, tmp_path):
+    # catches: a prompt or an answer left in a cell, a cell that lacks an earlier one's names, a format that no notebook
+    # reads, a file that is written over
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    path = tmp_path / "lesson.ipynb"
+    assert command("docs", "lesson", "--notebook", path).returncode == 0
+    written = nbformat.read(path, as_version=4)
+    nbformat.validate(written)
+    assert not any(mark in cell.source for cell in written.cells for mark in ("```python", ">>>", ".md)"))
+    nbclient.NotebookClient(written, timeout=120, resources={"metadata": {"path": ROOT}}).execute()
+    shown = [output["data"]["text/plain"] for cell in written.cells if cell.cell_type == "code"
+             for output in cell.outputs if "data" in output]  # fmt: skip
+    assert shown.count("True") == 3
+    again = command("docs", "lesson", "--notebook", path)
+    assert (again.returncode, again.stderr) == (2, f"bnbench: {path} is there already, and is left as it is\n")
+
+
 def test_docs_formats_a_page_on_a_terminal(capsys, monkeypatch):
     # catches: Markdown's marks on a terminal, lines too long to be read
     with monkeypatch.context() as patch:
