@@ -1,4 +1,4 @@
-"""Systems that are not like this one, as a process meets them: Windows, made up, and few open files."""
+"""Systems that are not like this one, as a process meets them: Windows and macOS, made up, and few open files."""
 
 import os
 import subprocess
@@ -51,3 +51,47 @@ def test_on_windows_the_library_and_what_only_reads_run_and_the_rest_is_a_senten
     said = [line for line in done.stderr.splitlines() if line.startswith("bnbench: ")]
     assert len(said) == len(refused)
     assert all("need a POSIX system (there is no os.killpg); what works here: the library, list" in x for x in said)
+
+
+MACOS = """
+import io, os, sys
+import platformdirs; platformdirs.user_cache_dir("x")  # other packages go by sys.platform, at import or first call
+import ctypes, matplotlib.figure, numba, numpy, pandas, psutil, scipy.linalg.cython_blas, subprocess, threadpoolctl
+for name in ("sched_getaffinity", "sched_setaffinity"):
+    delattr(os, name)
+
+
+def without(function):
+    def called(path=".", *arguments, **options):
+        frame = sys._getframe(1)
+        while frame and frame.f_code.co_filename.endswith("pathlib.py"):
+            frame = frame.f_back
+        ours = "/bnbench/" in frame.f_code.co_filename  # others ask their own system
+        if ours and isinstance(path, (str, os.PathLike)) and str(path).startswith(("/proc", "/sys/")):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return function(path, *arguments, **options)
+    return called
+
+
+import builtins
+builtins.open = io.open = without(io.open)
+os.listdir = without(os.listdir)
+sys.platform = "darwin"
+"""
+
+
+def test_on_macos_the_library_and_a_sweep_run(tmp_path):
+    # catches: a call of Linux's, or a file of its /proc, that the library or a worker cannot do without
+    (tmp_path / "sitecustomize.py").write_text(MACOS, "utf-8")
+    code = (
+        "import sys, bnbench\nfrom bnbench.cli import main\n"
+        "bnbench.gradients(*bnbench.Problem(20, 3, 2).sample())\n"
+        "sys.exit(main('sweep --sizes 10x2x2 --variants matrix-numpy,loops-numba-parallel --threads 1,2 "
+        "--sampling 0.02 --out run'.split()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{PACKAGE}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    assert "all 4 gradients that were judged" in " ".join(done.stdout.split())
