@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from bnbench.folder import Folder
 from bnbench.report import analysis, units
@@ -135,15 +137,25 @@ def lay_out(figure: Figure) -> None:
         engine.execute(figure)
 
 
+def few_colours(png: io.BytesIO) -> bytes:
+    """A PNG in the 256 colours that are nearest to its own: a third of the bytes, and no eye tells."""
+    written, about = io.BytesIO(), PngInfo()
+    about.add_text("Software", f"matplotlib {matplotlib.__version__}")
+    drawn = Image.open(png)
+    few = drawn.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(written, "PNG", optimize=True, dpi=drawn.info["dpi"], pnginfo=about)
+    return written.getvalue()
+
+
 def save(figure: Figure, folder: Folder, name: str) -> tuple[Path, Path]:
     """Write `name`.png and `name`.svg into the folder's plots."""
     png, svg = io.BytesIO(), io.BytesIO()
     FigureCanvasAgg(figure)
     lay_out(figure)
     figure.set_layout_engine("none")  # not again for each format
-    figure.savefig(png, format="png", metadata={"Software": f"matplotlib {matplotlib.__version__}"})
+    figure.savefig(png, format="png")
     figure.savefig(svg, format="svg", metadata={"Date": None})
     return (
-        folder.put(f"plots/{name}.png", png.getvalue()),
+        folder.put(f"plots/{name}.png", few_colours(png)),
         folder.put(f"plots/{name}.svg", compact(svg.getvalue().decode())),
     )
