@@ -12,6 +12,7 @@ from bnbench.commands.terminal import NARROW, WIDTH, console, wrapped
 
 if TYPE_CHECKING:
     from bnbench.audit.rulings import Ruling
+    from bnbench.compare.causes import Decomposition
     from bnbench.compare.floor import Floor
     from bnbench.compare.verdicts import Comparison
     from bnbench.proof.check import Proof
@@ -166,6 +167,7 @@ def kernel_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def comparison(
     comparisons: Sequence["Comparison"],
+    variants: Sequence["Decomposition"],
     gone: Sequence[str],
     notes: Sequence[str],
     *,
@@ -176,7 +178,8 @@ def comparison(
     from bnbench.report import comparison as words
 
     shown = words.worth_showing(comparisons, everything=everything)
-    _print(words.by_variant(comparisons), widest=WIDE)
+    verdicts = words.by_variant(comparisons, variants)
+    _print(verdicts, *(("", verdicts.note) if verdicts.note else ()), widest=WIDE)
     if shown:
         table = words.cells(shown, paired)
         _print("", table, "", table.note, widest=WIDE)

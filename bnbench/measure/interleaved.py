@@ -11,7 +11,7 @@ what varies at its highest level (Kalibera & Jones, Rigorous benchmarking in rea
 import io
 import subprocess
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from bnbench.measure.passes import SAMPLED, joined
 from bnbench.measure.plan import Plan
 from bnbench.measure.rounds import Pairs
 from bnbench.measure.scheduler import JUDGED, Events, Sweep
-from bnbench.record import Record
+from bnbench.record import Cell, Record
 
 OLD, NEW = SIDES = ("old", "new")
 PASSES, LEAST_PASSES = 10, 3
@@ -38,6 +38,7 @@ def interleave(
     sources: dict[str, Path],
     names: Sequence[str],
     *,
+    only: Collection[tuple[str, Cell]] | None = None,
     table: Table | None = None,
     events: Callable[[int], Events] | None = None,
     passes: int = PASSES,
@@ -53,18 +54,26 @@ def interleave(
         plan: what is measured.
         sources: for each of `SIDES` the folder that holds its package.
         names: the variants.
+        only: of these at the plan's cells, those that are measured; None for all. The others' records are pruned.
         table: whose leading rows are X and y; None for drawn data.
         events: a function of a pass's number, 0 for the one that times nothing, that gives its `Events`.
         passes: how many are timed.
     """
     lanes = {f"{name} ({side})": Lane(name, sources[side]) for name in names for side in SIDES}
     rounds = Pairs({name: lane.variant for name, lane in lanes.items()}, ROUNDS, LEAST_ROUNDS)
+    pairs = [(name, cell) for cell in plan.cells() for name in names]
+    left_out = [
+        Record(variant=f"{name} ({side})", cell=cell, status="pruned", reason="not asked for")
+        for name, cell in pairs
+        if only is not None and (name, cell) not in only
+        for side in SIDES
+    ]
     made = []
     for number in range(passes + 1):
         scope = replace(SAMPLED, verdicts=number <= LAST_JUDGED) if number else JUDGED
         told = events(number) if events else None
         with Sweep(
-            plan, lambda record: record, table=table, scope=scope, rounds=rounds, events=told, lanes=lanes
+            plan, lambda record: record, left_out, table=table, scope=scope, rounds=rounds, events=told, lanes=lanes
         ) as sweep:
             sweep.planner.random.seed(f"{plan.seed} {number}")
             sweep.run()
@@ -72,7 +81,7 @@ def interleave(
     judged, *timed = made
     sides = {}
     for side in SIDES:
-        own = [(name, f"{name} ({side})", cell) for cell in plan.cells() for name in names]
+        own = [(name, f"{name} ({side})", cell) for name, cell in pairs]
         sides[side] = [
             joined(judged[lane, cell], [records[lane, cell] for records in timed]).having(variant=name)
             for name, lane, cell in own

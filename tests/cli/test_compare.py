@@ -14,6 +14,7 @@ from records import rows
 
 import bnbench
 from bnbench import cli, store
+from bnbench.commands import beside
 from bnbench.commands import compare as compare_command
 from bnbench.compare.verdicts import compare
 from bnbench.measure import interleaved, planner
@@ -330,7 +331,7 @@ def test_peers_are_left_out_for_what_they_are(monkeypatch):
 
     known = dict(bnbench.variants()) | {"mine": type("Mine", (), {"__module__": "speers", "unavailable": asked})}
     monkeypatch.setattr(sys.modules["bnbench.variants"], "variants", lambda: known)
-    found = compare_command.own_variants()
+    found = beside.own_variants()
     assert "mine" in found
     assert {"fused-numba", "loops-python"} < set(found)
     assert not {"autograd", "torch-eager", "r-loop", "jax-cuda"} & set(found)
