@@ -45,9 +45,8 @@ def of_names(names: Iterable[str], root: Path = PACKAGE_FOLDER) -> dict[str, str
 
 def of_others(name: str) -> bool:
     """Whether a variant's computing is that of a framework, or R's, and not this package's."""
-    return HOMES.get(name, "").startswith("bnbench.variants.peer_") and not name.endswith(
-        ("-cpp", "-eigen", "-pythran")
-    )
+    module = HOMES.get(name, "").rpartition(".")[2]
+    return module.startswith("peer_") and module not in ("peer_cpp", "peer_pythran")
 
 
 class Tree:

@@ -107,7 +107,7 @@ def these(unclear: int, cells: int = 0) -> str:
 
 
 def by_variant(comparisons: Sequence[Comparison], variants: Sequence[Decomposition] = ()) -> Table:
-    """One row a variant: its cells by verdict, the geometric mean and range of the ratios, what is its own, the cause."""
+    """One row a variant: its cells by verdict, the ratios' geometric mean and range, what is its own, the cause."""
     rows = []
     parts = {each.variant: each for each in variants}
     for variant in dict.fromkeys(each.variant for each in measured(comparisons)):
