@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bnbench.commands.beside import Beside
+from bnbench.commands.bisect import bisect
 from bnbench.commands.common import FAULT, OK, REGRESSION, UsageError, print_json, quiet_flag
 from bnbench.commands.plans import chosen_of, plan_flags
 
@@ -46,6 +47,9 @@ def add(commands: Any) -> None:
     compare.add_argument(
         "--old-ref", metavar="GITREF", help="the older version: a commit, branch or tag of this source tree"
     )
+    compare.add_argument(
+        "--bisect", metavar="GOOD..BAD", help="find the commit that made a variant slower, each measured against GOOD"
+    )
     compare.add_argument("--passes", metavar="K", help="passes, each with new processes (default: 10, at least 3)")
     quiet_flag(compare)
     compare.add_argument(
@@ -67,14 +71,17 @@ def run(options: argparse.Namespace) -> int:
         if options.interleaved:
             if options.old or options.new:
                 raise UsageError("run folders are given with --interleaved; use --interleaved --old-ref GITREF alone")
-            if not options.old_ref:
-                raise UsageError("--interleaved is given without --old-ref; use --interleaved --old-ref GITREF")
+            if bool(options.old_ref) == bool(options.bisect):
+                given = "both --old-ref and --bisect" if options.bisect else "neither --old-ref nor --bisect"
+                raise UsageError(f"--interleaved is given with {given}; allowed is one: --interleaved --old-ref GITREF")
+            if options.bisect:
+                return bisect(options, threshold)
             old, new, again, faults = measure(options, threshold)
         else:
             if not (options.old and options.new):
                 raise UsageError("compare takes two run folders, OLD NEW, or --interleaved --old-ref GITREF")
-            if options.old_ref or options.passes or options.out:
-                raise UsageError("--old-ref, --passes and --out are for --interleaved")
+            if options.old_ref or options.bisect or options.passes or options.out:
+                raise UsageError("--old-ref, --bisect, --passes and --out are for --interleaved")
             whole = runs.read(options.old), runs.read(options.new)
             old, new = chosen_of(options, whole)
         code = tell(old, new, threshold, options, whole=whole, again=again)

@@ -188,6 +188,11 @@ def comparison(
     _print("", *(f"note: {note}" for note in notes), words.answer(comparisons, gone))
 
 
+def bisection(commits: "TextTable", notes: Sequence[str], answer: str) -> None:
+    """Print the commits that a bisection has measured, and the answer."""
+    _print(*((commits, "") if commits else ()), *(f"note: {note}" for note in notes), answer, widest=WIDE)
+
+
 def steps_table(steps: "TextTable", notes: Sequence[str], answer: str, page: Path) -> None:
     """Print the steps of a history, as many as fit on a screen, and where its page lies."""
     from dataclasses import replace

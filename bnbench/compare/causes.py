@@ -166,8 +166,9 @@ class Judge:
         middle = np.nanmedian(k, axis=0)
         drawn_k, drawn_own = _drawn(r, r_sd, k, k_sd, self.scatter(k, middle))
         ratio, common, estimate = (float(np.median(values)) for values in (r, middle, r - middle))
-        low, high = np.quantile(drawn_own, [0.025, 0.975])
-        found = Decomposition(name, len(shared), *map(math.exp, (ratio, common, estimate, low, high)))
+        low, high = (float(end) for end in np.quantile(drawn_own, [0.025, 0.975]))
+        exp = math.exp
+        found = Decomposition(name, len(shared), exp(ratio), exp(common), exp(estimate), exp(low), exp(high))
         return replace(found, cause=self.cause(ratio, common, estimate, drawn_k, drawn_own))
 
     def scatter(self, k: np.ndarray, middle: np.ndarray) -> float:
