@@ -191,7 +191,7 @@ def default_threshold(old: Run, new: Run) -> float:
     """The ratio from which on a difference of two runs matters."""
     from bnbench.compare import runs, verdicts
 
-    return verdicts.THRESHOLD_INTERLEAVED if runs.paired(old, new) else verdicts.THRESHOLD
+    return verdicts.threshold(paired=runs.paired(old, new))
 
 
 def not_compared(old: Sequence[Record], new: Sequence[Record], names: Sequence[str]) -> list[str]:

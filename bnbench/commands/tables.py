@@ -193,8 +193,8 @@ def bisection(commits: "TextTable", notes: Sequence[str], answer: str) -> None:
     _print(*((commits, "") if commits else ()), *(f"note: {note}" for note in notes), answer, widest=WIDE)
 
 
-def steps_table(steps: "TextTable", notes: Sequence[str], answer: str, page: Path) -> None:
-    """Print the steps of a history, as many as fit on a screen, and where its page lies."""
+def history_tables(steps: "TextTable", changes: "TextTable", notes: Sequence[str], answer: str, page: Path) -> None:
+    """Print a history's steps, as many as fit on a screen, what changed for good, and where its page lies."""
     from dataclasses import replace
 
     from bnbench.report.comparison import ALL_BELOW
@@ -203,6 +203,8 @@ def steps_table(steps: "TextTable", notes: Sequence[str], answer: str, page: Pat
         _print(replace(steps, rows=steps.rows[:ALL_BELOW]), widest=WIDE)
     if len(steps) > ALL_BELOW:
         _print(f"\n{len(steps) - ALL_BELOW} smaller steps are in history.csv.")
+    if changes:
+        _print("", changes, widest=WIDE)
     _print("", *(f"note: {note}" for note in notes), answer, f"\nHistory: {page}")
 
 

@@ -27,6 +27,7 @@ CHANGE, MACHINE, METHOD, UNCLEAR = CAUSES = ("change", "machine", "method", "unc
 NOT_OURS = (MACHINE, METHOD)  # causes that are no fault of the variant's
 LUCK = 0.02  # standard deviation of an unchanged variant's ratio between two runs, one process each, of the logarithm
 DRAWS = 1000
+MOSTLY = 0.95  # share of the draws in which the controls moved farther than what is left, for the cause to be theirs
 NORMAL = 1.959964  # half a 95 % interval, in standard deviations
 MAD = 1.482602  # a normal distribution's standard deviation over its median absolute deviation
 
@@ -66,10 +67,15 @@ def controls(old: Run, new: Run) -> list[str]:
     return [name for name in dict.fromkeys(timed[1]) if name in timed[0] and _unchanged(name, old, new)]
 
 
-def _unchanged(name: str, old: Run, new: Run) -> bool:
+def known_same(name: str, old: Run, new: Run) -> bool:
+    """Whether a variant has the same fingerprint in two runs."""
     made = [run.fingerprints.get(name) for run in (old, new)]
-    if all(made):
-        return made[0] == made[1]
+    return bool(made[0]) and made[0] == made[1]
+
+
+def _unchanged(name: str, old: Run, new: Run) -> bool:
+    if old.fingerprints.get(name) and new.fingerprints.get(name):
+        return known_same(name, old, new)
     versions = [[run.environment.get("software", {}).get(name) for name in ("python", "numpy")] for run in (old, new)]
     numpy = name == "matrix-numpy" and all(versions[0]) and versions[0] == versions[1]
     return numpy or of_others(name)
@@ -84,13 +90,16 @@ class Explained:
     controls: list[str]
 
 
-def compare(old: Run, new: Run, *, threshold: float, whole: tuple[Run, Run] | None = None) -> Explained:
+def compare(
+    old: Run, new: Run, *, threshold: float, whole: tuple[Run, Run] | None = None, by_variant: bool = True
+) -> Explained:
     """The verdict on each cell of two runs, and why it and its variant moved.
 
     Args:
         old, new: two runs, with those of their records that are compared.
         threshold: the ratio from which on a difference matters.
         whole: the runs with all their records, among which the controls are; None where these are all.
+        by_variant: whether variants are decomposed as well.
 
     Of runs made side by side the machine is never the cause, since it meets both alike: what moves the controls there
     is what all variants share.
@@ -103,8 +112,12 @@ def compare(old: Run, new: Run, *, threshold: float, whole: tuple[Run, Run] | No
         known = [[record for record in run.records if record.variant in names] for run in whole]
         beside = verdicts.compare(*known, threshold=threshold, paired=paired)
     common = METHOD if paired or runs.measured_otherwise(old, new) else MACHINE
-    judge = Judge(Ratios(beside), threshold, 0.0 if paired else LUCK, common, alone=CHANGE if paired else UNCLEAR)
-    decomposed = [judge.variant(name, cells) for name in dict.fromkeys(each.variant for each in cells)]
+    judge = Judge(
+        Ratios(beside), threshold, frozenset(name for name in names if known_same(name, old, new)),
+        luck=0.0 if paired else LUCK, common=common, alone=CHANGE if paired else UNCLEAR,
+    )  # fmt: skip
+    variants = dict.fromkeys(each.variant for each in cells) if by_variant else ()
+    decomposed = [judge.variant(name, cells) for name in variants]
     return Explained([judge.cell(each) for each in cells], [each for each in decomposed if each], names)
 
 
@@ -129,12 +142,14 @@ class Judge:
     """Finds causes against the ratios of the controls.
 
     Attributes:
+        same: variants that are known not to have changed: what moves one of them alone is unclear.
         luck: `LUCK`, or 0 where a ratio's interval holds it already.
         common: the cause where the controls moved alike; alone: where there are none.
     """
 
     controls: Ratios
     threshold: float
+    same: frozenset[str]
     luck: float
     common: str
     alone: str
@@ -169,7 +184,8 @@ class Judge:
         low, high = (float(end) for end in np.quantile(drawn_own, [0.025, 0.975]))
         exp = math.exp
         found = Decomposition(name, len(shared), exp(ratio), exp(common), exp(estimate), exp(low), exp(high))
-        return replace(found, cause=self.cause(ratio, common, estimate, drawn_k, drawn_own))
+        cause = self.cause(ratio, common, estimate, drawn_k, drawn_own)
+        return replace(found, cause=UNCLEAR if cause == CHANGE and name in self.same else cause)
 
     def scatter(self, k: np.ndarray, middle: np.ndarray) -> float:
         """By how much an unchanged variant differs from the others, a standard deviation of the logarithm."""
@@ -185,7 +201,8 @@ class Judge:
             return ""
         if abs(own) >= limit and own * ratio > 0 and _beyond(drawn_own, own):
             return CHANGE
-        if abs(own) < limit and common * ratio > 0 and abs(common) >= abs(own) and _beyond(drawn_k, common):
+        mostly = float(np.mean(np.abs(drawn_own) < np.abs(drawn_k))) > MOSTLY
+        if mostly and common * ratio > 0 and _beyond(drawn_k, common):
             return self.common
         return UNCLEAR
 

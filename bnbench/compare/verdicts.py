@@ -151,6 +151,11 @@ def confirmed(
     return given
 
 
+def threshold(*, paired: bool) -> float:
+    """The ratio from which on a difference matters, by default."""
+    return THRESHOLD_INTERLEAVED if paired else THRESHOLD
+
+
 def alone(one: Sequence[Record], other: Sequence[Record]) -> dict[str, int]:
     """By variant, at how many cells one run has measured what the other has no record of."""
     keys = {key(record) for record in other}

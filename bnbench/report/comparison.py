@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bnbench.compare.causes import CAUSES, CHANGE, MACHINE, METHOD, Decomposition, Explained
+from bnbench.compare.causes import CHANGE, MACHINE, METHOD, Decomposition, Explained
 from bnbench.compare.verdicts import FASTER, MISSING, SAME, SLOWER, UNCLEAR, VERDICTS, WORSE, Comparison
 from bnbench.record import AXES, SIZES
 from bnbench.report import tables, units
@@ -21,6 +21,11 @@ OWN_NOTE = (
     f"{OWN} is what is left of a variant's ratio, and no product of the columns beside it, since each is a median."
 )
 CAUSED = {CHANGE: "itself", MACHINE: "by the machine", METHOD: "by the measuring"}
+NOTED = {
+    CHANGE: "changed itself, beside controls that did not move with it",
+    MACHINE: "moved by the machine, as the controls were",
+    METHOD: "moved by the way of measuring, as the controls were",
+}
 RATIO_NOTES = {  # by whether the runs were made side by side
     False: f"{RATIO} is the median over all pairs of a sample of OLD and one of NEW (Hodges and Lehmann); it need not "
     "be the quotient of the two medians.",
@@ -74,13 +79,10 @@ def about_causes(explained: Explained, *, again: bool) -> list[str]:
     moved = [each for each in explained.cells if each.cause]
     if explained.controls:
         notes.append(f"controls, the same in both: {', '.join(explained.controls)}")
-        alike = {cause: [each.variant for each in explained.variants if each.cause == cause] for cause in CAUSES}
-        if names := alike[MACHINE] or alike[METHOD]:
-            what = "the machine" if alike[MACHINE] else "the way of measuring"
-            notes.append(f"{what} moved {', '.join(names)}: what has not changed moved alike")
-        if names := alike[CHANGE]:
-            notes.append(f"changed themselves: {', '.join(names)}")
-    elif moved and any(each.cause != CHANGE for each in moved):
+        for cause, words in NOTED.items():
+            if names := dict.fromkeys(each.variant for each in moved if each.cause == cause):
+                notes.append(f"{words}: {', '.join(names)}")
+    elif any(each.cause != CHANGE for each in moved):
         notes.append("no variant is known to be the same in both: whether it was the machine cannot be said")
     if again:
         notes.append("what was slower was measured again in new processes, and is slower where it was seen again")
@@ -121,7 +123,7 @@ def by_variant(comparisons: Sequence[Comparison], variants: Sequence[Decompositi
         row |= {"NEW / OLD, mean": number(mean), "range": number(span)}
         if part := parts.get(variant):
             row |= {"controls": number(f"{part.controls:.3f}"), OWN: number(interval(part.own, part.low, part.high))}
-            row["cause"] = part.cause
+            row["cause"] = ", ".join(dict.fromkeys(each.cause for each in own if each.cause))
         rows.append(row)
     return Table.of("Verdicts", rows, note=OWN_NOTE if parts else "")
 
