@@ -216,9 +216,10 @@ def lasting(entries: Sequence[Entry], threshold: float | None = None) -> list[Ch
 
 
 def steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table at which something became faster or slower, the farthest from 1 first."""
+    """The rows of a table at which something became faster or slower, the farthest from 1 first, ours before others."""
     there = frame[frame["verdict"].isin(STEPS)]
-    return there.sort_values("ratio", key=lambda ratio: -ratio.where(ratio > 1, 1 / ratio), kind="stable")
+    there = there.sort_values("ratio", key=lambda ratio: -ratio.where(ratio > 1, 1 / ratio), kind="stable")
+    return there.sort_values("cause", key=lambda cause: cause.isin(causes.NOT_OURS), kind="stable")
 
 
 def _verdicts(earlier: Sequence[Entry], entry: Entry, threshold: float | None) -> dict[tuple[Any, ...], dict[str, Any]]:

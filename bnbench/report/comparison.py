@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bnbench.compare.causes import CHANGE, MACHINE, METHOD, Decomposition, Explained
 from bnbench.compare.verdicts import FASTER, MISSING, SAME, SLOWER, UNCLEAR, VERDICTS, WORSE, Comparison
@@ -53,7 +53,11 @@ def answer(comparisons: Sequence[Comparison], gone: Sequence[str] = ()) -> str:
         finding = "Faster"
     else:
         finding = "No regression" if not counts[UNCLEAR] else "No regression found"
-    said = [f"{counts[word]} {SAID[word]}{causes(cells, word)}" for word in SAID if counts[word] or word == SLOWER]
+    said = [
+        f"{counts[word]} {SAID[word]}{causes(each.cause for each in cells if each.verdict == word)}"
+        for word in SAID
+        if counts[word] or word == SLOWER
+    ]
     said += [f"{count} {words}" for words, count in worse.items() if count]
     text = f"{finding}: {', '.join(said)} of {units.plural(len(cells), 'cell')}"
     if counts[UNCLEAR]:
@@ -61,9 +65,9 @@ def answer(comparisons: Sequence[Comparison], gone: Sequence[str] = ()) -> str:
     return text + (f". Gone from NEW: {', '.join(gone)}." if gone else ".")
 
 
-def causes(comparisons: Sequence[Comparison], verdict: str) -> str:
-    """In brackets, why those of a verdict moved; empty where nothing is known, or all moved by themselves."""
-    counts = Counter(each.cause for each in comparisons if each.verdict == verdict)
+def causes(found: Iterable[str]) -> str:
+    """In brackets, by which causes cells moved; empty where nothing is known, or all moved by themselves."""
+    counts = Counter(found)
     known = [cause for cause in CAUSED if counts[cause]]
     if not known or known == [CHANGE]:
         return ""

@@ -85,7 +85,8 @@ def changes(lasting: Sequence[Change], entries: Sequence[history.Entry]) -> Tabl
         {"what": change.what, "from": change.run, "on": dates[change.run]}
         | {"ratio": number(comparison.interval(change.ratio, change.low, change.high))}
         | {"cells": number(f"{len(change.cells)} of {change.of}")}
-        | {"": Text("slower", "slower") if change.ratio > 1 else Text("faster", "faster"), "cause": change.cause}
+        | {"cause": change.cause}
+        | {"verdict": Text("slower", "slower") if change.ratio > 1 else Text("faster", "faster")}
         for change in lasting
     ]
     note = (
@@ -108,7 +109,11 @@ def answer(frame: pd.DataFrame, entries: Sequence[history.Entry], lasting: Seque
             )
         return f"Nothing can be compared {over}: none has an earlier one of the same machine that has timed the same."
     counts = compared["verdict"].value_counts()
-    said = [f"{units.count(counts[word])} {words}" for word, words in comparison.SAID.items() if word in counts]
+    said = [
+        f"{units.count(counts[word])} {words}{comparison.causes(compared.loc[compared['verdict'] == word, 'cause'])}"
+        for word, words in comparison.SAID.items()
+        if word in counts
+    ]
     cells = len(compared[["variant", *AXES]].drop_duplicates())
     count = int(compared["verdict"].isin(history.STEPS).sum())
     finding = units.plural(count, "step") if count else "No step found"
@@ -132,7 +137,8 @@ def steps(frame: pd.DataFrame) -> Table:
         for row in history.steps(frame).to_dict("records")
     ]
     note = (
-        "Where a time passed both gates of compare: significant, and large enough. The largest first; a ratio above 1 "
+        "Where a time passed both gates of compare: significant, and large enough. The largest first, what the machine "
+        "or the measuring moved last; a ratio above 1 "
     )
     return Table.of("Steps", rows, note=f"{note}is slower.")
 

@@ -267,10 +267,7 @@ def test_a_lasting_change_and_its_cause_are_on_the_page(tmp_path, capsys):
     ]
     assert answer["answer"].endswith(" 2 lasting changes.")
     table = pd.read_csv(tmp_path / "out" / "history.csv", keep_default_na=False)
-    assert set(table.loc[table["run"] == "host-r5", "cause"]) == {
-        "machine",
-        "unclear",
-    }  # a lone control has none itself
+    assert set(table.loc[table["run"] == "host-r5", "cause"]) == {"machine"}
     changed = table[table["changed"] != ""]
     assert changed[["run", "variant", "N", "cause"]].to_numpy().tolist() == [["host-r10", *slow, "change"]]
     page = " ".join((tmp_path / "out" / "history.html").read_text().split())
