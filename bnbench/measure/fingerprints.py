@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from bnbench.measure.crew import PACKAGE_FOLDER
 from bnbench.measure.environment import version
 from bnbench.variants import variants
 from bnbench.variants.registry import HOMES
 
+PACKAGE_FOLDER = Path(__file__).parents[2]
 MEASURING = "measuring"
 SHARED = (  # modules in which nothing of a step is computed: how data are drawn, variants found, samples taken
     *("bnbench", "bnbench.codecache", "bnbench.compiling", "bnbench.problem", "bnbench.record", "bnbench.threads"),
