@@ -62,6 +62,7 @@ class Description(msgspec.Struct):
     command: str
     date: str | None = None
     software: dict[str, str] = {}
+    fingerprints: dict[str, str] = {}
     interleaved: str = ""
     side: str = ""
     rooflines: list[Roofline] = []

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bnbench.commands.beside import Beside
+from bnbench.commands.bisect import bisect
 from bnbench.commands.common import FAULT, OK, REGRESSION, UsageError, print_json, quiet_flag
 from bnbench.commands.plans import chosen_of, plan_flags
 
 if TYPE_CHECKING:
     from bnbench.compare.runs import Run
     from bnbench.record import Record
-    from bnbench.store import Journal
 
-INTERLEAVED_PLAN = {"N": (10, 1000), "p1": (4, 32), "p2": (4, 32), "threads": (1,), "sampling_s": 1.0}
+AGAIN = "again"  # folder of the runs in which what was slower is measured once more
 
 
 def add(commands: Any) -> None:
@@ -49,6 +47,9 @@ def add(commands: Any) -> None:
     compare.add_argument(
         "--old-ref", metavar="GITREF", help="the older version: a commit, branch or tag of this source tree"
     )
+    compare.add_argument(
+        "--bisect", metavar="GOOD..BAD", help="find the commit that made a variant slower, each measured against GOOD"
+    )
     compare.add_argument("--passes", metavar="K", help="passes, each with new processes (default: 10, at least 3)")
     quiet_flag(compare)
     compare.add_argument(
@@ -65,20 +66,25 @@ def run(options: argparse.Namespace) -> int:
 
     threshold = read_threshold(options.threshold)
     faults: list[str] = []
+    whole = again = None
     try:
         if options.interleaved:
             if options.old or options.new:
                 raise UsageError("run folders are given with --interleaved; use --interleaved --old-ref GITREF alone")
-            if not options.old_ref:
-                raise UsageError("--interleaved is given without --old-ref; use --interleaved --old-ref GITREF")
-            old, new, faults = measure(options)
+            if bool(options.old_ref) == bool(options.bisect):
+                given = "both --old-ref and --bisect" if options.bisect else "neither --old-ref nor --bisect"
+                raise UsageError(f"--interleaved is given with {given}; allowed is one: --interleaved --old-ref GITREF")
+            if options.bisect:
+                return bisect(options, threshold)
+            old, new, again, faults = measure(options, threshold)
         else:
             if not (options.old and options.new):
                 raise UsageError("compare takes two run folders, OLD NEW, or --interleaved --old-ref GITREF")
-            if options.old_ref or options.passes or options.out:
-                raise UsageError("--old-ref, --passes and --out are for --interleaved")
-            old, new = chosen_of(options, [runs.read(folder) for folder in (options.old, options.new)])
-        code = tell(old, new, threshold, options)
+            if options.old_ref or options.bisect or options.passes or options.out:
+                raise UsageError("--old-ref, --bisect, --passes and --out are for --interleaved")
+            whole = runs.read(options.old), runs.read(options.new)
+            old, new = chosen_of(options, whole)
+        code = tell(old, new, threshold, options, whole=whole, again=again)
     except store.StoreError as error:
         raise UsageError(error) from error
     for fault in faults:
@@ -86,18 +92,36 @@ def run(options: argparse.Namespace) -> int:
     return code or (FAULT if faults else OK)
 
 
-def tell(old: Run, new: Run, threshold: float | None, options: argparse.Namespace) -> int:
-    """Compare two runs and print what came out; the exit code."""
+def tell(
+    old: Run,
+    new: Run,
+    threshold: float | None,
+    options: argparse.Namespace,
+    *,
+    whole: tuple[Run, Run] | None = None,
+    again: tuple[Run, Run] | None = None,
+) -> int:
+    """Compare two runs and print what came out; the exit code.
+
+    Args:
+        old, new: the runs, with those of their records that are compared.
+        threshold: the ratio from which on a difference matters; None for the default.
+        options: of the command line.
+        whole: the runs with all their records, in which controls are looked for; None where these are all.
+        again: what was slower, measured once more; None where nothing was.
+    """
     from bnbench.commands.tables import comparison
-    from bnbench.compare import runs, verdicts
+    from bnbench.compare import causes, runs, verdicts
     from bnbench.report import comparison as words
 
-    paired = bool(old.interleaved) and old.interleaved == new.interleaved
-    threshold = threshold or (verdicts.THRESHOLD_INTERLEAVED if paired else verdicts.THRESHOLD)
+    paired, threshold = runs.paired(old, new), threshold or default_threshold(old, new)
     differing = runs.differences(old, new)
     if differing and not options.force:
         raise UsageError(f"the runs differ in {'; '.join(differing)} (OLD, NEW); use runs alike, or --force")
-    cells = verdicts.compare(old.records, new.records, threshold=threshold, paired=paired)
+    explained = causes.compare(old, new, threshold=threshold, whole=whole)
+    cells = explained.cells
+    if again:
+        cells = verdicts.confirmed(cells, *(run.records for run in again), threshold=threshold)
     if not cells:
         raise UsageError(f"{old.folder} and {new.folder} have no variant and cell in common; nothing can be compared")
     gone = verdicts.gone(old.records, new.records)
@@ -111,59 +135,63 @@ def tell(old: Run, new: Run, threshold: float | None, options: argparse.Namespac
     notes += [f"measured in {side} alone: {words.counted(names)}" for side, names in alone.items() if names]
     if untimed := len(cells) - len(words.measured(cells)):
         notes.append(f"measured in neither run: {untimed} records")
+    notes += words.about_causes(explained, again=again is not None)
     how = "side by side, in pairs" if paired else "one after the other: what the machine did meanwhile is in the ratio"
     notes.append(f"measured {how}; threshold {threshold:g}, false discovery rate {verdicts.ALPHA:g} over all cells")
     if options.json:
         print_json(
             {"answer": words.answer(cells, gone), "notes": notes, "gone": gone}
-            | {"only_in_old": alone["OLD"], "only_in_new": alone["NEW"], "cells": [cell.plain() for cell in cells]}
+            | {"only_in_old": alone["OLD"], "only_in_new": alone["NEW"], "controls": explained.controls}
+            | {"variants": [each.plain() for each in explained.variants], "cells": [cell.plain() for cell in cells]}
         )
     elif options.markdown:
-        print(words.markdown(cells, gone, notes, paired=paired, everything=options.all), end="")
+        print(words.markdown(cells, explained.variants, gone, notes, paired=paired, everything=options.all), end="")
     else:
-        comparison(cells, gone, notes, paired=paired, everything=options.all)
+        comparison(cells, explained.variants, gone, notes, paired=paired, everything=options.all)
     missing = gone or alone["OLD"] or any(cell.verdict == verdicts.UNCLEAR for cell in words.measured(cells))
     regression = any(cell.regression for cell in cells)
     return REGRESSION if regression or (options.strict and missing) else OK
 
 
-def measure(options: argparse.Namespace) -> tuple[Run, Run, list[str]]:
-    """Measure two versions side by side, write their run folders; both as read back, and what was not measured."""
-    from bnbench.commands.common import default_folder, saved_plan
-    from bnbench.commands.plans import make_plan
-    from bnbench.commands.progress import Progress
-    from bnbench.commands.sweep import named, notes
-    from bnbench.compare import runs
-    from bnbench.measure import data, environment, interleaved
-    from bnbench.measure.plan import STEADY
+def measure(options: argparse.Namespace, threshold: float | None) -> tuple[Run, Run, tuple[Run, Run] | None, list[str]]:
+    """Measure two versions side by side, and what was slower once more in new processes; write their run folders.
+
+    Returns:
+        The two runs as read back, those of what was slower or None, and what was not measured.
+    """
+    from bnbench.commands.sweep import named
+    from bnbench.compare import causes
+    from bnbench.measure import data, interleaved
+    from bnbench.report import units
     from bnbench.temporary import TemporaryFolder
 
-    passes = read_passes(options.passes, interleaved.PASSES, interleaved.LEAST_PASSES)
-    plan, table = make_plan(options, INTERLEAVED_PLAN | {"memory": STEADY})
-    if len(plan.memory) > 1:
-        plan = dataclasses.replace(plan, memory=STEADY)
-    names = plan.variants or own_variants()
-    description = environment.describe() | data.described(table)
-    saved = saved_plan(plan, table) | {"variants": names, "passes": passes}
-    folder = Path(options.out) if options.out else default_folder(saved)
+    beside, again = Beside(options), None
+    refs = {"old_ref": options.old_ref}
     try:
-        with TemporaryFolder() as room, Progress(plan, passes, quiet=options.quiet) as progress:
-            for remark in [*notes(table), *description["warnings"]]:
-                progress.say(f"note: {remark}")
-            older = interleaved.checkout(options.old_ref, room)
-            sources = {interleaved.OLD: older, interleaved.NEW: interleaved.PACKAGE_FOLDER}
-            with journals(folder, description, saved, options) as written:  # before anything is measured
-                records = interleaved.interleave(
-                    plan, sources, names, table=table, events=progress.of_pass, passes=passes
-                )
-                for side, journal in written.items():
-                    for record in records[side]:
-                        journal.append(record)
-            progress.say(f"runs: {folder / interleaved.OLD}, {folder / interleaved.NEW}")
+        with TemporaryFolder() as room:
+            sources = {
+                interleaved.OLD: interleaved.checkout(options.old_ref, room),
+                interleaved.NEW: interleaved.PACKAGE_FOLDER,
+            }
+            say = [f"note: {remark}" for remark in beside.remarks]
+            old, new = beside.measured(sources, beside.folder, say=say, refs=refs)
+            cells = causes.compare(old, new, threshold=threshold or default_threshold(old, new)).cells
+            if slower := [each for each in cells if each.slowed]:
+                what = f"{units.plural(len(slower), 'cell')} slower: measured again in new processes"
+                wanted = {each.key for each in slower}
+                again = beside.measured(sources, beside.folder / AGAIN, wanted=wanted, say=[what], refs=refs)
     except (interleaved.VersionError, data.NoRoomError) as error:
         raise UsageError(error) from error
-    old, new = (runs.read(folder / side) for side in interleaved.SIDES)
-    return old, new, not_compared(old.records, new.records, named(plan))
+    if not options.quiet:
+        print(f"runs: {beside.folder / interleaved.OLD}, {beside.folder / interleaved.NEW}", file=sys.stderr)
+    return old, new, again, not_compared(old.records, new.records, named(beside.plan))
+
+
+def default_threshold(old: Run, new: Run) -> float:
+    """The ratio from which on a difference of two runs matters."""
+    from bnbench.compare import runs, verdicts
+
+    return verdicts.threshold(paired=runs.paired(old, new))
 
 
 def not_compared(old: Sequence[Record], new: Sequence[Record], names: Sequence[str]) -> list[str]:
@@ -184,54 +212,6 @@ def not_compared(old: Sequence[Record], new: Sequence[Record], names: Sequence[s
     ]
 
 
-def own_variants() -> tuple[str, ...]:
-    """What is compared unless variants are named: no frameworks, and nothing that cannot run here.
-
-    Plug-ins are asked by their workers, not here, where one that hangs would cost everything.
-    """
-    from bnbench.variants import variants
-
-    return tuple(
-        name
-        for name, cls in variants().items()
-        if not cls.__module__.startswith("bnbench.variants.peer_")
-        and not (cls.__module__.startswith("bnbench.") and cls.unavailable())
-    )
-
-
-@contextlib.contextmanager
-def journals(
-    folder: Path, description: dict[str, Any], saved: dict[str, Any], options: argparse.Namespace
-) -> Iterator[dict[str, Journal]]:
-    """The journals of both sides, by side; where what is done with them fails, an interrupt too, they are no runs."""
-    import secrets
-
-    from bnbench import store
-    from bnbench.measure import interleaved
-
-    token = secrets.token_hex(8)
-    with contextlib.ExitStack() as opened:
-        written: dict[str, Journal] = {}
-        try:
-            for side in interleaved.SIDES:
-                described = store.new_environment(description, saved, command_line(options))
-                described |= {"interleaved": token, "side": side, "old_ref": options.old_ref}
-                written[side] = opened.enter_context(store.Journal(folder / side, described, resume=False))
-            yield written
-        except BaseException:
-            for journal in written.values():
-                journal.discard()
-            raise
-
-
-def command_line(options: argparse.Namespace) -> str:
-    """The command that does this comparison again."""
-    from bnbench.commands.common import command_line
-
-    left_out = ("old", "new", "all", "markdown", "force", "threshold", "strict")
-    return command_line("compare", options, leave_out=left_out)
-
-
 def read_threshold(text: str | None) -> float | None:
     """A threshold above 1, or None."""
     if text is None:
@@ -243,12 +223,3 @@ def read_threshold(text: str | None) -> float | None:
     if not 1 < value < float("inf"):
         raise UsageError(f"--threshold is {text!r}; expected a ratio above 1, such as 1.05")
     return value
-
-
-def read_passes(text: str | None, default: int, least: int) -> int:
-    """A number of passes."""
-    if text is None:
-        return default
-    if not text.isdecimal() or len(text) > 9 or int(text) < least:
-        raise UsageError(f"--passes is {text!r}; expected a whole number of at least {least}")
-    return int(text)

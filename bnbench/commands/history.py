@@ -14,8 +14,8 @@ def add(commands: Any) -> None:
         "history",
         help="draw the medians of many runs over time and mark the steps",
         description="Put run folders in the order of their dates, draw the median of every cell over them, and mark "
-        "where compare sees a step from one run to the next that has the cell. Writes DIR/history.csv, history.html "
-        "and plots.",
+        "where compare sees a step from one run to the next that has the cell, and what moved for good over ten runs "
+        "or more, each with its cause. Writes DIR/history.csv, history.html and plots.",
     )
     history.add_argument("folders", metavar="RUN", nargs="*", help="run folders, in any order")
     history.add_argument("--out", metavar="DIR", help=f"folder (default: {RESULTS}/<date>-<host>-<short id>)")
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`history`."""
-    from bnbench.commands.tables import steps_table
+    from bnbench.commands.tables import history_tables
     from bnbench.compare import history, verdicts
     from bnbench.folder import Folder
     from bnbench.measure.plan import read_size
@@ -56,7 +56,8 @@ def run(options: argparse.Namespace) -> int:
                     "use runs of one machine and its settings, or --force"
                 )
         entries = history.narrowed(entries, variants, sizes)
-        frame = history.table(entries, threshold)
+        lasting = history.lasting(entries, threshold)
+        frame = history.table(entries, threshold, lasting)
     except ValueError as error:
         raise UsageError(error) from error
     if frame.empty:
@@ -68,13 +69,18 @@ def run(options: argparse.Namespace) -> int:
         f"{given}, false discovery rate {verdicts.ALPHA:g} over all cells of two runs; of runs that were not made side "
         "by side, what the machine did meanwhile is in a step as well"
     )
+    if short := history_page.too_few(entries):
+        notes.append(short)
     folder = Path(options.out) if options.out else default_folder({})
     Folder(folder).claim()
-    history_page.write(frame, entries, notes, folder, command(options))
+    history_page.write(frame, entries, lasting, notes, folder, command(options))
+    answer = history_page.answer(frame, entries, lasting)
     if options.json:
-        print_json({"answer": history_page.answer(frame, entries), "notes": notes, "medians": plain_rows(frame)})
+        found = [change.plain() for change in lasting]
+        print_json({"answer": answer, "notes": notes, "changes": found, "medians": plain_rows(frame)})
     else:
-        steps_table(history_page.steps(frame), notes, history_page.answer(frame, entries), folder / "history.html")
+        tables = history_page.steps(frame), history_page.changes(lasting, entries)
+        history_tables(*tables, notes, answer, folder / "history.html")
     return OK
 
 

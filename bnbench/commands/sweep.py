@@ -73,6 +73,7 @@ def run_sweep(options: Namespace) -> int:
     from bnbench import store
     from bnbench.commands.progress import Progress
     from bnbench.measure import data, environment
+    from bnbench.measure.fingerprints import of_names
 
     if options.resume and not options.out:
         raise UsageError("--resume is given without --out; allowed is --resume --out DIR")
@@ -82,6 +83,7 @@ def run_sweep(options: Namespace) -> int:
         return dry_run(plan, store.read_journal(options.out)[0] if begun else [], notes(table), options.json)
     description = environment.describe() | data.described(table)
     saved = saved_plan(plan, table)
+    description["fingerprints"] = of_names(saved["variants"])
     folder = Path(options.out) if options.out else default_folder(saved)
     try:
         journal = store.Journal(

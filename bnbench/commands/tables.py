@@ -12,6 +12,7 @@ from bnbench.commands.terminal import NARROW, WIDTH, console, wrapped
 
 if TYPE_CHECKING:
     from bnbench.audit.rulings import Ruling
+    from bnbench.compare.causes import Decomposition
     from bnbench.compare.floor import Floor
     from bnbench.compare.verdicts import Comparison
     from bnbench.proof.check import Proof
@@ -166,6 +167,7 @@ def kernel_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def comparison(
     comparisons: Sequence["Comparison"],
+    variants: Sequence["Decomposition"],
     gone: Sequence[str],
     notes: Sequence[str],
     *,
@@ -176,7 +178,8 @@ def comparison(
     from bnbench.report import comparison as words
 
     shown = words.worth_showing(comparisons, everything=everything)
-    _print(words.by_variant(comparisons), widest=WIDE)
+    verdicts = words.by_variant(comparisons, variants)
+    _print(verdicts, *(("", verdicts.note) if verdicts.note else ()), widest=WIDE)
     if shown:
         table = words.cells(shown, paired)
         _print("", table, "", table.note, widest=WIDE)
@@ -185,8 +188,13 @@ def comparison(
     _print("", *(f"note: {note}" for note in notes), words.answer(comparisons, gone))
 
 
-def steps_table(steps: "TextTable", notes: Sequence[str], answer: str, page: Path) -> None:
-    """Print the steps of a history, as many as fit on a screen, and where its page lies."""
+def bisection(commits: "TextTable", notes: Sequence[str], answer: str) -> None:
+    """Print the commits that a bisection has measured, and the answer."""
+    _print(*((commits, "") if commits else ()), *(f"note: {note}" for note in notes), answer, widest=WIDE)
+
+
+def history_tables(steps: "TextTable", changes: "TextTable", notes: Sequence[str], answer: str, page: Path) -> None:
+    """Print a history's steps, as many as fit on a screen, what changed for good, and where its page lies."""
     from dataclasses import replace
 
     from bnbench.report.comparison import ALL_BELOW
@@ -195,6 +203,8 @@ def steps_table(steps: "TextTable", notes: Sequence[str], answer: str, page: Pat
         _print(replace(steps, rows=steps.rows[:ALL_BELOW]), widest=WIDE)
     if len(steps) > ALL_BELOW:
         _print(f"\n{len(steps) - ALL_BELOW} smaller steps are in history.csv.")
+    if changes:
+        _print("", changes, widest=WIDE)
     _print("", *(f"note: {note}" for note in notes), answer, f"\nHistory: {page}")
 
 

@@ -1,8 +1,9 @@
 """Many runs in the order of their dates: the median of every cell in each, and where it made a step.
 
 A step is what `compare` finds between a run and the latest earlier one that has timed the same variant and cell on the
-same machine: faster or slower, by both of its gates. Files of pytest-benchmark stand beside the runs without a verdict:
-their samples come from one process without pauses or partners, and say less of the next process.
+same machine: faster or slower, by both of its gates. What moved for good is found over all runs (`changes.py`). Files
+of pytest-benchmark stand beside the runs without a verdict: their samples come from one process without pauses or
+partners, and say less of the next process.
 """
 
 import json
@@ -17,7 +18,8 @@ from typing import Any
 import pandas as pd
 
 from bnbench import store
-from bnbench.compare import runs, verdicts
+from bnbench.compare import causes, changes, runs, verdicts
+from bnbench.compare.changes import Change
 from bnbench.compare.runs import Run
 from bnbench.measure.child import plain_line
 from bnbench.measure.environment import machine_id
@@ -28,8 +30,9 @@ SWEEP, PYTEST = SOURCES = ("bnbench", "pytest-benchmark")
 STEPS = (verdicts.FASTER, verdicts.SLOWER)
 COLUMNS = [
     *["date", "run", "source", "machine", "variant", *AXES, "median_s", "ci_low_s", "ci_high_s"],
-    *["verdict", "ratio", "ratio_low", "ratio_high", "against"],
+    *["verdict", "ratio", "ratio_low", "ratio_high", "against", "cause", "own", "own_low", "own_high", "changed"],
 ]
+FIGURES = ("ratio", "ratio_low", "ratio_high", "own", "own_low", "own_high")
 NAMED = re.compile(r"test_step\[(?P<variant>.+)-(?P<N>\d+)x(?P<p1>\d+)x(?P<p2>\d+)\]")  # tests/benchmarks/test_step.py
 DATED = re.compile(r"\d{4}-\d\d-\d\d-(?=.)")  # that a run's folder is named by
 
@@ -168,16 +171,23 @@ def narrowed(entries: Sequence[Entry], variants: Sequence[str] = (), sizes: Sequ
     return [replace(entry, records=list(filter(wanted, entry.records))) for entry in entries]
 
 
-def table(entries: Sequence[Entry], threshold: float | None = None) -> pd.DataFrame:
+def table(entries: Sequence[Entry], threshold: float | None = None, lasting: Sequence[Change] = ()) -> pd.DataFrame:
     """One row an entry, variant and cell, columns `COLUMNS`, in the order of dates.
 
     `verdict`, `ratio` (with its interval) and `against` are what `compare` finds against the latest earlier run of the
-    same machine that has timed the same; empty where there is none.
+    same machine that has timed the same; empty where there is none. `cause`, and `own` with its interval, are why what
+    is faster or slower moved. `changed` is "faster" or "slower" at the first run after a change for good.
 
     Args:
         threshold: the ratio from which a difference matters; by default `compare`'s, for each pair of runs.
+        lasting: the changes for good.
     """
     rows = []
+    moved = {
+        (change.run, change.what, *cell): verdicts.SLOWER if change.ratio > 1 else verdicts.FASTER
+        for change in lasting
+        for cell in change.cells
+    }
     for place, entry in enumerate(entries):
         verdicts_on = _verdicts(entries[:place], entry, threshold)
         for record in entry.records:
@@ -187,17 +197,29 @@ def table(entries: Sequence[Entry], threshold: float | None = None) -> pd.DataFr
             row = {"variant": record.variant} | record.cell.axes
             row |= {"median_s": median, "ci_low_s": low, "ci_high_s": high}
             row |= {"date": entry.date.isoformat(), "run": entry.name, "source": entry.source}
-            row |= {"machine": entry.machine, "verdict": "", "against": ""}
+            row |= {"machine": entry.machine, "verdict": "", "against": "", "cause": ""}
             row |= verdicts_on.get(verdicts.key(record), {})
-            rows.append(row)
+            changed = moved.get((entry.name, *verdicts.key(record)), "")
+            rows.append(row | {"changed": changed})
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    return frame.astype(dict.fromkeys(("ratio", "ratio_low", "ratio_high"), "float64"))
+    return frame.astype(dict.fromkeys(FIGURES, "float64"))
+
+
+def lasting(entries: Sequence[Entry], threshold: float | None = None) -> list[Change]:
+    """The changes for good over the runs of each machine, in their order; see `changes.py`."""
+    found = []
+    for machine in dict.fromkeys(entry.machine for entry in entries if entry.run):
+        own = [entry for entry in entries if entry.run and entry.machine == machine]
+        named = [(entry.name, entry.run) for entry in own if entry.run]
+        found += changes.changes(named, [entry.records for entry in own], threshold)
+    return found
 
 
 def steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table at which something became faster or slower, the farthest from 1 first."""
+    """The rows of a table at which something became faster or slower, the farthest from 1 first, ours before others."""
     there = frame[frame["verdict"].isin(STEPS)]
-    return there.sort_values("ratio", key=lambda ratio: -ratio.where(ratio > 1, 1 / ratio), kind="stable")
+    there = there.sort_values("ratio", key=lambda ratio: -ratio.where(ratio > 1, 1 / ratio), kind="stable")
+    return there.sort_values("cause", key=lambda cause: cause.isin(causes.NOT_OURS), kind="stable")
 
 
 def _verdicts(earlier: Sequence[Entry], entry: Entry, threshold: float | None) -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -210,9 +232,11 @@ def _verdicts(earlier: Sequence[Entry], entry: Entry, threshold: float | None) -
         if not old or not before.run or before.machine != entry.machine:
             continue
         new = [waiting.pop(verdicts.key(record)) for record in old]
-        paired = bool(entry.run.interleaved) and entry.run.interleaved == before.run.interleaved
-        limit = threshold or (verdicts.THRESHOLD_INTERLEAVED if paired else verdicts.THRESHOLD)
-        for each, record in zip(verdicts.compare(old, new, threshold=limit, paired=paired), new, strict=True):
-            words = {"verdict": each.verdict, "ratio": each.ratio, "against": before.name}
-            given[verdicts.key(record)] = words | {"ratio_low": each.low, "ratio_high": each.high}
+        whole = before.run, entry.run
+        limit = threshold or verdicts.threshold(paired=runs.paired(*whole))
+        sides = (replace(run, records=records) for run, records in zip(whole, (old, new), strict=True))
+        for each in causes.compare(*sides, threshold=limit, whole=whole, by_variant=False).cells:
+            words = {"verdict": each.verdict, "ratio": each.ratio, "against": before.name, "cause": each.cause}
+            words |= {"ratio_low": each.low, "ratio_high": each.high}
+            given[each.key] = words | {"own": each.own, "own_low": each.own_low, "own_high": each.own_high}
     return given

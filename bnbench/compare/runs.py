@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bnbench import store
+from bnbench.measure.fingerprints import MEASURING
 from bnbench.record import ADDED, Record
 
 FREE = (  # of it: may differ
@@ -28,6 +29,11 @@ class Run:
         """What names the sweep in which this run was made beside another version; "" where it was made alone."""
         return self.environment.get("interleaved", "")
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of each variant, and of what measures them, the fingerprint; none in runs of before 2026-12."""
+        return self.environment.get("fingerprints", {})
+
 
 def read(folder: str | Path) -> Run:
     """Read a run folder.
@@ -42,13 +48,31 @@ def read(folder: str | Path) -> Run:
     return Run(Path(folder), environment, records, [f"{folder}: {remark}" for remark in remarks])
 
 
+def paired(old: Run, new: Run) -> bool:
+    """Whether two runs were made side by side."""
+    return bool(old.interleaved) and old.interleaved == new.interleaved
+
+
 def differences(old: Run, new: Run) -> list[str]:
     """What of the machine or the settings differs, as "name: of OLD, of NEW"; a comparison needs it to be the same."""
     machines = [run.environment["machine"] | {"host": ""} for run in (old, new)]
+    return _differing(*machines) + _settings(old, new)
+
+
+def _settings(old: Run, new: Run) -> list[str]:
+    """What differs of the settings that make times what they are."""
     added = {name: [value] for name, value in ADDED.items()}  # axes that an older run does not name
     plans = [added | run.environment["plan"] for run in (old, new)]
     kept = [{name: value for name, value in plan.items() if name not in FREE} for plan in plans]
-    return _differing(*machines) + _differing(*kept)
+    return _differing(*kept)
+
+
+def measured_otherwise(old: Run, new: Run) -> list[str]:
+    """What of the way of measuring is known to differ, in words."""
+    made = [run.fingerprints.get(MEASURING) for run in (old, new)]
+    code = ["bnbench's own measuring: it was changed"] if all(made) and made[0] != made[1] else []
+    settings = [{name: run.environment["plan"].get(name) for name in ("passes", "memory")} for run in (old, new)]
+    return code + _differing(*settings) + _settings(old, new)
 
 
 def software(old: Run, new: Run) -> list[str]:

@@ -12,7 +12,7 @@ on these. All of it is on logarithms: twice and half as long are as far from 1.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,10 @@ class Comparison:
         validity, errors, memory: same, better or worse; validity may be missing (not tried in NEW).
         was, now: status in OLD and in NEW.
         noise: the words of measure/noise.py that hold of either.
+        cause: why the time moved, one of causes.CAUSES; "" where it did not.
+        own, own_low, own_high: the ratio over that of the controls at the cell, with its 95 % interval; None where
+            there is no control.
+        again: the ratio when it was measured once more in new processes; None where it was not.
     """
 
     variant: str
@@ -65,11 +69,30 @@ class Comparison:
     was: str = "ok"
     now: str = "ok"
     noise: str = ""
+    cause: str = ""
+    own: float | None = None
+    own_low: float | None = None
+    own_high: float | None = None
+    again: float | None = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Variant and cell, as `key` of a record."""
+        return self.variant, *self.cell.values()
+
+    @property
+    def slowed(self) -> bool:
+        """Whether NEW is slower by what is not the machine's, nor the measuring's."""
+        return self.verdict == SLOWER and self.cause not in ("machine", "method")
 
     @property
     def regression(self) -> bool:
         """Whether NEW is worse in anything."""
-        return self.verdict == SLOWER or WORSE in (self.validity, self.errors, self.memory)
+        return self.slowed or WORSE in (self.validity, self.errors, self.memory)
+
+    def moved(self, threshold: float) -> bool:
+        """Whether the time is another, whatever moved it."""
+        return self.p is not None and self.p < ALPHA and not 1 / threshold < (self.ratio or 1.0) < threshold
 
     @property
     def measured(self) -> bool:
@@ -101,6 +124,36 @@ def compare(old: Sequence[Record], new: Sequence[Record], *, threshold: float, p
         _compared(*pair, moved, float(next(adjusted)) if moved else None, threshold, paired)
         for pair, moved in zip(pairs, shifts, strict=True)
     ]
+
+
+def confirmed(
+    cells: Sequence[Comparison], old: Sequence[Record], new: Sequence[Record], *, threshold: float
+) -> list[Comparison]:
+    """The comparisons; of those that were slower and measured again, those that were not slower again are unclear.
+
+    Args:
+        cells: the comparisons of the first time.
+        old, new: the records of the second, made side by side as well.
+        threshold: the ratio from which on a difference matters.
+    """
+    second = {each.key: each for each in compare(old, new, threshold=threshold, paired=True)}
+    given = []
+    for each in cells:
+        again = second.get(each.key)
+        if again is None:
+            given.append(each)
+        elif again.verdict == SLOWER:
+            given.append(replace(each, again=again.ratio))
+        else:
+            said = f"{again.ratio:.3f}" if again.ratio else again.reason
+            reason = f"slower at first, and not when measured again ({said})"
+            given.append(replace(each, verdict=UNCLEAR, reason=reason, again=again.ratio, cause=""))
+    return given
+
+
+def threshold(*, paired: bool) -> float:
+    """The ratio from which on a difference matters, by default."""
+    return THRESHOLD_INTERLEAVED if paired else THRESHOLD
 
 
 def alone(one: Sequence[Record], other: Sequence[Record]) -> dict[str, int]:

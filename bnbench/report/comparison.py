@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from bnbench.compare.causes import CHANGE, MACHINE, METHOD, Decomposition, Explained
 from bnbench.compare.verdicts import FASTER, MISSING, SAME, SLOWER, UNCLEAR, VERDICTS, WORSE, Comparison
 from bnbench.record import AXES, SIZES
 from bnbench.report import tables, units
@@ -14,6 +15,17 @@ from bnbench.report.table import Table, Text, number
 ALL_BELOW = 25  # cells, up to which all are shown
 SAID = {SLOWER: "slower", FASTER: "faster", SAME: "the same", UNCLEAR: "unclear"}
 RATIO = "NEW / OLD (95 %)"
+OWN = "own (95 %)"
+OWN_NOTE = (
+    f"NEW / OLD is controls × own: controls are variants that have not changed, and what moved them is the machine; "
+    f"{OWN} is what is left of a variant's ratio, and no product of the columns beside it, since each is a median."
+)
+CAUSED = {CHANGE: "itself", MACHINE: "by the machine", METHOD: "by the measuring"}
+NOTED = {
+    CHANGE: "changed itself, beside controls that did not move with it",
+    MACHINE: "moved by the machine, as the controls were",
+    METHOD: "moved by the way of measuring, as the controls were",
+}
 RATIO_NOTES = {  # by whether the runs were made side by side
     False: f"{RATIO} is the median over all pairs of a sample of OLD and one of NEW (Hodges and Lehmann); it need not "
     "be the quotient of the two medians.",
@@ -41,12 +53,44 @@ def answer(comparisons: Sequence[Comparison], gone: Sequence[str] = ()) -> str:
         finding = "Faster"
     else:
         finding = "No regression" if not counts[UNCLEAR] else "No regression found"
-    said = [f"{counts[word]} {SAID[word]}" for word in SAID if counts[word] or word == SLOWER]
+    said = [
+        f"{counts[word]} {SAID[word]}{causes(each.cause for each in cells if each.verdict == word)}"
+        for word in SAID
+        if counts[word] or word == SLOWER
+    ]
     said += [f"{count} {words}" for words, count in worse.items() if count]
     text = f"{finding}: {', '.join(said)} of {units.plural(len(cells), 'cell')}"
     if counts[UNCLEAR]:
         text += f": nothing can be said about {these(counts[UNCLEAR], len(cells))}"
     return text + (f". Gone from NEW: {', '.join(gone)}." if gone else ".")
+
+
+def causes(found: Iterable[str]) -> str:
+    """In brackets, by which causes cells moved; empty where nothing is known, or all moved by themselves."""
+    counts = Counter(found)
+    known = [cause for cause in CAUSED if counts[cause]]
+    if not known or known == [CHANGE]:
+        return ""
+    if counts[known[0]] == counts.total():
+        return f" ({CAUSED[known[0]]})"
+    said = [f"{counts[cause]} {CAUSED[cause]}" for cause in known]
+    return f" ({', '.join(said)})"
+
+
+def about_causes(explained: Explained, *, again: bool) -> list[str]:
+    """What there is to say about the causes: which variants are controls, how many moved by what, what was repeated."""
+    notes = []
+    moved = [each for each in explained.cells if each.cause]
+    if explained.controls:
+        notes.append(f"controls, the same in both: {', '.join(explained.controls)}")
+        for cause, words in NOTED.items():
+            if names := dict.fromkeys(each.variant for each in moved if each.cause == cause):
+                notes.append(f"{words}: {', '.join(names)}")
+    elif any(each.cause != CHANGE for each in moved):
+        notes.append("no variant is known to be the same in both: whether it was the machine cannot be said")
+    if again:
+        notes.append("what was slower was measured again in new processes, and is slower where it was seen again")
+    return notes
 
 
 def measured(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -68,9 +112,10 @@ def these(unclear: int, cells: int = 0) -> str:
     )
 
 
-def by_variant(comparisons: Sequence[Comparison]) -> Table:
-    """One row a variant: its cells by verdict, and the geometric mean and range of the ratios."""
+def by_variant(comparisons: Sequence[Comparison], variants: Sequence[Decomposition] = ()) -> Table:
+    """One row a variant: its cells by verdict, the ratios' geometric mean and range, what is its own, the cause."""
     rows = []
+    parts = {each.variant: each for each in variants}
     for variant in dict.fromkeys(each.variant for each in measured(comparisons)):
         own = [each for each in measured(comparisons) if each.variant == variant]
         counts = Counter(each.verdict for each in own)
@@ -79,8 +124,12 @@ def by_variant(comparisons: Sequence[Comparison]) -> Table:
         span = f"{min(ratios):.3f} to {max(ratios):.3f}" if ratios else ""
         numbers = {word: number(str(counts[word])) for word in VERDICTS}
         row: dict[str, str | Text] = {"variant": variant, **numbers}
-        rows.append(row | {"NEW / OLD, mean": number(mean), "range": number(span)})
-    return Table.of("Verdicts", rows)
+        row |= {"NEW / OLD, mean": number(mean), "range": number(span)}
+        if part := parts.get(variant):
+            row |= {"controls": number(f"{part.controls:.3f}"), OWN: number(interval(part.own, part.low, part.high))}
+            row["cause"] = ", ".join(dict.fromkeys(each.cause for each in own if each.cause))
+        rows.append(row)
+    return Table.of("Verdicts", rows, note=OWN_NOTE if parts else "")
 
 
 def worth_showing(comparisons: Sequence[Comparison], *, everything: bool = False) -> list[Comparison]:
@@ -107,6 +156,7 @@ def not_shown(comparisons: Sequence[Comparison], shown: Sequence[Comparison]) ->
 def cells(comparisons: Sequence[Comparison], paired: bool) -> Table:
     """One row a comparison; of the cell's axes the sizes, and what else differs between these."""
     differing = [name for name in AXES if name not in SIZES and len({each.cell[name] for each in comparisons}) > 1]
+    apart = any(each.own for each in comparisons)
     rows = []
     for each in comparisons:
         row: dict[str, str | Text] = {"variant": each.variant, tables.SIZES_HEAD: number(tables.sizes(each.cell))}
@@ -116,9 +166,12 @@ def cells(comparisons: Sequence[Comparison], paired: bool) -> Table:
         row |= {
             RATIO: number("" if each.ratio is None else interval(each.ratio, each.low, each.high)),
             "p": number("" if each.p is None else f"{each.p:.2g}"),
-            "verdict": Text(each.verdict, each.verdict),
-            "besides": besides(each),
         }
+        if apart:
+            row[OWN] = number("" if each.own is None else interval(each.own, each.own_low, each.own_high))
+        row["verdict"] = Text(each.verdict, each.verdict)
+        row |= {"cause": each.cause} if apart else {}
+        row["besides"] = besides(each)
         rows.append(row)
     return Table.of("Cells", rows, note=RATIO_NOTES[paired])
 
@@ -132,16 +185,24 @@ def besides(comparison: Comparison) -> str:
     """What there is to say beside the verdict on time."""
     kinds = {"validity": comparison.validity, "errors": comparison.errors, "memory": comparison.memory}
     parts = [f"{kind} {word}" for kind, word in kinds.items() if word not in (SAME, MISSING)]
-    parts += [part for part in (comparison.reason, comparison.noise) if part]
+    again = f"seen again: {comparison.again:.3f}" if comparison.again and comparison.verdict == SLOWER else ""
+    parts += [part for part in (again, comparison.reason, comparison.noise) if part]
     return "; ".join(parts)
 
 
 def markdown(
-    comparisons: Sequence[Comparison], gone: Sequence[str], notes: Sequence[str], *, paired: bool, everything: bool
+    comparisons: Sequence[Comparison],
+    variants: Sequence[Decomposition],
+    gone: Sequence[str],
+    notes: Sequence[str],
+    *,
+    paired: bool,
+    everything: bool,
 ) -> str:
     """The comparison for a pull request."""
     shown = worth_showing(comparisons, everything=everything)
-    blocks = [f"**{answer(comparisons, gone)}**", by_variant(comparisons).markdown()]
+    verdicts = by_variant(comparisons, variants)
+    blocks = [f"**{answer(comparisons, gone)}**", verdicts.markdown(), verdicts.note]
     if shown:
         table = cells(shown, paired)
         blocks += [table.markdown(), table.note]

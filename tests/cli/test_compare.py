@@ -1,5 +1,6 @@
 """`compare`: verdicts on made-up samples whose truth is known, what is refused, two versions side by side."""
 
+import itertools
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ from records import rows
 
 import bnbench
 from bnbench import cli, store
+from bnbench.commands import beside
 from bnbench.commands import compare as compare_command
 from bnbench.compare.verdicts import compare
 from bnbench.measure import interleaved, planner
@@ -227,6 +229,43 @@ def test_what_was_not_found_out_is_said_and_fails_where_it_must(tmp_path, capsys
     assert "measured in NEW alone: other at 1 cell" in capsys.readouterr().out
 
 
+def test_what_is_slower_once_is_no_regression(tmp_path, monkeypatch, capsys):
+    # catches: an accident that fails a pull request, a second measurement that is made of other cells or not looked
+    # at, a regression that is lost in it
+    rng = np.random.default_rng(11)
+    asked = []
+
+    def measured(plan, sources, names, *, only, passes, **more):
+        asked.append({(name, cell.sizes) for name, cell in only})
+        sides = {side: [] for side in interleaved.SIDES}
+        for side, name, cell in itertools.product(sides, names, plan.cells()):
+            slow = {"matrix-numpy": 1.1, "loops-numba": 1.1 if len(asked) == 1 and cell.problem.N == 20 else 1}[name]
+            times = noisy(rng, n=3 * passes, sd=0.003) * (slow if side == "new" else 1)
+            sides[side].append(record(times, passes=[3] * passes).having(variant=name, cell=cell))
+        return sides
+
+    monkeypatch.setattr(interleaved, "checkout", lambda ref, folder: folder)
+    monkeypatch.setattr(interleaved, "interleave", measured)
+    command = ["compare", "--interleaved", "--old-ref", "HEAD", "--variants", "matrix-numpy,loops-numba"]
+    command += ["--sizes", "10x2x2,20x2x2", "--out", str(tmp_path / "out"), "--quiet"]
+    assert cli.main([*command, "--json"]) == 3
+    answer = json.loads(capsys.readouterr().out)
+    cells = {(cell["variant"], cell["N"]): cell for cell in answer["cells"]}
+    slower = [("matrix-numpy", 10), ("matrix-numpy", 20), ("loops-numba", 20)]
+    assert asked[1] == {(name, (N, 2, 2)) for name, N in slower}
+    assert [cells[key]["verdict"] for key in slower] == ["slower", "slower", "unclear"]
+    assert cells["loops-numba", 20]["reason"].startswith("slower at first, and not when measured again (")
+    assert all(cells[key]["again"] for key in slower)
+    assert cells["loops-numba", 10]["again"] is None
+    assert [cell["regression"] for cell in cells.values()].count(True) == 2
+    again = [str(tmp_path / "out" / "again" / side) for side in interleaved.SIDES]
+    assert cli.main(["compare", *again]) == 3
+    assert "2 slower, 1 the same of 3 cells" in capsys.readouterr().out
+    asked.clear()
+    assert cli.main([*command[:-3], "--out", str(tmp_path / "one"), "--variants", "loops-numba"]) == 0
+    assert "No regression found: 0 slower, 1 the same, 1 unclear of 2 cells" in capsys.readouterr().out
+
+
 @pytest.mark.timed
 def test_two_versions_side_by_side(tmp_path):
     # catches: workers that both take the installed package, pairs that are crossed, records without passes
@@ -249,6 +288,8 @@ def test_two_versions_side_by_side(tmp_path):
     (cell,) = json.loads(done.stdout)["cells"]
     assert cell["verdict"] == "slower"
     assert 1.5 < cell["ratio"] < 6
+    assert 1.5 < cell["again"] < 6
+    assert rows(tmp_path / "runs" / "again" / "new")[0]["samples_s"] != rows(tmp_path / "runs" / "new")[0]["samples_s"]
     records = rows(tmp_path / "runs" / "new")
     assert records[0]["variant"] == "matrix-numpy"
     assert len(records[0]["passes"]) == 4
@@ -330,7 +371,7 @@ def test_peers_are_left_out_for_what_they_are(monkeypatch):
 
     known = dict(bnbench.variants()) | {"mine": type("Mine", (), {"__module__": "speers", "unavailable": asked})}
     monkeypatch.setattr(sys.modules["bnbench.variants"], "variants", lambda: known)
-    found = compare_command.own_variants()
+    found = beside.own_variants()
     assert "mine" in found
     assert {"fused-numba", "loops-python"} < set(found)
     assert not {"autograd", "torch-eager", "r-loop", "jax-cuda"} & set(found)

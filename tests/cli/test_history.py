@@ -247,3 +247,30 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, capsys):
         assert (code, said.out, said.err.count("\n")) == (2, "", 1), (arguments, said)
         assert word in said.err, (arguments, said)
         assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_lasting_change_and_its_cause_are_on_the_page(tmp_path, capsys):
+    # catches: a slow machine shown as a step of every variant, a change drawn or told at another run, causes that are
+    # in one of page, table and JSON alone
+    slow = ("fused-numba", 1000)
+    runs = []
+    for day in range(1, 15):
+        factors = dict.fromkeys(TIMES, 1.3 if day >= 5 else 1.0)
+        factors[slow] *= 1.2 if day >= 10 else 1
+        made = {"matrix-numpy": "one", "fused-numba": "new" if day >= 10 else "old", "measuring": "one"}
+        runs.append(run(tmp_path / f"2026-05-{day:02d}-host-r{day}", day, factors, fingerprints=made))
+    assert main(["history", *map(str, runs), "--out", str(tmp_path / "out"), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [(c["what"], c["run"], c["cause"], c["cells"], c["of"]) for c in answer["changes"]] == [
+        ("the machine", "host-r5", "machine", 2, 2),
+        ("fused-numba", "host-r10", "change", 1, 2),
+    ]
+    assert answer["answer"].endswith(" 2 lasting changes.")
+    table = pd.read_csv(tmp_path / "out" / "history.csv", keep_default_na=False)
+    assert set(table.loc[table["run"] == "host-r5", "cause"]) == {"machine"}
+    changed = table[table["changed"] != ""]
+    assert changed[["run", "variant", "N", "cause"]].to_numpy().tolist() == [["host-r10", *slow, "change"]]
+    page = " ".join((tmp_path / "out" / "history.html").read_text().split())
+    assert "The machine changed: what itself did not change became slower from host-r5 on at 2 of 2 cells" in page
+    assert "fused-numba, beside controls that did not, became slower from host-r10 on at 1 of 2 cells, by 1.2" in page
+    assert "A diamond is the first run" in page

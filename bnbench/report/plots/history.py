@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bnbench.compare import history
+from bnbench.compare.causes import NOT_OURS
+from bnbench.compare.changes import THE_MACHINE, Change
 from bnbench.folder import Folder
 from bnbench.record import AXES, SETTING
 from bnbench.report import units
@@ -28,8 +30,12 @@ STEP_COLORS = {"slower": style.VERMILLION, "faster": style.BLUE}
 Cell = tuple  # of `AXES`
 
 
-def draw(frame: pd.DataFrame, entries: Sequence[history.Entry], folder: Folder) -> list[Plot]:
+def draw(
+    frame: pd.DataFrame, entries: Sequence[history.Entry], folder: Folder, lasting: Sequence[Change] = ()
+) -> list[Plot]:
     """Draw a history's table, steps first, as plots/history*.png and .svg, in place of those drawn there before."""
+    moved = [change.run for change in lasting if change.what == THE_MACHINE]
+    places = [place for place, entry in enumerate(entries) if entry.name in moved]
     cells = ordered(frame)
     shown = cells[: PANELS * FIGURES]
     looks = looks_of(frame)
@@ -38,7 +44,7 @@ def draw(frame: pd.DataFrame, entries: Sequence[history.Entry], folder: Folder) 
         for number, first in enumerate(range(0, len(shown), PANELS), 1):
             name = "history" if number == 1 else f"history-{number}"
             left_out = len(cells) - len(shown) if first + PANELS >= len(shown) else 0
-            drawing = sheet(frame, entries, shown[first : first + PANELS], looks, left_out)
+            drawing = sheet(frame, entries, shown[first : first + PANELS], looks, left_out, places)
             png, svg = style.save(drawing.figure, folder, name)
             plots.append(Plot(name, drawing.title, drawing.caption, png, svg, drawing.alt))
     folder.retire(PLOTS, (name for plot in plots for name in plot.files))
@@ -61,9 +67,9 @@ def looks_of(frame: pd.DataFrame) -> dict[str, style.Look]:
 
 def sheet(
     frame: pd.DataFrame, entries: Sequence[history.Entry], cells: Sequence[Cell], looks: dict[str, style.Look],
-    left_out: int,
+    left_out: int, moved: Sequence[int],
 ) -> Drawing:  # fmt: skip
-    """One figure of panels; `left_out` is how many cells are on none."""
+    """One figure of panels; `left_out` is how many cells are on none, `moved` the runs at which the machine changed."""
     keys = list(frame[list(AXES)].astype(object).itertuples(index=False, name=None))
     differing = [name for name in SETTING if frame[name].nunique() > 1]
     figure, panels = layout.panels(len(cells), min(COLUMNS, len(cells)), PANEL_IN, sharey=False)
@@ -74,6 +80,8 @@ def sheet(
         setting = ", ".join(_say(name, named[name]) for name in differing)
         axes.set_title(f"{sizes}\n{setting}" if setting else sizes, fontsize=8.5)
         ends[axes] = _panel(axes, frame[[key == cell for key in keys]], entries, looks)
+        for place in moved:
+            axes.axvline(place - 0.5, color=style.GREY, linestyle=":", linewidth=1.6, zorder=1)
     shown = layout.thin(range(len(entries)), MOST_DATES)
     axes.set_xlim(-0.5, len(entries) - 0.5)
     axes.set_xticks(shown, [style.short(entries[number].label, LONGEST_RUN) for number in shown])
@@ -82,7 +90,8 @@ def sheet(
     figure.supylabel("time over that of the first run")
     few = layout.name_ends(figure, ends)
     title = "Time of a step over the runs, relative to each variant's first on the machine"
-    return Drawing(figure, title, _caption(entries, frame, left_out) + few, _alt(frame, entries, cells, looks))
+    caption = _caption(entries, frame, left_out, machine=bool(moved)) + few
+    return Drawing(figure, title, caption, _alt(frame, entries, cells, looks))
 
 
 def _say(name: str, value: object) -> str:
@@ -106,10 +115,17 @@ def _panel(axes: Axes, part: pd.DataFrame, entries: Sequence[history.Entry], loo
             axes.errorbar(x[first:last], y[first:last], yerr=interval[:, first:last], **options)
         stepped = line["verdict"].isin(history.STEPS).to_numpy()
         for column, height, row in zip(x[stepped], y[stepped], line[stepped].itertuples(), strict=True):
+            color = style.GREY if row.cause in NOT_OURS else STEP_COLORS[row.verdict]
             axes.plot(
-                column, height, "o", markersize=10, markerfacecolor="none", markeredgecolor=STEP_COLORS[row.verdict],
-                markeredgewidth=1.4, zorder=5,
+                column, height, "o", markersize=10, markerfacecolor="none", markeredgecolor=color, markeredgewidth=1.4,
+                zorder=5,
             )  # fmt: skip
+        for column, height, word in zip(x, y, line["changed"], strict=True):
+            if word:
+                axes.plot(
+                    column, height, "D", markersize=7, markerfacecolor=STEP_COLORS[word], markeredgecolor="white",
+                    markeredgewidth=0.8, zorder=6,
+                )  # fmt: skip
         steps = "".join(f"  ×{ratio:.2f}" for ratio in line["ratio"][stepped])
         if (source, name) not in ends or x[-1] > ends[source, name].x:
             text = f"{style.short(name)}  {units.seconds(median[-1])}{steps}"
@@ -134,13 +150,19 @@ def _unbroken(x: np.ndarray, entries: Sequence[history.Entry]) -> list[tuple[int
     return list(itertools.pairwise([0, *(np.flatnonzero(np.diff(side)) + 1), len(x)]))
 
 
-def _caption(entries: Sequence[history.Entry], frame: pd.DataFrame, left_out: int) -> str:
+def _caption(entries: Sequence[history.Entry], frame: pd.DataFrame, left_out: int, *, machine: bool) -> str:
     parts = [
         "Lower is faster. Marks are medians with their 95 % interval, relative to the variant's first run on the same "
         f"machine; at the right the latest median. At most {style.COLORED} variants are in colour, those with most "
         "steps first. A ring is a step that passes both gates of compare (significant and large enough) against the "
         "run before, vermillion slower, blue faster; the ratios of the times are at the end of the line."
     ]
+    if frame["cause"].isin(NOT_OURS).any():
+        parts.append("A grey ring is a step by the machine or the way of measuring.")
+    if (frame["changed"] != "").any():
+        parts.append("A diamond is the first run after a lasting change of the variant itself.")
+    if machine:
+        parts.append("A dotted vertical line is a lasting change of the machine.")
     if any(entry.differs for entry in entries):
         parts.append("A dashed vertical line is a change of machine or settings.")
     if (frame["source"] == history.PYTEST).any():
