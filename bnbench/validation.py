@@ -55,7 +55,7 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         """In a notebook: the verdict, and of every part its error beside its tolerance."""
-        rows = [(name, *(one[head] for head in ("error", "tolerance", "ratio"))) for name, one in self.errors.items()]
+        rows = [(name, one["error"], one["tolerance"], one["ratio"]) for name, one in self.errors.items()]
         heads = ("part", "relative error", "tolerance", "error / tolerance")
         caution = [self.caution] * bool(self.caution)
         return notebook.table(f"invalid: {self.reason}" if self.reason else "valid", heads, rows, caution)
