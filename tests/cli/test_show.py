@@ -21,7 +21,8 @@ from bnbench.reference.network import of_network
 from bnbench.variants.registry import HOMES
 
 PACKAGES = {"numpy": "numpy", "numba": "numba", "autograd": "autograd", "pytorch": "torch", "jax": "jax"}  # by language
-COSTLY = ("jax-jit", "loops-numba-parallel")  # compile for a second a problem, and so get every fourth one
+STEPS = {"loops-numba": 10, "loops-numba-parallel": 20, "jax-jit": 10}  # compile for seconds: of problems every so many
+SLOW = ("torch-eager", "jax-jit")  # to import or compile: -m exhaustive
 HERE = str(Path(np.__file__).parents[1])  # site-packages, of which an isolated Python reads no .pth
 TAKEN = """
 import json, sys
@@ -96,7 +97,7 @@ def run(words, folder, **more):
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False, **more)
 
 
-def in_python(language, folder, step=1):
+def in_python(language, folder, step=1, **environment):
     """The answers of taken.py to every step-th problem, by a Python that has the installed packages, and no bnbench."""
 
     def tagged(part):
@@ -110,7 +111,9 @@ def in_python(language, folder, step=1):
         more = {name: value for name, value in more.items() if name not in ("W", "delta", "units")}
         given.append((tagged(arrays), {name: tagged(value) for name, value in more.items()}))
     words = [sys.executable, "-I", "-S", "-c", TAKEN, language, str(folder), *[HERE] * (language != "python")]
-    done = run(words, folder, input=json.dumps(given))
+    done = run(
+        ["env", *(f"{name}={value}" for name, value in environment.items()), *words], folder, input=json.dumps(given)
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     answers = []
     for (*_, spec, deep), (loss, *columns, dG2) in zip(asked, json.loads(done.stdout), strict=True):
@@ -231,7 +234,9 @@ def taken(command, name, folder, file):
     return (folder / file).read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", show.SOURCES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.exhaustive] * (name in SLOW)) for name in show.SOURCES]
+)
 def test_a_source_without_bnbench_is_right(name, command, tmp_path):
     # catches: a file that imports the package, a gradient with a mistake (|γ|, N for N - ddof, frozen statistics that
     # something flows through, layers in the wrong order, a slope of one activation or loss), and what has drifted
@@ -258,8 +263,10 @@ def test_a_source_without_bnbench_is_right(name, command, tmp_path):
             pytest.importorskip(PACKAGES[language])
         text = taken(command, name, tmp_path, "taken.py")
         assert ("PARALLEL = True" in text) == (name == "loops-numba-parallel")
-        step = 4 if name in COSTLY else 1
+        step = STEPS.get(name, 1)
         judge(in_python(language, tmp_path, step), step)
+        if name == "loops-numba":  # the others without waiting for the compiler
+            judge(in_python(language, tmp_path, NUMBA_DISABLE_JIT=1))
 
 
 @pytest.mark.parametrize(
