@@ -8,6 +8,8 @@ from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 
+from bnbench import notebook
+
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "gaussian", "identity", "softplus", "leaky-relu")
 NORMALIZATIONS = ("batch", "none", "frozen")
 LOSSES = ("squared", "logistic", "poisson")
@@ -163,6 +165,15 @@ class Gradients(FiveParts):
         for name, part in (self._asdict() | more).items():
             named.update(named_arrays(name, part) if isinstance(part, list) else [(name, part)])
         return named
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the loss, and of every gradient its shape, its norm and its largest entry."""
+        rows = [
+            (name, " × ".join(map(str, np.shape(part))), float(np.linalg.norm(part)), float(np.max(np.abs(part))))
+            for name, part in self.parts().items()
+            if name != "loss" and part is not None
+        ]
+        return notebook.table(f"loss {self.loss:.10g}", ("gradient", "shape", "‖·‖₂", "largest entry"), rows)
 
 
 def named_arrays(name: str, part: Any) -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bnbench import formula
+from bnbench import formula, notebook
 from bnbench.problem import Batch, Gradients, Layer, Problem
 
 if TYPE_CHECKING:  # its kernels are compiled code
@@ -52,6 +52,13 @@ class Verdict:
 
     reason: str
     errors: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the verdict, and of every part its error beside its tolerance."""
+        rows = [(name, one["error"], one["tolerance"], one["ratio"]) for name, one in self.errors.items()]
+        heads = ("part", "relative error", "tolerance", "error / tolerance")
+        caution = [self.caution] * bool(self.caution)
+        return notebook.table(f"invalid: {self.reason}" if self.reason else "valid", heads, rows, caution)
 
     @property
     def valid(self) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from bnbench import notebook
 from bnbench.audit.conventions import Conventions
 from bnbench.audit.mistakes import Mistake
 from bnbench.problem import Problem
@@ -234,6 +235,11 @@ class Diagnosis:
         if self.own:
             return f"wrong for what it was held to; {self.own}" + "".join(f"; held to that: {text}" for text in texts)
         return f"wrong: {'; and '.join(texts) or 'no known mistake or pair of mistakes reproduces its numbers'}"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the headline, and a row for each case."""
+        rows = [(case.activation, case.where, "; ".join(case.lines())) for case in self.cases]
+        return notebook.table(self.headline, ("activation", "where", "finding"), rows)
 
     def __str__(self) -> str:
         groups: dict[tuple, list[Case]] = {}

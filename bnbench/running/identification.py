@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnbench import arrays
+from bnbench import arrays, notebook
 from bnbench.running.average import batch_of, check_momentum, pair_of
 from bnbench.running.conventions import BATCHES, CONVENTIONS, EXPONENTIAL, REFUSED, ROWS, Convention
 from bnbench.running.moments import Moments
@@ -100,6 +100,12 @@ class Identification:
             "names": self.names, "fits": [fit.plain() for fit in self.fits],
             "nearest": [fit.plain() for fit in self.nearest], "remarks": list(self.remarks),
         }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the conventions that reproduce the numbers, or come nearest, and the rule of each."""
+        first = str(self).split("\n")[0]
+        rows = [(fit.name, str(fit).removeprefix(fit.name).strip(), fit.rule) for fit in self.fits or self.nearest]
+        return notebook.table(first, ("convention", "with", "rule"), rows, self.remarks)
 
     def __str__(self) -> str:
         if self.fits:

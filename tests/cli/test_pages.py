@@ -13,6 +13,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import api
 import numpy as np
 import pandas as pd
 import pytest
@@ -148,15 +149,31 @@ def test_every_command_of_every_page_is_understood(place):
 
 
 def test_flags_extras_and_links_of_the_pages_are_there():
-    # catches: a flag that no command has, an extra that is not in pyproject.toml, a link to a page that was moved
+    # catches: a flag that no command has, an extra not in pyproject.toml, a link to a page or heading that is gone
     options = {flag for command in _subparsers() for flag in command._option_string_actions}
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for path in FILES:
         text = PAGES[path.stem]
         assert set(re.findall(r"`(--[a-z0-9-]+)", text, re.I)) <= options, path
         assert set(INSTALL.findall(text)) <= set(extras), path
-        for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", text):
-            assert (path.parent / link).exists(), (path, link)
+        for link, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", text):
+            target = path.parent / link if link else path
+            assert target.exists(), (path, link)
+            assert not anchor or anchor in headings(target.read_text("utf-8")), (path, link, anchor)
+
+
+def headings(text):
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S), re.M)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def test_the_page_of_names_is_the_codes():
+    # catches: a name, argument, default or type that is new, gone or another: `python -m tests.api` writes the page
+    pytest.importorskip("sklearn")
+    assert PAGES["api"] == api.page()
+    for name in api.bnbench.__all__:
+        assert f"### `{name}`\n" in PAGES["api"], name
 
 
 def _subparsers():

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from bnbench import notebook
 from bnbench.audit.layer.calls import quiet
 
 OTHER_EPS = 0.5  # that a backward with another eps adds to its own
@@ -97,6 +98,13 @@ class CanFail:
         if "s-term-sign" in self.missed and "dx-zero" in self.missed:  # nothing else shows until that is mended
             return tuple(told[:1])
         return tuple(told) or ((OTHERWISE,) if self.missed else ())
+
+    def _repr_html_(self) -> str:
+        """In a notebook: whether it can fail, the mistakes that it lets through, and what to change."""
+        first, *rest = str(self).split("\n")
+        missed = [(planted.name, planted.text) for planted in MISTAKES if planted.name in self.missed]
+        notes = [line for line in rest if not line.startswith("  ")]  # which the rows are
+        return notebook.table(first, ("lets through", "what it is"), missed, notes)
 
     def __str__(self) -> str:
         total = len(self.missed) + len(self.caught)

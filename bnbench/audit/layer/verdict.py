@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bnbench import notebook
 from bnbench.audit.layer.conventions import Conventions
 
 
@@ -49,6 +50,12 @@ class LayerVerdict:
             "remarks": list(self.remarks),
             "text": self.headline,
         }
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the verdict, each finding, and how dx reads in its terms."""
+        first, *rest = str(self).split("\n")
+        notes = [line.strip() for line in rest if not line.startswith(tuple(f"  {name}: " for name in self.findings))]
+        return notebook.table(first, ("gradient", "finding"), self.findings.items(), notes)
 
     def __str__(self) -> str:
         if self.correct:
