@@ -77,7 +77,8 @@ def run(options: argparse.Namespace) -> int:
                 raise UsageError("compare takes two run folders, OLD NEW, or --interleaved --old-ref GITREF")
             if options.old_ref or options.passes or options.out:
                 raise UsageError("--old-ref, --passes and --out are for --interleaved")
-            old, new = chosen_of(options, [runs.read(folder) for folder in (options.old, options.new)])
+            read = [runs.of_one_host(runs.read(folder)) for folder in (options.old, options.new)]
+            old, new = chosen_of(options, read)
         code = tell(old, new, threshold, options)
     except store.StoreError as error:
         raise UsageError(error) from error

@@ -70,7 +70,9 @@ def read(folders: Sequence[str | Path], files: Sequence[str | Path] = ()) -> lis
     for path, given in zip(paths, (*folders, *files), strict=True):
         if paths.count(path) > 1:
             raise store.StoreError(f"{given} is given twice; give each run once")
-    entries = [_of_run(runs.read(folder)) for folder in folders] + [_of_file(Path(file)) for file in files]
+    read = [runs.read(folder) for folder in folders]
+    entries = [_of_run(part) for run in read for part in runs.by_host(run).values()]
+    entries += [_of_file(Path(file)) for file in files]
     entries.sort(key=lambda entry: (entry.date, entry.run is not None and entry.run.environment.get("side") == "new"))
     names = _names([(entry.run.folder if entry.run else Path(entry.name)).resolve() for entry in entries])
     before: dict[str, Entry] = {}

@@ -1,6 +1,6 @@
 """Runs as they are read for a comparison, and what forbids one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,45 @@ def read(folder: str | Path) -> Run:
     return Run(Path(folder), environment, records, [f"{folder}: {remark}" for remark in remarks])
 
 
+def by_host(run: Run) -> dict[str, Run]:
+    """A run over several hosts as one run of each, as if it had been made there alone; any other as it is, under ""."""
+    if "hosts" not in run.environment:
+        return {"": run}
+    hosts, parts = run.environment["hosts"], {}
+    for name, own in hosts.items():
+        records = [record.having(host=None) for record in run.records if record.host == name]
+        folder = run.folder / name if len(hosts) > 1 else run.folder
+        parts[name] = Run(folder, own, records, run.remarks)
+    return parts
+
+
+def of_one_host(run: Run) -> Run:
+    """A run over a single host as if it had been made there; any other as it is."""
+    parts = by_host(run)
+    return next(iter(parts.values())) if len(parts) == 1 else run
+
+
 def differences(old: Run, new: Run) -> list[str]:
-    """What of the machine or the settings differs, as "name: of OLD, of NEW"; a comparison needs it to be the same."""
+    """What of the machine or the settings differs, as "name: of OLD, of NEW"; a comparison needs it to be the same.
+
+    Of runs over hosts it is what differs on those that both have.
+    """
+    return _over_hosts(old, new, _differences)
+
+
+def software(old: Run, new: Run) -> list[str]:
+    """What of the software and the host's name differs: worth knowing, and often what a comparison is made for."""
+    return _over_hosts(old, new, _software)
+
+
+def _over_hosts(old: Run, new: Run, differ: Callable[[Run, Run], list[str]]) -> list[str]:
+    before, after = by_host(old), by_host(new)
+    if not (both := [host for host in before if host in after]):
+        return [f"hosts: {_say([*filter(None, before)])}, {_say([*filter(None, after)])}"]
+    return [f"{host} {said}".lstrip() for host in both for said in differ(before[host], after[host])]
+
+
+def _differences(old: Run, new: Run) -> list[str]:
     machines = [run.environment["machine"] | {"host": ""} for run in (old, new)]
     added = {name: [value] for name, value in ADDED.items()}  # axes that an older run does not name
     plans = [added | run.environment["plan"] for run in (old, new)]
@@ -51,8 +88,7 @@ def differences(old: Run, new: Run) -> list[str]:
     return _differing(*machines) + _differing(*kept)
 
 
-def software(old: Run, new: Run) -> list[str]:
-    """What of the software and the host's name differs: worth knowing, and often what a comparison is made for."""
+def _software(old: Run, new: Run) -> list[str]:
     known = [
         run.environment.get("software", {}) | {"host": run.environment["machine"].get("host")} for run in (old, new)
     ]
