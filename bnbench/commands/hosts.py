@@ -161,12 +161,13 @@ def found(client: Any) -> list[Host]:
         if host.name in chosen:
             raise UsageError(f"two hosts are named {host.name}; give their workers names: dask worker --name NAME")
         chosen[host.name] = host
-    if not chosen:
+    ordered = sorted(chosen.values(), key=lambda host: host.name)
+    if not ordered:
         raise UsageError("the Dask cluster has no worker; start some: dask worker ADDRESS")
     own = on_host.own_identity()["version"]
-    if others := [f"{host.name} has {host.version}" for host in chosen.values() if host.version != own]:
+    if others := [f"{host.name} has {host.version}" for host in ordered if host.version != own]:
         raise UsageError(f"hosts need the bnbench that is here, {own}; {', '.join(others)}")
-    return sorted(chosen.values(), key=lambda host: host.name)
+    return ordered
 
 
 def new_environment(options: Namespace) -> dict[str, Any]:
