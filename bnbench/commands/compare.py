@@ -77,8 +77,8 @@ def run(options: argparse.Namespace) -> int:
                 raise UsageError("compare takes two run folders, OLD NEW, or --interleaved --old-ref GITREF")
             if options.old_ref or options.passes or options.out:
                 raise UsageError("--old-ref, --passes and --out are for --interleaved")
-            read = [runs.of_one_host(runs.read(folder)) for folder in (options.old, options.new)]
-            old, new = chosen_of(options, read)
+            read = [runs.read(folder) for folder in (options.old, options.new)]
+            old, new = chosen_of(options, [runs.by_host(run).get("", run) for run in read])
         code = tell(old, new, threshold, options)
     except store.StoreError as error:
         raise UsageError(error) from error

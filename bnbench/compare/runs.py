@@ -1,7 +1,7 @@
 """Runs as they are read for a comparison, and what forbids one."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +43,20 @@ def read(folder: str | Path) -> Run:
 
 
 def by_host(run: Run) -> dict[str, Run]:
-    """A run over several hosts as one run of each, as if it had been made there alone; any other as it is, under ""."""
-    if "hosts" not in run.environment:
+    """A run over several hosts as a run of each, by name; any other is under "".
+
+    That over a single host is as if it had been made there without Dask.
+    """
+    hosts = run.environment.get("hosts")
+    if hosts is None:
         return {"": run}
-    hosts, parts = run.environment["hosts"], {}
-    for name, own in hosts.items():
-        records = [record.having(host=None) for record in run.records if record.host == name]
-        folder = run.folder / name if len(hosts) > 1 else run.folder
-        parts[name] = Run(folder, own, records, run.remarks)
-    return parts
-
-
-def of_one_host(run: Run) -> Run:
-    """A run over a single host as if it had been made there; any other as it is."""
-    parts = by_host(run)
-    return next(iter(parts.values())) if len(parts) == 1 else run
+    if len(hosts) == 1:
+        records = [record.having(host=None) for record in run.records]
+        return {"": replace(run, environment=next(iter(hosts.values())), records=records)}
+    return {
+        name: Run(run.folder / name, own, [record for record in run.records if record.host == name], run.remarks)
+        for name, own in hosts.items()
+    }
 
 
 def differences(old: Run, new: Run) -> list[str]:

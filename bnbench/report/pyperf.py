@@ -54,7 +54,7 @@ def write(run: Run, path: str | Path) -> None:
                 [
                     pyperf.Run(
                         part,
-                        metadata=common.get(record.host or "", {}) | own(record) | {"name": name},
+                        metadata=common.get(record.host or "", common.get("", {})) | own(record) | {"name": name},
                         collect_metadata=False,
                     )
                     for part in record.by_pass
