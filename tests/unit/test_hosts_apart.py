@@ -96,8 +96,8 @@ def test_compare_takes_the_same_host_of_both_runs(tmp_path, described, command):
     other = described | {"machine": described["machine"] | {"cpu": "another"}}
     moved = runs.Run(new.folder, new.environment | {"hosts": {"fast": described, "slow": other}}, new.records, [])
     assert runs.differences(old, moved) == [f"slow cpu: {described['machine']['cpu']}, another"]
-    alone = runs.Run(new.folder, new.environment | {"hosts": {"third": described}}, [], [])
-    assert runs.differences(old, alone) == ["hosts: fast slow, third"]
+    alone = runs.Run(new.folder, described, [], [])
+    assert runs.differences(old, alone) == ["hosts: fast slow, none"]
 
 
 def test_a_single_host_of_dask_is_compared_with_a_plain_run(tmp_path, described, command):
