@@ -16,6 +16,7 @@ import shlex
 import sys
 import time
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,7 @@ from bnbench.temporary import TemporaryFolder
 RESOURCE = "bnbench"  # workers that declare it are the hosts; else those with a name are, and one of each machine
 POLL_S = 0.5
 STOPPING_S = 30.0  # that hosts have to hand back what they have when the sweep is interrupted
-CONNECTING_S = 10.0
+CONNECTING_S, RETURNING_S = 10.0, 60.0
 
 
 @dataclass
@@ -141,12 +142,13 @@ def found(client: Any) -> list[Host]:
     """
     from bnbench.commands.on_host import identity
 
-    answers = client.run(identity, on_error="return")
-    hosts = []
+    answers, own = client.run(identity, on_error="return"), on_host.own_identity()["version"]
     for address, answer in answers.items():
         if isinstance(answer, BaseException):
             raise UsageError(f"the bnbench of worker {address} cannot be asked: {type(answer).__name__}: {answer}")
-        hosts.append(Host(**(answer | {"address": address})))
+    if others := [f"{given['name']} has {given['version']}" for given in answers.values() if given["version"] != own]:
+        raise UsageError(f"hosts need the bnbench that is here, {own}; {', '.join(sorted(others))}")
+    hosts = [Host(**given, address=address) for address, given in answers.items()]
     if any(RESOURCE in host.resources for host in hosts):
         hosts = [host for host in hosts if RESOURCE in host.resources]
     chosen: dict[str, Host] = {}
@@ -161,13 +163,9 @@ def found(client: Any) -> list[Host]:
         if host.name in chosen:
             raise UsageError(f"two hosts are named {host.name}; give their workers names: dask worker --name NAME")
         chosen[host.name] = host
-    ordered = sorted(chosen.values(), key=lambda host: host.name)
-    if not ordered:
+    if not chosen:
         raise UsageError("the Dask cluster has no worker; start some: dask worker ADDRESS")
-    own = on_host.own_identity()["version"]
-    if others := [f"{host.name} has {host.version}" for host in ordered if host.version != own]:
-        raise UsageError(f"hosts need the bnbench that is here, {own}; {', '.join(others)}")
-    return ordered
+    return sorted(chosen.values(), key=lambda host: host.name)
 
 
 def new_environment(options: Namespace) -> dict[str, Any]:
@@ -222,10 +220,10 @@ class Sweep:
         self.console = console(stderr=True)
         for remark in [*journal.remarks, *differing(hosts)]:
             self.say(f"note: {remark}")
-        names = {host.name for host in hosts}
-        self.lost += [name for name in described["hosts"] if name not in names]
-        for name in self.lost:
-            self.say(f"{name}: is not in the cluster; what it has is kept")
+        counts = Counter(record.host for record in journal.records)
+        for name in set(described["hosts"]) - {host.name for host in hosts}:
+            self.say(f"{name}: is not in the cluster; its {units.plural(counts[name], 'record')} are kept")
+            self.lost += [name] * (counts[name] < max(counts.values(), default=0))
 
     def say(self, text: str, *, always: bool = False) -> None:
         """Print a text to standard error; an indented line stays whole."""
@@ -269,16 +267,20 @@ class Sweep:
         """Take what hosts have handed back, and note those whose workers are gone."""
         there = self.client.nthreads()
         for host in [*self.running]:
-            if host.task.status == "finished":
-                self.take(host, host.task.result())
-            elif host.task.status in ("error", "cancelled", "lost") or host.address not in there:
-                said = f": {host.task.exception()}" if host.task.status == "error" else ": its worker is gone"
+            if host.task.status == "pending" and host.address in there:
+                continue
+            try:
+                returned = None if host.task.status == "pending" else host.task.result(timeout=RETURNING_S)
+                why = "its worker is gone"
+            except Exception as error:  # whatever its worker met, or the way from there
+                returned, why = None, f"{type(error).__name__}: {error}"
+            if returned is None:
                 host.task.cancel()
                 self.lost.append(host.name)
-                self.faults.append(f"{host.name} was lost after {clock(time.monotonic() - host.begun_s)}{said}")
+                self.faults.append(f"{host.name} was lost after {clock(time.monotonic() - host.begun_s)}: {why}")
                 self.say(f"{self.faults[-1]}; --resume makes its records")
             else:
-                continue
+                self.take(host, returned)
             self.running.remove(host)
 
     def take(self, host: Host, returned: on_host.Returned) -> None:
@@ -301,7 +303,9 @@ class Sweep:
         ok = sum(record.status == "ok" for record in records)
         self.say(f"{host.name}: {ok} of {units.plural(len(records), 'record')} ok after {took}")
         if returned.code not in (OK, INTERRUPTED):
-            lines = [line for line in returned.said.splitlines() if line.strip()] or [f"exit code {returned.code}"]
+            lines = [line for line in returned.said.splitlines() if line.strip()]
+            if not lines and returned.code != FAULT:  # which the records tell
+                lines = [f"the sweep ended with status {returned.code}"]
             self.faults += [f"{host.name}: {line.removeprefix('bnbench: ')}" for line in lines]
         if returned.code not in (OK, FAULT):
             self.lost.append(host.name)
