@@ -62,11 +62,16 @@ def sweep(run: str, words: list[str], files: dict[str, bytes]) -> Returned:
         words: the flags of the sweep, but for its folder.
         files: the content of `KEPT` to begin with, where there is no such folder.
     """
+    import fcntl  # not on every system from which hosts are asked
+
     folder = folder_of(run)
     folder.mkdir(mode=0o700, exist_ok=True)
     for name, content in files.items():
         if not (folder / name).exists():
             (folder / name).write_bytes(content)
+    if (folder / JOURNAL).exists():
+        with open(folder / JOURNAL, "rb") as journal:  # one whose worker has died may still be ending
+            fcntl.flock(journal, fcntl.LOCK_EX)
     command = [sys.executable, "-m", __name__, "sweep", "--journal-only", "--quiet", "--resume", "--out", str(folder)]
     with tempfile.TemporaryFile() as said:
         RUNNING[run] = process = subprocess.Popen(
