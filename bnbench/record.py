@@ -122,6 +122,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     Attributes:
         machine: an identity of the machine; data: the table's name, None for drawn data.
+        host: where in a sweep over several hosts it was made; None in any other.
         reason: why the status is not ok, or what has to be said beside an ok.
         errors: name of a gradient (or loss) to its `error`, `tolerance` and `ratio`, all relative.
         details: what the variant says of its last step.
@@ -141,6 +142,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     family: str | None = None
     device: str | None = None
     machine: str | None = None
+    host: str | None = None
     data: str | None = None
 
     status: str
@@ -206,7 +208,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def key(self) -> tuple[str, Cell]:
-        """What a record is the only one of: its variant and its cell."""
+        """What a record is the only one of on its host: its variant and its cell."""
         return self.variant, self.cell
 
     @property

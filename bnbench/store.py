@@ -1,8 +1,8 @@
 """A run on disk: environment.json once, then journal.jsonl, one synced line a record.
 
-A (variant, cell) has one record, and `--resume` does what has none. A later line replaces it where it was pruned for
-lack of a time budget, and where another pass adds its samples. A line that a kill tore off is dropped, and said;
-anything else that is not a record of this schema and machine is refused.
+A (variant, cell) has one record, in a sweep over hosts one on each, and `--resume` does what has none. A later line
+replaces it where it was pruned for lack of a time budget, and where another pass adds its samples. A line that a kill
+tore off is dropped, and said; anything else that is not a record of this schema and machine is refused.
 """
 
 import contextlib
@@ -67,6 +67,8 @@ class Description(msgspec.Struct):
     side: str = ""
     rooflines: list[Roofline] = []
     table: dict[str, Any] = {}
+    hosts: dict[str, "Description"] = {}  # of a sweep over hosts: each one's own, as far as they came back
+    token: str = ""
 
     def __post_init__(self) -> None:
         if self.date:
@@ -128,10 +130,10 @@ def read_journal(folder: str | Path) -> tuple[list[Record], list[str]]:
             record = Record.of(older | row)
         except (ValueError, OverflowError) as error:
             raise StoreError(f"{where} is not a record: {error}") from error
-        first, before = latest.pop(record.key, (number, record))
+        first, before = latest.pop((record.host, record.key), (number, record))
         if first != number and not record.replaces(before):
             raise StoreError(f"{where} is not a record: its variant and cell are those of line {first}")
-        latest[record.key] = number, record
+        latest[record.host, record.key] = number, record
     return [record for _, record in latest.values()], remarks
 
 
@@ -213,7 +215,7 @@ class Journal:
             else:
                 write_json(self.folder / ENVIRONMENT, environment)
             records, remarks = read_journal(folder)
-            self._records = {record.key: record for record in records}
+            self._records = {(record.host, record.key): record for record in records}
             self.remarks = unlocked + remarks
             self._cut_torn_line()
         except BaseException:
@@ -228,11 +230,14 @@ class Journal:
         if self.path.exists() and (records := read_journal(self.folder)[0]):
             if not (self.folder / ENVIRONMENT).exists():
                 read_environment(self.folder)
-            if any((record.machine or self.machine) != self.machine for record in records):
+            if any(not record.host and (record.machine or self.machine) != self.machine for record in records):
                 raise StoreError(f"{self.path} has records of another machine; use another --out")
 
     def _check(self, there: dict[str, Any], wanted: dict[str, Any]) -> None:
-        if machine_id(there["machine"]) != machine_id(wanted["machine"]):
+        if ("hosts" in there) != ("hosts" in wanted):
+            how = "with" if "hosts" in there else "without"
+            raise StoreError(f"{self.folder} was made {how} --dask; resume it {how} --dask, or use another --out")
+        if "hosts" not in there and machine_id(there["machine"]) != machine_id(wanted["machine"]):
             here, there = machine(), there.get("machine", {})
             differing = ", ".join(f"{k} {there.get(k)} there, {here[k]} here" for k in here if here[k] != there.get(k))
             raise StoreError(f"{self.folder} was made on another machine ({differing}); use another --out")
@@ -263,10 +268,9 @@ class Journal:
 
     def append(self, record: Record) -> Record:
         """Write one record, synced to disk before this returns; the record as written."""
-        record = record.having(machine=self.machine)
-        line = json.dumps({"schema": SCHEMA} | record.row(), allow_nan=False).encode() + b"\n"
+        record = record if record.host else record.having(machine=self.machine)
+        left = line = _line(record)
         try:
-            left = line
             while left:
                 left = left[self.file.write(left) :]
             os.fsync(self.file.fileno())
@@ -278,7 +282,7 @@ class Journal:
                 f"To go on: --resume --out {self.folder}"
             ) from error
         self.size += len(line)
-        self._records[record.key] = record
+        self._records[record.host, record.key] = record
         return record
 
     def discard(self) -> None:
@@ -306,6 +310,16 @@ def lock(file: IO[bytes], folder: Path) -> list[str]:
     except (ImportError, OSError):  # another system, a file system without locks
         return [f"{JOURNAL} cannot be locked here: begin no second sweep in {folder}"]
     return []
+
+
+def as_files(environment: dict[str, Any], records: list[Record]) -> tuple[bytes, bytes]:
+    """The content of environment.json and journal.jsonl of a run on one of several hosts, as that host has it."""
+    lines = b"".join(_line(record.having(host=None)) for record in records)
+    return json.dumps(environment).encode(), lines
+
+
+def _line(record: Record) -> bytes:
+    return json.dumps({"schema": SCHEMA} | record.row(), allow_nan=False).encode() + b"\n"
 
 
 def new_environment(description: dict[str, Any], plan: dict[str, Any], command: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OK, FAULT, USAGE, REGRESSION, INTERRUPTED = 0, 1, 2, 3, 130
 RESULTS = "results"
+FILES = ("plugin", "data", "config")  # flags
 
 
 class UsageError(Exception):
@@ -92,15 +93,22 @@ def default_folder(saved: Mapping) -> Path:
 def command_line(command: str, options: argparse.Namespace, leave_out: Iterable[str] = ()) -> str:
     """The command that does a run again: its flags without the folder, files by name."""
     words = [f"python -m bnbench {command}"]
-    for name, value in vars(options).items():
-        if name in ("command", "out", "resume", "json", "quiet", *leave_out) or value in (None, False):
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        for item in value if isinstance(value, list) else [value]:
-            text = Path(item).name if name in ("plugin", "data", "config") else str(item)
-            between = "=" if text.startswith("-") else " "
-            words.append(flag if item is True else f"{flag}{between}{shlex.quote(text)}")
+    for flag, text in flags_given(options, leave_out, lambda path: path.name):
+        between = "=" if text.startswith("-") else " "
+        words.append(f"{flag}{between}{shlex.quote(text)}" if text else flag)
     return " ".join(words)
+
+
+def flags_given(
+    options: argparse.Namespace, leave_out: Iterable[str], path: Callable[[Path], object]
+) -> Iterator[tuple[str, str]]:
+    """Every flag that says what is done with its text, "" where it takes none; a file is as `path` has it."""
+    for name, value in vars(options).items():
+        if name in ("command", "out", "resume", "json", "quiet", "journal_only", *leave_out) or value in (None, False):
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            text = "" if item is True else str(path(Path(item)) if name in FILES else item)
+            yield f"--{name.replace('_', '-')}", text
 
 
 def write_report(folder: str | Path, records: list["Record"]) -> tuple["pd.DataFrame", list[str]]:
@@ -110,7 +118,10 @@ def write_report(folder: str | Path, records: list["Record"]) -> tuple["pd.DataF
     from bnbench.report import build
 
     environment = store.read_environment(folder)
-    records = with_best(records, environment.get("rooflines", []))
+    by_host = {host: [record for record in records if record.host == host] for host in environment.get("hosts", {})}
+    records = with_best([record for record in records if record.host not in by_host], environment.get("rooflines", []))
+    for host, own in by_host.items():
+        records += with_best(own, environment["hosts"][host].get("rooflines", []))
     order = {name: place for place, name in enumerate(environment["plan"].get("variants", ()))}
     records = sorted(records, key=lambda record: order.get(record.variant, len(order)))
     return build(records, environment, folder, environment["command"])

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
                 raise UsageError("compare takes two run folders, OLD NEW, or --interleaved --old-ref GITREF")
             if options.old_ref or options.bisect or options.passes or options.out:
                 raise UsageError("--old-ref, --bisect, --passes and --out are for --interleaved")
-            whole = runs.read(options.old), runs.read(options.new)
+            whole = tuple(runs.by_host(run).get("", run) for run in (runs.read(options.old), runs.read(options.new)))
             old, new = chosen_of(options, whole)
         code = tell(old, new, threshold, options, whole=whole, again=again)
     except store.StoreError as error:

@@ -124,7 +124,7 @@ def print_sizes(screen: Console, found: list[Size]) -> None:
     kinds = [kind for kind in kinds if any(kind in size.fastest for size in found)]
     differing = [name for name in analysis.SETTING if len({size.setting[name] for size in found}) > 1]
     shown = telling(found)
-    common = {name: value for name, value in found[0].setting.items() if name not in differing}
+    common = {name: value for name, value in found[0].setting.items() if name not in [*differing, "host"]}
     common = {name: value for name, value in common.items() if (name, value) not in DEFAULTS}
     heading = f"Time of a step, fastest of each kind: {', '.join(say_axis(*item) for item in common.items())}"
     _say(screen, heading, bold=len(heading))

@@ -1,5 +1,6 @@
 """`sweep` and `verify`: validate and time variants, or only validate them."""
 
+import argparse
 import dataclasses
 import json
 import shlex
@@ -51,6 +52,12 @@ def add(commands: Any) -> None:
         action="store_true",
         help="finish the run in --out with its own settings; measure only what is missing",
     )
+    sweep.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="sweep on every host of the Dask cluster whose scheduler is there, such as tcp://10.0.0.1:8786",
+    )
+    sweep.add_argument("--journal-only", action="store_true", help=argparse.SUPPRESS)  # tables are made elsewhere
     sweep.add_argument("--dry-run", action="store_true", help="list the cells and estimate the time; measure nothing")
     quiet_flag(sweep)
     sweep.add_argument("--json", action="store_true", help="print the rows of summary.csv as JSON, and nothing else")
@@ -77,6 +84,10 @@ def run_sweep(options: Namespace) -> int:
 
     if options.resume and not options.out:
         raise UsageError("--resume is given without --out; allowed is --resume --out DIR")
+    if options.dask:
+        from bnbench.commands import hosts
+
+        return hosts.run(options)
     plan, table = make_plan(options, plan_of(options.out) if options.resume else {})
     if options.dry_run:
         begun = options.resume and (Path(options.out) / store.JOURNAL).exists()
@@ -106,11 +117,16 @@ def run_sweep(options: Namespace) -> int:
         store.add_rooflines(folder, rooflines)
         for remark in drifts(rooflines) + held_down(records) + unfinished(records, folder):
             progress.say(f"note: {remark}")
-        progress.stage("writing tables and plots")
-        frame, remarks = write_report(folder, records)
-        for remark in remarks:
-            progress.say(f"note: {remark}")
-    return max(conclude(frame, folder, options.json), tell(not_judged(records, named(plan))))
+        if not options.journal_only:
+            progress.stage("writing tables and plots")
+            frame, remarks = write_report(folder, records)
+            for remark in remarks:
+                progress.say(f"note: {remark}")
+    if options.journal_only:
+        code = exit_code(record.status for record in records)
+    else:
+        code = conclude(frame, folder, options.json)
+    return max(code, tell(not_judged(records, named(plan))))
 
 
 def run_verify(options: Namespace) -> int:

@@ -43,7 +43,8 @@ class Entry:
 
     Attributes:
         name: short, and no other entry's.
-        machine: medians are comparable where it is the same: of a run its hash without the host's name.
+        machine: medians are comparable where it is the same: of a run its hash without the host's name, and that name
+            where it is one of several hosts.
         records: those that are timed; of a file that keeps no samples each has one, its median.
         run: None for a file.
         differs: what of the machine or the settings is other than in the entry before, in words.
@@ -73,7 +74,9 @@ def read(folders: Sequence[str | Path], files: Sequence[str | Path] = ()) -> lis
     for path, given in zip(paths, (*folders, *files), strict=True):
         if paths.count(path) > 1:
             raise store.StoreError(f"{given} is given twice; give each run once")
-    entries = [_of_run(runs.read(folder)) for folder in folders] + [_of_file(Path(file)) for file in files]
+    read = [runs.read(folder) for folder in folders]
+    entries = [_of_run(part, host) for run in read for host, part in runs.by_host(run).items()]
+    entries += [_of_file(Path(file)) for file in files]
     entries.sort(key=lambda entry: (entry.date, entry.run is not None and entry.run.environment.get("side") == "new"))
     names = _names([(entry.run.folder if entry.run else Path(entry.name)).resolve() for entry in entries])
     before: dict[str, Entry] = {}
@@ -98,14 +101,15 @@ def _names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _of_run(run: Run) -> Entry:
+def _of_run(run: Run, host: str) -> Entry:
     date = run.environment.get("date")
     if not date:
         raise store.StoreError(f"{run.folder} has no date in {store.ENVIRONMENT}; a history is in the order of dates")
     order = {name: place for place, name in enumerate(run.environment["plan"].get("variants", ()))}
     kept = [record for record in run.records if record.timed]
     kept.sort(key=lambda record: order.get(record.variant, len(order)))
-    return Entry(run.folder.name, _utc(date), SWEEP, machine_id(run.environment["machine"]), kept, run)
+    machine = f"{machine_id(run.environment['machine'])} {host}".rstrip()
+    return Entry(run.folder.name, _utc(date), SWEEP, machine, kept, run)
 
 
 def _utc(text: str) -> datetime:

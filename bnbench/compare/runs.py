@@ -1,7 +1,7 @@
 """Runs as they are read for a comparison, and what forbids one."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,44 @@ def paired(old: Run, new: Run) -> bool:
     return bool(old.interleaved) and old.interleaved == new.interleaved
 
 
+def by_host(run: Run) -> dict[str, Run]:
+    """A run over several hosts as a run of each, by name; any other is under "".
+
+    That over a single host is as if it had been made there without Dask.
+    """
+    hosts = run.environment.get("hosts")
+    if hosts is None:
+        return {"": run}
+    if len(hosts) == 1:
+        records = [record.having(host=None) for record in run.records]
+        return {"": replace(run, environment=next(iter(hosts.values())), records=records)}
+    return {
+        name: Run(run.folder / name, own, [record for record in run.records if record.host == name], run.remarks)
+        for name, own in hosts.items()
+    }
+
+
 def differences(old: Run, new: Run) -> list[str]:
-    """What of the machine or the settings differs, as "name: of OLD, of NEW"; a comparison needs it to be the same."""
+    """What of the machine or the settings differs, as "name: of OLD, of NEW"; a comparison needs it to be the same.
+
+    Of runs over hosts it is what differs on those that both have.
+    """
+    return _over_hosts(old, new, _differences)
+
+
+def software(old: Run, new: Run) -> list[str]:
+    """What of the software and the host's name differs: worth knowing, and often what a comparison is made for."""
+    return _over_hosts(old, new, _software)
+
+
+def _over_hosts(old: Run, new: Run, differ: Callable[[Run, Run], list[str]]) -> list[str]:
+    before, after = by_host(old), by_host(new)
+    if not (both := [host for host in before if host in after]):
+        return [f"hosts: {_say([*filter(None, before)])}, {_say([*filter(None, after)])}"]
+    return [f"{host} {said}".lstrip() for host in both for said in differ(before[host], after[host])]
+
+
+def _differences(old: Run, new: Run) -> list[str]:
     machines = [run.environment["machine"] | {"host": ""} for run in (old, new)]
     return _differing(*machines) + _settings(old, new)
 
@@ -75,8 +111,7 @@ def measured_otherwise(old: Run, new: Run) -> list[str]:
     return code + _differing(*settings) + _settings(old, new)
 
 
-def software(old: Run, new: Run) -> list[str]:
-    """What of the software and the host's name differs: worth knowing, and often what a comparison is made for."""
+def _software(old: Run, new: Run) -> list[str]:
     known = [
         run.environment.get("software", {}) | {"host": run.environment["machine"].get("host")} for run in (old, new)
     ]

@@ -38,7 +38,7 @@ class Comparison:
     """One variant at one cell in two runs.
 
     Attributes:
-        cell: the axes of the cell, as in the journal.
+        cell: the axes of the cell, as in the journal, and the host of a sweep over several.
         verdict: one of `VERDICTS`; reason: why it is unclear, where more is to be said.
         ratio, low, high: time of a step in NEW over that in OLD, with its 95 % interval; None where one has none. It is
             estimated from all samples, and need not be the quotient of the medians.
@@ -170,8 +170,8 @@ def gone(old: Sequence[Record], new: Sequence[Record]) -> list[str]:
 
 
 def key(record: Record) -> tuple[Any, ...]:
-    """Variant and cell; the seed is left out, which forced comparisons may have two of."""
-    return record.variant, *record.cell.axes.values()
+    """Host, variant and cell; the seed is left out, which forced comparisons may have two of."""
+    return record.host, record.variant, *record.cell.axes.values()
 
 
 def pass_ratios(old: Record, new: Record) -> list[float]:
@@ -203,7 +203,7 @@ def _compared(
     words = sorted({word for record in (old, new) for word in noise(record)})
     common: dict[str, Any] = {
         "variant": new.variant,
-        "cell": new.cell.axes,
+        "cell": new.cell.axes | ({"host": new.host} if new.host else {}),
         "validity": _validity(old.status, new.status),
         "was": old.status,
         "now": new.status,

@@ -40,7 +40,8 @@ def build(
     from bnbench.report import html, markdown, plots, tables  # pandas and matplotlib: only once a report is asked for
 
     written = Folder(folder)
-    table = tables.frame(records, written.path.resolve().name, str(environment.get("date") or ""))
+    machine = environment["machine"].get("host", "") if isinstance(environment.get("machine"), dict) else ""
+    table = tables.frame(records, written.path.resolve().name, str(environment.get("date") or ""), str(machine))
     written.put("summary.csv", tables.csv(table))
     written.put("summary.md", markdown.page(table, environment))
     data = source.get("name", "") if isinstance(source := environment.get("table"), dict) else ""

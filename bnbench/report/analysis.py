@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from bnbench import record
 from bnbench.measure.excess import COMPILED_S, least_excess_s
 from bnbench.report import units
 
-CELL, SETTING = list(record.SIZES), list(record.SETTING)  # as pandas takes names of columns
+CELL, SETTING = list(record.SIZES), [*record.SETTING, "host"]  # as pandas takes names of columns; hosts are apart
 ALWAYS_NAMED = {"dtype", "activation", "normalization", "threads", "regime"}
 NETWORK: dict[str, Callable] = {
     "depth": lambda value: units.plural(value, "hidden layer"),
@@ -24,6 +25,7 @@ NETWORK: dict[str, Callable] = {
 UNRANKED = "noisy"  # the word of the column `noise` for a median that no ranking can lean on
 CLEAN = "clean"  # what the column `noise` says where nothing was found
 REFERENCE = "matrix-numpy"  # what a compiled variant has to pay its compile time back against
+NOT_IN_NAMES = re.compile(r"[^\w.@+-]+")  # of files
 WON, LOST, TIED = "won", "lost", "tied"
 
 
@@ -63,7 +65,7 @@ def parts(table: pd.DataFrame) -> list[Part]:
             if pd.notna(value) and (name in ALWAYS_NAMED or name in differing or value != record.ADDED.get(name, value))
         }
         said = [words[name] for name in differing if name in words]
-        suffix = "".join(f"-{each.replace(' ', '')}" for each in said)
+        suffix = "".join("-" + NOT_IN_NAMES.sub("", each) for each in said)
         settings.append(Part(", ".join(words.values()), ", ".join(said), suffix, group.reset_index(drop=True)))
     return settings
 
@@ -97,8 +99,8 @@ def _say(name: str, value: Any) -> str:
         return units.plural(value, "thread")
     if name in ("ddof", "eps"):
         return f"{name} {value:g}"
-    if name == "memory":
-        return f"memory {value}"
+    if name in ("memory", "host"):
+        return f"{name} {value}"
     if name == "normalization":
         return {"batch": "batch normalisation", "none": "no normalisation", "frozen": "frozen statistics"}[str(value)]
     if name in NETWORK:
@@ -111,6 +113,33 @@ def measured(part: pd.DataFrame) -> pd.DataFrame:
     rows = part[(part["status"] == "ok") & (part["median_s"] > 0)]
     rows = rows.drop_duplicates([*SETTING, *CELL, "variant"], keep="last")
     return rows.astype(dict.fromkeys(CELL, "int64"))
+
+
+def hosts(table: pd.DataFrame) -> list[str]:
+    """The hosts, where there are several."""
+    names = [str(name) for name in table["host"].dropna().unique()]
+    return sorted(names) if len(names) > 1 else []
+
+
+def over_hosts(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The ratios that can be compared over hosts: one row a setting, cell and variant; and the reference's name.
+
+    A column a host has the variant's median over the reference's on the same host, NaN where one is missing; `apart`
+    is the largest of them over the least. The reference is `matrix-numpy`, else the variant timed most often; rows are
+    those that several hosts have.
+    """
+    rows = measured(table)
+    if not hosts(rows):
+        return pd.DataFrame(columns=["variant", "apart"]), ""
+    counts = rows["variant"].value_counts()
+    name = REFERENCE if REFERENCE in counts else str(counts.index[0])
+    here = [*record.SETTING, *CELL]
+    reference = rows.loc[rows["variant"] == name, [*here, "host", "median_s"]]
+    rows = rows[rows["variant"] != name].merge(reference, on=[*here, "host"], suffixes=("", "_reference"))
+    rows = rows.assign(ratio=rows["median_s"] / rows["median_s_reference"])
+    ratios = rows.pivot(index=[*here, "variant"], columns="host", values="ratio")
+    ratios = ratios[ratios.notna().sum(axis=1) > 1]
+    return ratios.assign(apart=ratios.max(axis=1) / ratios.min(axis=1)).reset_index(), name
 
 
 def noise(table: pd.DataFrame) -> pd.Series:

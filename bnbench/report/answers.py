@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bnbench.record import FAULTS
+from bnbench.record import FAULTS, SETTING
 from bnbench.report import analysis, units
 from bnbench.report.analysis import CELL, LOST, TIED, WON, Part
 
@@ -42,13 +42,14 @@ def answers(table: pd.DataFrame, warnings: Sequence[str] = ()) -> list[Answer]:
 def scope(table: pd.DataFrame) -> str:
     """How much was asked of the variants that are installed: variants, cells, settings, records; how many are not."""
     here, absent = analysis.present(table), len(analysis.absent(table))
-    settings = analysis.parts(here)
-    cells = sum(len(part.table.drop_duplicates(CELL)) for part in settings)
-    several = f" in {units.plural(len(settings), 'setting')}" if len(settings) > 1 else ""
+    cells = here.dropna(subset=[*CELL, "dtype"])[[*SETTING, *CELL]].drop_duplicates()
+    settings, hosts = len(cells[list(SETTING)].drop_duplicates()), len(analysis.hosts(here))
+    several = f" in {units.plural(settings, 'setting')}" if settings > 1 else ""
+    several += f" on {hosts} hosts" if hosts else ""
     ok = int((here["status"] == "ok").sum())
     more = f" {units.plural(absent, 'variant')} more {'is' if absent == 1 else 'are'} not installed." if absent else ""
     return (
-        f"{units.plural(here['variant'].nunique(), 'variant')} on {units.plural(cells, 'cell')}{several}: "
+        f"{units.plural(here['variant'].nunique(), 'variant')} on {units.plural(len(cells), 'cell')}{several}: "
         f"{units.count(ok)} of {units.plural(len(here), 'record')} ok.{more}"
     )
 
@@ -137,7 +138,8 @@ def which_is_fastest(table: pd.DataFrame) -> Answer:
         verdict = f"Only {won[0]['winner']} was timed, so there is nothing to rank it against."
     else:
         best = analysis.standings(won).iloc[0]
-        cells = units.plural(len(won), "cell")
+        hosts = len(analysis.hosts(table))
+        cells = units.plural(len(won), "cell") + (f" (a cell of each of {hosts} hosts counts)" if hosts else "")
         verdict = f"{best.name} is the fastest in {units.count(best['first'])} of {cells}"
         verdict += f" and ties with the fastest in {units.count(best['tied'])}" if best["tied"] else ""
         shares = pd.concat([_shares(part.table) for part in settings])["limit_fraction"]
@@ -145,7 +147,21 @@ def which_is_fastest(table: pd.DataFrame) -> Answer:
         reached = "a share that was not measured" if shares.empty else span
         verdict += f". The fastest of each cell reaches {reached} of the machine's limit.{_loops_or_matrix(settings)}"
     said = [(part.label, _under_one_setting(part)) for part in settings]
-    return Answer(question, verdict, said[0][1]) if len(said) == 1 else Answer(question, verdict, settings=said)
+    if len(said) == 1:
+        return Answer(question, verdict, said[0][1])
+    return Answer(question, verdict, _over_hosts(table), settings=said)
+
+
+def _over_hosts(table: pd.DataFrame) -> list[str]:
+    """How far the ratios between variants carry over from host to host; nothing of one host."""
+    ratios, reference = analysis.over_hosts(table)
+    if ratios.empty:
+        return []
+    apart = ratios["apart"]
+    return [
+        f"Of {units.plural(len(ratios), 'ratio')} of a variant's time to {reference}'s half differ between hosts by a "
+        f"factor below {units.factor(apart.median())}, nine in ten by one below {units.factor(apart.quantile(0.9))}."
+    ]
 
 
 def _loops_or_matrix(settings: list[Part]) -> str:

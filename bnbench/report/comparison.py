@@ -155,7 +155,8 @@ def not_shown(comparisons: Sequence[Comparison], shown: Sequence[Comparison]) ->
 
 def cells(comparisons: Sequence[Comparison], paired: bool) -> Table:
     """One row a comparison; of the cell's axes the sizes, and what else differs between these."""
-    differing = [name for name in AXES if name not in SIZES and len({each.cell[name] for each in comparisons}) > 1]
+    others = [name for name in (*AXES, "host") if name not in SIZES]
+    differing = [name for name in others if len({each.cell.get(name) for each in comparisons}) > 1]
     apart = any(each.own for each in comparisons)
     rows = []
     for each in comparisons:

@@ -31,7 +31,6 @@ def page(
     """
     jinja = templates.environment()
     script = (Path(__file__).parent / SCRIPT).read_text("utf-8")
-    warnings = environment.get("warnings")
     here = analysis.present(table)
     parts = analysis.parts(here)
     columns = records.columns(here)
@@ -39,12 +38,13 @@ def page(
         scope=answers.scope(table),
         source=answers.source(environment),
         machine=_machine(environment),
-        answers=answers.answers(table, warnings if isinstance(warnings, list) else ()),
+        answers=answers.answers(table, _warnings(environment)),
         by_size=[by_size for part in parts if (by_size := tables.loops_or_matrix(part))],
         plots=[(plot, templates.svg_uri(plot.svg)) for plot in plots],
         remarks=remarks,
         settings=[(part.label, tables.medians(part), tables.against_frameworks(part)) for part in parts],
         statuses=tables.statuses(here),
+        over_hosts=tables.over_hosts(here),
         failures=tables.not_ok(here),
         not_installed=answers.not_installed(table),
         accuracy=tables.accuracy(here),
@@ -63,8 +63,23 @@ def page(
     )
 
 
+def _hosts(environment: dict) -> dict[str, dict]:
+    """What describes each host of a sweep over several; of one without, nothing."""
+    hosts = environment.get("hosts")
+    return {name: own for name, own in hosts.items() if isinstance(own, dict)} if isinstance(hosts, dict) else {}
+
+
+def _warnings(environment: dict) -> list[str]:
+    """What machines said against their timings."""
+    given = {"": environment} | {f"{name}: ": own for name, own in _hosts(environment).items()}
+    known = {who: warnings for who, own in given.items() if isinstance(warnings := own.get("warnings"), list)}
+    return [f"{who}{warning}" for who, warnings in known.items() for warning in warnings]
+
+
 def _machine(environment: dict) -> str:
-    """One line on where and when, of what the environment has."""
+    """One line on where and when, of what the environment has; of several hosts each one's."""
+    if hosts := _hosts(environment):
+        return "; ".join(f"{name}: {_machine(own | {'hosts': None})}" for name, own in hosts.items())
     machine, software = (
         known if isinstance(known := environment.get(name), dict) else {} for name in ("machine", "software")
     )

@@ -19,7 +19,7 @@ def page(table: pd.DataFrame, environment: dict | None = None) -> str:
     blocks += [*right, *_sections(*by_size), *fastest, *slower, *_sections(tables.statuses(here))]
     for part in analysis.parts(here):
         blocks += _sections(tables.medians(part), tables.against_frameworks(part))
-    blocks += _sections(tables.not_ok(here), tables.accuracy(here), tables.compile_times(here))
+    blocks += _sections(tables.over_hosts(here), tables.not_ok(here), tables.accuracy(here), tables.compile_times(here))
     blocks += [plain(line)] if (line := answers.not_installed(table)) else []
     return "\n\n".join(blocks) + "\n"
 

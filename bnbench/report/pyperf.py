@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnbench.compare import runs
 from bnbench.folder import FolderError, told, write_new
 from bnbench.record import Record
 from bnbench.report.units import plural
@@ -45,13 +46,17 @@ def write(run: Run, path: str | Path) -> None:
     records = [record for record in run.records if record.timed]
     if not records:
         raise ExportError(f"{run.folder} has no record that is ok; pyperf has no empty file")
-    common = metadata(run.environment)
+    common = {host: metadata(part.environment) for host, part in runs.by_host(run).items()}
     named = names(records)
     suite = pyperf.BenchmarkSuite(
         [
             pyperf.Benchmark(
                 [
-                    pyperf.Run(part, metadata=common | own(record) | {"name": name}, collect_metadata=False)
+                    pyperf.Run(
+                        part,
+                        metadata=common.get(record.host or "", common.get("", {})) | own(record) | {"name": name},
+                        collect_metadata=False,
+                    )
                     for part in record.by_pass
                 ]
             )
@@ -74,6 +79,7 @@ def names(records: Sequence[Record]) -> list[str]:
         f"{cell['activation']} {'batch' if cell['normalization'] == 'batch' else 'no-normalization'} "
         f"{cell['regime']} {plural(cell['threads'], 'thread')}"
         + "".join(f" {name}={cell[name]:g}" for name in differing)
+        + (f" host {record.host}" if record.host else "")
         for record, cell in zip(records, cells, strict=True)
     ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bnbench.record import AXES
-from bnbench.report import tables, units
+from bnbench.report import analysis, tables, units
 from bnbench.report.table import Text
 
 HEADS = {
@@ -40,7 +40,7 @@ HEADS = {
 FILTERS = {  # columns offered for choosing rows: "order" keeps the order of the rows, "words" splits at commas
     "variant": "order",
     "noise": "words",
-} | dict.fromkeys(["family", "device", *AXES, "status"], "sorted")
+} | dict.fromkeys(["family", "device", "host", *AXES, "status"], "sorted")
 LAST = ("noise", "reason", "details")  # texts, of which most rows have none
 RATES = {"gemm_flops_s": "GFLOP/s", "triad_bytes_s": "GB/s"}
 SHARES = {"limit_fraction", "steal_share", "others_share"}
@@ -59,7 +59,7 @@ class Column:
 def columns(table: pd.DataFrame) -> list[Column]:
     """The columns worth a reader's while: those that are all empty, or the same in every row, are left out."""
     dull = {name for name in table if table[name].isna().all() or (table[name] == "").all()}
-    dull |= {name for name, _ in constant(table)}
+    dull |= {name for name, _ in constant(table)} | set([] if analysis.hosts(table) else ["host"])
     wordy = [name for name in LAST if name in table]
     return [
         Column(name, HEADS.get(name, name), pd.api.types.is_numeric_dtype(table[name]), FILTERS.get(name, ""))
@@ -87,12 +87,12 @@ def rows(table: pd.DataFrame, shown: list[Column]) -> list[list[Text]]:
 def constant(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Columns that say the same in every row, as (name, text): said once instead of in each row.
 
-    The machine's rates also where some rows have none.
+    The machine's rates also where some rows have none; the host is the machine that the page names anyway.
     """
     if len(table) < 2:
         return []
     constants = []
-    for name in table.columns.drop("variant"):
+    for name in table.columns.drop(["variant", "host"]):
         values = table[name].dropna().unique()
         whole = name in RATES or table[name].notna().all()
         if len(values) == 1 and whole and (text := say(name, values[0])):

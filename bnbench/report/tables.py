@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bnbench.measure.noise import WORDS, noise
@@ -16,12 +17,24 @@ from bnbench.report.table import NOISE_MARK, Table, Text, number
 
 DEVICE_TIMES = ["cold_s", "host_to_device_s", "end_to_end_s"]
 OF_RUN = ["data", "run", "date"]  # what tells rows of several runs apart
-TEXT = ["variant", "family", "device", "dtype", "activation", "normalization", "regime", "status", "reason", "details"]
+TEXT = [
+    "variant",
+    "family",
+    "device",
+    "host",
+    "dtype",
+    "activation",
+    "normalization",
+    "regime",
+    "status",
+    "reason",
+    "details",
+]
 TEXT += ["noise", "memory", "loss", *OF_RUN]
 WHOLE = ["N", "p1", "p2", "threads", "samples", "inner_loops", "peak_bytes", "ddof", "baseline_bytes", "outliers"]
 WHOLE += ["step_bytes", "passes", "depth", "linear", "units"]
 COLUMNS = [  # described in docs/reports.md
-    *["variant", "family", "device", "N", "p1", "p2", "depth", "linear", "units", "dtype", "activation"],
+    *["variant", "family", "device", "host", "N", "p1", "p2", "depth", "linear", "units", "dtype", "activation"],
     *[
         "normalization",
         "loss",
@@ -57,13 +70,15 @@ FORMULAS = ("=", "+", "-", "@")
 REASON_WIDTH = 200  # characters of an example reason that a table shows
 
 
-def frame(records: Iterable[Record], run: str = "", date: str = "") -> pd.DataFrame:
+def frame(records: Iterable[Record], run: str = "", date: str = "", host: str = "") -> pd.DataFrame:
     """One row a record, columns `COLUMNS`, sorted by setting, N, p1, p2 and first appearance.
 
     Times are in seconds per step. Timing columns are empty (NaN, or <NA> in whole-number columns) where the status is
-    not ok. `run` and `date` are the same in every row.
+    not ok. `run` and `date` are the same in every row, and so is `host` where no sweep over hosts made them.
     """
-    table = pd.DataFrame([_row(record) | {"run": run, "date": date} for record in records], columns=COLUMNS)
+    of_run = {"run": run, "date": date}
+    rows = [_row(record) | of_run | {"host": record.host or host} for record in records]
+    table = pd.DataFrame(rows, columns=COLUMNS)
     for name in WHOLE:
         table[name] = pd.array(table[name], dtype="Int64")
     for name in COLUMNS:
@@ -113,14 +128,43 @@ def plain_rows(table: pd.DataFrame) -> list[dict]:
 
 
 def statuses(table: pd.DataFrame) -> Table:
-    """Variants by status: the number of records of each."""
-    counts = table.groupby(["variant", "status"], sort=False).size()
-    heads = [status for status in STATUSES if status in counts.index.get_level_values("status")]
-    rows = [
-        {"variant": name} | {status: number(units.count(counts.get((name, status), 0))) for status in heads}
-        for name in table["variant"].unique()
-    ]
+    """Variants, of several hosts by host, by status: the number of records of each."""
+    heads = [status for status in STATUSES if (table["status"] == status).any()]
+    rows = []
+    for (name, *host), group in table.groupby(["variant", *_host(table)], sort=False):
+        counts = group["status"].value_counts()
+        row = {"variant": name} | dict(zip(["host"], host, strict=False))
+        rows.append(row | {status: number(units.count(counts.get(status, 0))) for status in heads})
     return Table.of("Records by status", rows)
+
+
+def over_hosts(table: pd.DataFrame) -> Table:
+    """Variants: on each host how many times as long as the reference's their steps take, over the cells that all have.
+
+    Empty of a run of one host.
+    """
+    ratios, reference = analysis.over_hosts(table)
+    names, rows = analysis.hosts(table), []
+    for variant in table["variant"].unique():
+        own = ratios[ratios["variant"] == variant].dropna()
+        if len(own):
+            means = np.exp(np.log(own[names]).mean())
+            worst = own.loc[own["apart"].idxmax()]
+            row: dict[str, str | Text] = {"variant": variant, "cells": number(units.count(len(own)))}
+            row |= {name: number(units.factor(means[name])) for name in names}
+            row |= {"most apart": number(f"{units.factor(worst['apart'])}×"), f"at {SIZES_HEAD}": number(sizes(worst))}
+            rows.append(row)
+    note = (
+        f"On each host the time of a step over that of {reference} on the same host, the geometric mean over the cells "
+        "that all hosts have timed; and by what factor one cell's ratios differ at most. Times of different hosts are "
+        "not compared."
+    )
+    return Table.of("Ratios over hosts", rows, note=note)
+
+
+def _host(table: pd.DataFrame) -> list[str]:
+    """The column that tells hosts apart, where there are several."""
+    return ["host"] if analysis.hosts(table) else []
 
 
 def loops_or_matrix(part: Part) -> Table:
@@ -235,14 +279,15 @@ def not_ok(table: pd.DataFrame) -> Table:
     bad = table[table["status"] != "ok"]
     kinds = bad["reason"].map(lambda reason: re.sub(r"\d[\d.,e+\-]*", "#", reason))
     order = list(table["variant"].unique())
-    groups = bad.groupby(["variant", "status", kinds], sort=False)
+    groups = bad.groupby(["variant", "status", kinds, *_host(table)], sort=False)
     rows = []
-    for (variant, status, _), group in sorted(groups, key=lambda pair: order.index(pair[0][0])):
+    for (variant, status, _, *host), group in sorted(groups, key=lambda pair: order.index(pair[0][0])):
         example = " ".join(group["reason"].iloc[0].split())
         shown = example if len(example) <= REASON_WIDTH else example[: REASON_WIDTH - 1] + "…"
         rows.append(
             {
                 "variant": variant,
+                **dict(zip(["host"], host, strict=False)),
                 "status": status,
                 "records": number(units.count(len(group))),
                 **{name: number(_span(group[name])) for name in analysis.CELL},
