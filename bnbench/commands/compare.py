@@ -82,7 +82,8 @@ def run(options: argparse.Namespace) -> int:
                 raise UsageError("compare takes two run folders, OLD NEW, or --interleaved --old-ref GITREF")
             if options.old_ref or options.bisect or options.passes or options.out:
                 raise UsageError("--old-ref, --bisect, --passes and --out are for --interleaved")
-            whole = tuple(runs.by_host(run).get("", run) for run in (runs.read(options.old), runs.read(options.new)))
+            read_old, read_new = (runs.read(folder) for folder in (options.old, options.new))
+            whole = runs.by_host(read_old).get("", read_old), runs.by_host(read_new).get("", read_new)
             old, new = chosen_of(options, whole)
         code = tell(old, new, threshold, options, whole=whole, again=again)
     except store.StoreError as error:
