@@ -13,7 +13,7 @@ import numpy as np
 
 from bnbench.problem import Problem
 
-ONE_CALL, ONE_PASS, STORED, NODES = "one-call", "one-pass", "stored", "by nodes"
+ONE_CALL, ONE_PASS, STORED, NODES, THIN = "one-call", "one-pass", "stored", "by nodes", "thin"
 ROW_LAYERS = "first layer", "layer"  # of several: the first takes nothing back to its input
 NODE_LAYERS = "first layer by nodes", "layer by nodes"
 LAYERS, BY_NODES = (*ROW_LAYERS, *NODE_LAYERS), (NODES, *NODE_LAYERS)
@@ -23,6 +23,7 @@ ALGORITHMS = {
     ONE_PASS: "blocks of rows in one sweep, statistics from XᵀX, Z never stored",
     STORED: "Z stored once; statistics, sums and dZ in one sweep each, fused with the two products",
     NODES: "hidden nodes shared out, not rows: for few rows and a Γ1 that is larger than X",
+    THIN: "rows as they lie, without tiles: for few hidden nodes; Z stored, and X read twice",
 }
 
 FELL_BACK, BROKEN = -1e308, -1.5e308  # what a step answers in place of the loss: a variance cancels; a call was left so
@@ -31,6 +32,9 @@ LINE_BYTES, VECTOR_BYTES = 64, 32
 # By nodes: rows of Γ that are copied at once, inputs of a group that makes ∂R/∂(the input), columns of X of one that
 # makes its tiles; panels of nodes of a group at most, and the time that two and four threads may wait for one another.
 STRIP, INPUTS_EACH, TILES, MOST_PANELS, WASTE = 256, 48, 64, 8, 0.15
+# Without tiles: rows of a block and of a group are a multiple of EIGHT; bytes of X, and of Z and T, in a block, and of
+# the rows of X that are multiplied at once by dZ.
+EIGHT, THIN_BYTES, THIN_LINES, AT_ONCE_BYTES = 8, 2**18, 2**14, 2**14
 FOUR = 4  # columns of a tile of X
 PANEL = 3  # vectors of a panel
 ROWS = 12  # rows of a block are a multiple of it: of the height of every tile of Z
@@ -181,10 +185,10 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
     N, p1, p2 = problem.N, problem.p1, problem.p2
     itemsize = np.dtype(problem.dtype).itemsize
     algorithm = algorithm or choose(problem, regime)
-    if problem.normalization != "batch" and algorithm not in (ONE_PASS, NODES, *LAYERS):
+    if problem.normalization != "batch" and algorithm not in (ONE_PASS, NODES, THIN, *LAYERS):
         raise ValueError(
             f"algorithm is {algorithm!r}; without statistics of the batch there is nothing to store: allowed are "
-            f"{ONE_PASS} and {NODES}"
+            f"{ONE_PASS}, {NODES} and {THIN}"
         )
     inputs = up(p1, INPUTS)
     if algorithm in BY_NODES:
@@ -197,6 +201,13 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
             each * width,
         )  # fmt: skip
     vectors, ld = leading(p2, itemsize)
+    if algorithm == THIN:
+        groups = group_count(problem, p2 * p1 * itemsize)
+        group_rows = up(-(-N // groups), EIGHT)
+        depth = up(p1, VECTOR_BYTES // itemsize)
+        most_rows = max(EIGHT, min(THIN_BYTES // (depth * itemsize), THIN_LINES // (p2 * itemsize)))
+        rows = up(-(-group_rows // -(-group_rows // most_rows)), EIGHT)
+        return Layout(algorithm, rows, group_rows, -(-N // group_rows), vectors, ld, inputs, depth, False, False)
     in_place = algorithm == ONE_CALL and inputs == p1 and p2 == vectors * VECTOR_BYTES // itemsize
     if in_place:
         ld = p2
