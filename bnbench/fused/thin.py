@@ -15,22 +15,23 @@ from collections.abc import Callable
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from bnbench.elementary import compiled, compiled_loss
 from bnbench.fused.gemm import INDEX, WHOLE, Emitter, lesser
 from bnbench.fused.head import add_linear, block_outcome, linear_part, total_linear, total_loss
-from bnbench.fused.layout import BROKEN, FOUR, VECTOR_BYTES
+from bnbench.fused.layout import BROKEN, CACHE_BYTES, EIGHT, FOUR, LINE_BYTES, VECTOR_BYTES
 from bnbench.fused.passes import merge_groups, moved, up
 from bnbench.fused.scratch import DONE, At, arrays, call, call_all, clear, group, group_function
 from bnbench.jit import REASSOCIATE, njit
 
-EIGHT = 8  # rows that are taken at once; rows of a block and of a group are multiples of it
 MOST_NODES = 4 if VECTOR_BYTES > 32 else 3  # that a row in registers serves: sums for 32 or 16 registers
 STRIP_VECTORS = 4  # of a row of ∂R/∂Γ1ᵀ whose sums stay in registers, for up to three nodes; half for four
 CHAINS = 8  # sums that are independent of each other, so that none waits for another
 NEAR = 8  # a column is taken to be far from 0 where its first rows lie within this part of their mean
+AHEAD_BYTES = 2**16  # of what is read, where X does not stay in a cache
 FLUSH_ROWS = 2048  # after which float32 sums go to float64
 
 of_lines = njit(fastmath=REASSOCIATE, forceinline=True, inner=True, apart=True)
@@ -61,6 +62,17 @@ def summed(builder, vectors):
     return [vector]
 
 
+def fetch(builder, pointer, count, size, wanted):
+    """Have so many lines of memory brought into a cache from an address on, if wanted; it may lie anywhere."""
+    kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, WHOLE, WHOLE, WHOLE])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    to_read, level, data = WHOLE(0), WHOLE(2), WHOLE(1)  # the second level: the first has no room to wait in
+    with builder.if_then(wanted):
+        for line in range(count):
+            place = builder.gep(pointer, [INDEX(line * LINE_BYTES // size)])
+            builder.call(prefetch, [builder.bitcast(place, cgutils.voidptr_t), to_read, level, data])
+
+
 def dots(nodes: int) -> Callable:
     """The intrinsic for Z of some rows and nodes: Z[h, m] = Σ_k X[m, k] G[h, k] over so many vectors of k, at least one.
 
@@ -69,12 +81,12 @@ def dots(nodes: int) -> Callable:
     rows = FOUR if nodes > 1 else EIGHT
 
     @intrinsic
-    def compute(typing, X, x0, ldx, G, g0, ldg, Z, z0, ldz, vectors):
+    def compute(typing, X, x0, ldx, G, g0, ldg, Z, z0, ldz, vectors, ahead):
         index = types.intp
-        signature = types.void(X, index, index, G, index, index, Z, index, index, index)
+        signature = types.void(X, index, index, G, index, index, Z, index, index, index, index)
 
         def build(context, builder, signature, arguments):
-            X0, x0, ldx, G0, g0, ldg, Z0, z0, ldz, vectors = arguments
+            X0, x0, ldx, G0, g0, ldg, Z0, z0, ldz, vectors, ahead = arguments
             emit = Emitter(context, builder, X.dtype)
 
             def lines(start, apart, count):
@@ -82,13 +94,15 @@ def dots(nodes: int) -> Callable:
 
             left = lines(emit.pointer(X, X0, x0), ldx, rows)
             right = lines(emit.pointer(G, G0, g0), ldg, nodes)
-            end = builder.mul(vectors, INDEX(emit.lanes))
+            end, wanted = builder.mul(vectors, INDEX(emit.lanes)), builder.icmp_signed(">", ahead, INDEX(0))
             before = builder.block
             loop, done = builder.append_basic_block("dots"), builder.append_basic_block("dots.done")
             builder.branch(loop)
             builder.position_at_end(loop)
             k = builder.phi(INDEX)
             sums = [[builder.phi(emit.vector) for _ in range(rows)] for _ in range(nodes)]
+            future = builder.gep(left[0], [builder.add(ahead, builder.mul(k, INDEX(rows)))])
+            fetch(builder, future, rows * VECTOR_BYTES // LINE_BYTES, emit.size, wanted)
             xs, gs = ([emit.load(builder.gep(line, [k])) for line in side] for side in (left, right))
             new = [
                 [
@@ -100,11 +114,11 @@ def dots(nodes: int) -> Callable:
             zero = ir.Constant(emit.vector, [0.0] * emit.lanes)
             next_k = builder.add(k, INDEX(emit.lanes))
             k.add_incoming(INDEX(0), before)
-            k.add_incoming(next_k, loop)
+            k.add_incoming(next_k, builder.block)
             for line, later in zip(sums, new, strict=True):
                 for phi, value in zip(line, later, strict=True):
                     phi.add_incoming(zero, before)
-                    phi.add_incoming(value, loop)
+                    phi.add_incoming(value, builder.block)
             builder.cbranch(builder.icmp_signed("<", next_k, end), loop, done)
             builder.position_at_end(done)
             for line, place in zip(new, lines(emit.pointer(Z, Z0, z0), ldz, nodes), strict=True):
@@ -125,12 +139,12 @@ def add_rows(nodes: int, vectors: int) -> Callable:
     sets = max(1, min(FOUR, CHAINS // (nodes * vectors)))  # of sums: of every row, or of every second or fourth
 
     @intrinsic
-    def compute(typing, D, d0, ldd, X, x0, ldx, C, c0, ldc, rows):
+    def compute(typing, D, d0, ldd, X, x0, ldx, C, c0, ldc, rows, ahead):
         index = types.intp
-        signature = types.void(D, index, index, X, index, index, C, index, index, index)
+        signature = types.void(D, index, index, X, index, index, C, index, index, index, index)
 
         def build(context, builder, signature, arguments):
-            D0, d0, ldd, X0, x0, ldx, C0, c0, ldc, rows = arguments
+            D0, d0, ldd, X0, x0, ldx, C0, c0, ldc, rows, ahead = arguments
             emit = Emitter(context, builder, X.dtype)
             factors = [
                 builder.gep(emit.pointer(D, D0, d0), [builder.mul(ldd, INDEX(h))]) for h in range(nodes)
@@ -143,13 +157,15 @@ def add_rows(nodes: int, vectors: int) -> Callable:
             ]
             zero = ir.Constant(emit.vector, [0.0] * emit.lanes)
             started = [[emit.load(*place) for place in places]] + [[zero] * len(places) for _ in range(sets - 1)]
-            before = builder.block
+            before, wanted = builder.block, builder.icmp_signed(">", ahead, INDEX(0))
             loop, done = builder.append_basic_block("rows"), builder.append_basic_block("rows.done")
             builder.branch(loop)
             builder.position_at_end(loop)
             i, row = builder.phi(INDEX), builder.phi(source.type)
             phis = [[builder.phi(emit.vector) for _ in places] for _ in range(sets)]
             sums, x = [list(line) for line in phis], row
+            future = builder.gep(source, [builder.add(ahead, builder.mul(i, INDEX(vectors * emit.lanes)))])
+            fetch(builder, future, FOUR * vectors * VECTOR_BYTES // LINE_BYTES, emit.size, wanted)
             for u in range(FOUR):
                 values = [emit.load(x, v * emit.lanes) for v in range(vectors)]
                 line = sums[u % sets]
@@ -166,7 +182,7 @@ def add_rows(nodes: int, vectors: int) -> Callable:
                 *(three for lines in zip(phis, started, sums, strict=True) for three in zip(*lines, strict=True)),
             ):
                 phi.add_incoming(first, before)
-                phi.add_incoming(later, loop)
+                phi.add_incoming(later, builder.block)
             builder.cbranch(builder.icmp_signed("<", next_i, rows), loop, done)
             builder.position_at_end(done)
             for place, *parts in zip(places, *sums, strict=True):
@@ -195,7 +211,7 @@ def nodes_at_once(left):
 
 
 @njit(inner=True)
-def rows_times_nodes(X, x0, ldx, rows, G, Z, z0):
+def rows_times_nodes(X, x0, ldx, rows, G, Z, z0, ahead):
     """Z of rows that begin at x0, a multiple of eight, from column z0 of Z on: their products with rows of G."""
     (p2, ldg), ldz, lanes = G.shape, Z.shape[1], VECTOR_BYTES // X.itemsize
     vectors, j = ldg // lanes, 0
@@ -203,21 +219,21 @@ def rows_times_nodes(X, x0, ldx, rows, G, Z, z0):
         nodes, g, z = nodes_at_once(p2 - j), j * ldg, j * ldz + z0
         if nodes == 1:
             for i in range(0, rows, EIGHT):
-                dots1(X, x0 + i * ldx, ldx, G, g, ldg, Z, z + i, ldz, vectors)
+                dots1(X, x0 + i * ldx, ldx, G, g, ldg, Z, z + i, ldz, vectors, ahead)
         elif nodes == 2:
             for i in range(0, rows, FOUR):
-                dots2(X, x0 + i * ldx, ldx, G, g, ldg, Z, z + i, ldz, vectors)
+                dots2(X, x0 + i * ldx, ldx, G, g, ldg, Z, z + i, ldz, vectors, ahead)
         elif nodes == 3:
             for i in range(0, rows, FOUR):
-                dots3(X, x0 + i * ldx, ldx, G, g, ldg, Z, z + i, ldz, vectors)
+                dots3(X, x0 + i * ldx, ldx, G, g, ldg, Z, z + i, ldz, vectors, ahead)
         else:
             for i in range(0, rows, FOUR):
-                dots4(X, x0 + i * ldx, ldx, G, g, ldg, Z, z + i, ldz, vectors)
+                dots4(X, x0 + i * ldx, ldx, G, g, ldg, Z, z + i, ldz, vectors, ahead)
         j += nodes
 
 
 @njit(inner=True)
-def nodes_times_rows(X, x0, ldx, rows, D, d0, C):
+def nodes_times_rows(X, x0, ldx, rows, D, d0, C, ahead):
     """C += D X, of columns of D from d0 on and so many rows of X, a multiple of four, that begin at x0."""
     (p2, ldc), ldd, lanes = C.shape, D.shape[1], VECTOR_BYTES // X.itemsize
     vectors, j = ldc // lanes, 0
@@ -225,36 +241,37 @@ def nodes_times_rows(X, x0, ldx, rows, D, d0, C):
         nodes, d, v = nodes_at_once(p2 - j), j * ldd + d0, 0
         while v < vectors:
             left, x, c = vectors - v, x0 + v * lanes, j * ldc + v * lanes
+            far = ahead + rows * ldx + v * lanes * (rows - 1) if ahead > 0 else 0
             if nodes == 4:
                 if left > 1:
-                    four2(D, d, ldd, X, x, ldx, C, c, ldc, rows)
+                    four2(D, d, ldd, X, x, ldx, C, c, ldc, rows, far)
                     v += 2
                 else:
-                    four1(D, d, ldd, X, x, ldx, C, c, ldc, rows)
+                    four1(D, d, ldd, X, x, ldx, C, c, ldc, rows, far)
                     v += 1
             elif left > 3:
                 if nodes == 1:
-                    one4(D, d, ldd, X, x, ldx, C, c, ldc, rows)
+                    one4(D, d, ldd, X, x, ldx, C, c, ldc, rows, far)
                 elif nodes == 2:
-                    two4(D, d, ldd, X, x, ldx, C, c, ldc, rows)
+                    two4(D, d, ldd, X, x, ldx, C, c, ldc, rows, far)
                 else:
-                    three4(D, d, ldd, X, x, ldx, C, c, ldc, rows)
+                    three4(D, d, ldd, X, x, ldx, C, c, ldc, rows, far)
                 v += 4
             elif left > 1:
                 if nodes == 1:
-                    one2(D, d, ldd, X, x, ldx, C, c, ldc, rows)
+                    one2(D, d, ldd, X, x, ldx, C, c, ldc, rows, far)
                 elif nodes == 2:
-                    two2(D, d, ldd, X, x, ldx, C, c, ldc, rows)
+                    two2(D, d, ldd, X, x, ldx, C, c, ldc, rows, far)
                 else:
-                    three2(D, d, ldd, X, x, ldx, C, c, ldc, rows)
+                    three2(D, d, ldd, X, x, ldx, C, c, ldc, rows, far)
                 v += 2
             else:
                 if nodes == 1:
-                    one1(D, d, ldd, X, x, ldx, C, c, ldc, rows)
+                    one1(D, d, ldd, X, x, ldx, C, c, ldc, rows, far)
                 elif nodes == 2:
-                    two1(D, d, ldd, X, x, ldx, C, c, ldc, rows)
+                    two1(D, d, ldd, X, x, ldx, C, c, ldc, rows, far)
                 else:
-                    three1(D, d, ldd, X, x, ldx, C, c, ldc, rows)
+                    three1(D, d, ldd, X, x, ldx, C, c, ldc, rows, far)
                 v += 1
         j += nodes
 
@@ -283,6 +300,13 @@ def copy_rows(of, first, rows):
 
 
 @njit(inner=True)
+def how_far(of):
+    """So many numbers ahead X is fetched: its own prefetcher loses sight of rows that are read side by side."""
+    itemsize = of.X.itemsize
+    return AHEAD_BYTES // itemsize if of.N * of.p1 * itemsize > CACHE_BYTES else 0
+
+
+@njit(inner=True)
 def product(of, first, count):
     """Z of some rows."""
     X, copy, G, Z, p1 = of.X, of.X_rows, of.G_rows, of.Z_rows, of.p1
@@ -290,12 +314,12 @@ def product(of, first, count):
     last, start = first + count, first
     whole = in_place(of, first, last)
     if whole > first:
-        rows_times_nodes(X, first * p1, p1, whole - first, G, Z, first)
+        rows_times_nodes(X, first * p1, p1, whole - first, G, Z, first, how_far(of))
         start = whole
     while start < last:
         rows = lesser(most, last - start)
         copy_rows(of, start, rows)
-        rows_times_nodes(copy, 0, depth, up(rows, EIGHT), G, Z, start)
+        rows_times_nodes(copy, 0, depth, up(rows, EIGHT), G, Z, start, 0)
         start += rows
 
 
@@ -308,12 +332,12 @@ def transposed_product(of, first, count):
     whole = in_place(of, first, last)
     while start < whole:
         rows = lesser(most, whole - start)
-        nodes_times_rows(X, start * p1, p1, rows, dZ, start, C)
+        nodes_times_rows(X, start * p1, p1, rows, dZ, start, C, how_far(of))
         start += rows
     while start < last:
         rows = lesser(most, last - start)
         copy_rows(of, start, rows)
-        nodes_times_rows(copy, 0, depth, up(rows, EIGHT), dZ, start, C)
+        nodes_times_rows(copy, 0, depth, up(rows, EIGHT), dZ, start, C, 0)
         start += rows
 
 
