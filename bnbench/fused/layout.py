@@ -61,6 +61,11 @@ MEMORY_X_NS, MEMORY_Z_NS = 0.5, 2.2  # the same two, more, where Z does not stay
 CACHE_BYTES = 2**23
 NODES_WORK, NODES_ROWS, NODES_PADDED = 3e5, 1.5, 1.5  # N p1 p2, N over √(p1 p2), and what two threads do over Γ1's
 GROUP_NS = 40_000  # a group's share of a step is at least this: to wake another thread takes about 10 µs a sweep
+# Without tiles: what a vector of X costs, a product of one with a node's, and an element of Z; a group's least share,
+# whose threads are woken three times for 10 µs in all; the most nodes, and the fewest inputs for more than so many
+# nodes, a node: where X is swept over twice by the other algorithms too, and where once; tiny steps are one call.
+ROW_VECTOR_NS, ROW_PRODUCT_NS, ROW_Z_NS, THIN_GROUP_NS = 0.39, 0.28, 1.0, 25_000
+THIN_NODES, TWICE, ONCE, TINY_WORK = 32, (12, 1), (8, 6), 300
 
 
 def product_ns(problem: Problem) -> float:
@@ -121,11 +126,29 @@ def for_nodes(problem: Problem) -> bool:
     return problem.work >= NODES_WORK and N < NODES_ROWS * math.sqrt(p1 * p2) and padded < NODES_PADDED
 
 
-def group_count(problem: Problem, G_bytes: int) -> int:
+def thin_ns(problem: Problem) -> float:
+    """What the thin algorithm takes, of one core, with X in a cache."""
+    vectors = -(-problem.p1 * np.dtype(problem.dtype).itemsize // 32)
+    return problem.N * (vectors * (ROW_VECTOR_NS + ROW_PRODUCT_NS * problem.p2) + ROW_Z_NS * problem.p2)
+
+
+def for_thin(problem: Problem, regime: str) -> bool:
+    """Whether hidden nodes are so few that tiles would cost more than they save.
+
+    Of several hundred random shapes with up to 40 nodes; `tests/benchmarks/thin_or_tiles.py` shows what the choice
+    costs at others.
+    """
+    beyond, each = TWICE if problem.normalization == "batch" and regime == "fresh" else ONCE
+    return problem.p2 <= THIN_NODES and problem.p1 >= each * (problem.p2 - beyond)
+
+
+def group_count(problem: Problem, G_bytes: int, thin: bool = False) -> int:
     """How many groups: as many as have rows, work and room enough."""
-    cost = product_ns(problem) * np.dtype(problem.dtype).itemsize / 8
+    share = product_ns(problem) * np.dtype(problem.dtype).itemsize / 8 / GROUP_NS
+    if thin:
+        share = thin_ns(problem) / THIN_GROUP_NS
     rows = max(problem.N / GROUP_ROWS, min(FEW_GROUPS, problem.N / FEW_ROWS))
-    most = min(rows, cost / GROUP_NS, max(FEW_GROUPS, SUMS_BYTES / G_bytes))
+    most = min(rows, share, max(FEW_GROUPS, SUMS_BYTES / G_bytes))
     return next(groups for groups in GROUPS if groups <= max(1, most))
 
 
@@ -136,6 +159,9 @@ def choose(problem: Problem, regime: str) -> str:
     """
     if for_nodes(problem):
         return NODES
+    tiny = problem.N <= BLOCK_ROWS and problem.work <= TINY_WORK and problem.normalization == "batch"
+    if for_thin(problem, regime) and not tiny:
+        return THIN
     if problem.normalization != "batch":
         return ONE_PASS
     if problem.N <= BLOCK_ROWS and group_count(problem, 1) == 1:
@@ -202,7 +228,7 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
         )  # fmt: skip
     vectors, ld = leading(p2, itemsize)
     if algorithm == THIN:
-        groups = group_count(problem, p2 * p1 * itemsize)
+        groups = group_count(problem, p2 * p1 * 8, thin=True)
         group_rows = up(-(-N // groups), EIGHT)
         depth = up(p1, VECTOR_BYTES // itemsize)
         most_rows = max(EIGHT, min(THIN_BYTES // (depth * itemsize), THIN_LINES // (p2 * itemsize)))
