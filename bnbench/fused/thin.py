@@ -1,9 +1,9 @@
 """Few hidden nodes: loops over rows as they lie, without tiles.
 
-A tile takes whole vectors of nodes and a copy of X; with p2 of 1 to 8 most of both would be waste. Here vectors lie
-along a row of X. Z is a dot product a row and node (`dots`), ∂R/∂Γ1 a sum of rows, each times a number a node
-(`add_rows`); a row that is in registers serves up to four nodes. Z and T are kept node by node (p2, N), so that all that
-lies between the products is long loops over rows.
+A tile takes whole vectors of nodes and a copy of X: with few nodes most of both would be waste. Here vectors lie along
+a row of X. Z is a dot product a row and node (`dots`), ∂R/∂Γ1 a sum of rows, each times a number a node (`add_rows`);
+a row that is in registers serves up to four nodes. Z and T are kept node by node (p2, N), so that all that lies between
+the products is long loops over rows.
 
 A row's last vector reaches into the next row: what it finds there meets zeros of Γ1ᵀ, or ends in columns that nobody
 reads. The last rows of X, and all of them where a column is far from 0 (`far_mean`), are copied first, less shift.
@@ -74,9 +74,10 @@ def fetch(builder, pointer, count, size, wanted):
 
 
 def dots(nodes: int) -> Callable:
-    """The intrinsic for Z of some rows and nodes: Z[h, m] = Σ_k X[m, k] G[h, k] over so many vectors of k, at least one.
+    """The intrinsic for Z of some rows and nodes: Z[h, m] = Σ_k X[m, k] G[h, k] over so many vectors of k, one or more.
 
-    x0, g0, z0 are where they begin in each array, ldx, ldg and ldz the numbers from one row of it to the next.
+    x0, g0, z0 are where they begin in each array, ldx, ldg and ldz the numbers from one row of it to the next. X is
+    fetched so many numbers ahead, where that is not 0.
     """
     rows = FOUR if nodes > 1 else EIGHT
 
@@ -146,9 +147,7 @@ def add_rows(nodes: int, vectors: int) -> Callable:
         def build(context, builder, signature, arguments):
             D0, d0, ldd, X0, x0, ldx, C0, c0, ldc, rows, ahead = arguments
             emit = Emitter(context, builder, X.dtype)
-            factors = [
-                builder.gep(emit.pointer(D, D0, d0), [builder.mul(ldd, INDEX(h))]) for h in range(nodes)
-            ]
+            factors = [builder.gep(emit.pointer(D, D0, d0), [builder.mul(ldd, INDEX(h))]) for h in range(nodes)]
             source, out = emit.pointer(X, X0, x0), emit.pointer(C, C0, c0)
             places = [
                 (builder.gep(out, [builder.mul(ldc, INDEX(h))]), v * emit.lanes)
@@ -495,15 +494,9 @@ def block_sums(code: int, loss: str, real: type) -> Callable:
     @njit(inner=True)
     def compute(table, of, g, first, count):
         Z, T, mu, weight, bias, out = of.Z_rows, of.T_rows, of.mu, of.weight, of.bias, of.out
-        last, gathers = first + count, False
+        last, gathers = first + count, head and of.gathers > 0
         r = of.r[first:last]
-        if head:
-            gathers = of.gathers > 0
-        if head and gathers:
-            known = of.r
-            eta = of.eta_block[:count]
-        else:
-            eta = r
+        eta = of.eta_block[:count] if gathers else r
         if head and not gathers:
             linear_part(of, first, count, of.r, first)
         else:
@@ -641,9 +634,7 @@ def thin_step(normalization: str, head: bool, real: type) -> Callable:
                 turned[j, k] = G1[k, j]
         if batch:
             far_mean(of.X, of.shift)
-        gathers = False
-        if head:
-            gathers = of.gathers > 0
+        gathers = head and of.gathers > 0
         if (batch or gathers) and not call_all(of, At.statistics):
             return BROKEN
         if batch:

@@ -300,7 +300,10 @@ def test_spreads_are_those_of_the_last_step(kind):
                     assert np.all(np.abs(mean - true[1]) <= digits * (size + 1)), (problem, regime, algorithm)
 
 
-@pytest.mark.parametrize(("algorithm", "normalization"), [(STORED, "batch"), (ONE_PASS, "batch"), (ONE_PASS, "frozen"), (THIN, "batch"), (THIN, "frozen")])
+@pytest.mark.parametrize(
+    ("algorithm", "normalization"),
+    [(STORED, "batch"), (ONE_PASS, "batch"), (ONE_PASS, "frozen"), (THIN, "batch"), (THIN, "frozen")],
+)
 def test_a_copy_of_the_memory_is_as_right_as_the_original(algorithm, normalization):
     # catches: an address among the offsets, which leads back to the original
     for N in (60, 5000):
