@@ -39,6 +39,7 @@ FOUR = 4  # columns of a tile of X
 PANEL = 3  # vectors of a panel
 ROWS = 12  # rows of a block are a multiple of it: of the height of every tile of Z
 INPUTS = 8  # rows of G are a multiple of it: of the height of every tile of G
+UNPACKED_ROWS = 24  # up to which Γ1 is not worth copying into panels
 BLOCK_ROWS, TALL_ROWS = 96, 192  # rows of a block; the second where G is large against a cache
 TALL_FROM_BYTES = 2**22  # of G
 GROUPS = (48, 24, 12, 6, 4, 2, 1)  # so many; most can be shared out evenly
@@ -159,8 +160,10 @@ def choose(problem: Problem, regime: str) -> str:
     """
     if for_nodes(problem):
         return NODES
-    tiny = problem.N <= BLOCK_ROWS and problem.work <= TINY_WORK and problem.normalization == "batch"
-    if for_thin(problem, regime) and not tiny:
+    lanes = VECTOR_BYTES // np.dtype(problem.dtype).itemsize
+    as_it_is = problem.N <= UNPACKED_ROWS and problem.p1 % INPUTS == problem.p2 % lanes == 0
+    few_rows = problem.N <= BLOCK_ROWS and problem.normalization == "batch"
+    if for_thin(problem, regime) and not (few_rows and (problem.work <= TINY_WORK or as_it_is)):
         return THIN
     if problem.normalization != "batch":
         return ONE_PASS
@@ -182,11 +185,12 @@ class Layout:
 
     Attributes:
         algorithm: a key of `ALGORITHMS`.
-        rows, group_rows, groups: rows of a block and of a group, both multiples of 12, and how many groups there are.
+        rows, group_rows, groups: rows of a block and of a group, both multiples of 12 (8 in thin), and how many
+            groups there are.
         vectors, ld: of a row of Z, T and G: p2 in whole vectors, and the numbers from one row to the next (p1's,
             if larger, where the scratch is for XᵀX too), an odd number of cache lines if many, so that rows do not
             compete for places in the cache.
-        inputs, depth: p1 up to the heights of the tiles of G, and to the tiles of X.
+        inputs, depth: p1 up to the heights of the tiles of G, and to the tiles of X; in thin depth is p1 in whole vectors.
         flush: whether a group has a float64 G beside its float32 one.
         in_place: whether G is the answer itself: one block, and sizes that need no padding.
         group_nodes: hidden nodes of a group, a multiple of a panel, where they are shared out.

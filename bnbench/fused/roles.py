@@ -33,14 +33,13 @@ from bnbench.fused.layout import (
     STRIP,
     THIN,
     TILES,
+    UNPACKED_ROWS,
     VECTOR_BYTES,
     Layout,
     leading,
     up,
 )
 from bnbench.problem import Problem
-
-UNPACKED_ROWS = 24  # up to which Γ1 is not worth copying into panels
 
 
 @dataclass(frozen=True)
