@@ -190,7 +190,7 @@ class Layout:
         vectors, ld: of a row of Z, T and G: p2 in whole vectors, and the numbers from one row to the next (p1's,
             if larger, where the scratch is for XᵀX too), an odd number of cache lines if many, so that rows do not
             compete for places in the cache.
-        inputs, depth: p1 up to the heights of the tiles of G, and to the tiles of X; in thin depth is p1 in whole vectors.
+        inputs, depth: p1 up to the heights of the tiles of G, and to the tiles of X, or in thin to whole vectors.
         flush: whether a group has a float64 G beside its float32 one.
         in_place: whether G is the answer itself: one block, and sizes that need no padding.
         group_nodes: hidden nodes of a group, a multiple of a panel, where they are shared out.
