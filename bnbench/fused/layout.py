@@ -13,7 +13,7 @@ import numpy as np
 
 from bnbench.problem import Problem
 
-ONE_CALL, ONE_PASS, STORED, NODES = "one-call", "one-pass", "stored", "by nodes"
+ONE_CALL, ONE_PASS, STORED, NODES, THIN = "one-call", "one-pass", "stored", "by nodes", "thin"
 ROW_LAYERS = "first layer", "layer"  # of several: the first takes nothing back to its input
 NODE_LAYERS = "first layer by nodes", "layer by nodes"
 LAYERS, BY_NODES = (*ROW_LAYERS, *NODE_LAYERS), (NODES, *NODE_LAYERS)
@@ -23,6 +23,7 @@ ALGORITHMS = {
     ONE_PASS: "blocks of rows in one sweep, statistics from XᵀX, Z never stored",
     STORED: "Z stored once; statistics, sums and dZ in one sweep each, fused with the two products",
     NODES: "hidden nodes shared out, not rows: for few rows and a Γ1 that is larger than X",
+    THIN: "rows as they lie, without tiles: for few hidden nodes; Z stored, and X read twice",
 }
 
 FELL_BACK, BROKEN = -1e308, -1.5e308  # what a step answers in place of the loss: a variance cancels; a call was left so
@@ -31,10 +32,14 @@ LINE_BYTES, VECTOR_BYTES = 64, 32
 # By nodes: rows of Γ that are copied at once, inputs of a group that makes ∂R/∂(the input), columns of X of one that
 # makes its tiles; panels of nodes of a group at most, and the time that two and four threads may wait for one another.
 STRIP, INPUTS_EACH, TILES, MOST_PANELS, WASTE = 256, 48, 64, 8, 0.15
+# Without tiles: rows of a block and of a group are a multiple of EIGHT; bytes of X, and of Z and T, in a block, and of
+# the rows of X that are multiplied at once by dZ.
+EIGHT, THIN_BYTES, THIN_LINES, AT_ONCE_BYTES = 8, 2**18, 2**14, 2**14
 FOUR = 4  # columns of a tile of X
 PANEL = 3  # vectors of a panel
 ROWS = 12  # rows of a block are a multiple of it: of the height of every tile of Z
 INPUTS = 8  # rows of G are a multiple of it: of the height of every tile of G
+UNPACKED_ROWS = 24  # up to which Γ1 is not worth copying into panels
 BLOCK_ROWS, TALL_ROWS = 96, 192  # rows of a block; the second where G is large against a cache
 TALL_FROM_BYTES = 2**22  # of G
 GROUPS = (48, 24, 12, 6, 4, 2, 1)  # so many; most can be shared out evenly
@@ -57,6 +62,11 @@ MEMORY_X_NS, MEMORY_Z_NS = 0.5, 2.2  # the same two, more, where Z does not stay
 CACHE_BYTES = 2**23
 NODES_WORK, NODES_ROWS, NODES_PADDED = 3e5, 1.5, 1.5  # N p1 p2, N over √(p1 p2), and what two threads do over Γ1's
 GROUP_NS = 40_000  # a group's share of a step is at least this: to wake another thread takes about 10 µs a sweep
+# Without tiles: what a vector of X costs, a product of one with a node's, and an element of Z; a group's least share,
+# whose threads are woken three times for 10 µs in all; the most nodes, and the fewest inputs for more than so many
+# nodes, a node: where X is swept over twice by the other algorithms too, and where once; tiny steps are one call.
+ROW_VECTOR_NS, ROW_PRODUCT_NS, ROW_Z_NS, THIN_GROUP_NS = 0.39, 0.28, 1.0, 25_000
+THIN_NODES, TWICE, ONCE, TINY_WORK = 32, (12, 1), (8, 6), 300
 
 
 def product_ns(problem: Problem) -> float:
@@ -117,11 +127,29 @@ def for_nodes(problem: Problem) -> bool:
     return problem.work >= NODES_WORK and N < NODES_ROWS * math.sqrt(p1 * p2) and padded < NODES_PADDED
 
 
-def group_count(problem: Problem, G_bytes: int) -> int:
+def thin_ns(problem: Problem) -> float:
+    """What the thin algorithm takes, of one core, with X in a cache."""
+    vectors = -(-problem.p1 * np.dtype(problem.dtype).itemsize // 32)
+    return problem.N * (vectors * (ROW_VECTOR_NS + ROW_PRODUCT_NS * problem.p2) + ROW_Z_NS * problem.p2)
+
+
+def for_thin(problem: Problem, regime: str) -> bool:
+    """Whether hidden nodes are so few that tiles would cost more than they save.
+
+    Of several hundred random shapes with up to 40 nodes; `tests/benchmarks/thin_or_tiles.py` shows what the choice
+    costs at others.
+    """
+    beyond, each = TWICE if problem.normalization == "batch" and regime == "fresh" else ONCE
+    return problem.p2 <= THIN_NODES and problem.p1 >= each * (problem.p2 - beyond)
+
+
+def group_count(problem: Problem, G_bytes: int, thin: bool = False) -> int:
     """How many groups: as many as have rows, work and room enough."""
-    cost = product_ns(problem) * np.dtype(problem.dtype).itemsize / 8
+    share = product_ns(problem) * np.dtype(problem.dtype).itemsize / 8 / GROUP_NS
+    if thin:
+        share = thin_ns(problem) / THIN_GROUP_NS
     rows = max(problem.N / GROUP_ROWS, min(FEW_GROUPS, problem.N / FEW_ROWS))
-    most = min(rows, cost / GROUP_NS, max(FEW_GROUPS, SUMS_BYTES / G_bytes))
+    most = min(rows, share, max(FEW_GROUPS, SUMS_BYTES / G_bytes))
     return next(groups for groups in GROUPS if groups <= max(1, most))
 
 
@@ -132,6 +160,11 @@ def choose(problem: Problem, regime: str) -> str:
     """
     if for_nodes(problem):
         return NODES
+    lanes = VECTOR_BYTES // np.dtype(problem.dtype).itemsize
+    as_it_is = problem.N <= UNPACKED_ROWS and problem.p1 % INPUTS == problem.p2 % lanes == 0
+    few_rows = problem.N <= BLOCK_ROWS and problem.normalization == "batch"
+    if for_thin(problem, regime) and not (few_rows and (problem.work <= TINY_WORK or as_it_is)):
+        return THIN
     if problem.normalization != "batch":
         return ONE_PASS
     if problem.N <= BLOCK_ROWS and group_count(problem, 1) == 1:
@@ -152,11 +185,12 @@ class Layout:
 
     Attributes:
         algorithm: a key of `ALGORITHMS`.
-        rows, group_rows, groups: rows of a block and of a group, both multiples of 12, and how many groups there are.
+        rows, group_rows, groups: rows of a block and of a group, both multiples of 12 (8 in thin), and how many
+            groups there are.
         vectors, ld: of a row of Z, T and G: p2 in whole vectors, and the numbers from one row to the next (p1's,
             if larger, where the scratch is for XᵀX too), an odd number of cache lines if many, so that rows do not
             compete for places in the cache.
-        inputs, depth: p1 up to the heights of the tiles of G, and to the tiles of X.
+        inputs, depth: p1 up to the heights of the tiles of G, and to the tiles of X, or in thin to whole vectors.
         flush: whether a group has a float64 G beside its float32 one.
         in_place: whether G is the answer itself: one block, and sizes that need no padding.
         group_nodes: hidden nodes of a group, a multiple of a panel, where they are shared out.
@@ -181,10 +215,10 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
     N, p1, p2 = problem.N, problem.p1, problem.p2
     itemsize = np.dtype(problem.dtype).itemsize
     algorithm = algorithm or choose(problem, regime)
-    if problem.normalization != "batch" and algorithm not in (ONE_PASS, NODES, *LAYERS):
+    if problem.normalization != "batch" and algorithm not in (ONE_PASS, NODES, THIN, *LAYERS):
         raise ValueError(
             f"algorithm is {algorithm!r}; without statistics of the batch there is nothing to store: allowed are "
-            f"{ONE_PASS} and {NODES}"
+            f"{ONE_PASS}, {NODES} and {THIN}"
         )
     inputs = up(p1, INPUTS)
     if algorithm in BY_NODES:
@@ -197,6 +231,13 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
             each * width,
         )  # fmt: skip
     vectors, ld = leading(p2, itemsize)
+    if algorithm == THIN:
+        groups = group_count(problem, p2 * p1 * 8, thin=True)
+        group_rows = up(-(-N // groups), EIGHT)
+        depth = up(p1, VECTOR_BYTES // itemsize)
+        most_rows = max(EIGHT, min(THIN_BYTES // (depth * itemsize), THIN_LINES // (p2 * itemsize)))
+        rows = up(-(-group_rows // -(-group_rows // most_rows)), EIGHT)
+        return Layout(algorithm, rows, group_rows, -(-N // group_rows), vectors, ld, inputs, depth, False, False)
     in_place = algorithm == ONE_CALL and inputs == p1 and p2 == vectors * VECTOR_BYTES // itemsize
     if in_place:
         ld = p2

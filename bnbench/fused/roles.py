@@ -18,8 +18,10 @@ import numpy as np
 
 from bnbench.activations import CODES, NEEDS_B
 from bnbench.fused.layout import (
+    AT_ONCE_BYTES,
     BELOW,
     BY_NODES,
+    EIGHT,
     FOUR,
     INPUTS_EACH,
     LAYERS,
@@ -29,15 +31,15 @@ from bnbench.fused.layout import (
     PANEL,
     ROWS,
     STRIP,
+    THIN,
     TILES,
+    UNPACKED_ROWS,
     VECTOR_BYTES,
     Layout,
     leading,
     up,
 )
 from bnbench.problem import Problem
-
-UNPACKED_ROWS = 24  # up to which Γ1 is not worth copying into panels
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,14 @@ INSIDE = (
     Role("block_squares", "ld", "Σ(Z - that mean)²", "stored", grouped=True, inside="moments"),
     Role("block_rest", "ld", "Σ(Z - that mean): 0 but for rounding", "stored", grouped=True, inside="moments"),
     # of a group of rows, added up or merged in the first group's at last
-    Role("sums", "its ld", "sums over a group", "rows", wide=True, grouped=True),
-    Role("sum_T", "ld", "1ᵀT", "rows", wide=True, grouped=True, inside="sums"),
-    Role("sum_Ar", "ld", "Aᵀr", "rows", wide=True, grouped=True, inside="sums"),
-    Role("sum_TZ", "ld", "1ᵀ(T ⊙ (Z - μ))", "rows", wide=True, grouped=True, inside="sums"),
-    Role("mean", "ld", "the mean of Z", "rows", wide=True, grouped=True, inside="sums"),
-    Role("squares", "ld", "Σ(Z - mean)²", "rows", wide=True, grouped=True, inside="sums"),
-    Role("loss", "ld", "Σ ℓ, in its first place", "rows", wide=True, grouped=True, inside="sums"),
-    Role("count", "ld", "the rows that mean is of, in its first place", "rows", wide=True, grouped=True, inside="sums"),
+    Role("sums", "its ld", "sums over a group", "sums", wide=True, grouped=True),
+    Role("sum_T", "ld", "1ᵀT", "sums", wide=True, grouped=True, inside="sums"),
+    Role("sum_Ar", "ld", "Aᵀr", "sums", wide=True, grouped=True, inside="sums"),
+    Role("sum_TZ", "ld", "1ᵀ(T ⊙ (Z - μ))", "sums", wide=True, grouped=True, inside="sums"),
+    Role("mean", "ld", "the mean of Z", "sums", wide=True, grouped=True, inside="sums"),
+    Role("squares", "ld", "Σ(Z - mean)²", "sums", wide=True, grouped=True, inside="sums"),
+    Role("loss", "ld", "Σ ℓ, in its first place", "sums", wide=True, grouped=True, inside="sums"),
+    Role("count", "ld", "the rows that mean is of, in its first place", "sums", wide=True, grouped=True, inside="sums"),
     Role("G", "inputs*ld", "(X - shift)ᵀ T, or of dZ", "padded", grouped=True),
     Role("flushed", "inputs ld", "G of float32 up to the last flush", "flushed", wide=True, grouped=True),
     # of all rows
@@ -183,6 +185,14 @@ INSIDE = (
     Role("node_Ar", "ld", "Aᵀr", "nodes", wide=True),
     Role("node_TZ", "ld", "1ᵀ(T ⊙ (Z - μ))", "nodes", wide=True),
     Role("eps", "one", "eps", "nodes", wide=True),
+    # without tiles
+    Role("G_rows", "p2 depth", "Γ1ᵀ", "thin"),
+    Role("Z_rows", "p2 lines", "Z, less shift Γ1, node by node", "thin"),
+    Role("T_rows", "p2 lines", "A, then T, then dZ, node by node", "thin"),
+    Role("eta_block", "rows", "room for η that is not needed", "thin", grouped=True),
+    Role("X_rows", "at_once depth", "some rows of X less shift", "thin", grouped=True),
+    Role("dG_rows", "p2 depth", "dZᵀ (X - shift) of the rows since the last flush", "thin", grouped=True),
+    Role("dG_sum", "p2 depth", "dZᵀ (X - shift) up to the last flush", "thin", wide=True, grouped=True),
     # a panel's numbers, once for each of four rows
     Role("of_panel", "its four_panels", "what passes read of a panel's nodes", "nodes", grouped=True),
     Role("four_mu", "four_panels", "mu", "nodes", grouped=True, inside="of_panel"),
@@ -253,12 +263,14 @@ def sizes(problem: Problem, plan: Layout) -> dict[str, int]:
         "columns": up(p2, FOUR),  # p2 in tiles
         "nodes_below": vectors_below * lanes,
         "ld_below": ld_below,
+        "lines": leading(up(problem.N, EIGHT), itemsize)[1],  # of a node's row of Z, where they lie node by node
+        "at_once": max(EIGHT, min(plan.rows, AT_ONCE_BYTES // (plan.depth * itemsize) // EIGHT * EIGHT)),
     }
 
 
 def kinds(problem: Problem, plan: Layout, regime: str) -> dict[str, bool]:
     """Whether a step is of a kind, by name."""
-    one_pass, by_nodes = plan.algorithm == ONE_PASS, plan.algorithm in BY_NODES
+    one_pass, by_nodes, thin = plan.algorithm == ONE_PASS, plan.algorithm in BY_NODES, plan.algorithm == THIN
     below = plan.algorithm in BELOW
     with_C = one_pass and problem.normalization == "batch"
     return {
@@ -267,12 +279,14 @@ def kinds(problem: Problem, plan: Layout, regime: str) -> dict[str, bool]:
         "needs B": one_pass and CODES[problem.activation] in NEEDS_B,
         "C": with_C,
         "gram": with_C and regime == "fresh",
-        "stored": not (one_pass or by_nodes),
+        "stored": not (one_pass or by_nodes or thin),
         "r": not one_pass or bool(problem.units),
         "linear": bool(problem.linear),
         "units": bool(problem.units),
         "head": bool(problem.linear or problem.units),
-        "rows": not by_nodes,
+        "rows": not (by_nodes or thin),
+        "sums": not by_nodes,
+        "thin": thin,
         "nodes": by_nodes,
         "own Γ": plan.algorithm not in NODE_LAYERS,
         "frozen": problem.normalization == "frozen",
@@ -280,7 +294,7 @@ def kinds(problem: Problem, plan: Layout, regime: str) -> dict[str, bool]:
         "below": below,
         "rows below": below and not by_nodes,
         "nodes below": below and by_nodes,
-        "padded": not (plan.in_place or by_nodes),
+        "padded": not (plan.in_place or by_nodes or thin),
         "flushed": plan.flush,
     }
 

@@ -23,6 +23,7 @@ from bnbench.fused.layout import (
     ONE_PASS,
     ROW_LAYERS,
     STORED,
+    THIN,
     Layout,
     for_nodes,
     for_units,
@@ -103,6 +104,7 @@ class FusedNumba(Variant):
         from bnbench.fused.one_pass import gram, one_pass
         from bnbench.fused.scratch import Scratch
         from bnbench.fused.stored import stored
+        from bnbench.fused.thin import thin
 
         self.plan, self.said = plan, 0.0  # what the compiled code said last: the loss, or why there is none
         problem, code = self.problem, CODES[self.problem.activation]
@@ -119,6 +121,9 @@ class FusedNumba(Variant):
         elif plan.algorithm == NODES:
             kernel = nodes.whole_step(problem.loss, problem.normalization, real)
             functions = nodes.functions(code, problem.normalization, True, False, real)
+            self.offsets = [array("shift")[: problem.p1]] if problem.normalization == "batch" else []
+        elif plan.algorithm == THIN:
+            kernel, functions = thin(code, problem.normalization, problem.loss, real, self.has_head)
             self.offsets = [array("shift")[: problem.p1]] if problem.normalization == "batch" else []
         else:
             kernel, functions = stored(code, problem.loss, real, several, self.has_head)
@@ -174,13 +179,13 @@ class FusedNumba(Variant):
             enter("order", panel.order)
             enter("y_by_unit", self.y_by_unit)
         if gathers and not self.gathers:
-            from bnbench.fused import head, one_pass, stored
+            from bnbench.fused import head, one_pass, stored, thin
 
             code, loss = CODES[self.problem.activation], self.problem.loss
             real: Any = self.X.dtype.type
             more = {"outcome": head.outcome(loss, real)}
             if algorithm != NODES:
-                more["outputs"] = (one_pass if algorithm == ONE_PASS else stored).outputs(code, real)
+                more["outputs"] = {ONE_PASS: one_pass, THIN: thin}.get(algorithm, stored).outputs(code, real)
             self.scratch.connect(more, self.X, self.y)
             self.gathers = True
         self.scratch.count("units", len(self.alpha))

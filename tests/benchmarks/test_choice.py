@@ -3,7 +3,7 @@
 import pytest
 
 import bnbench
-from bnbench.fused.layout import NODES, ONE_PASS, STORED, choose
+from bnbench.fused.layout import NODES, ONE_PASS, STORED, THIN, choose
 from bnbench.problem import REGIMES
 from bnbench.variants import variants
 
@@ -13,7 +13,7 @@ CASES = [
     pytest.param(*size, regime, algorithm, id="-".join(map(str, (*size, regime, algorithm))))
     for size in SIZES
     for regime in REGIMES
-    for algorithm in (ONE_PASS, STORED, NODES)
+    for algorithm in (ONE_PASS, STORED, NODES, THIN)
 ]
 
 

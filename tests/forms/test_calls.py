@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bnbench
-from bnbench.fused.layout import STORED, choose
+from bnbench.fused.layout import THIN, choose
 from bnbench.fused.roles import WORD
 from bnbench.fused.scratch import group_function
 from bnbench.problem import Problem
@@ -191,5 +191,5 @@ def test_no_memory_is_taken_to_prepare_what_saves_little():
     # catches: XᵀX of a wide X, which takes more than X itself
     for N, p1, p2 in ((6000, 4000, 1), (20_000, 20_000, 1), (66_000, 33_000, 1)):
         problem = Problem(N, p1, p2)
-        assert choose(problem, "fixed") == choose(problem, "fresh") == STORED
+        assert choose(problem, "fixed") == choose(problem, "fresh") == THIN
         assert bnbench.variants()["fused-numba"].needs_bytes(problem, "fixed") < problem.batch_bytes

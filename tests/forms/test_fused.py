@@ -14,7 +14,7 @@ from cases import FEW, SETTINGS, covering
 
 import bnbench
 from bnbench import formula
-from bnbench.fused.layout import ALGORITHMS, NODES, ONE_CALL, ONE_PASS, STORED, choose, layout
+from bnbench.fused.layout import ALGORITHMS, NODES, ONE_CALL, ONE_PASS, STORED, THIN, choose, layout
 from bnbench.problem import DTYPES, LOSSES, REGIMES, Gradients
 from bnbench.reference import reference
 from bnbench.reference.network import converted
@@ -22,6 +22,7 @@ from bnbench.validation import judge, parts_of
 from bnbench.variants import variants
 
 FUSED = variants()["fused-numba"]
+ALL = ONE_PASS, STORED, NODES, THIN  # one-call is stored in one block
 
 
 def verdict(variant, batch, problem, regime):
@@ -38,7 +39,7 @@ def test_every_algorithm_at_sizes_that_fill_no_tile(activation, normalization, d
     for N, p1, p2, ddof, eps in ((1, 1, 1, 0, 0.1), (13, 9, 5, 1, 1e-3), (97, 3, 27, 0, 1e-5), (211, 18, 11, 2, 0.5)):
         problem = bnbench.Problem(N, p1, p2, activation, normalization, ddof, eps, dtype)
         for regime in REGIMES:
-            for algorithm in (ONE_PASS, STORED, NODES) if normalization == "batch" else (ONE_PASS, NODES):
+            for algorithm in ALL if normalization == "batch" else (ONE_PASS, NODES, THIN):
                 variant = FUSED(algorithm)
                 found = verdict(variant, problem.sample(), problem, regime)
                 assert found.valid, f"{problem} {regime} {algorithm}: {found.reason}"
@@ -51,7 +52,7 @@ def test_many_groups_and_panels(N, p1, p2, dtype):
     # catches: groups whose rows overlap or are left out, float32 sums that are flushed twice or lost
     problem = bnbench.Problem(N, p1, p2, dtype=dtype)
     for regime in REGIMES:
-        for algorithm in (ONE_PASS, STORED, NODES):
+        for algorithm in ALL:
             assert layout(problem, regime, algorithm).groups > 1
             found = verdict(FUSED(algorithm), problem.sample(), problem, regime)
             assert found.valid, f"{regime} {algorithm}: {found.reason}"
@@ -80,7 +81,7 @@ def in_order(batch):
 
 @pytest.mark.parametrize(
     ("algorithm", "head", "loss", "dtype"),
-    covering(itertools.product((ONE_PASS, STORED, NODES), ("linear", "units", "linear units"), LOSSES, DTYPES)),
+    covering(itertools.product(ALL, ("linear", "units", "linear units"), LOSSES, DTYPES)),
 )
 def test_linear_terms_and_units_in_every_algorithm(algorithm, head, loss, dtype):
     # catches: Wδ or an effect left out of η or added twice, r of another row's unit, Wᵀr of a part of the groups, a
@@ -137,12 +138,12 @@ def test_data_on_which_the_one_pass_form_cancels(kind, dtype, activation):
         problem = bnbench.Problem(N, 7, 5, activation=activation, dtype=dtype)
         batch = hard(problem, kind)
         for regime in REGIMES:
-            for algorithm in (ONE_PASS, STORED, NODES):
+            for algorithm in ALL:
                 variant = FUSED(algorithm)
                 found = verdict(variant, batch, problem, regime)
                 assert found.valid, f"N={N} {regime} {algorithm}: {found.reason}"
                 if kind == "null":
-                    assert variant.algorithm == (algorithm if algorithm == NODES else STORED)
+                    assert variant.algorithm == (STORED if algorithm == ONE_PASS else algorithm)
                     variant.load(*problem.sample()[2:])  # whose hidden nodes vary
                     variant.step()
                     assert variant.algorithm == algorithm
@@ -163,7 +164,8 @@ def test_choice_by_size():
     assert chosen(64, 512, 512, "fixed") == chosen(64, 512, 512, "fresh") == chosen(22, 1182, 330, "fresh") == NODES
     sizes = 10_000, 128, 128
     assert [choose(bnbench.Problem(*sizes, units=units), "fixed") for units in (0, 100)] == [ONE_PASS, STORED]
-    assert set(ALGORITHMS) == {ONE_CALL, ONE_PASS, STORED, NODES}
+    assert chosen(3000, 100, 1, "fixed") == chosen(3000, 100, 1, "fresh") == chosen(10_000, 32, 4, "fresh") == THIN
+    assert set(ALGORITHMS) == {ONE_CALL, ONE_PASS, STORED, NODES, THIN}
 
 
 BITS = """
@@ -187,7 +189,7 @@ for seed in range(int(sys.argv[1])):
         batch = batch._replace(X=batch.X[rows], y=batch.y[rows], units=batch.units[rows])
     for threads in (1, 2, 3, 4):
         numba.set_num_threads(threads)
-        variant = variants()["fused-numba"](("", "one-pass", "stored", "by nodes")[seed % 4])
+        variant = variants()["fused-numba"](("", "one-pass", "stored", "by nodes", "thin")[seed % 5])
         variant.prepare(batch, problem, regime)
         variant.step()
         parts = [np.asarray(part).tobytes() for part in variant.result().parts().values()]
@@ -206,7 +208,7 @@ def test_same_bits_for_every_number_of_threads(count):
     found = json.loads(run.stdout)
     assert [different for _, _, different in found] == [1] * count
     several = {algorithm for algorithm, groups, _ in found if groups > 1}
-    assert several == {ONE_PASS, STORED, NODES}
+    assert several == set(ALL)
     assert sum(groups > 1 for _, groups, _ in found) > count / 4
 
 
@@ -231,7 +233,7 @@ def test_parameters_and_data_are_left_alone():
     problem = bnbench.Problem(500, 6, 5)
     batch = problem.sample()
     copies = [array.copy() for array in batch]
-    for algorithm in (ONE_PASS, STORED, NODES):
+    for algorithm in ALL:
         variant = FUSED(algorithm)
         variant.prepare(batch, problem)
         variant.step()
@@ -282,7 +284,7 @@ def test_spreads_are_those_of_the_last_step(kind):
             *converted(lambda array: array.astype(np.float64), batch.theta, batch.data), problem.spec
         )
         for regime in REGIMES:
-            for algorithm in ("", NODES, *((ONE_PASS, STORED) if problem.normalization == "batch" else ())):
+            for algorithm in ("", NODES, THIN, *((ONE_PASS, STORED) if problem.normalization == "batch" else ())):
                 variant = FUSED(algorithm)
                 variant.prepare(batch, problem, regime)
                 variant.load(*problem.sample()[2:])
@@ -298,7 +300,10 @@ def test_spreads_are_those_of_the_last_step(kind):
                     assert np.all(np.abs(mean - true[1]) <= digits * (size + 1)), (problem, regime, algorithm)
 
 
-@pytest.mark.parametrize(("algorithm", "normalization"), [(STORED, "batch"), (ONE_PASS, "batch"), (ONE_PASS, "frozen")])
+@pytest.mark.parametrize(
+    ("algorithm", "normalization"),
+    [(STORED, "batch"), (ONE_PASS, "batch"), (ONE_PASS, "frozen"), (THIN, "batch"), (THIN, "frozen")],
+)
 def test_a_copy_of_the_memory_is_as_right_as_the_original(algorithm, normalization):
     # catches: an address among the offsets, which leads back to the original
     for N in (60, 5000):
@@ -315,7 +320,7 @@ def test_a_copy_of_the_memory_is_as_right_as_the_original(algorithm, normalizati
         assert not variant.room.any()
 
 
-@pytest.mark.parametrize("algorithm", ["", STORED, NODES])
+@pytest.mark.parametrize("algorithm", ["", STORED, NODES, THIN])
 @pytest.mark.parametrize("regime", ["fixed", "fresh"])
 def test_a_loss_below_zero_is_a_loss(algorithm, regime):
     # catches: Poisson's negative loss taken for a step that was left, and computed again without end
