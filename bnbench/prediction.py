@@ -41,6 +41,13 @@ def predict(
     """
     if statistics is not None and normalization == "batch":
         normalization = "frozen"
+    if arrays.of_dask(X, W, units):
+        from bnbench.chunked import on_dask
+
+        return on_dask.predict(
+            X, G1, gamma, beta, G2, statistics=statistics, W=W, delta=delta, units=units, alpha=alpha,
+            activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
+        )  # fmt: skip
     read, p2 = arguments.read_all(X=X, W=W, G1=G1, gamma=gamma, beta=beta, G2=G2, delta=delta, statistics=statistics)
     X = arrays.read("X", X)
     network = Network(

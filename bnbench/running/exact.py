@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from bnbench import activations, arguments
+from bnbench import activations, arguments, arrays
 from bnbench.networks import Network
 from bnbench.problem import Problem, Statistics, check_conventions
 from bnbench.running.moments import Moments
@@ -51,6 +51,12 @@ def population(
     check_conventions(activation, normalization, ddof, eps)
     if normalization == "frozen":
         raise ValueError("normalization is 'frozen', whose statistics are given; allowed are batch, none")
+    if arrays.of_dask(X):
+        from bnbench.chunked import on_dask
+
+        return on_dask.population(
+            X, G1, gamma, beta, activation=activation, normalization=normalization, ddof=ddof, eps=eps
+        )
     read, p2 = arguments.read_all(X=X, G1=G1, gamma=gamma, beta=beta)
     X, dtype = read["X"], arguments.common_dtype(read)
     if X.ndim != 2 or 0 in X.shape:
