@@ -176,7 +176,9 @@ def predict(
                 f"alpha has shape {effects.shape}; units has {len(labels or [])} labels, allowed are as many"
             )
         alpha = dict(zip(labels or [], effects.tolist(), strict=True))
-    call = functools.partial(of_rows, activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps)
+    call = functools.partial(  # ddof is of statistics, which are known
+        of_rows, activation=activation, normalization=normalization, loss=loss, ddof=0, eps=eps
+    )
     given = dask.delayed((G1, gamma, beta, G2, statistics, delta, alpha), traverse=False)
 
     def of_chunk(X: Any, W: Any, units: Any, given: tuple) -> np.ndarray:

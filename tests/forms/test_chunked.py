@@ -120,7 +120,7 @@ def test_statistics_and_predictions_of_chunks():
     X, y, parameters, more, delta, keywords = case(CASES[2])
     sizes = uneven(len(y))
     conventions = {name: keywords[name] for name in ("activation", "ddof", "eps")}
-    lazy_X, G1, gamma, beta, G2 = lazy(X, sizes), *parameters
+    lazy_X, G1, gamma, beta, _ = lazy(X, sizes), *parameters
     known = bnbench.population(X, G1, gamma, beta, **conventions)
     for one, other in zip(bnbench.population(lazy_X, G1, gamma, beta, **conventions), known, strict=True):
         np.testing.assert_allclose(one.mean, other.mean, rtol=1e-9, atol=1e-12)
@@ -174,7 +174,9 @@ def test_sums_merge_alike_whole_or_level_by_level():
     from bnbench.problem import Spec
 
     X = np.random.default_rng(0).standard_normal((400, 5)) + np.arange(400)[:, None]
-    answers = [phases.Look(spec=Spec(), dtype="float64", gram=True)((part, None)) for part in cut(X, (13,) * 30 + (10,))]
+    answers = [
+        phases.Look(spec=Spec(), dtype="float64", gram=True)((part, None)) for part in cut(X, (13,) * 30 + (10,))
+    ]
     whole = sums.merge(answers)
     by_level = answers
     while len(by_level) > 1:
