@@ -8,11 +8,12 @@ bytes: what is sent in a step, and where 10⁹ rows on 64 workers would stand by
 """
 
 import argparse
+import contextlib
+import logging
 import pickle
 import resource
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -88,33 +89,43 @@ def big(options):
 
 
 def disk(options):
-    """One step over a file."""
+    """One step over a file, which is made where it is not there yet; beside the step in memory of a piece of it."""
     rows = round(options.gb * 1e9 / (P1 * 8)) // ROWS * ROWS
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        path = Path(folder) / "X"
+    path = Path(options.file)
+    if not path.exists() or path.stat().st_size != rows * P1 * 8:
         held = np.memmap(path, np.float64, "w+", shape=(rows, P1))
         for start in range(0, rows, ROWS):
             held[start : start + ROWS] = draw((start // ROWS,))
         held.flush()
         del held
-        X = da.from_array(np.memmap(path, np.float64, "r", shape=(rows, P1)), chunks=(ROWS, -1))
-        with dask.config.set(num_workers=2):
-            prepared = bnbench.prepare(X, X[:, 0], P2)
-            seconds = best(lambda: prepared.gradients(*parameters()), 2)
-        print(f"{X.nbytes / 1e9:.1f} GB on disk: step {seconds:.1f} s, {seconds / rows * 1e9:.0f} ns a row, peak "
-              f"{peak_gib():.2f} GiB (pages of the file that are mapped among them)")  # fmt: skip
+    limit = int(options.limit * GIB)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    X = da.from_array(np.memmap(path, np.float64, "r", shape=(rows, P1)), chunks=(ROWS, -1))
+    y = X[:, 0].compute()
+    with dask.config.set(num_workers=2):
+        prepared = bnbench.prepare(X, y, P2)
+        seconds = best(lambda: prepared.gradients(*parameters()), 2)
+    memory, _ = in_memory(min(rows, 2**21))
+    print(f"{X.nbytes / 1e9:.1f} GB on disk: step {seconds:.1f} s, {seconds / rows * 1e9:.0f} ns a row, in memory "
+          f"{memory * 1e9:.0f}: {seconds / rows / memory:.2f}; peak {peak_gib():.2f} GiB, the file's pages that are "
+          "mapped among them")  # fmt: skip
 
 
+@contextlib.contextmanager
 def cluster(workers):
     """A cluster of processes of one thread on this machine, connected."""
     from distributed import Client, LocalCluster
 
-    return Client(LocalCluster(workers, threads_per_worker=1, processes=True, dashboard_address=None))
+    local = LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=logging.ERROR
+    )
+    with local, Client(local):
+        yield
 
 
 def chunks_of(rows, count):
     """X and y in so many chunks of so many rows, held where they were made."""
-    X = da.map_blocks(draw, rows, chunks=((rows,) * count, (P1,)), dtype=np.float64, meta=np.zeros((0, 0)))
+    X = da.map_blocks(draw, rows=rows, chunks=((rows,) * count, (P1,)), dtype=np.float64, meta=np.zeros((0, 0)))
     return dask.persist(X, X[:, 0])
 
 
@@ -233,7 +244,7 @@ def main():
             command.add_argument("--gb", type=float, default=40.0 if name == "big" else 4.0)
             command.add_argument("--limit", type=float, default=2.0, help="GiB")
             command.add_argument("--piece", type=int, default=0, help="measure a row, of so many")
-            command.add_argument("--folder", default=None)
+            command.add_argument("--file", default="/var/tmp/bnbench-rows", help="of disk")
         command.add_argument("--count", type=int, default=60)
         command.add_argument("--scaling", action="store_true", help="two workers against one alone")
         command.add_argument("--row-ns", type=float, default=250.0, help="of one thread, from overhead")

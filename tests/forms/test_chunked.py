@@ -206,7 +206,7 @@ def test_processes_and_a_worker_that_dies_change_no_bit(tmp_path):
     plain = bnbench.chunked.gradients(rows, *parameters, delta=delta, **keywords)
     for workers in (1, 2, 3, 4):
         with (
-            distributed.LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as cluster,
+            distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
             distributed.Client(cluster),
         ):
             marker = tmp_path / str(workers)
