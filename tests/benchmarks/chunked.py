@@ -53,6 +53,12 @@ def draw(block_id=None, rows=ROWS, p1=P1):
     return np.random.Generator(np.random.SFC64(block_id[0])).random((rows, p1)) - 0.5
 
 
+def mapped(path, block_info=None):
+    """A chunk of a file."""
+    (first, end), _ = block_info[None]["array-location"]
+    return np.memmap(path, np.float64, "r").reshape(-1, P1)[first:end]
+
+
 def in_memory(rows):
     """Seconds a row of the step in memory and of the same in chunks that memory holds, two threads each."""
     X = np.random.default_rng(0).random((rows, P1)) - 0.5
@@ -100,12 +106,13 @@ def disk(options):
         del held
     limit = int(options.limit * GIB)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    X = da.from_array(np.memmap(path, np.float64, "r", shape=(rows, P1)), chunks=(ROWS, -1))
-    y = X[:, 0].compute()
+    chunks = (ROWS,) * (rows // ROWS), (P1,)  # da.from_array would copy the file into memory
+    X = da.map_blocks(mapped, str(path), chunks=chunks, dtype=np.float64, meta=np.zeros((0, 0)))
+    y = X[:, 0].map_blocks(np.copy).compute(num_workers=2)
     with dask.config.set(num_workers=2):
         prepared = bnbench.prepare(X, y, P2)
         seconds = best(lambda: prepared.gradients(*parameters()), 2)
-    memory, _ = in_memory(min(rows, 2**21))
+    memory, _ = in_memory(min(rows, 2**20))
     print(f"{X.nbytes / 1e9:.1f} GB on disk: step {seconds:.1f} s, {seconds / rows * 1e9:.0f} ns a row, in memory "
           f"{memory * 1e9:.0f}: {seconds / rows / memory:.2f}; peak {peak_gib():.2f} GiB, the file's pages that are "
           "mapped among them")  # fmt: skip
