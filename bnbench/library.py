@@ -50,7 +50,8 @@ def gradients(
 
     Args:
         X: (N,p1) inputs. Every array is float32 or every array float64, in any layout and byte order, a list or a
-            data frame; whole numbers and bools count as the dtype of the others. None is modified.
+            data frame; whole numbers and bools count as the dtype of the others. None is modified. X, y, W and units
+            may be dask arrays in chunks of rows (`bnbench docs beyond`).
         y: (N,) outcome.
         G1: (p1,p2) first-layer weights Γ1; of several hidden layers a list of matrices, and gamma and beta lists too.
         gamma: (p2,) scale γ, or None with `normalization="none"`.

@@ -34,7 +34,7 @@ def predict(
 
     The arguments are those of `bnbench.gradients`. Statistics that are given are used, as at inference; without them
     `normalization="batch"` takes those of X. alpha are the units' effects: a mapping of label to effect, or (U,) in the
-    sorted order of the labels in units.
+    sorted order of the labels in units. Of a dask array X, in chunks of rows, ŷ is one too.
 
     Raises:
         ValueError: as in `bnbench.gradients`; a unit without an effect in alpha.

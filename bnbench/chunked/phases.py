@@ -45,7 +45,10 @@ class Phase(ABC):
         Raises:
             ValueError: an entry that is not finite, a y outside the loss's domain, another number of columns.
         """
-        data = self.read(Data(*chunk[:4]))
+        try:
+            data = self.read(Data(*chunk[:4]))
+        except ValueError as error:  # a chunk does not know where it lies
+            raise ValueError(f"{error} (rows are counted from the first of their chunk)") from None
         with np.errstate(all="ignore"):
             found = self.answer(data)
         if self.checks and data.unit is not None:

@@ -32,7 +32,8 @@ def population(
     the dtype of X.
 
     Args:
-        X: (N,p1) inputs, as `bnbench.gradients` takes them; `numpy.memmap` is read block by block.
+        X: (N,p1) inputs, as `bnbench.gradients` takes them; `numpy.memmap` is read block by block, a dask
+            array chunk by chunk.
         G1: (p1,p2) first-layer weights Γ1; of several hidden layers a list of matrices, and gamma and beta lists too.
         gamma: (p2,) scale γ, or None with `normalization="none"`.
         beta: (p2,) shift β, likewise.
