@@ -98,17 +98,18 @@ def test_a_column_that_cancels_and_an_offset_cost_no_digits():
     X = np.repeat(random.standard_normal((500, 1)), 3, axis=1) + 1e-5 * random.standard_normal((500, 3)) + 1000
     G1, gamma, beta, G2 = np.array([[1.0, 1.0], [-1.0, 0.5], [0.0, -0.5]]), np.ones(2), np.zeros(2), np.ones(2)
     y = random.standard_normal(500)
-    known = bnbench.gradients(X, y, G1, gamma, beta, G2, eps=1e-12)
-    prepared = bnbench.prepare(lazy(X, uneven(500)), y, 2, eps=1e-12)
+    conventions = {"activation": "tanh", "eps": 1e-12}
+    known = bnbench.gradients(X, y, G1, gamma, beta, G2, **conventions)
+    prepared = bnbench.prepare(lazy(X, uneven(500)), y, 2, **conventions)
     assert prepared.seen.C is not None
     assert distance(prepared.gradients(G1, gamma, beta, G2), known) < 1e-8
 
 
 def test_wide_inputs_and_float32():
     # catches: V of Z left out where C is not made, float64 answers to float32
-    problem = bnbench.Problem(300, 30, 3, "sigmoid", dtype="float32", ddof=1)
+    problem = bnbench.Problem(300, 30, 3, "tanh", dtype="float32", ddof=1)
     batch = problem.sample()
-    conventions = {"activation": "sigmoid", "ddof": 1}
+    conventions = {"activation": "tanh", "ddof": 1}
     known = bnbench.gradients(*batch, **conventions)
     found = bnbench.gradients(lazy(batch.X, (100, 150, 50)), batch.y, *batch[2:], **conventions)
     assert found.dG1.dtype == np.float32
