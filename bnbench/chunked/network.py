@@ -162,6 +162,8 @@ class Chunked(networks.Network):
             return [Known(None, mean, var) for mean, var in self.data.statistics], None, None
         known: list[Known] = []
         of_first: tuple = ()
+        found: Any
+        mean: Any
         for place in range(len(theta.layers)):
             found, shift, mean = self.of_gram(theta) if place == 0 else (None, None, None)
             if found is None:
@@ -253,7 +255,8 @@ class Chunked(networks.Network):
     def statistics(self, G1: Any, gamma: Any, beta: Any) -> list[Statistics]:
         """The mean and variance of every layer's pre-activations over all rows, as `bnbench.population` gives them."""
         theta = self.theta(G1, gamma, beta, np.zeros(self.widths[-1], self.dtype), None)
-        known, found = [], []
+        known: list[Known] = []
+        found: list[Statistics] = []
         with self.lock, np.errstate(all="ignore"):
             if self.spec.normalization == "batch":
                 known, *_ = self.forward(theta)

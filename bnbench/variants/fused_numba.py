@@ -403,7 +403,8 @@ class FusedLayer(FormLayer):
         from bnbench.fused.layer import sums_step
 
         self.enter_upstream(upstream)
-        unbroken(sums_step(self.A.dtype.type)(self.scratch.address))
+        real: Any = self.A.dtype.type
+        unbroken(sums_step(real)(self.scratch.address))
 
     def backward(self, upstream: Any, inputs: bool) -> tuple[Layer, Any, np.ndarray | None]:
         """As in `FormLayer`."""
