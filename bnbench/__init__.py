@@ -19,6 +19,7 @@ __all__ = [
     "PluginError",
     "Problem",
     "RunningStatistics",
+    "Sums",
     "Variant",
     "__version__",
     "can_fail",
@@ -39,6 +40,10 @@ def __getattr__(name: str) -> Any:
         from bnbench.audit.diagnosis import diagnose
 
         return diagnose
+    if name == "Sums":
+        from bnbench.chunked.sums import Sums
+
+        return Sums
     if name == "predict":
         from bnbench.prediction import predict
 
@@ -51,7 +56,7 @@ def __getattr__(name: str) -> Any:
         import bnbench.running as running
 
         return getattr(running, name)
-    if name in ("torch", "jax"):  # frameworks that only their users have loaded
+    if name in ("torch", "jax", "chunked"):  # what only its users have loaded
         import importlib
 
         return importlib.import_module(f"bnbench.{name}")

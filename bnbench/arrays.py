@@ -45,6 +45,11 @@ def read(name: str, value: Any) -> np.ndarray:
     return array
 
 
+def of_dask(*values: Any) -> bool:
+    """Whether one of these is an array or a data frame of Dask's, which is not imported for the question."""
+    return any(type(value).__module__.partition(".")[0] == "dask" for value in values)
+
+
 def rank(value: Any) -> int:
     """The number of dimensions of an array, a data frame or nested lists, of these by their deepest entry."""
     if isinstance(value, list | tuple):

@@ -19,6 +19,7 @@ from bnbench.variants import Variant
 if TYPE_CHECKING:  # what type checkers alone look at
     from numpy.typing import ArrayLike, DTypeLike
 
+    from bnbench.chunked import Chunked
     from bnbench.networks import Network
 
 INFINITE = math.inf
@@ -49,7 +50,8 @@ def gradients(
 
     Args:
         X: (N,p1) inputs. Every array is float32 or every array float64, in any layout and byte order, a list or a
-            data frame; whole numbers and bools count as the dtype of the others. None is modified.
+            data frame; whole numbers and bools count as the dtype of the others. None is modified. X, y, W and units
+            may be dask arrays in chunks of rows (`bnbench docs beyond`).
         y: (N,) outcome.
         G1: (p1,p2) first-layer weights Γ1; of several hidden layers a list of matrices, and gamma and beta lists too.
         gamma: (p2,) scale γ, or None with `normalization="none"`.
@@ -89,6 +91,13 @@ def gradients(
             held = key = None
         if held is not None and held.rebound(X, y):
             return held.gradients(G1, gamma, beta, G2)
+    if key is None and arrays.of_dask(X, y, W, units):
+        from bnbench.chunked import on_dask
+
+        return on_dask.gradients(
+            X, y, G1, gamma, beta, G2, W=W, delta=delta, units=units, statistics=statistics, inputs=inputs,
+            variant=variant, activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
+        )  # fmt: skip
     deep = [G1] if arguments.is_deep(G1) else None
     arguments.check_inputs(inputs)
     if not plain or _beyond(deep, W, units, statistics, normalization, loss):
@@ -132,7 +141,7 @@ def prepare(
     loss: str = Problem.loss,
     ddof: int = Problem.ddof,
     eps: float = Problem.eps,
-) -> Prepared | Network:
+) -> Prepared | Network | Chunked:
     """Check the data and set up once; the result's `.gradients(G1, gamma, beta, G2[, delta])` is what a loop calls.
 
     The arguments are those of `gradients`, with p2 the number of hidden nodes, or a list of them, one a layer. X, y and
@@ -143,10 +152,17 @@ def prepare(
     Raises:
         ValueError: as in `gradients`.
     """
-    read: dict[str, Any] = {"X": arrays.read("X", X), "y": arrays.read("y", y)}
-    held = arguments.common_dtype(read, dtype)
     if regime not in REGIMES:
         raise ValueError(f"regime is {regime!r}; allowed are {', '.join(REGIMES)}")
+    if arrays.of_dask(X, y, W, units):
+        from bnbench.chunked import on_dask
+
+        return on_dask.prepare(
+            X, y, p2, W=W, units=units, statistics=statistics, dtype=dtype, variant=variant, regime=regime,
+            activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
+        )  # fmt: skip
+    read: dict[str, Any] = {"X": arrays.read("X", X), "y": arrays.read("y", y)}
+    held = arguments.common_dtype(read, dtype)
     if _beyond(p2, W, units, statistics, normalization, loss):
         from bnbench.networks import Network
 

@@ -34,13 +34,20 @@ def predict(
 
     The arguments are those of `bnbench.gradients`. Statistics that are given are used, as at inference; without them
     `normalization="batch"` takes those of X. alpha are the units' effects: a mapping of label to effect, or (U,) in the
-    sorted order of the labels in units.
+    sorted order of the labels in units. Of a dask array X, in chunks of rows, ŷ is one too.
 
     Raises:
         ValueError: as in `bnbench.gradients`; a unit without an effect in alpha.
     """
     if statistics is not None and normalization == "batch":
         normalization = "frozen"
+    if arrays.of_dask(X, W, units):
+        from bnbench.chunked import on_dask
+
+        return on_dask.predict(
+            X, G1, gamma, beta, G2, statistics=statistics, W=W, delta=delta, units=units, alpha=alpha,
+            activation=activation, normalization=normalization, loss=loss, ddof=ddof, eps=eps,
+        )  # fmt: skip
     read, p2 = arguments.read_all(X=X, W=W, G1=G1, gamma=gamma, beta=beta, G2=G2, delta=delta, statistics=statistics)
     X = arrays.read("X", X)
     network = Network(

@@ -66,6 +66,15 @@ def largest(X, most):
 
 
 @njit(fastmath=REASSOCIATE, plain=True)
+def deviations(A, near, total):
+    """Add to total (p,) the sums over the rows of A (N,p) less near (p,)."""
+    N, p = A.shape
+    for i in range(N):
+        for k in range(p):
+            total[k] += A[i, k] - near[k]
+
+
+@njit(fastmath=REASSOCIATE, plain=True)
 def all_between(s, least, highest, rounding, most, G):
     """Whether every s_j² lies between two numbers, and every s_j above rounding Σ_k most_k |G_kj|."""
     for j in range(s.size):

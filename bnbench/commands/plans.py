@@ -108,9 +108,11 @@ def read_table(base: dict[str, Any], chosen: dict[str, Any]) -> "tuple[Table, di
     target, no_header, decimal = (
         (base | chosen).get(name, getattr(Plan, name)) for name in ("target", "no_header", "decimal")
     )
-    table = data.read_table(chosen["data"], target, header=not no_header, decimal=decimal)
-    rows, p1 = table.X.shape
     axis = chosen.get("N")
+    known = axis or (base["N"] if base.get("data") else None)  # of a run that is resumed
+    wanted = max(known) if known else None
+    table = data.read_table(chosen["data"], target, header=not no_header, decimal=decimal, rows=wanted)
+    rows, p1 = table.X.shape
     if axis is None:
         axis = (*(N for N in base.get("N", Plan.N) if N < rows), rows)
     if too_many := [N for N in axis if N > rows]:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from bnbench import losses
 from bnbench.arguments import labels_of
 from bnbench.estimators import inference, settings
-from bnbench.estimators.data import Sample, check_terms, linear_terms
+from bnbench.estimators.data import Sample, check_terms, linear_terms, refuse_chunks
 from bnbench.estimators.training import Trained, train
 
 DTYPES = [np.float64, np.float32]
@@ -112,6 +112,7 @@ class BatchNormEstimator(BaseEstimator):
     def _eta(self, X: Any, linear: Any, units: Any) -> np.ndarray:
         """η (N,) of new rows."""
         check_is_fitted(self)
+        refuse_chunks(X, linear, units)
         X = validate_data(self, X, dtype=DTYPES, reset=False)
         X, N = X.astype(self.G2_.dtype, copy=False), len(X)
         for name, value, fitted in (("linear", linear, self.delta_), ("units", units, self.effects_)):

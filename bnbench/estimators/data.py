@@ -30,6 +30,19 @@ def linear_terms(linear: Any, N: int, dtype: Any) -> tuple[np.ndarray, list[str]
     return W.astype(dtype, order="C"), None if names is None else [str(name) for name in names]
 
 
+def refuse_chunks(*given: Any) -> None:
+    """Refuse arrays of Dask's, which scikit-learn would load into memory without a word.
+
+    Raises:
+        ValueError: one of them is.
+    """
+    if arrays.of_dask(*given):
+        raise ValueError(
+            "an array is Dask's, which estimators do not take; allowed are arrays in memory: to fit to rows in chunks "
+            "give scipy.optimize.minimize what bnbench.prepare makes of them, to predict call X.map_blocks"
+        )
+
+
 class Sample(NamedTuple):
     """Rows of data.
 

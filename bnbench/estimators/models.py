@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from bnbench.estimators.base import DTYPES, BatchNormEstimator
+from bnbench.estimators.data import refuse_chunks
 
 
 @dataclass(eq=False, repr=False)
@@ -29,6 +30,7 @@ class BatchNormRegressor(RegressorMixin, BatchNormEstimator):
         Raises:
             ValueError: a setting or an array that is not allowed; it says which and what is.
         """
+        refuse_chunks(X, y, linear, units)
         X, y = validate_data(self, X, y, dtype=DTYPES, y_numeric=True)
         return self._fit(X, column_or_1d(y, warn=True).astype(X.dtype), self.loss, linear, units)
 
@@ -64,6 +66,7 @@ class BatchNormClassifier(ClassifierMixin, BatchNormEstimator):
         Raises:
             ValueError: as in `BatchNormRegressor.fit`; y has more or fewer than two classes.
         """
+        refuse_chunks(X, y, linear, units)
         X, y = validate_data(self, X, y, dtype=DTYPES)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)

@@ -186,6 +186,22 @@ def forward_step(normalization: str, real: type) -> Callable:
 
 
 @functools.cache
+def sums_step(real: type) -> Callable:
+    """The sums of a layer's backward pass alone, in one dtype."""
+
+    @njit(plain=True)
+    def sums(table):
+        """1ᵀT, Aᵀr and 1ᵀ(T ⊙ (Z - μ)) on the arrays of the table; whether every call came to its end."""
+        of = arrays(table, real, 0)
+        if not call_all(of, At.forward_backward):
+            return False
+        total_sums(of, of.p2)
+        return True
+
+    return sums
+
+
+@functools.cache
 def backward_step(normalization: str, last: bool, below: bool, real: type) -> Callable:
     """A layer's backward pass in one dtype and normalization, for every activation."""
     lanes = VECTOR_BYTES // real().itemsize

@@ -40,7 +40,9 @@ class Table(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: str | Path, target: str, *, header: bool = True, decimal: str = ".") -> Table:
+def read_table(
+    path: str | Path, target: str, *, header: bool = True, decimal: str = ".", rows: int | None = None
+) -> Table:
     """Read a table; the target column is y, all others are X, in the file's order.
 
     Leading columns without a name, which `DataFrame.to_csv` and R's `write.csv` make of the rows' labels, are left out.
@@ -48,10 +50,12 @@ def read_table(path: str | Path, target: str, *, header: bool = True, decimal: s
     the end.
 
     Args:
-        path: a text file (its separator is found out), Parquet or .npy; or one of these compressed.
+        path: a text file (its separator is found out), Parquet or .npy; or one of these compressed; or a folder of
+            Parquet files, which Dask reads part by part, so that memory has to hold the numbers and one part.
         target: the outcome's column.
         header: whether the first row of a text file has the names of the columns.
         decimal: the decimal point of a text file, "." or ",".
+        rows: of a folder, so many leading rows are wanted; parts beyond them are not read.
 
     Raises:
         TableError: no such file or format, a Parquet file without pyarrow, no such target, no header, rows of different
@@ -59,26 +63,28 @@ def read_table(path: str | Path, target: str, *, header: bool = True, decimal: s
             column that is to be mended.
     """
     path, target = Path(path), str(target).strip()
-    if not path.is_file():
+    if not path.exists():
         raise TableError(f"data file {path} is not there")
-    frame, kind = _read(path, header, decimal)
     if not target:
         raise TableError("data is given without a target; name the outcome's column by --target")
     notes: list[str] = []
-    if kind == ".npy" or not header:
-        target = _numbered(target, frame.shape[1])
-        frame.columns = [str(column) for column in frame.columns]
+    if path.is_dir():
+        if not header or decimal != DECIMALS[0]:
+            raise TableError(f"--no-header and --decimal are for text files; {path.name} is none: leave them out")
+        names, numbers = _read_folder(path, rows, notes)
+        _check_shape(names, len(numbers), target, path.name)
     else:
-        frame = _named(frame, path.name, notes)
-        if kind in TEXT:
-            _refuse_data_as_names(frame, path.name)
-    names = list(frame.columns)
-    if names.count(target) != 1:
-        which = f"{names.count(target)} columns" if target in names else "no column"
-        raise TableError(f"target {target!r} is {which} of {path.name}; its columns are {_listed(names)}")
-    if frame.shape[0] == 0 or frame.shape[1] < 2:
-        raise TableError(f"{path.name} is {frame.shape[0]} rows by {len(names)} columns; expected at least 1 by 2")
-    numbers = _numbers(frame, path.name)
+        frame, kind = _read(path, header, decimal)
+        if kind == ".npy" or not header:
+            target = _numbered(target, frame.shape[1])
+            frame.columns = [str(column) for column in frame.columns]
+        else:
+            frame = _named(frame, path.name, notes)
+            if kind in TEXT:
+                _refuse_data_as_names(frame, path.name)
+        names = list(frame.columns)
+        _check_shape(names, len(frame), target, path.name)
+        numbers = _numbers(frame, path.name)
     notes += [f"column {name!r} of {path.name} counts the rows; it is an input like the others"
               for name, column in zip(names, numbers.T, strict=True) if name != target and _counts(column)]  # fmt: skip
     at = names.index(target)
@@ -86,6 +92,48 @@ def read_table(path: str | Path, target: str, *, header: bool = True, decimal: s
     y = np.ascontiguousarray(numbers[:, at])
     digest = hashlib.sha256(X.tobytes() + y.tobytes()).hexdigest()[:16]
     return Table(X, y, path.name, digest, tuple(names[:at] + names[at + 1 :]), target, tuple(notes))
+
+
+def _check_shape(names: list[str], rows: int, target: str, file: str) -> None:
+    """Refuse a table without the target, rows or another column."""
+    if names.count(target) != 1:
+        which = f"{names.count(target)} columns" if target in names else "no column"
+        raise TableError(f"target {target!r} is {which} of {file}; its columns are {_listed(names)}")
+    if rows == 0 or len(names) < 2:
+        raise TableError(f"{file} is {rows} rows by {len(names)} columns; expected at least 1 by 2")
+
+
+def _read_folder(path: Path, rows: int | None, notes: list[str]) -> tuple[list[str], np.ndarray]:
+    """The names and the numbers (rows, columns) of a folder of Parquet files, of its leading rows where so many do."""
+    if not any(path.rglob("*.parquet")):
+        raise TableError(f"data folder {path.name} has no file ending in .parquet; expected a folder of such files")
+    try:
+        import dask.dataframe
+    except ImportError as error:
+        raise TableError(
+            f"data folder {path.name} is read by dask.dataframe, which is not installed; pip install 'bnbench[dask]' "
+            "adds it"
+        ) from error
+    try:
+        whole = dask.dataframe.read_parquet(path)
+        sizes = whole.map_partitions(len).compute(scheduler="synchronous").tolist()
+    except Exception as error:  # of whichever library reads it
+        raise TableError(f"data folder {path.name} could not be read: {' '.join(str(error).split())}") from error
+    total = sum(sizes) if rows is None else min(rows, sum(sizes))
+    if total < sum(sizes):
+        notes.append(f"of {path.name} the leading {total} of {sum(sizes)} rows were read")
+    names: list[str] = []
+    numbers, held = np.empty((0, 0)), 0
+    for place, part in enumerate(whole.partitions):
+        if held == total and place:
+            break
+        frame = part.compute(scheduler="synchronous").iloc[: total - held]
+        frame = _named(frame, path.name, notes if place == 0 else [])
+        if place == 0:
+            names, numbers = list(frame.columns), np.empty((total, frame.shape[1]))
+        numbers[held : held + len(frame)] = _numbers(frame, f"part {place + 1} of {path.name}")
+        held += len(frame)
+    return names, numbers
 
 
 def described(table: Table | None) -> dict:

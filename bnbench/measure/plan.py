@@ -78,7 +78,9 @@ class Plan:
         Flag("names, families, patterns such as 'fused*', and '-r-*' for all but those (default: all)", "A,B"),
     ] = ()
     plugins: Annotated[tuple[str, ...], Flag("a plug-in file; may be repeated", "FILE.py", "plugin")] = ()
-    data: Annotated[str, Flag("take X and y from a .csv, .tsv, .parquet or .npy table", "FILE")] = ""
+    data: Annotated[
+        str, Flag("take X and y from a .csv, .tsv, .parquet or .npy table, or a folder of .parquet files", "FILE")
+    ] = ""
     target: Annotated[str, Flag("the table's outcome (without a header its number, from 0)", "COL")] = ""
     no_header: Annotated[bool, Flag("the table's first row is data: columns are 0, 1, …")] = False
     decimal: Annotated[str, Flag("the table's decimal point, . or , (default: .)", "POINT")] = DECIMALS[0]

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from bnbench import activations, arguments
+from bnbench import activations, arguments, arrays
 from bnbench.networks import Network
 from bnbench.problem import Problem, Statistics, check_conventions
 from bnbench.running.moments import Moments
@@ -32,7 +32,8 @@ def population(
     the dtype of X.
 
     Args:
-        X: (N,p1) inputs, as `bnbench.gradients` takes them; `numpy.memmap` is read block by block.
+        X: (N,p1) inputs, as `bnbench.gradients` takes them; `numpy.memmap` is read block by block, a dask
+            array chunk by chunk.
         G1: (p1,p2) first-layer weights Γ1; of several hidden layers a list of matrices, and gamma and beta lists too.
         gamma: (p2,) scale γ, or None with `normalization="none"`.
         beta: (p2,) shift β, likewise.
@@ -51,6 +52,12 @@ def population(
     check_conventions(activation, normalization, ddof, eps)
     if normalization == "frozen":
         raise ValueError("normalization is 'frozen', whose statistics are given; allowed are batch, none")
+    if arrays.of_dask(X):
+        from bnbench.chunked import on_dask
+
+        return on_dask.population(
+            X, G1, gamma, beta, activation=activation, normalization=normalization, ddof=ddof, eps=eps
+        )
     read, p2 = arguments.read_all(X=X, G1=G1, gamma=gamma, beta=beta)
     X, dtype = read["X"], arguments.common_dtype(read)
     if X.ndim != 2 or 0 in X.shape:

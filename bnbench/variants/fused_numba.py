@@ -320,24 +320,29 @@ class Panel:
         return (self.unit.astype(np.uint16) if few else self.unit).argsort(kind="stable")
 
 
-def of_layer(problem: Problem, below: bool, fan_in: int, nodes: int) -> tuple[Problem, Layout]:
-    """The problem whose scratch is that of a network's layer, and its layout; below: ∂R/∂(its input) is wanted."""
+def of_layer(problem: Problem, below: bool, fan_in: int, nodes: int, by_rows: bool = False) -> tuple[Problem, Layout]:
+    """The problem whose scratch is that of a network's layer, and its layout; below: ∂R/∂(its input) is wanted.
+
+    Rows are shared out where that is faster than nodes, or always with by_rows.
+    """
     one = Problem(
         problem.N, fan_in, nodes, problem.activation, problem.normalization, problem.ddof, problem.eps, problem.dtype
     )
-    return one, layout(one, "fresh", (NODE_LAYERS if for_nodes(one) else ROW_LAYERS)[below])
+    return one, layout(one, "fresh", (NODE_LAYERS if not by_rows and for_nodes(one) else ROW_LAYERS)[below])
 
 
 class FusedLayer(FormLayer):
     """A layer in the fused form (`fused.layer`)."""
 
-    def __init__(self, network: Problem, inputs: bool, place: int, fan_in: int, nodes: int, given: tuple) -> None:
+    def __init__(
+        self, network: Problem, inputs: bool, place: int, fan_in: int, nodes: int, given: tuple, by_rows: bool = False
+    ) -> None:
         from bnbench.fused import nodes as by_nodes
         from bnbench.fused.layer import layer
         from bnbench.fused.scratch import Scratch
 
         below = inputs or place > 0
-        problem, plan = of_layer(network, below, fan_in, nodes)
+        problem, plan = of_layer(network, below, fan_in, nodes, by_rows)
         self.last, self.place = place == network.depth - 1, place
         real: Any = np.dtype(problem.dtype).type
         self.scratch = scratch = Scratch(problem, plan, "fresh")
@@ -391,12 +396,24 @@ class FusedLayer(FormLayer):
         unbroken(self.forward_kernel() > 0)
         return self.r
 
-    def backward(self, upstream: Any, inputs: bool) -> tuple[Layer, Any, np.ndarray | None]:
-        """As in `FormLayer`."""
+    def enter_upstream(self, upstream: Any) -> None:
+        """Enter what `backward` takes."""
         if isinstance(upstream, tuple):
             self.r[...] = upstream[0]
         else:
             self.scratch.enter("U", upstream)
+
+    def sums(self, upstream: Any) -> None:
+        """What `backward` begins with: the sums of T, `sum_T`, `sum_TZ` and `sum_Ar`; where rows are shared out."""
+        from bnbench.fused.layer import sums_step
+
+        self.enter_upstream(upstream)
+        real: Any = self.A.dtype.type
+        unbroken(sums_step(real)(self.scratch.address))
+
+    def backward(self, upstream: Any, inputs: bool) -> tuple[Layer, Any, np.ndarray | None]:
+        """As in `FormLayer`."""
+        self.enter_upstream(upstream)
         unbroken(self.backward_kernel() > 0)
         dgamma, dbeta, dout = self.d_per_node
         affine = (dgamma, dbeta) if self.affine else (None, None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 STORED = Path(__file__).parents[2] / "results" / "epyc-2-cores"
-HEAVY = ("numba", "llvmlite", "pandas", "matplotlib", "scipy", "pyarrow", "torch", "jax", "flint", "rich")
+HEAVY = ("numba", "llvmlite", "dask", "pandas", "matplotlib", "scipy", "pyarrow", "torch", "jax", "flint", "rich")
 PROGRAM = """
 import contextlib, io, json, sys
 with contextlib.redirect_stdout(io.StringIO()):

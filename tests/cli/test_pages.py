@@ -30,7 +30,11 @@ FILES = [ROOT / "README.md", *sorted((ROOT / "bnbench/docs").glob("*.md")), ROOT
 PAGES = {path.stem: path.read_text("utf-8") for path in FILES}
 DOCS = [path.stem for path in FILES[1:] if path.stem != "CONTRIBUTING"]
 STORED = ROOT / "results" / "epyc-2-cores"
-NEEDS = {"gradient": ("sklearn", "torch", "jax"), "panel": ("linearmodels",)}  # packages of a page's programs
+NEEDS = {  # packages of a page's programs
+    "gradient": ("sklearn", "torch", "jax"),
+    "panel": ("linearmodels",),
+    "beyond": ("dask", "joblib"),
+}
 BEFORE = "results/before"  # the run that the pages speak of
 # Measured, proven or installed for minutes: that these commands are understood is tested here, what they do elsewhere.
 MEASURE = re.compile(r"bnbench (sweep|compare --interleaved|doctor --|audit( --out \S+| --proof)?$)")

@@ -109,6 +109,29 @@ def test_the_library_and_data_read_a_table_alike(tmp_path):
         read_table(tmp_path / "t.csv", "fine")
 
 
+def test_a_folder_of_parquet_files_is_one_table(tmp_path):
+    # catches: rows in another order, rows that are not wanted, text in a later part
+    pytest.importorskip("dask.dataframe")
+    table = pandas.DataFrame(np.arange(40.0).reshape(10, 4) ** 1.5, columns=["a", "b", "y", "c"])
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for place, (first, end) in enumerate(((0, 3), (3, 4), (4, 10))):
+        table.iloc[first:end].to_parquet(folder / f"part.{place}.parquet")
+    read = read_table(folder, "y")
+    np.testing.assert_array_equal(read.X, table[["a", "b", "c"]])
+    np.testing.assert_array_equal(read.y, table["y"])
+    assert (read.name, read.inputs, read.notes) == ("rows", ("a", "b", "c"), ())
+    few = read_table(folder, "y", rows=4)
+    np.testing.assert_array_equal(few.y, table["y"][:4])
+    assert few.notes == ("of rows the leading 4 of 10 rows were read",)
+    table.iloc[4:].assign(b=["1", "2", "?", "4", "5", "6"]).to_parquet(folder / "part.2.parquet")
+    with pytest.raises(ValueError, match=r"part 3 of rows: column 'b' in row 3 is '[?]', no number"):
+        read_table(folder, "y")
+    (folder / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"data folder empty has no file ending in \.parquet"):
+        read_table(folder / "empty", "y")
+
+
 def test_a_parquet_file_without_pyarrow_says_what_to_install(tmp_path, monkeypatch, capsys):
     # catches: pandas' paragraph about engines, or a traceback, where the extra is not installed
     path = tmp_path / "t.parquet"
