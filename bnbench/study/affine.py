@@ -93,12 +93,27 @@ def _cells(preset: str) -> dict[tuple, Callable[[], dict]]:
 
 def run(preset: str, cells: Cells) -> Study:
     """Measure, and hold theory against what was measured."""
+    from bnbench.study.plots import lines
+
     found = {key: cells("/".join(map(str, key)), compute) for key, compute in _cells(preset).items()}
     rows = [*_rank_rows(found), *_identity_rows(found), *_loss_rows(found), *_feature_rows(found)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     claims = _claims(table)
-    plots = {"rank": partial(_draw_ranks, table), "loss": partial(_draw_losses, table)}
-    plots["features"] = partial(_draw_features, table)
+    plots = {
+        "rank": partial(_draw_ranks, table),
+        "loss": partial(
+            lines, table[table["part"] == "loss"], "data", "activation", "what", xlabel="", log="y", level=1.0,
+            ylabel="training loss over that with γ and β",
+            caption="What leaving γ, β or both out does to the training loss, paired over seeds, with 95 % intervals: on "
+            "the line at 1 nothing is lost.",
+        ),
+        "features": partial(
+            lines, table[table["part"] == "features, R²"], "activation", "width", "what", xlabel="nodes", base=2,
+            ylabel="R² on rows held out",
+            caption="What γ and β alone learn on random features of planted functions, beside the head alone and all "
+            "parameters; 95 % intervals over seeds.",
+        ),
+    }  # fmt: skip
     return Study("affine", QUESTION, _answer(table, claims), claims, table, plots)
 
 
@@ -456,59 +471,5 @@ def _draw_ranks(table: pd.DataFrame) -> Figure:
     figure.set_label(
         "The certified rank of the outputs' Jacobian: what γ and β add to it, and how many of their "
         f"{2 * NODES} directions are redundant."
-    )
-    return figure
-
-
-def _draw_losses(table: pd.DataFrame) -> Figure:
-    from matplotlib.figure import Figure
-
-    from bnbench.report.plots import style
-
-    rows = table[table["part"] == "loss"]
-    names = list(dict.fromkeys(rows["activation"]))
-    figure = Figure(figsize=(7.4, 1.0 + 0.45 * len(names)))
-    panels = figure.subplots(1, len(DATA), sharey=True, squeeze=False)[0]
-    for axes, data in zip(panels, DATA, strict=True):
-        axes.axvline(1, color=style.MUTED, linewidth=0.9)
-        for k, (what, color) in enumerate(zip(SETS["loss"][1:], (style.ORANGE, style.BLUE, style.BLACK), strict=True)):
-            here = rows[(rows["data"] == data) & (rows["what"] == what)]
-            error = [here["measured"] - here["low"], here["high"] - here["measured"]]
-            places = [names.index(name) + 0.22 * (k - 1) for name in here["activation"]]
-            label = what if data == DATA[0] else None
-            axes.errorbar(here["measured"], places, xerr=error, fmt="o^s"[k], color=color, markersize=4, label=label)
-        axes.set(title=data, yticks=range(len(names)), yticklabels=names)
-        style.log_axis(axes, "x", lambda value: f"{value:g}×")
-    panels[0].invert_yaxis()
-    figure.supxlabel("training loss over that with γ and β")
-    figure.legend(loc="outside upper right", ncols=3)
-    figure.set_label(
-        "What leaving γ, β or both out does to the training loss, paired over seeds, with 95 % intervals: on the line at "
-        "1 nothing is lost."
-    )
-    return figure
-
-
-def _draw_features(table: pd.DataFrame) -> Figure:
-    from matplotlib.figure import Figure
-
-    from bnbench.report.plots import style
-
-    rows = table[table["part"] == "features, R²"]
-    figure = Figure(figsize=(7.4, 2.7))
-    for axes, activation in zip(figure.subplots(1, len(FEATURES), sharey=True), FEATURES, strict=True):
-        for k, (what, color) in enumerate(zip(SETS["features"], (style.BLACK, style.BLUE, style.ORANGE), strict=True)):
-            here = rows[(rows["activation"] == activation) & (rows["what"] == what)]
-            error = [here["measured"] - here["low"], here["high"] - here["measured"]]
-            label = what if activation == FEATURES[0] else None
-            axes.errorbar(here["width"], here["measured"], yerr=error, fmt="so^"[k] + "-", color=color, label=label)
-        style.log_axis(axes, "x", lambda value: f"{value:g}", base=2)
-        axes.set_title(activation)
-    figure.supxlabel("nodes, of random weights where these are not trained")
-    figure.supylabel("R² on rows held out")
-    figure.legend(loc="outside upper right", ncols=3)
-    figure.set_label(
-        "What γ and β alone can learn, on random features of a planted function, beside the head alone and everything; "
-        "R² on rows held out, with 95 % intervals over seeds."
     )
     return figure
