@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +59,9 @@ IDENTITIES = {  # left side = theory's factor × right side: the sentence, and t
 }
 
 
-LOST = {"identity": dict.fromkeys((NO_GAMMA, NO_BETA, NEITHER), 1.0)} | {
-    name: {NO_GAMMA: 1.0} for name in HOMOGENEOUS
-}  # theory: what the least loss is multiplied by
+LOST = {("identity", what): 1.0 for what in SETS["loss"]} | {(name, NO_GAMMA): 1.0 for name in HOMOGENEOUS}  # theory
+ON_FEATURES = {("identity", AFFINE): 1.0}  # theory: the loss on random features over that of least squares
+ADDED = "added by γ and β"
 FOUND = ("measured", "low", "high")
 COLUMNS = ["part", "activation", "data", "what", "width", "predicted", *FOUND]
 
@@ -96,89 +96,59 @@ def run(preset: str, cells: Cells) -> Study:
     from bnbench.study.plots import lines
 
     found = {key: cells("/".join(map(str, key)), compute) for key, compute in _cells(preset).items()}
-    rows = [*_rank_rows(found), *_identity_rows(found), *_loss_rows(found), *_feature_rows(found)]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    claims = _claims(table)
+    table = pd.DataFrame(_rows(found), columns=COLUMNS)
     plots = {
         "rank": partial(_draw_ranks, table),
         "loss": partial(
             lines, table[table["part"] == "loss"], "data", "activation", "what", xlabel="", log="y", level=1.0,
             ylabel="training loss over that with γ and β",
-            caption="What leaving γ, β or both out does to the training loss, paired over seeds, with 95 % intervals: on "
-            "the line at 1 nothing is lost.",
+            caption="What leaving γ, β or both out does to the training loss, paired over seeds, with 95 % "
+            "intervals: on the line at 1 nothing is lost.",
         ),
         "features": partial(
-            lines, table[table["part"] == "features, R²"], "activation", "width", "what", xlabel="nodes", base=2,
+            lines, table[table["part"] == "R²"], "activation", "width", "what", xlabel="nodes", base=2,
             ylabel="R² on rows held out",
             caption="What γ and β alone learn on random features of planted functions, beside the head alone and all "
             "parameters; 95 % intervals over seeds.",
         ),
     }  # fmt: skip
-    return Study("affine", QUESTION, _answer(table, claims), claims, table, plots)
+    return Study("affine", QUESTION, _answer(table), _claims(table), table, plots)
 
 
-def _groups(found: dict[tuple, dict], kind: str) -> dict[tuple, list[dict]]:
-    """The cells of a kind, those that differ in their draw or seed alone together."""
-    groups: dict[tuple, list[dict]] = {}
-    for key, row in found.items():
-        if key[0] == kind:
-            groups.setdefault(key[1:-1], []).append(row)
-    return groups
-
-
-def _rank_rows(found: dict[tuple, dict]) -> list[dict]:
-    """Of every activation the rank without γ and β, and what they add to it: certified, over all draws."""
-    rows = []
-    for (activation,), draws in _groups(found, "rank").items():
-        here = {"part": "rank", "activation": activation}
-        low, high = zip(*(one["without"] for one in draws), strict=True)
-        without = INPUTS if activation == "identity" else INPUTS * NODES  # and the intercept
-        rows.append(here | {"what": NEITHER, "predicted": without + 1} | _between(low, high))
-        low = [one["with"][0] - one["without"][1] for one in draws]
-        high = [one["with"][1] - one["without"][0] for one in draws]
-        rows.append(here | {"what": "added by γ and β", "predicted": added(activation)} | _between(low, high))
-    return rows
+def _rows(found: dict[tuple, dict]) -> Iterator[dict]:
+    """Rows of the table; cells that differ in their draw or seed alone are one."""
+    for (kind, activation, *rest), keys in itertools.groupby(found, lambda key: key[:-1]):
+        cells = [found[key] for key in keys]
+        here: dict[str, Any] = {"part": kind, "activation": activation}
+        if kind == "rank":  # certified over all draws
+            low, high = zip(*(one["without"] for one in cells), strict=True)
+            theory = 1 + INPUTS * (1 if activation == "identity" else NODES)
+            yield here | {"what": NEITHER, "predicted": theory} | _between(low, high)
+            low = [one["with"][0] - one["without"][1] for one in cells]
+            high = [one["with"][1] - one["without"][0] for one in cells]
+            yield here | {"what": ADDED, "predicted": added(activation)} | _between(low, high)
+        elif kind == "identities":
+            for name in cells[0]:
+                low, high = zip(*(one[name] for one in cells), strict=True)
+                yield here | {"what": name, "predicted": IDENTITIES[name][1]} | _between(low, high)
+        elif kind == "loss":  # paired over seeds
+            for what, (place, part) in itertools.product(SETS[kind][1:], enumerate((kind, "held out"))):
+                ratios = [math.log(one[what][place] / one[ALL][place]) for one in cells]
+                theory = LOST.get((activation, what), math.nan) if part == kind else math.nan
+                here |= {"part": part, "data": rest[0], "what": what, "predicted": theory}
+                yield here | dict(zip(FOUND, np.exp(interval(ratios)).tolist(), strict=True))
+        else:
+            for what in SETS[kind]:
+                here |= {"data": "planted", "what": what, "width": rest[0]}
+                theory = ON_FEATURES.get((activation, what), math.nan)
+                over = interval([one[what][0] / one["least squares"] for one in cells])
+                yield here | {"part": kind, "predicted": theory} | dict(zip(FOUND, over, strict=True))
+                shares = interval([1 - one[what][1] / one["variance"] for one in cells])
+                yield here | {"part": "R²", "predicted": math.nan} | dict(zip(FOUND, shares, strict=True))
 
 
 def _between(low: Any, high: Any) -> dict[str, float]:
     return {"measured": (min(low) + max(high)) / 2, "low": min(low), "high": max(high)}
-
-
-def _identity_rows(found: dict[tuple, dict]) -> list[dict]:
-    """Of every activation and identity the factor between its sides."""
-    rows = []
-    for (activation,), draws in _groups(found, "identities").items():
-        for name in draws[0]:
-            middle, low, high = zip(*(one[name] for one in draws), strict=True)
-            here = {"part": "identity", "activation": activation, "what": name, "predicted": IDENTITIES[name][1]}
-            rows.append(here | _between(low, high) | {"measured": float(np.mean(middle))})
-    return rows
-
-
-def _loss_rows(found: dict[tuple, dict]) -> list[dict]:
-    """What the training loss is multiplied by where γ, β or both are left out, paired over seeds; held out likewise."""
-    rows = []
-    for (activation, data), seeds in _groups(found, "loss").items():
-        for trained, (place, part) in itertools.product((NO_GAMMA, NO_BETA, NEITHER), enumerate(("loss", "held out"))):
-            ratios = [math.log(one[trained][place] / one[ALL][place]) for one in seeds]
-            theory = LOST.get(activation, {}).get(trained, math.nan) if part == "loss" else math.nan
-            here = {"part": part, "activation": activation, "data": data, "what": trained, "predicted": theory}
-            rows.append(here | dict(zip(FOUND, np.exp(interval(ratios)).tolist(), strict=True)))
-    return rows
-
-
-def _feature_rows(found: dict[tuple, dict]) -> list[dict]:
-    """The loss over that of least squares, and R² on rows held out, of nets on random features."""
-    rows = []
-    for (activation, width), seeds in _groups(found, "features").items():
-        for trained in SETS["features"]:
-            here = {"activation": activation, "data": "planted", "what": trained, "width": width}
-            exact = 1.0 if activation == "identity" and trained == AFFINE else math.nan
-            over = interval([one[trained][0] / one["least squares"] for one in seeds])
-            rows.append(here | {"part": "features", "predicted": exact} | dict(zip(FOUND, over, strict=True)))
-            shares = interval([1 - one[trained][1] / one["variance"] for one in seeds])
-            rows.append(here | {"part": "features, R²", "predicted": math.nan} | dict(zip(FOUND, shares, strict=True)))
-    return rows
 
 
 class Rationals(Balls):
@@ -204,54 +174,46 @@ def ranks(activation: str, draw: int) -> dict:
     its rank is exact. Else a node's columns are those of the linear layer with rows multiplied, whose rank is exact and
     bounds theirs from above; and a minor whose determinant's ball does not hold 0 bounds the whole from below.
     """
-    random = np.random.default_rng([3, draw])
-    X, G = _orthogonal(random), _of_whole_length(random)
-    gamma, beta, out = (_rational(random, *range_) for range_ in ((4, 12), (1, 5), (4, 12)))
+    X, G, gamma, beta, out = rational_net(np.random.default_rng([3, draw]))
     found = {}
     for name, layer in (("with", Layer(G, gamma, beta)), ("without", Layer(G, gamma * 0 + 1, beta * 0))):
-        places = np.arange(INPUTS * NODES + 2 * NODES + NODES + 1)
+        places = np.arange(INPUTS * NODES + 3 * NODES + 1)
         if name == "without":
-            places = np.delete(places, np.s_[INPUTS * NODES : INPUTS * NODES + 2 * NODES])
+            places = np.delete(places, np.s_[INPUTS * NODES : (INPUTS + 2) * NODES])
         if activation == "identity" or activation in HOMOGENEOUS:
             rank = _exact(_jacobian(layer, out, X, activation, Rationals())[:, places])
             found[name] = [rank, rank]
             continue
         linear = _jacobian(layer, out, X, "identity", Rationals())
-        hidden = places[places < INPUTS * NODES + 2 * NODES]  # a node's are every NODES-th
+        hidden = places[places < (INPUTS + 2) * NODES]  # a node's are every NODES-th
         most = sum(_exact(linear[:, hidden[hidden % NODES == j]]) for j in range(NODES)) + NODES + 1
         found[name] = [_at_least(layer, out, X, activation, places, most), most]
     return found
 
 
-def _orthogonal(random: np.random.Generator) -> np.ndarray:
-    """X (ROWS,INPUTS) in rationals: its columns have mean 0, variance 1 and no correlation; by reflections."""
-    root = math.isqrt(ROWS)
-    X = np.full((ROWS, ROWS), fmpq(0), object)
-    X[range(ROWS), range(ROWS)] = fmpq(root)
-    first = np.ones(ROWS, int)
-    first[0] -= root  # takes the first axis to the direction of 1
-    for v in (first, *random.integers(-5, 6, (MIXED, ROWS))):
-        if v is not first:
-            v[-1] -= v.sum()  # at a right angle to 1, which stays where it is
-        v = np.array([fmpq(int(x)) for x in v], object)
+def rational_net(random: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """X, Γ1, γ, β and Γ2 in rationals.
+
+    The columns of X have mean 0, variance 1 and no correlation, by reflections; those of Γ1 have a whole length.
+    """
+
+    def exactly(numbers: Any) -> np.ndarray:
+        return np.frompyfunc(lambda x: fmpq(int(x)), 1, 1)(numbers)
+
+    root, first = math.isqrt(ROWS), np.ones(ROWS, int)
+    first[0] -= root  # takes the first axis to the direction of 1, where the others leave it
+    turns = random.integers(-5, 6, (MIXED, ROWS))
+    turns[:, -1] -= turns.sum(axis=1)
+    X = exactly(root * np.eye(ROWS)[:, 1 : 1 + INPUTS])
+    for v in map(exactly, (first, *turns)):
         X = X - np.outer(v, (v @ X) * 2 / (v @ v))
-    return X[:, 1 : 1 + INPUTS]
-
-
-def _of_whole_length(random: np.random.Generator) -> np.ndarray:
-    """Γ1 (INPUTS,NODES) of whole numbers, the length of whose columns is whole."""
     columns: list[np.ndarray] = []
     while len(columns) < NODES:
         column = random.integers(-9, 10, INPUTS)
         if column.all() and math.isqrt(square := int(column @ column)) ** 2 == square:
-            columns.append(np.array([fmpq(int(x)) for x in column], object))
-    return np.stack(columns, axis=1)
-
-
-def _rational(random: np.random.Generator, low: int, high: int) -> np.ndarray:
-    """Eighths (NODES,) of size low/8 to high/8, of either sign."""
-    eighths = random.integers(low, high, NODES) * random.choice((-1, 1), NODES)
-    return np.array([fmpq(int(x), 8) for x in eighths], object)
+            columns.append(column)
+    eighths = [random.integers(*of, NODES) * random.choice((-1, 1), NODES) for of in ((4, 12), (1, 5), (4, 12))]
+    return X, exactly(np.stack(columns, axis=1)), *(exactly(part) / 8 for part in eighths)
 
 
 def _jacobian(layer: Layer, out: np.ndarray, X: np.ndarray, activation: str, m: Any) -> np.ndarray:
@@ -311,10 +273,10 @@ def identities(activation: str, draw: int) -> dict:
 
 
 def _factor(left: np.ndarray, right: np.ndarray) -> list[float]:
-    """f with left = f × right, by least squares, and f less and plus the largest entry of what is left over."""
+    """f with left = f × right, by least squares, less and plus the largest entry of what is left over."""
     factor = float(np.vdot(left, right) / np.vdot(right, right))
     rest = float(np.abs(left - factor * right).max() / np.abs(right).max())
-    return [factor, factor - rest, factor + rest]
+    return [factor - rest, factor + rest]
 
 
 def sample_of(data: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -375,10 +337,10 @@ def _claims(table: pd.DataFrame) -> list[Claim]:
         return claim(text, theory, measured, rows["low"].min(), rows["high"].max(), tolerance)
 
     found = []
-    for activation, rows in table[table["what"] == "added by γ and β"].groupby("activation", sort=False):
-        text = f"{activation}: directions that γ and β add to those of {NODES} nodes' outputs; ranks certified, exactly"
+    for activation, rows in table[table["what"] == ADDED].groupby("activation", sort=False):
+        text = f"{activation}: directions that γ and β add to those of {NODES} nodes' outputs, certified, exactly"
         found.append(judged(text, rows, 0))
-    for name, rows in table[table["part"] == "identity"].groupby("what", sort=False):
+    for name, rows in table[table["part"] == "identities"].groupby("what", sort=False):
         found.append(judged(f"{IDENTITIES[name][0]}; left over right, to 1e-12", rows, ROUNDING * IDENTITIES[name][1]))
     lost = table[(table["part"] == "loss") & table["predicted"].notna()]
     for (activation, data, what), rows in lost.groupby(["activation", "data", "what"], sort=False):
@@ -391,59 +353,57 @@ def _claims(table: pd.DataFrame) -> list[Claim]:
     return [*found, judged(text, alone, CLOSE)]
 
 
-def _answer(table: pd.DataFrame, claims: list[Claim]) -> str:
-    added_by = table[table["what"] == "added by γ and β"].set_index("activation")["measured"]
-    by_share = {share: [a for a, n in added_by.items() if n == share * NODES] for share in (0, 1, 2)}
-    lost = table[table["part"] == "loss"].set_index(["activation", "data", "what"])
-    held = table[table["part"] == "held out"].set_index(["activation", "data", "what"])
-    shares = table[(table["part"] == "features, R²") & (table["width"] == table["width"].max())]
-    R2 = shares.set_index(["activation", "what"])["measured"]
+def _answer(table: pd.DataFrame) -> str:
+    measured = table.set_index(["part", "activation", "what", "data", "width"])["measured"]
+    shares = measured["rank"].xs(ADDED, level="what").droplevel(["data", "width"]) / NODES
+    kinds = [list(shares.index[shares == share]) for share in range(3)]
+    widest = table["width"].max()
 
-    def times(activations: list[str], what: str, rows: pd.DataFrame = lost) -> str:
-        """How many times the loss is, over these activations and the data."""
-        here = [rows.loc[a, data, what] for a in activations for data in DATA]
-        low, high = min(one["measured"] for one in here), max(one["measured"] for one in here)
-        return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+    def times(activations: list[str], what: str, part: str = "loss") -> str:
+        """How many times as large a loss is, planted and with diabetes, over these activations."""
+        found = []
+        for data in DATA:
+            of = [float(measured[part, a, what, data].iloc[0]) for a in activations]
+            low, high = f"{min(of):.2f}", f"{max(of):.2f}"
+            found.append(f"{low if low == high else f'{low} to {high}'} ({data})")
+        return ", ".join(found)
 
-    failed = [one.text for one in claims if one.verdict == "refuted"]
-    sentences = []
-    if by_share[0]:
+    def named(names: list[str]) -> str:
+        return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+    sentences, (none, scale, both) = [], kinds
+    if none:
         sentences.append(
-            f"They are where a linear map follows with nothing between ({_named(by_share[0])}): they add no direction in "
-            f"which the outputs could move, and without both the training loss is {times(by_share[0], NEITHER)} times "
-            "what it is with them, so leave them out."
+            f"Where a linear map follows with nothing between ({named(none)}) both are redundant: they add no "
+            f"direction to those of the outputs, and without them the training loss is {times(none, NEITHER)} times "
+            "as large. Leave both out."
         )
-    if by_share[1]:
+    if scale:
         sentences.append(
-            f"With {_named(by_share[1])} the scale is redundant and the shift is not: training loses little without γ "
-            f"({times(by_share[1], NO_GAMMA)} times the loss) and more without β ({times(by_share[1], NO_BETA)}), so γ "
-            "can go and β should stay."
+            f"With {named(scale)} the scale is redundant and the shift is not: the loss is {times(scale, NO_GAMMA)} "
+            f"times as large without γ, {times(scale, NO_BETA)} without β. Keep β; γ can go."
         )
-    if by_share[2]:
+    if both:
         sentences.append(
-            f"With {_named(by_share[2])} neither is: the training loss is {times(by_share[2], NO_GAMMA)} times as large "
-            f"without γ, {times(by_share[2], NO_BETA)} without β, {times(by_share[2], NEITHER)} without both; keep both."
+            f"With {named(both)} neither is: the loss is {times(both, NO_GAMMA)} times as large without γ, "
+            f"{times(both, NO_BETA)} without β, {times(both, NEITHER)} without both. Keep both."
         )
-    alone = ", ".join(
-        f"{R2[a, AFFINE]:.2f} with {a} (Γ2 alone {R2[a, HEAD]:.2f}, all {R2[a, ALL]:.2f})" for a in FEATURES
+    alone = [
+        f"{measured['R²', a, AFFINE, 'planted', widest]:.2f} with {a} "
+        f"({measured['R²', a, HEAD, 'planted', widest]:.2f} by Γ2 alone, "
+        f"{measured['R²', a, ALL, 'planted', widest]:.2f} by all)"
+        for a in FEATURES
+    ]
+    sentences.append(
+        f"They can even learn alone: on {widest:g} random features R² on rows held out is {', '.join(alone)}."
     )
     sentences.append(
-        f"γ and β alone, on {int(shares['width'].iloc[0])} random features, reach an R² on rows held out of {alone}."
+        "Where this does not hold: redundant means that the least loss is the same, not that training takes the same "
+        "path to it; ranks are those at random parameters, with rows enough to tell nodes apart; and what lowers the "
+        "loss in training may raise it on new rows, where without both it is "
+        f"{times(list(shares.index), NEITHER, 'held out')} times as large."
     )
-    every = list(dict.fromkeys(table.loc[table["part"] == "held out", "activation"]))
-    sentences.append(
-        "Where this does not hold: that a parameter is redundant says that the best loss is the same, not that training "
-        "takes the same path to it; and a smaller loss in training is not one on new rows, where without both it is "
-        f"{times(every, NEITHER, held)} times as large, by activation and data. The ranks are those at random parameters, "
-        "with rows enough to tell nodes apart."
-    )
-    if failed:
-        sentences.append(f"Refuted here: {'; '.join(failed)}.")
     return " ".join(sentences)
-
-
-def _named(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _draw_ranks(table: pd.DataFrame) -> Figure:
@@ -455,7 +415,7 @@ def _draw_ranks(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(6.4, 0.6 + 0.42 * len(rows) / 2))
     axes = figure.subplots()
     for place, activation in enumerate(rows.index.unique(0)):
-        base, more = rows[activation, NEITHER], rows[activation, "added by γ and β"]
+        base, more = rows[activation, NEITHER], rows[activation, ADDED]
         last, left = 2 * NODES - more, base + more
         bars = [
             axes.barh(place, base, color=style.FAINT, edgecolor=style.MUTED),

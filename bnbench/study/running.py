@@ -33,10 +33,15 @@ MOMENTA, DRIFTS, DRIFT_ROWS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01), (0.0, 0.02, 0.1
 ROOTS = ((8, 1), (32, 1), (256, 1), (8, 20))  # rows of a batch, batches whose variances are averaged
 SAMPLE, INPUTS, TAUGHT = 512, 16, 8  # rows of a planted training set; inputs of one, and of one that is learned
 WIDTHS, BATCH, RATE, HEAVY = (32, 32), 32, 0.1, 0.9  # of the nets that are trained, by gradient descent with momentum
+NEAR = 0.02  # how close scores by averages are to come to those by exact statistics
 PRECISE = 8  # batches whose statistics are pooled anew
 MODES = ("exact", "precise", "moving, 0.9", "moving, 0.99", "batch", "batch, sorted")
 MOVING = {"moving, 0.9": ("pytorch", 0.1), "moving, 0.99": ("keras", 0.99)}
+TOLERANCES = {"bias": 0.005, "exponential": 0.02, "error": 0.1, "lag": 0.02, "root": 0.01, "sampling": 0.1}  # shares
+TOLERANCES |= {"start": 1e-12, "gap": 0.02}
+SHOWN = ("pytorch", "keras", "paper", "population")  # of the conventions: in claims and plots
 FOUND = ("measured", "low", "high")
+AT_REST = 0.0  # theory: a score by an average less that by exact statistics, once weights rest
 COLUMNS = ["part", "data", "convention", "order", "batch", "step", "momentum", "drift", "predicted", *FOUND]
 
 
@@ -53,7 +58,8 @@ def bias(name: str, order: str, m: int, values: np.ndarray) -> float:
     if held.weights == BATCHES:
         return variances.mean() / sigma2
     weight = held.batch_weight(held.momentum or 0.0)
-    return float(start_left(weight, t) + weight * (1 - weight) ** np.arange(t)[::-1] @ variances) / sigma2
+    weights = weight * (1 - weight) ** np.arange(t)[::-1]
+    return float(1 - weights.sum() + weights @ variances) / sigma2  # the start's variance is 1
 
 
 def start_left(weight: float, t: int) -> float:
@@ -286,31 +292,30 @@ def run(preset: str, cells: Cells) -> Study:
     found = {key: cells("/".join(map(str, key)), compute) for key, compute in _cells(preset).items()}
     rows = [*_average_rows(found), *_training_rows(found)]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    claims = _claims(table)
-    conventions = table["convention"].isin(["population", "paper", "pytorch", "keras"])
+    biases = table[(table["part"] == "bias") & table["convention"].isin(SHOWN)]
+    errors = table[table["part"] == "error"].assign(panel="drift a step, over the sd of a batch's mean")
     plots = {
         "training": partial(
-            lines, table[table["part"] == "training"], "data", "step", "convention", xlabel="step",
-            ylabel="on rows held out: R² (planted), share right (digits)", shared=False,
+            lines, table[table["part"] == "training"], "data", "step", "convention", xlabel="step", shared=False,
+            ylabel="R² (planted), share right (digits)",
             caption="Scores on rows held out during training, by the statistics that they are predicted with; 95 % "
             "intervals over seeds. “batch” normalises the rows held out by their own batches, “sorted” after sorting.",
         ),
         "bias": partial(
-            lines, table[(table["part"] == "bias") & conventions], "order", "batch", "convention", xlabel="rows of a batch",
-            ylabel="variance over σ²", theory=True, base=2,
-            caption=f"The variance that each convention comes to after {PASSES} passes over {VALUES} real rows: measured "
-            "(points) and theory (lines), over that of all rows. Sorted rows lose what batches differ by; Keras' 0.99 has kept the more of its start the fewer batches there were.",
+            lines, biases, "order", "batch", "convention", xlabel="rows of a batch", base=2, ylabel="variance over σ²",
+            theory=True,
+            caption=f"The variance that conventions come to in {PASSES} passes over {VALUES} real rows: measured "
+            "(points) and theory (lines), over that of all rows. Averages over sorted rows lose what batches differ "
+            "by; Keras' 0.99 has kept the more of its start the fewer batches there were.",
         ),
         "momentum": partial(
-            lines, table[table["part"] == "error"].assign(
-                drift=lambda rows: rows["drift"].map("{:g}".format), panel="drift a step, over the sd of a batch's mean"
-            ), "panel", "momentum", "drift", xlabel="weight of a batch (PyTorch's momentum)", log="xy", theory=True,
-            ylabel="mean square error of the average",
+            lines, errors, "panel", "momentum", "drift", xlabel="weight of a batch (PyTorch's momentum)", log="xy",
+            ylabel="mean square error", theory=True,
             caption="The error of a running mean, over the variance of a batch's, while the true mean moves steadily: "
             "measured (points) and theory (lines). What rests is averaged best slowly, what moves is not.",
         ),
     }  # fmt: skip
-    return Study("running", QUESTION, _answer(table, claims), claims, table, plots)
+    return Study("running", QUESTION, _answer(table), _claims(table), table, plots)
 
 
 def _average_rows(found: dict[tuple, dict]) -> Iterator[dict]:
@@ -357,86 +362,79 @@ def _training_rows(found: dict[tuple, dict]) -> Iterator[dict]:
             for step, column in zip(seeds[0]["step"], scores.T, strict=True):
                 yield here | {"part": "training", "step": step} | _found(interval(column))
             gap = scores[:, -1] - np.array([one["exact"][-1] for one in seeds])
-            yield here | {"part": "gap", "step": seeds[0]["step"][-1], "predicted": 0.0} | _found(interval(gap))
-
-
-TOLERANCES = {"start": 1e-12, "error": 0.1, "lag": 0.02, "root": 0.01, "sampling": 0.1, "gap": 0.01}
+            yield here | {"part": "gap", "step": seeds[0]["step"][-1], "predicted": AT_REST} | _found(interval(gap))
 
 
 def _claims(table: pd.DataFrame) -> list[Claim]:
-    """A claim of every row that theory says something of and that an answer rests on."""
+    """A claim of every row that theory says something of and that the answer rests on."""
     found = []
     for row in table[table["predicted"].notna()].to_dict("records"):
-        part, name, m, weight = row["part"], row["convention"], row["batch"], row["momentum"]
-        if part == "bias" and m == SIZES[0] and name in ("population", "paper", "pytorch", "keras"):
-            share = 0.02 if CONVENTIONS[name].weights == EXPONENTIAL else 0.005
-            text = f"variance over σ² by {name}, rows {row['order']}, batches of {m:g}"
-        elif part == "start" and name in ("pytorch", "keras"):
-            share, text = TOLERANCES[part], f"weight of the start by {name} after {row['step']:g} batches"
-        elif part == "error" and row["drift"] == 0 and weight in (0.1, 0.01):
-            share, text = TOLERANCES[part], f"variance of an average over a batch's, weight {weight:g}"
-        elif part == "lag" and row["drift"] == max(DRIFTS) and weight in (0.1, 0.01):
-            share, text = TOLERANCES[part], f"steps by which an average lags behind a steady move, weight {weight:g}"
-        elif part == "root":
-            share, text = TOLERANCES[part], f"mean of σ/√var, {row['step']:g} batch(es) of {m:g} normal rows"
-        elif part == "sampling":
-            share, text = TOLERANCES[part], f"mean square error of exact variances of {SAMPLE} rows against the truth"
-        elif part == "gap" and name in ("moving, 0.9", "precise"):
-            share, text = TOLERANCES[part], f"{row['data']}: score by {name} less that by exact ones, after training"
-        else:
+        part, name, m, t, weight = (row[c] for c in ("part", "convention", "batch", "step", "momentum"))
+        drifts = {"error": 0.0, "lag": max(DRIFTS)}  # what is claimed of the averages of two weights
+        told = {
+            "bias": f"variance over σ² by {name}, rows {row['order']}, batches of {m:g}",
+            "start": f"weight of the start by {name} after {t:g} batches",
+            "error": f"variance of an average over a batch's, weight {weight:g}",
+            "lag": f"steps that an average lags behind a steady move, weight {weight:g}",
+            "root": f"mean of σ/√var of normal rows, batches: {t:g} of {m:g}",
+            "sampling": f"mean square error of exact variances of {SAMPLE} rows against the truth",
+            "gap": f"{row['data']}: score by {name} less that by exact statistics, after training",
+        }[part]
+        if not {
+            "bias": name in SHOWN and m == SIZES[0],
+            "start": name in SHOWN,
+            "gap": name in ("moving, 0.9", "precise"),
+        }.get(part, row["drift"] == drifts[part] and weight in (0.1, 0.01) if part in drifts else True):
             continue
-        tolerance, told = (
-            (share, f"{share:g}") if part in ("gap", "start") else (share * row["predicted"], f"{share:.1%}")
-        )
-        found.append(claim(f"{text}, to {told}", *(row[c] for c in ("predicted", *FOUND)), tolerance))
+        exponential = part == "bias" and CONVENTIONS[name].weights == EXPONENTIAL
+        tolerance, absolute = TOLERANCES["exponential" if exponential else part], part in ("start", "gap")
+        text = f"{told}, to {tolerance:g}" if absolute else f"{told}, to {tolerance:.1%}"
+        three = (row[c] for c in FOUND)
+        found.append(claim(text, row["predicted"], *three, tolerance * (1 if absolute else row["predicted"])))
     return found
 
 
-def _answer(table: pd.DataFrame, claims: list[Claim]) -> str:
+def _answer(table: pd.DataFrame) -> str:
     def value(part: str, **where: Any) -> float:
         rows = table[table["part"] == part]
-        for name, wanted in where.items():
-            rows = rows[rows[name] == wanted]
-        return float(rows["measured"].iloc[0])
+        return float(rows[(rows[list(where)] == pd.Series(where)).all(axis=1)]["measured"].iloc[0])
 
     training = table[table["part"] == "training"].set_index(["data", "convention", "step"])["measured"].sort_index()
 
     def caught_up(data: str, mode: str) -> str:
         """From which step on the score by an average stays within two points of the exact one's."""
-        behind = np.abs(training[data, mode] - training[data, "exact"]) > 0.02
-        steps = behind.index[behind.to_numpy()[::-1].cumsum()[::-1] == 0]
+        behind = np.abs(training[data, mode] - training[data, "exact"]) > NEAR
+        steps = behind.index[~behind.to_numpy()[::-1].cumsum()[::-1].astype(bool)]
         return f"step {steps[0]:g}" if len(steps) else "no step"
 
-    last = {data: training[data, "exact"].index[-1] for data in ("planted", "digits")}
-    fast, slow = MOVING
-    m = SIZES[0]
+    last, m = training["digits", "exact"].index[-1], SIZES[0]
+    near = [f"{caught_up('planted', mode)} (planted) and {caught_up('digits', mode)} (digits)" for mode in MOVING]
+    lags, noises = (
+        [value(part, momentum=weight, drift=drift) for weight in (0.1, 0.01)]
+        for part, drift in (("lag", max(DRIFTS)), ("error", 0.0))
+    )
     moved = table[(table["part"] == "error") & (table["drift"] == max(DRIFTS))]
-    best = moved.loc[moved["measured"].idxmin(), "momentum"]
-    own, alone = (training["digits", mode, last["digits"]] for mode in ("batch, sorted", "exact"))
-    sentences = [
-        "A row must be predicted alike whatever comes with it, so a trained network needs constants, and a validation "
-        "score on the way needs them at every look. Averages give them at no cost; an exact pass over the training set "
-        f"costs {value('cost'):.2f} epochs of gradients here, too much for every look and little once.",
-        f"An average of weight 0.1 a batch (PyTorch's default, Keras' 0.9) lags {value('lag', momentum=0.1):.0f} steps "
-        f"behind the weights and has {value('error', momentum=0.1, drift=0.0):.1%} of a batch's variance; one of 0.01 "
-        f"(Keras' 0.99) lags {value('lag', momentum=0.01):.0f} and has {value('error', momentum=0.01, drift=0.0):.1%}, and "
-        f"keeps {value('start', convention='keras', step=100):.0%} of its start after 100 batches. While weights move "
-        f"by {max(DRIFTS):g} of a batch mean's sd a step, a weight of {best:g} is best of those tried.",
-        f"Scores on rows held out came to stay within two points of the exact statistics' from {caught_up('planted', fast)} "
-        f"(planted) and {caught_up('digits', fast)} (digits) with 0.9, from {caught_up('planted', slow)} and "
-        f"{caught_up('digits', slow)} with 0.99, of {last['planted']:g} and {last['digits']:g}.",
-        f"So: watch training by a moving average of 0.9 (or of 0.99 once its start is forgotten), and give the trained "
-        "network the exact statistics of the training set (`bnbench.population`), whose rows' order does not matter. Never "
-        f"use a batch's own: sorted by class, the digits held out are classed right in {own:.0%}, by exact statistics in "
-        f"{alone:.0%}.",
-        f"m/(m - 1) matters in small batches alone: at m = {m} variances without it are "
-        f"{value('bias', convention='paper', order='drawn', batch=m) / m:.0%} of σ² short; over sorted rows the paper's "
-        f"estimate is {value('bias', convention='paper', order='sorted', batch=m):.3f} σ² whatever the factor; and 1/√var is "
-        f"too large by {value('root', batch=8, step=1) - 1:.1%} for one batch of 8, by "
-        f"{value('root', batch=8, step=20) - 1:.1%} for the average of 20.",
-        "Where this does not hold: noise and lag are those of independent batches and steady moves, which shuffled epochs "
-        f"and training only resemble; and exact means of these {SAMPLE} rows: against the truth, their variances are still "
-        f"off by {value('sampling') ** 0.5:.1%}.",
-    ]
-    failed = [one.text for one in claims if one.verdict == "refuted"]
-    return " ".join([*sentences, *([f"Refuted here: {'; '.join(failed)}."] if failed else [])])
+    sentences = (
+        "Because a row must be predicted alike whatever comes with it, which takes constants, and averages give "
+        f"these at every step for nothing, where an exact pass costs {value('cost'):.2f} epochs of gradients.",
+        "An average is late and noisy: at a weight of 0.1 a batch (PyTorch's default; Keras says 0.9) it lags "
+        f"{lags[0]:.0f} steps and has {noises[0]:.1%} of a batch's variance, at 0.01 (Keras' 0.99) {lags[1]:.0f} "
+        f"steps and {noises[1]:.1%}, with {value('start', convention='keras', step=100):.0%} of its start left after "
+        f"100 batches; if weights move fast, {moved.loc[moved['measured'].idxmin(), 'momentum']:g} was the best "
+        "weight.",
+        f"Scores on rows held out stay within {NEAR:.0%} of those by exact statistics from {near[0]} with the first, "
+        f"from {near[1]} with the second.",
+        "So watch training by an average at 0.1, shuffle the rows, and give the trained network the exact statistics "
+        "of the training set (`bnbench.population`), never a batch's own: with rows sorted by class these class "
+        f"{training['digits', 'batch, sorted', last]:.0%} of the digits right, exact ones "
+        f"{training['digits', 'exact', last]:.0%}.",
+        f"m/(m - 1) matters in small batches alone (at m = {m} a variance without it is "
+        f"{value('bias', convention='paper', order='drawn', batch=m) / m:.0%} short) and mends no sorted rows "
+        f"({value('bias', convention='paper', order='sorted', batch=m):.2g} of σ²); 1/√var is too large by "
+        f"{value('root', batch=8, step=1) - 1:.1%} for one batch of 8, by {value('root', batch=8, step=20) - 1:.1%} "
+        "for the average of 20.",
+        "Where this does not hold: noise and lag are those of independent batches and steady moves, 1/√var's bias "
+        f"that of normal rows, and exact statistics are exact for the training rows: those of {SAMPLE} are "
+        f"{value('sampling') ** 0.5:.1%} off the truth in variance.",
+    )
+    return " ".join(sentences)
