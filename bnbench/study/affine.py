@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from flint import arb_mat, ctx, fmpq, fmpq_mat
+from scipy.linalg import qr
+from scipy.optimize import minimize
+from sklearn.datasets import load_diabetes
 
 from bnbench import formula
 from bnbench.library import gradients, prepare
@@ -95,9 +98,9 @@ def run(preset: str, cells: Cells) -> Study:
     """Measure, and hold theory against what was measured."""
     from bnbench.study.plots import lines
 
-    found = {key: cells("/".join(map(str, key)), compute) for key, compute in _cells(preset).items()}
+    found = {key: cells("/".join(("affine", *map(str, key))), compute) for key, compute in _cells(preset).items()}
     table = pd.DataFrame(_rows(found), columns=COLUMNS)
-    plots = {
+    plots: dict[str, Callable[[], Figure]] = {
         "rank": partial(_draw_ranks, table),
         "loss": partial(
             lines, table[table["part"] == "loss"], "data", "activation", "what", xlabel="", log="y", level=1.0,
@@ -121,15 +124,15 @@ def _rows(found: dict[tuple, dict]) -> Iterator[dict]:
         cells = [found[key] for key in keys]
         here: dict[str, Any] = {"part": kind, "activation": activation}
         if kind == "rank":  # certified over all draws
-            low, high = zip(*(one["without"] for one in cells), strict=True)
-            theory = 1 + INPUTS * (1 if activation == "identity" else NODES)
+            low, high = ([one["without"][k] for one in cells] for k in (0, 1))
+            theory: float = 1 + INPUTS * (1 if activation == "identity" else NODES)
             yield here | {"what": NEITHER, "predicted": theory} | _between(low, high)
             low = [one["with"][0] - one["without"][1] for one in cells]
             high = [one["with"][1] - one["without"][0] for one in cells]
             yield here | {"what": ADDED, "predicted": added(activation)} | _between(low, high)
         elif kind == "identities":
             for name in cells[0]:
-                low, high = zip(*(one[name] for one in cells), strict=True)
+                low, high = ([one[name][k] for one in cells] for k in (0, 1))
                 yield here | {"what": name, "predicted": IDENTITIES[name][1]} | _between(low, high)
         elif kind == "loss":  # paired over seeds
             for what, (place, part) in itertools.product(SETS[kind][1:], enumerate((kind, "held out"))):
@@ -235,8 +238,6 @@ def _exact(J: np.ndarray) -> int:
 
 def _at_least(layer: Layer, out: np.ndarray, X: np.ndarray, activation: str, places: np.ndarray, most: int) -> int:
     """The size, up to `most`, of a minor of the Jacobian that is proven not to be 0."""
-    from scipy.linalg import qr
-
     with ctx.workprec(BITS):
         J = _jacobian(Layer(*map(balls, layer)), balls(out), balls(X), activation, BALLS)[:, places]
         middle = J.astype(np.float64)
@@ -287,8 +288,6 @@ def sample_of(data: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray,
         waves = np.sin(X @ random.normal(size=(6, 8)) / 2 + random.uniform(0, 2 * np.pi, 8))
         y = waves @ random.normal(size=8) + 0.3 * random.normal(size=len(X))
     else:
-        from sklearn.datasets import load_diabetes
-
         X, y = load_diabetes(return_X_y=True)
         order, fitted = random.permutation(len(y)), 300
         X, y = X[order] / X.std(axis=0), y[order]
@@ -310,8 +309,6 @@ def fits(data: str, activation: str, width: int, sets: tuple[str, ...], seed: in
 
 
 def _fit(prepared: Any, start: dict, free: tuple[str, ...], X: np.ndarray, held: list, activation: str) -> list[float]:
-    from scipy.optimize import minimize
-
     theta = prepared.pack(*start.values(), np.zeros(1))
     moves = prepared.pack(*(np.full(part.shape, float(name in free)) for name, part in start.items()), np.ones(1)) > 0
 
@@ -323,9 +320,9 @@ def _fit(prepared: Any, start: dict, free: tuple[str, ...], X: np.ndarray, held:
     options = {"maxiter": ITERATIONS, "maxfun": 2 * ITERATIONS, "ftol": 1e-13, "gtol": 1e-9}
     best = minimize(risk, theta[moves], jac=True, method="L-BFGS-B", options=options)
     theta[moves] = best.x
-    *parameters, G2, delta = prepared.unpack(theta)
-    [statistics] = population(X, *parameters, activation=activation)
-    eta = predict(held[0], *parameters, G2, statistics=statistics[:2], activation=activation) + delta
+    G1, gamma, beta, G2, delta = prepared.unpack(theta)
+    [statistics] = population(X, G1, gamma, beta, activation=activation)
+    eta = predict(held[0], G1, gamma, beta, G2, statistics=statistics[:2], activation=activation) + delta
     return [float(best.fun), float(np.mean((held[1] - eta) ** 2))]
 
 
@@ -354,7 +351,7 @@ def _claims(table: pd.DataFrame) -> list[Claim]:
 
 
 def _answer(table: pd.DataFrame) -> str:
-    measured = table.set_index(["part", "activation", "what", "data", "width"])["measured"]
+    measured = table.set_index(["part", "activation", "what", "data", "width"])["measured"].sort_index()
     shares = measured["rank"].xs(ADDED, level="what").droplevel(["data", "width"]) / NODES
     kinds = [list(shares.index[shares == share]) for share in range(3)]
     widest = table["width"].max()

@@ -6,11 +6,12 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import gammaln
+from sklearn.datasets import load_digits
 
 from bnbench.estimators.parameters import gradient_slots
 from bnbench.estimators.statistics import Running
@@ -20,6 +21,9 @@ from bnbench.problem import Layer, Spec
 from bnbench.running import CONVENTIONS, RunningStatistics, population
 from bnbench.running.conventions import BATCHES, EXPONENTIAL, ROWS
 from bnbench.study.base import Cells, Claim, Study, claim, interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 QUESTION = "Why are batch statistics averaged during training, and which should a trained network use?"
 PRESETS: dict[str, dict[str, Any]] = {
@@ -96,7 +100,7 @@ def count(preset: str) -> int:
 def _cells(preset: str) -> dict[tuple, Callable[[], dict]]:
     """What a run measures: kind and what else tells a cell, to the function that measures it."""
     chosen = PRESETS[preset]
-    columns, found = chosen["columns"], {}
+    columns, found = chosen["columns"], dict[tuple, Callable[[], dict]]()
     for order, m in itertools.product(ORDERS, SIZES):
         found["bias", order, m] = partial(measure_bias, order, m, columns)
     found |= {("start", t): partial(measure_start, t) for t in STEPS}
@@ -118,8 +122,6 @@ def small_set() -> np.ndarray:
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """1797 images of handwritten digits, 64 pixels from 0 to 1 each, and whether the digit is odd."""
-    from sklearn.datasets import load_digits
-
     X, y = load_digits(return_X_y=True)
     return X / 16, (y % 2).astype(float)
 
@@ -220,9 +222,9 @@ class Net:
         self.random, sizes = np.random.default_rng([6, seed]), [X.shape[1], *WIDTHS]
         G = [self.random.normal(size=pair) / pair[0] ** 0.5 for pair in itertools.pairwise(sizes)]
         gamma, beta = [np.ones(p) for p in WIDTHS], [np.zeros(p) for p in WIDTHS]
-        self.parts = G, gamma, beta, self.random.normal(size=WIDTHS[-1]) / WIDTHS[-1] ** 0.5, np.zeros(1)
+        self.parts: Any = G, gamma, beta, self.random.normal(size=WIDTHS[-1]) / WIDTHS[-1] ** 0.5, np.zeros(1)
         self.layers = [Layer(*three) for three in zip(G, gamma, beta, strict=True)]
-        self.prepared = prepare(self.X, self.y, list(WIDTHS), W=np.ones((fitted, 1)), loss=self.spec.loss)
+        self.prepared: Any = prepare(self.X, self.y, list(WIDTHS), W=np.ones((fitted, 1)), loss=self.spec.loss)
 
     def epoch(self) -> Iterator[np.ndarray]:
         """The rows of every minibatch of an epoch."""
@@ -289,12 +291,12 @@ def run(preset: str, cells: Cells) -> Study:
     """Measure, and hold theory against what was measured."""
     from bnbench.study.plots import lines
 
-    found = {key: cells("/".join(map(str, key)), compute) for key, compute in _cells(preset).items()}
+    found = {key: cells("/".join(("running", *map(str, key))), compute) for key, compute in _cells(preset).items()}
     rows = [*_average_rows(found), *_training_rows(found)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     biases = table[(table["part"] == "bias") & table["convention"].isin(SHOWN)]
     errors = table[table["part"] == "error"].assign(panel="drift a step, over the sd of a batch's mean")
-    plots = {
+    plots: dict[str, Callable[[], Figure]] = {
         "training": partial(
             lines, table[table["part"] == "training"], "data", "step", "convention", xlabel="step", shared=False,
             ylabel="R² (planted), share right (digits)",
@@ -389,8 +391,8 @@ def _claims(table: pd.DataFrame) -> list[Claim]:
         exponential = part == "bias" and CONVENTIONS[name].weights == EXPONENTIAL
         tolerance, absolute = TOLERANCES["exponential" if exponential else part], part in ("start", "gap")
         text = f"{told}, to {tolerance:g}" if absolute else f"{told}, to {tolerance:.1%}"
-        three = (row[c] for c in FOUND)
-        found.append(claim(text, row["predicted"], *three, tolerance * (1 if absolute else row["predicted"])))
+        theory, measured, low, high = (row[c] for c in ("predicted", *FOUND))
+        found.append(claim(text, theory, measured, low, high, tolerance * (1 if absolute else theory)))
     return found
 
 
