@@ -166,7 +166,7 @@ def learning(curves: dict[tuple[str, str, int], list[float]]) -> Figure:
     figure.supxlabel("steps")
     figure.set_label(
         "Risk on rows that were not learned from, over the variance of y, by step of training: an activation a row, "
-        "a depth a column, each remedy at the best of its rates. A dot is where a network has learned; a line at 1 is one "
-        "that predicts the mean."
+        "a depth a column, each remedy at the best of its rates. A dot is where a network has learned; a line at 1 is "
+        "one that predicts the mean."
     )
     return figure

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-import bnbench
+from bnbench.library import prepare
 from bnbench.problem import Layer, Spec
 from bnbench.study import signal
 
@@ -114,7 +114,7 @@ def trained(name: str, activation: str, depth: int, rate: float, steps: int, see
     spec = Spec(activation, remedy.normalization, eps=1e-5 if remedy.normalization == "batch" else 0.0)
     given = None if remedy.normalization == "batch" else [(np.zeros(WIDTH), np.ones(WIDTH))] * depth
     learn, judge = (
-        bnbench.prepare(
+        prepare(
             X[rows],
             y[rows],
             depth * [WIDTH],

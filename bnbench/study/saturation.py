@@ -27,6 +27,7 @@ COMPARED = ("batch norm", "ReLU")  # remedies that the question does without
 JUDGED = ("tanh", "relu", "sigmoid", "gaussian")  # whose χ₁ is claimed on and off the critical line
 BIASES = {"tanh": 0.1, "relu": 0.5, "sigmoid": 4.0, "gaussian": 0.5}  # σ_b² of the points of the map
 OFF = (0.6, 1.0, 1.5)  # σ_w² of these points, over the critical one
+WIDE = (768, 1024)  # width and batch at which λ is claimed
 FINITE_BATCHES = {16: 2000, 64: 1000, 256: 400}  # and how many layers are drawn
 WITHIN, THIRD = 0.02, 1 / 3  # of theory, and of its excess over 1: tolerances that claims state
 OF_REMEDY = {
@@ -90,7 +91,7 @@ class Point(NamedTuple):
 class Plan(NamedTuple):
     """How much a preset measures."""
 
-    wide: tuple[int, int]  # layers and repeats at width 768 and batch 1024
+    wide: tuple[int, int]  # layers and repeats at `WIDE`
     sizes: tuple[tuple[int, int], ...]  # widths and batches of further points with batch normalisation
     free: tuple[int, int, int]  # width, layers and repeats without normalisation, where χ₁ is claimed
     mapped: tuple[int, int, int]  # the same for the other points
@@ -112,7 +113,7 @@ PLANS = {
 def points(plan: Plan) -> Iterator[Point]:
     """Everything whose factor a layer is measured."""
     for activation in ACTIVATIONS:
-        yield Point(activation, "batch", 1.0, 0.0, 768, 1024, *plan.wide)
+        yield Point(activation, "batch", 1.0, 0.0, *WIDE, *plan.wide)
         for width, batch in plan.sizes:
             yield Point(activation, "batch", 1.0, 0.0, width, batch, 12, 6)
         for weight in (0.25, 4.0):  # which λ does not depend on
@@ -135,7 +136,9 @@ def ways(plan: Plan) -> Iterator[Point]:
     """The networks whose gradient is followed through depth: normalised, as usual, and on the critical line."""
     for activation in ACTIVATIONS:
         for normalization, weight in (("batch", 1.0), ("none", 1.0), ("none", signal.critical(activation))):
-            yield Point(activation, normalization, weight, 0.0, 128, 128, plan.layers, 4)
+            yield Point(
+                activation, normalization, weight, 0.0, 128, 128, plan.layers + 1, 4
+            )  # the first has no activation before it
 
 
 def trials(plan: Plan) -> Iterator[tuple[str, str, int, float]]:
@@ -237,7 +240,7 @@ def trial_row(place: tuple[str, str, int], rate: float, found: dict) -> dict:
 def claims(table: pd.DataFrame) -> list[Claim]:
     """Theory's claims, of the rows that can judge them."""
     rows = table[table["what"].isin((FACTOR, FINITE)) & (table["sigma_b2"] == 0)]
-    wide = rows[(rows["width"] == 768) & (rows["normalization"] == "batch")]
+    wide = rows[(rows["width"] == WIDE[0]) & (rows["normalization"] == "batch")]
     free = rows[(rows["normalization"] == "none") & rows["activation"].isin(JUDGED) & (rows["remedy"] == "")]
     aided = rows[rows["remedy"].isin(("orthogonal", "LSUV", "a·θ(z)"))]
     made = [
@@ -306,7 +309,7 @@ def answer(table: pd.DataFrame) -> str:
     factor, way, trained = (table[table["what"] == what] for what in (FACTOR, WAY, TRAINING))
     normal = factor[(factor["normalization"] == "batch") & (factor["sigma_w2"] == 1)].set_index(["activation"])
     off = (normal["measured"] / normal["predicted"] - 1).abs()
-    wide, narrow = normal["width"] == 768, normal[["width", "batch"]].product(axis=1)
+    wide, narrow = normal["width"] == WIDE[0], normal[["width", "batch"]].product(axis=1)
     order = normal[wide].sort_values("predicted")["measured"]
     usual = way[(way["depth"] == 1) & (way["normalization"] == "none") & (way["sigma_w2"] == 1)].set_index("activation")
     own = trained[~trained["remedy"].isin(COMPARED)]
@@ -316,7 +319,8 @@ def answer(table: pd.DataFrame) -> str:
     sentences = [
         "At the start of training a batch-normalised network's squared gradient grows from layer to layer towards "
         f"the input by λ = E[a'²]/Var[a], whatever σ_w²: by {order.iloc[-1]:.2f} for {order.index[-1]}, least for "
-        f"{order.index[0]} ({order.iloc[0]:.2f}); at width 768 and a batch of 1024 that is within {off[wide].max():.1%}.",
+        f"{order.index[0]} ({order.iloc[0]:.2f}); at width {WIDE[0]} and a batch of {WIDE[1]} theory "
+        f"was off by {off[wide].max():.1%} at most.",
         "Without normalisation and at the usual σ_w² = 1 the factor is "
         + ", ".join(f"{usual['measured'][name]:.2f} for {name}" for name in SATURATING)
         + ": below 1 the gradient vanishes.",
