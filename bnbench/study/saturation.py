@@ -1,0 +1,349 @@
+"""How saturating non-linearities can be trained: what gradients do from layer to layer, and what remedies change."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bnbench import formula
+from bnbench.problem import ACTIVATIONS, Layer, Spec
+from bnbench.report import units
+from bnbench.report.table import Table, Text, number
+from bnbench.study import drawings, remedies, signal
+from bnbench.study.base import Cells, Claim, Study, claim, interval
+
+QUESTION = (
+    "How can saturating non-linearities, a Gaussian RBF among them, be trained without batch normalisation or ReLU, "
+    "when their gradients vanish?"
+)
+SATURATING = ("tanh", "gaussian", "sigmoid")
+COMPARED = ("batch norm", "ReLU")  # remedies that the question does without
+JUDGED = ("tanh", "relu", "sigmoid", "gaussian")  # whose χ₁ is claimed on and off the critical line
+BIASES = {"tanh": 0.1, "relu": 0.5, "sigmoid": 4.0, "gaussian": 0.5}  # σ_b² of the points of the map
+OFF = (0.6, 1.0, 1.5)  # σ_w² of these points, over the critical one
+WIDE = (768, 1024)  # width and batch at which λ is claimed
+FINITE_BATCHES = {16: 2000, 64: 1000, 256: 400}  # and how many layers are drawn
+WITHIN, THIRD = 0.02, 1 / 3  # of theory, and of its excess over 1: tolerances that claims state
+OF_REMEDY = {
+    "orthogonal": "on the critical line the factor is 1",
+    "LSUV": "the factor is E[a'²]/E[a²] at Var Z = 1",
+    "a·θ(z)": f"the factor is χ₁ at σ_w² = a² = {remedies.SCALE**2:g}",
+}
+FACTOR, FINITE, WAY, TRAINING = "factor a layer", "finite batch", "growth over depth layers", "training"  # of rows
+
+
+class Point(NamedTuple):
+    """Networks at random weights that are measured: weight is σ_w², bias σ_b²; repeats of them are drawn."""
+
+    activation: str
+    normalization: str
+    weight: float
+    bias: float
+    width: int
+    batch: int
+    depth: int
+    repeats: int
+    remedy: str = ""  # "orthogonal", or "LSUV"
+
+    @property
+    def predicted(self) -> float:
+        """Theory's factor a layer, of wide layers."""
+        if self.normalization == "batch":
+            return signal.explosion(self.activation)
+        if self.remedy == "LSUV":
+            return signal.fitted_factor(self.activation)
+        return float(signal.chi(self.activation, self.weight, self.bias))
+
+    def norms(self) -> np.ndarray:
+        """Σ (∂R/∂A_l)² of all layers, (repeats, depth + 1), from networks that begin at the fixed point q*."""
+        random = np.random.default_rng(zlib.crc32(repr(self).encode()))
+        batch = self.normalization == "batch"
+        spec = Spec(self.activation, "batch" if batch else "frozen", eps=0.0)
+        q = np.clip(signal.length(self.activation, self.weight, self.bias), signal.SMALLEST, 1e3)
+        start = 1.0 if batch or self.remedy == "LSUV" else (q - self.bias) / self.weight
+        found = []
+        for _ in range(self.repeats):
+            X = start**0.5 * random.standard_normal((self.batch, self.width))
+            drawn = signal.weights(random, [self.width] * (self.depth + 1), self.weight, self.remedy == "orthogonal")
+            drawn = signal.fitted(drawn, self.activation, X) if self.remedy == "LSUV" else drawn
+            shifts = self.bias**0.5 * random.standard_normal((self.depth, self.width))
+            layers = [Layer(G, np.ones(self.width), shift) for G, shift in zip(drawn, shifts, strict=True)]
+            found.append(signal.norms(layers, X, spec, random))
+        return np.array(found)
+
+    def factors(self) -> dict:
+        """The mean factor of the layers after the first, whose input is no activation, of each network."""
+        norms = self.norms()
+        return {"factors": (norms[:, 1:-1] / norms[:, 2:]).mean(axis=1)}
+
+    def profile(self) -> dict:
+        """The growth of the gradient's norm from the last layer down to each, of each network."""
+        norms = self.norms()
+        return {"growth": norms[:, :0:-1] / norms[:, -1:]}
+
+
+class Plan(NamedTuple):
+    """How much a preset measures."""
+
+    wide: tuple[int, int]  # layers and repeats at `WIDE`
+    sizes: tuple[tuple[int, int], ...]  # widths and batches of further points with batch normalisation
+    free: tuple[int, int, int]  # width, layers and repeats without normalisation, where χ₁ is claimed
+    mapped: tuple[int, int, int]  # the same for the other points
+    share: int  # of the repeats of finite-batch claims is one of so many taken
+    layers: int  # of the gradient's way through depth
+    depths: tuple[int, ...]  # that are trained
+    steps: int
+
+
+PLANS = {
+    "quick": Plan((4, 2), ((32, 16), (128, 256)), (256, 12, 5), (96, 10, 3), 4, 16, (2, 8), 100),
+    "default": Plan(
+        (6, 3), tuple(itertools.product((32, 128), (16, 64, 256))), (512, 16, 8), (256, 12, 4), 1, 32,
+        (2, 4, 8, 16, 32, 64), 250,
+    ),
+}  # fmt: skip
+
+
+def points(plan: Plan) -> Iterator[Point]:
+    """Everything whose factor a layer is measured."""
+    for activation in ACTIVATIONS:
+        yield Point(activation, "batch", 1.0, 0.0, *WIDE, *plan.wide)
+        for width, batch in plan.sizes:
+            yield Point(activation, "batch", 1.0, 0.0, width, batch, 12, 6)
+        for weight in (0.25, 4.0):  # which λ does not depend on
+            yield Point(activation, "batch", weight, 0.0, 128, 256, 12, 3)
+        width, layers, repeats = plan.free if activation in JUDGED else plan.mapped
+        critical = signal.critical(activation)
+        for off in OFF if activation != "softplus" else OFF[:1]:  # which has no fixed point from there on
+            yield Point(activation, "none", off * critical, 0.0, width, 64, layers, repeats)
+        for bias, off in itertools.product((1, 2), OFF if activation in JUDGED else ()):
+            shift = bias * BIASES[activation]
+            yield Point(activation, "none", off * critical, shift, plan.mapped[0], 64, *plan.mapped[1:])
+    width, layers, repeats = plan.mapped
+    for activation in SATURATING:
+        yield Point(activation, "none", remedies.SCALE**2, 0.0, width, 64, layers, repeats, "a·θ(z)")
+        for name in ("orthogonal", "LSUV"):
+            yield Point(activation, "none", signal.critical(activation), 0.0, width, 64, layers, repeats, name)
+
+
+def ways(plan: Plan) -> Iterator[Point]:
+    """The networks whose gradient is followed through depth: normalised, as usual, and on the critical line."""
+    for activation in ACTIVATIONS:
+        for normalization, weight in (("batch", 1.0), ("none", 1.0), ("none", signal.critical(activation))):
+            yield Point(
+                activation, normalization, weight, 0.0, 128, 128, plan.layers + 1, 4
+            )  # the first has no activation before it
+
+
+def trials(plan: Plan) -> Iterator[tuple[str, str, int, float]]:
+    """What is trained: remedy, activation, depth, rate."""
+    for activation, (name, remedy), depth in itertools.product(SATURATING, remedies.REMEDIES.items(), plan.depths):
+        for rate in remedies.RATES[remedy.rule]:
+            yield name, activation, depth, rate
+
+
+def count(preset: str) -> int:
+    """How many cells `run` asks for."""
+    plan = PLANS[preset]
+    return sum(1 for _ in itertools.chain(points(plan), ways(plan), trials(plan))) + len(FINITE_BATCHES)
+
+
+def run(preset: str, cells: Cells) -> Study:
+    """Measure, or read back what was measured, and answer."""
+    plan = PLANS[preset]
+    rows = []
+    for point in points(plan):
+        found = interval(cells(f"factor {tuple(point)}", point.factors)["factors"])
+        rows.append(row_of(point, point.predicted, found))
+    rows += [finite(batch, plan.share, cells) for batch in FINITE_BATCHES]
+    for point in ways(plan):
+        growth = np.log(cells(f"way {tuple(point)}", point.profile)["growth"])  # networks, layers below the last
+        for below in 2 ** np.arange(int(np.log2(plan.layers)) + 1):
+            measured = tuple(np.exp(interval(growth[:, below])))
+            rows.append(row_of(point, point.predicted**below, measured, what=WAY, depth=int(below)))
+    curves = {}
+    for place, group in itertools.groupby(trials(plan), lambda trial: trial[:3]):
+        tried = {}
+        for *_, rate in group:
+            compute = functools.partial(remedies.trained, *place, rate, plan.steps)
+            tried[rate] = cells(f"training {place} {rate} {plan.steps}", compute)
+        rate = min(tried, key=lambda rate: (tried[rate]["steps"] or np.inf, min(tried[rate]["curve"])))
+        curves[place] = tried[rate]["curve"]
+        rows.append(trial_row(place, rate, tried[rate]))
+    table = pd.DataFrame(rows)
+    of = dict(list(table.groupby("what")))
+    mapped = of[FACTOR][(of[FACTOR]["normalization"] == "none") & (of[FACTOR]["remedy"] == "")]
+    plots = {
+        "factor": functools.partial(drawings.factors, of[FACTOR]),
+        "depth": functools.partial(drawings.ways, of[WAY]),
+        "map": functools.partial(drawings.critical_map, mapped[mapped["activation"].isin(JUDGED)]),
+        "learning": functools.partial(drawings.learning, curves),
+    }
+    return Study("saturation", QUESTION, answer(table), claims(table), table, plots, tables(table))
+
+
+def row_of(point: Point, predicted: float, found: tuple, what: str = FACTOR, depth: int = 0) -> dict:
+    """A row of the table."""
+    measured, low, high = map(float, found)
+    return {
+        "what": what, "activation": point.activation, "normalization": point.normalization,
+        "sigma_w2": point.weight, "sigma_b2": point.bias, "width": point.width, "batch": point.batch,
+        "depth": depth or point.depth, "predicted": predicted, "measured": measured, "low": low, "high": high,
+        "remedy": point.remedy,
+    }  # fmt: skip
+
+
+def finite(batch: int, share: int, cells: Cells) -> dict:
+    """A row of identity layers at a finite batch B, whose input rows are uncorrelated but for their common mean.
+
+    Theory's (B-2)/(B-3) is of infinitely many inputs; of n it is (1 - 2/n) times that, exactly, since a Γ_j that makes
+    s_j large is large itself. What is measured is divided by 1 - 2/n.
+    """
+    n = 2 * batch
+    point = Point("identity", "batch", 1.0, 0.0, n, batch, 1, FINITE_BATCHES[batch] // share)
+
+    def compute() -> dict:
+        random, found = np.random.default_rng(batch), []
+        X = np.linalg.qr(random.standard_normal((n, batch)))[0].T * (n * batch / (batch - 1)) ** 0.5
+        for _ in range(point.repeats):
+            layer = Layer(*signal.weights(random, [n, n]), np.ones(n), np.zeros(n))
+            upstream = random.standard_normal((batch, n))
+            upstream -= upstream.mean(axis=0)
+            _, dA = formula.backward(formula.forward(layer, X, Spec("identity", eps=0.0)), upstream)
+            found.append(np.sum(dA**2) / np.sum(upstream**2) / (1 - 2 / n))
+        return {"factors": found}
+
+    found = interval(cells(f"finite {tuple(point)}", compute)["factors"])
+    return row_of(point, (batch - 2) / (batch - 3), found, what=FINITE)
+
+
+def trial_row(place: tuple[str, str, int], rate: float, found: dict) -> dict:
+    """A row of a trained network at the best rate: its factor at the start, and the steps until it had learned."""
+    name, activation, depth = place
+    remedy = remedies.REMEDIES[name]
+    point = Point(
+        activation, "batch" if remedy.normalization == "batch" else "none", remedy.weight(activation) * remedy.scale**2,
+        0.0, remedies.WIDTH, remedies.BATCH, depth, 1, name,
+    )  # fmt: skip
+    predicted = point._replace(activation=remedy.activation or activation).predicted
+    return row_of(point, predicted, (found["start"], np.nan, np.nan), what=TRAINING) | {
+        "rate": rate, "steps": found["steps"] or np.nan, "R2": 1 - min(found["curve"]), "after": found["end"],
+    }  # fmt: skip
+
+
+def claims(table: pd.DataFrame) -> list[Claim]:
+    """Theory's claims, of the rows that can judge them."""
+    rows = table[table["what"].isin((FACTOR, FINITE)) & (table["sigma_b2"] == 0)]
+    wide = rows[(rows["width"] == WIDE[0]) & (rows["normalization"] == "batch")]
+    free = rows[(rows["normalization"] == "none") & rows["activation"].isin(JUDGED) & (rows["remedy"] == "")]
+    aided = rows[rows["remedy"].isin(("orthogonal", "LSUV", "a·θ(z)"))]
+    made = [
+        judged(row, f"batch normalisation, {row['activation']}: the factor a layer is λ = E[a'²]/Var[a]", WITHIN)
+        for row in wide.to_dict("records")
+    ]
+    for row in rows[rows["what"] == FINITE].to_dict("records"):
+        B, text = row["batch"], f"batch normalisation, identity, a batch of {row['batch']}: (B-2)/(B-3)"
+        made.append(judged(row, text, THIRD / (B - 2), "a third of its excess over 1"))
+    made += [
+        judged(row, f"no normalisation, {row['activation']}, σ_w² = {row['sigma_w2']:.4g}: χ₁ = σ_w² E[a'²]", WITHIN)
+        for row in free.to_dict("records")
+    ]
+    made += [
+        judged(row, f"{row['remedy']}, {row['activation']}: {OF_REMEDY[row['remedy']]}", 2 * WITHIN)
+        for row in aided.to_dict("records")
+    ]
+    return made
+
+
+def judged(row: dict, text: str, share: float, words: str = "") -> Claim:
+    """A claim about a row, whose tolerance is a share of theory's value."""
+    theory, *found = (row[name] for name in ("predicted", "measured", "low", "high"))
+    return claim(f"{text}, within {words or f'{share:.0%}'}", theory, *found, share * theory)
+
+
+def tables(table: pd.DataFrame) -> list[Table]:
+    """What theory says of each activation; which networks learned, in how many steps; how far off narrow ones are."""
+    said = []
+    for name in ACTIVATIONS:
+        values = {
+            "λ, batch normalisation": signal.explosion(name), "χ₁ at σ_w² = 1": signal.chi(name, 1.0, 0.0),
+            "critical σ_w²": signal.critical(name), "LSUV": signal.fitted_factor(name),
+        }  # fmt: skip
+        said.append({"activation": name} | {head: number(f"{value:.4g}") for head, value in values.items()})
+    trained = table[table["what"] == TRAINING]
+    learned = []
+    for (activation, remedy), part in trained.groupby(["activation", "remedy"], sort=False):
+        row: dict[str, str | Text] = {"activation": activation, "remedy": remedy}
+        for one in part.itertuples():
+            never = Text(f"R² {max(one.R2, 0):.2f}", "status")
+            row[units.plural(one.depth, "layer")] = never if np.isnan(one.steps) else number(f"{one.steps:.0f}")
+        learned.append(row)
+    off = table[(table["what"] == FACTOR) & (table["normalization"] == "batch") & (table["sigma_w2"] == 1)]
+    held = []
+    for (width, batch), part in off.groupby(["width", "batch"]):
+        ratios = zip(part["activation"], part["measured"] / part["predicted"], strict=True)
+        row = {"width": number(str(width)), "batch": number(str(batch))}
+        held.append(row | {name: number(f"{ratio:.3f}") for name, ratio in ratios})
+    notes = (
+        "Factors of the squared gradient a layer, without biases: above 1 it explodes, below it vanishes. LSUV "
+        "scales every layer to pre-activations of variance 1.",
+        f"Steps until R² on rows that were not learned from was {remedies.LEARNED:g}, at the best of three rates; the "
+        "best R² in the place of those that never got there.",
+        "1 where theory holds: it is of infinite width and batch.",
+    )
+    return [
+        Table.of("What theory says of each activation", said, note=notes[0]),
+        Table.of("Which networks learned, in how many steps", learned, note=notes[1]),
+        Table.of("Measured over theory with batch normalisation", held, note=notes[2]),
+    ]
+
+
+def answer(table: pd.DataFrame) -> str:
+    """What the data say: what gradients do, what to do about it, and where theory does not hold."""
+    factor, way, trained = (table[table["what"] == what] for what in (FACTOR, WAY, TRAINING))
+    normal = factor[(factor["normalization"] == "batch") & (factor["sigma_w2"] == 1)].set_index(["activation"])
+    off = (normal["measured"] / normal["predicted"] - 1).abs()
+    wide, narrow = normal["width"] == WIDE[0], normal[["width", "batch"]].product(axis=1)
+    order = normal[wide].sort_values("predicted")["measured"]
+    usual = way[(way["depth"] == 1) & (way["normalization"] == "none") & (way["sigma_w2"] == 1)].set_index("activation")
+    own = trained[~trained["remedy"].isin(COMPARED)]
+    learned = trained[trained["steps"].notna()]
+    worst = off[narrow == narrow.min()]
+    tuned = own[own["remedy"] == "critical"]
+    sentences = [
+        "At the start of training a batch-normalised network's squared gradient grows from layer to layer towards "
+        f"the input by λ = E[a'²]/Var[a], whatever σ_w²: by {order.iloc[-1]:.2f} for {order.index[-1]}, least for "
+        f"{order.index[0]} ({order.iloc[0]:.2f}); at width {WIDE[0]} and a batch of {WIDE[1]} theory "
+        f"was off by {off[wide].max():.1%} at most.",
+        "Without normalisation and at the usual σ_w² = 1 the factor is "
+        + ", ".join(f"{usual['measured'][name]:.2f} for {name}" for name in SATURATING)
+        + ": below 1 the gradient vanishes.",
+        "What to do: draw Γ at the critical σ_w² ("
+        + ", ".join(f"{signal.critical(name):.3g} for {name}" for name in SATURATING)
+        + "), where the gradient keeps its size, and look whether that suffices, for "
+        + f"{tuned['steps'].notna().sum()} of {len(tuned)} networks so drawn learned a planted function by descent.",
+    ]
+    for name in SATURATING:
+        here = learned[learned["activation"] == name].groupby("remedy", sort=False)["depth"].max()
+        mine = here[~here.index.isin(COMPARED)]
+        best = mine[mine == mine.max()].index
+        compared = " and ".join(f"{other} {here.get(other, 'none')}" for other in COMPARED)
+        plain = f"untreated {here.get('none', 'at no depth')}"
+        found = f"to depth {mine.max()} with {', '.join(best)}" if len(best) else "at no depth with any remedy"
+        sentences.append(f"{name.capitalize()} learned {found} ({plain}; for comparison {compared}).")
+    after = own[own["steps"].notna() & (own["depth"] > 2)]
+    moved = (after["after"] / after["measured"]).to_numpy()
+    sentences.append(
+        f"Theory is of wide layers, large batches and random weights: at width {normal['width'].min()} and a batch of "
+        f"{normal['batch'].min()} λ was off by up to {worst.max():.0%} ({worst.idxmax()}), and once networks had "
+        f"learned, their factor was {np.min(moved):.2g} to {np.max(moved):.2g} times that of the start."
+        if len(moved)
+        else "None of the networks learned, so that nothing can be said of the factor after training."
+    )
+    return " ".join(sentences)
