@@ -100,8 +100,13 @@ def run(preset: str, cells: Cells) -> Study:
 
     found = {key: cells("/".join(("affine", *map(str, key))), compute) for key, compute in _cells(preset).items()}
     table = pd.DataFrame(_rows(found), columns=COLUMNS)
+    ranked = table[table["part"] == "rank"].assign(panel="directions in which the outputs can move")
     plots: dict[str, Callable[[], Figure]] = {
-        "rank": partial(_draw_ranks, table),
+        "rank": partial(
+            lines, ranked, "panel", "activation", "what", xlabel="", ylabel="directions", log="", level=0.0,
+            caption=f"The certified rank of the Jacobian of a layer of {NODES} nodes without γ and β, and what these "
+            f"add to it: of their {2 * NODES} directions, those that are missing are redundant.",
+        ),
         "loss": partial(
             lines, table[table["part"] == "loss"], "data", "activation", "what", xlabel="", log="y", level=1.0,
             ylabel="training loss over that with γ and β",
@@ -112,7 +117,7 @@ def run(preset: str, cells: Cells) -> Study:
             lines, table[table["part"] == "R²"], "activation", "width", "what", xlabel="nodes", base=2,
             ylabel="R² on rows held out",
             caption="What γ and β alone learn on random features of planted functions, beside the head alone and all "
-            "parameters; 95 % intervals over seeds.",
+            "parameters (with the identity all coincide); 95 % intervals over seeds.",
         ),
     }  # fmt: skip
     return Study("affine", QUESTION, _answer(table), _claims(table), table, plots)
@@ -365,24 +370,21 @@ def _answer(table: pd.DataFrame) -> str:
             found.append(f"{low if low == high else f'{low} to {high}'} ({data})")
         return ", ".join(found)
 
-    def named(names: list[str]) -> str:
-        return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
-
     sentences, (none, scale, both) = [], kinds
     if none:
         sentences.append(
-            f"Where a linear map follows with nothing between ({named(none)}) both are redundant: they add no "
+            f"Where a linear map follows with nothing between ({', '.join(none)}) both are redundant: they add no "
             f"direction to those of the outputs, and without them the training loss is {times(none, NEITHER)} times "
             "as large. Leave both out."
         )
     if scale:
         sentences.append(
-            f"With {named(scale)} the scale is redundant and the shift is not: the loss is {times(scale, NO_GAMMA)} "
-            f"times as large without γ, {times(scale, NO_BETA)} without β. Keep β; γ can go."
+            f"With {', '.join(scale)} the scale is redundant and the shift is not: the loss is "
+            f"{times(scale, NO_GAMMA)} times as large without γ, {times(scale, NO_BETA)} without β. Keep β; γ can go."
         )
     if both:
         sentences.append(
-            f"With {named(both)} neither is: the loss is {times(both, NO_GAMMA)} times as large without γ, "
+            f"With {', '.join(both)} neither is: the loss is {times(both, NO_GAMMA)} times as large without γ, "
             f"{times(both, NO_BETA)} without β, {times(both, NEITHER)} without both. Keep both."
         )
     alone = [
@@ -401,32 +403,3 @@ def _answer(table: pd.DataFrame) -> str:
         f"{times(list(shares.index), NEITHER, 'held out')} times as large."
     )
     return " ".join(sentences)
-
-
-def _draw_ranks(table: pd.DataFrame) -> Figure:
-    from matplotlib.figure import Figure
-
-    from bnbench.report.plots import style
-
-    rows = table[table["part"] == "rank"].set_index(["activation", "what"])["measured"]
-    figure = Figure(figsize=(6.4, 0.6 + 0.42 * len(rows) / 2))
-    axes = figure.subplots()
-    for place, activation in enumerate(rows.index.unique(0)):
-        base, more = rows[activation, NEITHER], rows[activation, ADDED]
-        last, left = 2 * NODES - more, base + more
-        bars = [
-            axes.barh(place, base, color=style.FAINT, edgecolor=style.MUTED),
-            axes.barh(place, more, left=base, color=style.BLUE),
-            axes.barh(place, last, left=left, color="white", edgecolor=style.VERMILLION, hatch="////"),
-        ]
-    axes.set(yticks=range(rows.index.unique(0).size), yticklabels=rows.index.unique(0))
-    axes.set_xlabel(f"directions in which the outputs move ({INPUTS} inputs, {NODES} nodes, an intercept)")
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    told = ["without γ and β", f"added by them, of {2 * NODES}", "redundant"]
-    figure.legend(bars, told, loc="outside upper left", ncols=3)
-    figure.set_label(
-        "The certified rank of the outputs' Jacobian: what γ and β add to it, and how many of their "
-        f"{2 * NODES} directions are redundant."
-    )
-    return figure
