@@ -62,7 +62,10 @@ def run(options: argparse.Namespace) -> int:
     if begun and not options.resume:
         raise UsageError(f"{folder} holds a run already; use --resume or another --out")
     options.preset = resumed_preset(folder, options.preset) if begun else options.preset or "default"
-    modules = {name: study(name) for name in ([options.study] if options.study else STUDIES)}
+    try:
+        modules = {name: study(name) for name in ([options.study] if options.study else STUDIES)}
+    except ImportError as error:  # scikit-learn, which has the data and the estimators
+        raise UsageError(str(error)) from None
     command = command_line(f"study {options.study}" if options.study else "study", options, leave_out=("study",))
     written = Folder(folder).claim()
     written.begin()

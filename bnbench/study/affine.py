@@ -13,8 +13,8 @@ import pandas as pd
 from flint import arb_mat, ctx, fmpq, fmpq_mat
 from scipy.linalg import qr
 from scipy.optimize import minimize
-from sklearn.datasets import load_diabetes
 
+import bnbench.estimators  # noqa: F401 - without scikit-learn, which has the data, it says what to install
 from bnbench import formula
 from bnbench.library import gradients, prepare
 from bnbench.prediction import predict
@@ -293,6 +293,8 @@ def sample_of(data: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray,
         waves = np.sin(X @ random.normal(size=(6, 8)) / 2 + random.uniform(0, 2 * np.pi, 8))
         y = waves @ random.normal(size=8) + 0.3 * random.normal(size=len(X))
     else:
+        from sklearn.datasets import load_diabetes
+
         X, y = load_diabetes(return_X_y=True)
         order, fitted = random.permutation(len(y)), 300
         X, y = X[order] / X.std(axis=0), y[order]

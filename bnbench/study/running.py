@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy.special import gammaln
-from sklearn.datasets import load_digits
 
 from bnbench.estimators.parameters import gradient_slots
 from bnbench.estimators.statistics import Running
@@ -122,6 +121,8 @@ def small_set() -> np.ndarray:
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """1797 images of handwritten digits, 64 pixels from 0 to 1 each, and whether the digit is odd."""
+    from sklearn.datasets import load_digits
+
     X, y = load_digits(return_X_y=True)
     return X / 16, (y % 2).astype(float)
 
