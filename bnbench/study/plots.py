@@ -41,6 +41,7 @@ def lines(
             error = np.abs([points["measured"] - points["low"], points["high"] - points["measured"]])
             joined = "-" if numeric and not theory else ""
             look = {"color": COLORS[k], "markersize": 4, "label": name if title == panels[0] else None}
+            look["zorder"] = 3 - 0.01 * k  # the first lies on top
             axes.errorbar(places, points["measured"], yerr=error, fmt=MARKERS[k] + joined, **look)
             if theory:
                 axes.plot(places, points["predicted"], color=COLORS[k], linewidth=1)

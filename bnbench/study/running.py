@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 QUESTION = "Why are batch statistics averaged during training, and which should a trained network use?"
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"columns": 2000, "seeds": 3, "epochs": 12, "samples": 100},
-    "default": {"columns": 8000, "seeds": 10, "epochs": 40, "samples": 400},
+    "quick": {"columns": 3000, "seeds": 3, "epochs": 12, "samples": 200, "rounds": 10},
+    "default": {"columns": 8000, "seeds": 10, "epochs": 40, "samples": 400, "rounds": 20},
 }
 VALUES, PASSES = 64, 30  # of the small training set that is averaged over, and how often
 ORDERS, SIZES = ("drawn", "shuffled", "sorted"), (4, 8, 16, 32)  # rows drawn with replacement; rows of a batch
@@ -107,7 +107,7 @@ def _cells(preset: str) -> dict[tuple, Callable[[], dict]]:
         found["drift", weight, drift] = partial(measure_drift, weight, drift, columns)
     found |= {("root", *key): partial(measure_root, *key, columns) for key in ROOTS}
     found["sampling",] = partial(measure_sampling, chosen["samples"])
-    found["cost",] = measure_cost
+    found["cost",] = partial(measure_cost, chosen["rounds"])
     for data, seed in itertools.product(("planted", "digits"), range(chosen["seeds"])):
         found["training", data, seed] = partial(train, data, seed, chosen["epochs"])
     return found
@@ -119,6 +119,7 @@ def small_set() -> np.ndarray:
     return X @ np.random.default_rng(0).normal(size=X.shape[1])
 
 
+@cache
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """1797 images of handwritten digits, 64 pixels from 0 to 1 each, and whether the digit is odd."""
     from sklearn.datasets import load_digits
@@ -192,7 +193,7 @@ def measure_sampling(samples: int) -> dict:
     return {"square": interval(found)}
 
 
-def measure_cost(rounds: int = 15) -> dict:
+def measure_cost(rounds: int) -> dict:
     """The time of `population` over that of an epoch of gradients, of a net on the digits."""
     net, ratios = Net("digits", 0), []
     for _ in range(rounds + 1):

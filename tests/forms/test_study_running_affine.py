@@ -8,7 +8,7 @@ from bnbench.study import affine, running
 from bnbench.study.base import Cells
 
 SMALL = {
-    "running": {"columns": 1000, "seeds": 3, "epochs": 4, "samples": 40},
+    "running": {"columns": 1000, "seeds": 3, "epochs": 3, "samples": 40, "rounds": 2},
     "affine": {"activations": ("identity", "relu"), "draws": 1, "seeds": 3, "widths": (8,)},
 }
 
