@@ -345,7 +345,10 @@ def _claims(table: pd.DataFrame) -> list[Claim]:
         text = f"{activation}: directions that γ and β add to those of {NODES} nodes' outputs, certified, exactly"
         found.append(judged(text, rows, 0))
     for name, rows in table[table["part"] == "identities"].groupby("what", sort=False):
-        found.append(judged(f"{IDENTITIES[name][0]}; left over right, to 1e-12", rows, ROUNDING * IDENTITIES[name][1]))
+        text, factor = IDENTITIES[name]
+        off = max(rows["high"].max() - factor, factor - rows["low"].min()) / factor
+        told = f"{text}; left over right, to {ROUNDING:g} (off by {off:.1g})"
+        found.append(judged(told, rows, ROUNDING * factor))
     lost = table[(table["part"] == "loss") & table["predicted"].notna()]
     for (activation, data, what), rows in lost.groupby(["activation", "data", "what"], sort=False):
         tolerance, told = (CLOSE, "0.1 %") if activation == "identity" else (SAME_SET, "10 %")
