@@ -106,23 +106,15 @@ def trained(name: str, activation: str, depth: int, rate: float, steps: int, see
     X, y = planted(np.random.default_rng(seed))
     G = signal.weights(random, [INPUTS] + depth * [WIDTH], remedy.weight(activation), remedy.orthogonal)
     G = signal.fitted(G, activation, X[:BATCH]) if remedy.fitted else G
-    inner = [1.0] + depth * [
-        remedy.scale
-    ]  # a of a·θ(z) is in the next Γ = a W, so that a step of W is a² times one of Γ
+    inner = [1.0] + depth * [remedy.scale]  # a is in the next Γ = a W: a step of W makes one of Γ that is a² as long
     *G, out = (a * one for a, one in zip(inner, [*G, random.standard_normal(WIDTH) / WIDTH**0.5], strict=True))
     gamma, beta = [np.ones(WIDTH)] * depth, [np.zeros(WIDTH) for _ in range(depth)]
-    spec = Spec(activation, remedy.normalization, eps=1e-5 if remedy.normalization == "batch" else 0.0)
-    given = None if remedy.normalization == "batch" else [(np.zeros(WIDTH), np.ones(WIDTH))] * depth
+    normal = remedy.normalization == "batch"
+    spec = Spec(activation, remedy.normalization, eps=1e-5 if normal else 0.0)
+    given = None if normal else [(np.zeros(WIDTH), np.ones(WIDTH))] * depth
+    conventions = {"activation": activation, "normalization": remedy.normalization, "eps": spec.eps}
     learn, judge = (
-        prepare(
-            X[rows],
-            y[rows],
-            depth * [WIDTH],
-            statistics=given,
-            activation=activation,
-            normalization=spec.normalization,
-            eps=spec.eps,
-        )
+        prepare(X[rows], y[rows], depth * [WIDTH], statistics=given, **conventions)
         for rows in (slice(ROWS), slice(ROWS, None))
     )
     found: dict = {"start": factor(G, beta, X[:BATCH], spec, random), "curve": [], "steps": None}

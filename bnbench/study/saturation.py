@@ -25,7 +25,7 @@ QUESTION = (
 SATURATING = ("tanh", "gaussian", "sigmoid")
 COMPARED = ("batch norm", "ReLU")  # remedies that the question does without
 JUDGED = ("tanh", "relu", "sigmoid", "gaussian")  # whose χ₁ is claimed on and off the critical line
-BIASES = {"tanh": 0.1, "relu": 0.5, "sigmoid": 4.0, "gaussian": 0.5}  # σ_b² of the points of the map
+BIASES = {"tanh": 0.03, "relu": 0.5, "sigmoid": 4.0, "gaussian": 0.5}  # σ_b² of the points of the map
 OFF = (0.6, 1.0, 1.5)  # σ_w² of these points, over the critical one
 WIDE = (768, 1024)  # width and batch at which λ is claimed
 FINITE_BATCHES = {16: 2000, 64: 1000, 256: 400}  # and how many layers are drawn
@@ -58,6 +58,8 @@ class Point(NamedTuple):
             return signal.explosion(self.activation)
         if self.remedy == "LSUV":
             return signal.fitted_factor(self.activation)
+        if self.bias == 0 and self.weight == signal.critical(self.activation):
+            return 1.0  # of tanh the fixed point is 0, and reached by no number of steps
         return float(signal.chi(self.activation, self.weight, self.bias))
 
     def norms(self) -> np.ndarray:
@@ -78,9 +80,9 @@ class Point(NamedTuple):
         return np.array(found)
 
     def factors(self) -> dict:
-        """The mean factor of the layers after the first, whose input is no activation, of each network."""
+        """The factor of every layer after the first, whose input is no activation; in wide layers independent."""
         norms = self.norms()
-        return {"factors": (norms[:, 1:-1] / norms[:, 2:]).mean(axis=1)}
+        return {"factors": (norms[:, 1:-1] / norms[:, 2:]).ravel()}
 
     def profile(self) -> dict:
         """The growth of the gradient's norm from the last layer down to each, of each network."""
