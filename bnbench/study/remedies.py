@@ -32,7 +32,7 @@ class Remedy(NamedTuple):
         weight: an activation's σ_w².
         rule: "descent", "lars" or "adam", and the rates that are tried for it are those of `RATES`.
         orthogonal: whether Γ is; fitted: whether every Γ is scaled to Var Z = 1 on the data (LSUV, Mishkin and Matas
-            2016); scale: a of a·θ(z); normalization, activation: of the networks that need no remedy.
+            2016); scale: a of a·θ(z); normalization: of the networks.
     """
 
     weight: Callable[[str], float] = lambda activation: 1.0
@@ -41,7 +41,6 @@ class Remedy(NamedTuple):
     fitted: bool = False
     scale: float = 1.0
     normalization: str = "frozen"
-    activation: str = ""
 
 
 RATES = {"descent": (0.001, 0.01, 0.1), "lars": (0.0003, 0.001, 0.003), "adam": (0.001, 0.003, 0.01)}
@@ -55,7 +54,7 @@ REMEDIES = {
     "Adam": Remedy(rule="adam"),
     "critical, Adam": Remedy(signal.critical, rule="adam"),
     "batch norm": Remedy(normalization="batch"),
-    "ReLU": Remedy(signal.critical, activation="relu"),
+    "ReLU": Remedy(signal.critical),
 }
 
 
@@ -102,7 +101,6 @@ def trained(name: str, activation: str, depth: int, rate: float, steps: int, see
         `EVERY` steps; start and end, the mean factor of the gradient a layer, before and after.
     """
     remedy, random = REMEDIES[name], np.random.default_rng([seed, depth])
-    activation = remedy.activation or activation
     X, y = planted(np.random.default_rng(seed))
     G = signal.weights(random, [INPUTS] + depth * [WIDTH], remedy.weight(activation), remedy.orthogonal)
     G = signal.fitted(G, activation, X[:BATCH]) if remedy.fitted else G

@@ -23,6 +23,16 @@ QUESTION = (
     "when their gradients vanish?"
 )
 SATURATING = ("tanh", "gaussian", "sigmoid")
+ADVICE = {
+    "none": "nothing needs to be done",
+    "critical": "draw Γ at that σ_w²",
+    "LSUV": "scale every Γ to pre-activations of variance 1 on data (LSUV)",
+    "a·θ(z)": f"multiply the activation by {remedies.SCALE:g}",
+    "orthogonal": "draw orthogonal Γ at that σ_w²",
+    "LARS": "scale every layer's step to its weights (LARS)",
+    "Adam": "make Adam's steps",
+    "critical, Adam": "draw Γ at that σ_w², and make Adam's steps",
+}
 COMPARED = ("batch norm", "ReLU")  # remedies that the question does without
 JUDGED = ("tanh", "relu", "sigmoid", "gaussian")  # whose χ₁ is claimed on and off the critical line
 BIASES = {"tanh": 0.03, "relu": 0.5, "sigmoid": 4.0, "gaussian": 0.5}  # σ_b² of the points of the map
@@ -140,13 +150,14 @@ def ways(plan: Plan) -> Iterator[Point]:
         for normalization, weight in (("batch", 1.0), ("none", 1.0), ("none", signal.critical(activation))):
             yield Point(
                 activation, normalization, weight, 0.0, 128, 128, plan.layers + 1, 4
-            )  # the first has no activation before it
+            )  # + 1: the first is left out
 
 
 def trials(plan: Plan) -> Iterator[tuple[str, str, int, float]]:
     """What is trained: remedy, activation, depth, rate."""
-    for activation, (name, remedy), depth in itertools.product(SATURATING, remedies.REMEDIES.items(), plan.depths):
-        for rate in remedies.RATES[remedy.rule]:
+    own = [(name, activation) for activation in SATURATING for name in remedies.REMEDIES if name != "ReLU"]
+    for (name, activation), depth in itertools.product([*own, ("ReLU", "relu")], plan.depths):
+        for rate in remedies.RATES[remedies.REMEDIES[name].rule]:
             yield name, activation, depth, rate
 
 
@@ -233,8 +244,7 @@ def trial_row(place: tuple[str, str, int], rate: float, found: dict) -> dict:
         activation, "batch" if remedy.normalization == "batch" else "none", remedy.weight(activation) * remedy.scale**2,
         0.0, remedies.WIDTH, remedies.BATCH, depth, 1, name,
     )  # fmt: skip
-    predicted = point._replace(activation=remedy.activation or activation).predicted
-    return row_of(point, predicted, (found["start"], np.nan, np.nan), what=TRAINING) | {
+    return row_of(point, point.predicted, (found["start"], np.nan, np.nan), what=TRAINING) | {
         "rate": rate, "steps": found["steps"] or np.nan, "R2": 1 - min(found["curve"]), "after": found["end"],
     }  # fmt: skip
 
@@ -309,43 +319,43 @@ def tables(table: pd.DataFrame) -> list[Table]:
 def answer(table: pd.DataFrame) -> str:
     """What the data say: what gradients do, what to do about it, and where theory does not hold."""
     factor, way, trained = (table[table["what"] == what] for what in (FACTOR, WAY, TRAINING))
-    normal = factor[(factor["normalization"] == "batch") & (factor["sigma_w2"] == 1)].set_index(["activation"])
+    normal = factor[(factor["normalization"] == "batch") & (factor["sigma_w2"] == 1)].set_index("activation")
     off = (normal["measured"] / normal["predicted"] - 1).abs()
-    wide, narrow = normal["width"] == WIDE[0], normal[["width", "batch"]].product(axis=1)
-    order = normal[wide].sort_values("predicted")["measured"]
-    usual = way[(way["depth"] == 1) & (way["normalization"] == "none") & (way["sigma_w2"] == 1)].set_index("activation")
-    own = trained[~trained["remedy"].isin(COMPARED)]
-    learned = trained[trained["steps"].notna()]
-    worst = off[narrow == narrow.min()]
-    tuned = own[own["remedy"] == "critical"]
+    wide, order = off[normal["width"] == WIDE[0]], normal["predicted"].sort_values()
+    small = normal["width"] * normal["batch"]
+    worst = off[small == small.min()]
+    usual = way[(way["depth"] == 1) & (way["normalization"] == "none")].groupby("activation")["measured"].first()
     sentences = [
-        "At the start of training a batch-normalised network's squared gradient grows from layer to layer towards "
-        f"the input by λ = E[a'²]/Var[a], whatever σ_w²: by {order.iloc[-1]:.2f} for {order.index[-1]}, least for "
-        f"{order.index[0]} ({order.iloc[0]:.2f}); at width {WIDE[0]} and a batch of {WIDE[1]} theory "
-        f"was off by {off[wide].max():.1%} at most.",
-        "Without normalisation and at the usual σ_w² = 1 the factor is "
-        + ", ".join(f"{usual['measured'][name]:.2f} for {name}" for name in SATURATING)
-        + ": below 1 the gradient vanishes.",
-        "What to do: draw Γ at the critical σ_w² ("
-        + ", ".join(f"{signal.critical(name):.3g} for {name}" for name in SATURATING)
-        + "), where the gradient keeps its size, and look whether that suffices, for "
-        + f"{tuned['steps'].notna().sum()} of {len(tuned)} networks so drawn learned a planted function by descent.",
+        "With batch normalisation gradients explode at the start of training: squared, they grow from a layer to the "
+        f"one before it by λ, whatever σ_w², from {order.iloc[0]:.2f} for {order.index[0]} to {order.iloc[-1]:.2f} for "
+        f"{order.index[-1]}.",
+        "Without it, at the usual σ_w² = 1, the factor is "
+        + ", ".join(f"{usual[name]:.2g} for {name}" for name in SATURATING)
+        + ": far below 1 they vanish.",
     ]
     for name in SATURATING:
-        here = learned[learned["activation"] == name].groupby("remedy", sort=False)["depth"].max()
-        mine = here[~here.index.isin(COMPARED)]
-        best = mine[mine == mine.max()].index
-        compared = " and ".join(f"{other} {here.get(other, 'none')}" for other in COMPARED)
-        plain = f"untreated {here.get('none', 'at no depth')}"
-        found = f"to depth {mine.max()} with {', '.join(best)}" if len(best) else "at no depth with any remedy"
-        sentences.append(f"{name.capitalize()} learned {found} ({plain}; for comparison {compared}).")
+        part = trained[trained["activation"].isin((name, "relu"))]
+        depths = part[part["steps"].notna()].groupby("remedy", sort=False)["depth"].max()
+        others = ", ".join(f"{other} {depths.get(other, 0)}" for other in ("none", *COMPARED))
+        able = part[part["steps"].notna() & ~part["remedy"].isin(COMPARED)].sort_values(["depth", "steps"])
+        best = able[able["depth"] == able["depth"].max()]
+        do = "nothing that was tried learned"
+        if len(best):
+            first = best.iloc[0]
+            do = f"{ADVICE[first['remedy']]}: {first['depth']} layers learned in {first['steps']:.0f} steps"
+        sentences.append(f"{name} (critical at σ_w² = {signal.critical(name):.4g}): {do} (most layers with {others}).")
+    own = trained[~trained["remedy"].isin(COMPARED)]
+    counts = own["steps"].notna().groupby(own["remedy"], sort=False).sum().sort_values(ascending=False)
+    total = len(own) // len(counts)
+    sentences.append(
+        f"Of {total} networks each, learned: " + ", ".join(f"{k} with {name}" for name, k in counts.items()) + "."
+    )
     after = own[own["steps"].notna() & (own["depth"] > 2)]
     moved = (after["after"] / after["measured"]).to_numpy()
     sentences.append(
-        f"Theory is of wide layers, large batches and random weights: at width {normal['width'].min()} and a batch of "
-        f"{normal['batch'].min()} λ was off by up to {worst.max():.0%} ({worst.idxmax()}), and once networks had "
-        f"learned, their factor was {np.min(moved):.2g} to {np.max(moved):.2g} times that of the start."
-        if len(moved)
-        else "None of the networks learned, so that nothing can be said of the factor after training."
+        f"Theory is of wide layers, large batches and random weights: it was off by up to {wide.max():.1%} at width "
+        f"{WIDE[0]} and a batch of {WIDE[1]}, by up to {worst.max():.0%} ({worst.idxmax()}) at width "
+        f"{normal['width'].min()} and a batch of {normal['batch'].min()}"
+        + (f", and training changed the factor by {moved.min():.2g} to {moved.max():.2g} times." if len(moved) else ".")
     )
     return " ".join(sentences)
