@@ -93,8 +93,7 @@ def ways(rows: pd.DataFrame) -> Figure:
                 linestyle="none", markersize=4, elinewidth=0.9, label=label,
             )  # fmt: skip
             axes.plot(np.r_[0, x], np.r_[1, part["predicted"]], color=color, linewidth=1)
-        low, high = axes.get_ylim()
-        axes.set_ylim(min(low, 0.1), max(high, 10))
+        axes.set_ylim(min(here["low"].min() / 3, 0.1), max(here["high"].max() * 3, 10))
         style.log_axis(axes, "y", "{:g}".format, most=6)
         axes.set_xticks([0, *np.unique(x)[-3:]])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="lower right")
@@ -116,8 +115,8 @@ def critical_map(rows: pd.DataFrame) -> Figure:
     for axes, name in zip(panels, names, strict=True):
         here = rows[rows["activation"] == name]
         right, top = 1.2 * here["sigma_w2"].max(), 1.25 * here["sigma_b2"].max()
-        weight, bias = np.meshgrid(np.linspace(0.02, 1, 60) * right, np.linspace(0, 1, 40) * top)
-        chi = signal.chi(name, weight, bias, steps=150)
+        weight, bias = np.meshgrid(np.linspace(0.02, 1, 40) * right, np.linspace(0, 1, 24) * top)
+        chi = signal.chi(name, weight, bias, steps=100)
         image = axes.pcolormesh(weight, bias, chi, norm=shade, cmap=SHADES, shading="gouraud", rasterized=True)
         if name == "relu":  # whose χ₁ is σ_w²/2, whatever σ_b²
             axes.axvline(signal.critical(name), color=style.INK)

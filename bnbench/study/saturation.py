@@ -24,7 +24,7 @@ QUESTION = (
 )
 SATURATING = ("tanh", "gaussian", "sigmoid")
 ADVICE = {
-    "none": "nothing needs to be done",
+    "none": "draw Γ at the usual σ_w² = 1",
     "critical": "draw Γ at that σ_w²",
     "LSUV": "scale every Γ to pre-activations of variance 1 on data (LSUV)",
     "a·θ(z)": f"multiply the activation by {remedies.SCALE:g}",
@@ -68,7 +68,7 @@ class Point(NamedTuple):
             return signal.explosion(self.activation)
         if self.remedy == "LSUV":
             return signal.fitted_factor(self.activation)
-        if self.bias == 0 and self.weight == signal.critical(self.activation):
+        if self.bias == 0 and np.isclose(self.weight, signal.critical(self.activation), rtol=1e-6):
             return 1.0  # of tanh the fixed point is 0, and reached by no number of steps
         return float(signal.chi(self.activation, self.weight, self.bias))
 
@@ -114,9 +114,9 @@ class Plan(NamedTuple):
 
 
 PLANS = {
-    "quick": Plan((4, 2), ((32, 16), (128, 256)), (256, 12, 5), (96, 10, 3), 4, 16, (2, 8), 100),
+    "quick": Plan((3, 2), ((32, 16), (128, 256)), (256, 12, 5), (96, 10, 3), 4, 16, (2, 8), 100),
     "default": Plan(
-        (6, 3), tuple(itertools.product((32, 128), (16, 64, 256))), (512, 16, 8), (256, 12, 4), 1, 32,
+        (6, 3), tuple(itertools.product((32, 128), (16, 64, 256))), (512, 16, 20), (256, 12, 4), 1, 32,
         (2, 4, 8, 16, 32, 64), 250,
     ),
 }  # fmt: skip
@@ -137,11 +137,13 @@ def points(plan: Plan) -> Iterator[Point]:
         for bias, off in itertools.product((1, 2), OFF if activation in JUDGED else ()):
             shift = bias * BIASES[activation]
             yield Point(activation, "none", off * critical, shift, plan.mapped[0], 64, *plan.mapped[1:])
-    width, layers, repeats = plan.mapped
     for activation in SATURATING:
-        yield Point(activation, "none", remedies.SCALE**2, 0.0, width, 64, layers, repeats, "a·θ(z)")
-        for name in ("orthogonal", "LSUV"):
-            yield Point(activation, "none", signal.critical(activation), 0.0, width, 64, layers, repeats, name)
+        for name, weight, (width, layers, repeats) in (
+            ("a·θ(z)", remedies.SCALE**2, plan.mapped),
+            ("orthogonal", signal.critical(activation), plan.mapped),
+            ("LSUV", 1.0, plan.free),
+        ):
+            yield Point(activation, "none", weight, 0.0, width, 64, layers, repeats, name)
 
 
 def ways(plan: Plan) -> Iterator[Point]:
@@ -150,7 +152,7 @@ def ways(plan: Plan) -> Iterator[Point]:
         for normalization, weight in (("batch", 1.0), ("none", 1.0), ("none", signal.critical(activation))):
             yield Point(
                 activation, normalization, weight, 0.0, 128, 128, plan.layers + 1, 4
-            )  # + 1: the first is left out
+            )  # the first does not count
 
 
 def trials(plan: Plan) -> Iterator[tuple[str, str, int, float]]:
@@ -283,10 +285,9 @@ def tables(table: pd.DataFrame) -> list[Table]:
     """What theory says of each activation; which networks learned, in how many steps; how far off narrow ones are."""
     said = []
     for name in ACTIVATIONS:
-        values = {
-            "λ, batch normalisation": signal.explosion(name), "χ₁ at σ_w² = 1": signal.chi(name, 1.0, 0.0),
-            "critical σ_w²": signal.critical(name), "LSUV": signal.fitted_factor(name),
-        }  # fmt: skip
+        usual = Point(name, "none", 1.0, 0.0, 1, 1, 1, 1).predicted
+        values = {"λ, batch normalisation": signal.explosion(name), "χ₁ at σ_w² = 1": usual}
+        values |= {"critical σ_w²": signal.critical(name), "LSUV": signal.fitted_factor(name)}
         said.append({"activation": name} | {head: number(f"{value:.4g}") for head, value in values.items()})
     trained = table[table["what"] == TRAINING]
     learned = []
@@ -333,22 +334,29 @@ def answer(table: pd.DataFrame) -> str:
         + ", ".join(f"{usual[name]:.2g} for {name}" for name in SATURATING)
         + ": far below 1 they vanish.",
     ]
+    learned = trained[trained["steps"].notna()]
     for name in SATURATING:
-        part = trained[trained["activation"].isin((name, "relu"))]
-        depths = part[part["steps"].notna()].groupby("remedy", sort=False)["depth"].max()
+        part = learned[learned["activation"].isin((name, "relu"))]
+        depths = part.groupby("remedy", sort=False)["depth"].max()
         others = ", ".join(f"{other} {depths.get(other, 0)}" for other in ("none", *COMPARED))
-        able = part[part["steps"].notna() & ~part["remedy"].isin(COMPARED)].sort_values(["depth", "steps"])
-        best = able[able["depth"] == able["depth"].max()]
-        do = "nothing that was tried learned"
-        if len(best):
-            first = best.iloc[0]
-            do = f"{ADVICE[first['remedy']]}: {first['depth']} layers learned in {first['steps']:.0f} steps"
-        sentences.append(f"{name} (critical at σ_w² = {signal.critical(name):.4g}): {do} (most layers with {others}).")
+        own = depths.drop(list(COMPARED), errors="ignore")
+        do = "none of the remedies learned"
+        if len(own):
+            do = f"{ADVICE[own.idxmax()]}, which learned a planted function with up to {own.max()} layers"
+        sentences.append(f"{name}, critical at σ_w² = {signal.critical(name):.4g}: {do} (layers with {others}).")
     own = trained[~trained["remedy"].isin(COMPARED)]
-    counts = own["steps"].notna().groupby(own["remedy"], sort=False).sum().sort_values(ascending=False)
-    total = len(own) // len(counts)
+    counts = own["steps"].notna().groupby(own["remedy"], sort=False).sum().sort_values(ascending=False, kind="stable")
     sentences.append(
-        f"Of {total} networks each, learned: " + ", ".join(f"{k} with {name}" for name, k in counts.items()) + "."
+        f"Of {len(own) // len(counts)} networks each learned "
+        + ", ".join(f"{count} with {name}" for name, count in counts.items())
+        + "."
+    )
+    held = own[own["remedy"].isin(("critical", "orthogonal", "critical, Adam"))]
+    deep = held[held["depth"] == held["depth"].max()]
+    able = int(deep["steps"].notna().sum())
+    sentences.append(
+        f"On the critical line {able} of {len(deep)} networks with {deep['depth'].iloc[0]} layers learned"
+        + (": that a gradient keeps its size is not enough." if able < len(deep) else ".")
     )
     after = own[own["steps"].notna() & (own["depth"] > 2)]
     moved = (after["after"] / after["measured"]).to_numpy()
