@@ -114,7 +114,7 @@ class Plan(NamedTuple):
 
 
 PLANS = {
-    "quick": Plan((3, 2), ((32, 16), (128, 256)), (256, 12, 5), (96, 10, 3), 4, 16, (2, 8), 100),
+    "quick": Plan((3, 2), ((32, 16), (128, 256)), (256, 12, 5), (96, 10, 3), 8, 16, (2, 8), 80),
     "default": Plan(
         (6, 3), tuple(itertools.product((32, 128), (16, 64, 256))), (512, 16, 20), (256, 12, 4), 1, 32,
         (2, 4, 8, 16, 32, 64), 250,
@@ -127,9 +127,9 @@ def points(plan: Plan) -> Iterator[Point]:
     for activation in ACTIVATIONS:
         yield Point(activation, "batch", 1.0, 0.0, *WIDE, *plan.wide)
         for width, batch in plan.sizes:
-            yield Point(activation, "batch", 1.0, 0.0, width, batch, 12, 6)
+            yield Point(activation, "batch", 1.0, 0.0, width, batch, 8, 6)
         for weight in (0.25, 4.0):  # which λ does not depend on
-            yield Point(activation, "batch", weight, 0.0, 128, 256, 12, 3)
+            yield Point(activation, "batch", weight, 0.0, 128, 256, 8, 3)
         width, layers, repeats = plan.free if activation in JUDGED else plan.mapped
         critical = signal.critical(activation)
         for off in OFF if activation != "softplus" else OFF[:1]:  # which has no fixed point from there on
