@@ -93,9 +93,10 @@ def ways(rows: pd.DataFrame) -> Figure:
                 linestyle="none", markersize=4, elinewidth=0.9, label=label,
             )  # fmt: skip
             axes.plot(np.r_[0, x], np.r_[1, part["predicted"]], color=color, linewidth=1)
-        axes.set_yscale("log")
+        axes.set_ylim(min(here["low"].min() / 3, 0.1), max(here["high"].max() * 3, 10))
+        style.log_axis(axes, "y", "{:g}".format, most=6)
         axes.set_xticks([0, *np.unique(x)[-3:]])
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="lower right")
     figure.supxlabel("layers below the last")
     figure.supylabel("‖∂R/∂A‖² over that at the last layer")
     figure.set_label(
@@ -114,18 +115,24 @@ def critical_map(rows: pd.DataFrame) -> Figure:
     for axes, name in zip(panels, names, strict=True):
         here = rows[rows["activation"] == name]
         right, top = 1.2 * here["sigma_w2"].max(), 1.25 * here["sigma_b2"].max()
-        weight, bias = np.meshgrid(np.linspace(0.02, 1, 60) * right, np.linspace(0, 1, 40) * top)
-        chi = signal.chi(name, weight, bias, steps=150)
-        image = axes.pcolormesh(weight, bias, chi, norm=shade, cmap=SHADES, rasterized=True)
-        line = signal.critical_line(name, np.geomspace(1e-6, 1e4, 2000))
-        axes.plot(*line, color=style.INK)
+        weight, bias = np.meshgrid(np.linspace(0.02, 1, 40) * right, np.linspace(0, 1, 24) * top)
+        chi = signal.chi(name, weight, bias, steps=100)
+        image = axes.pcolormesh(weight, bias, chi, norm=shade, cmap=SHADES, shading="gouraud", rasterized=True)
+        if name == "relu":  # whose χ₁ is σ_w²/2, whatever σ_b²
+            axes.axvline(signal.critical(name), color=style.INK)
+        axes.plot(*signal.critical_line(name, np.geomspace(1e-6, 1e4, 2000)), color=style.INK)
         axes.scatter(
             here["sigma_w2"], here["sigma_b2"], c=here["measured"], norm=shade, cmap=SHADES, edgecolors=style.INK, s=70,
             zorder=3, clip_on=False,
         )  # fmt: skip
         for row in here.itertuples():
             axes.annotate(
-                f"{row.measured:.2f}", (row.sigma_w2, row.sigma_b2), (6, 5), textcoords="offset points", fontsize=7
+                f"{row.measured:.2f}",
+                (row.sigma_w2, row.sigma_b2),
+                (6, 5),
+                textcoords="offset points",
+                fontsize=7,
+                bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1},
             )
         axes.set(
             xlim=(0, right),
@@ -147,14 +154,15 @@ def critical_map(rows: pd.DataFrame) -> Figure:
 def learning(curves: dict[tuple[str, str, int], list[float]]) -> Figure:
     """Risk by step, a panel a depth (across) and an activation (down), a line a remedy."""
     names = list(dict.fromkeys(name for name, *_ in curves))
-    activations, depths = (list(dict.fromkeys(place[i] for place in curves)) for i in (1, 2))
+    *activations, _ = dict.fromkeys(activation for _, activation, _ in curves)  # the last is ReLU, to compare with
+    depths = list(dict.fromkeys(depth for *_, depth in curves))
     figure = Figure(figsize=(1.2 + 1.75 * len(depths), 2.1 * len(activations) + 0.9))
     grid = figure.subplots(len(activations), len(depths), sharex=True, sharey=True, squeeze=False)
     for row, activation in zip(grid, activations, strict=True):
         row[0].set_ylabel(activation)
         for axes, depth in zip(row, depths, strict=True):
             for name, look in zip(names, LOOKS, strict=False):
-                curve = curves[name, activation, depth]
+                curve = curves.get((name, activation, depth)) or curves[name, "relu", depth]
                 line, color, width = look
                 axes.plot(EVERY * np.arange(len(curve)), curve, line, color=color, linewidth=width, label=name)
                 if curve[-1] <= 1 - LEARNED:
@@ -162,7 +170,7 @@ def learning(curves: dict[tuple[str, str, int], list[float]]) -> Figure:
             axes.set(ylim=(0, 1.3))
     for axes, depth in zip(grid[0], depths, strict=True):
         axes.set_title(f"{depth} layers")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     figure.supxlabel("steps")
     figure.set_label(
         "Risk on rows that were not learned from, over the variance of y, by step of training: an activation a row, "

@@ -32,7 +32,7 @@ class Remedy(NamedTuple):
         weight: an activation's σ_w².
         rule: "descent", "lars" or "adam", and the rates that are tried for it are those of `RATES`.
         orthogonal: whether Γ is; fitted: whether every Γ is scaled to Var Z = 1 on the data (LSUV, Mishkin and Matas
-            2016); scale: a of a·θ(z); normalization, activation: of the networks that need no remedy.
+            2016); scale: a of a·θ(z); normalization: of the networks.
     """
 
     weight: Callable[[str], float] = lambda activation: 1.0
@@ -41,7 +41,6 @@ class Remedy(NamedTuple):
     fitted: bool = False
     scale: float = 1.0
     normalization: str = "frozen"
-    activation: str = ""
 
 
 RATES = {"descent": (0.001, 0.01, 0.1), "lars": (0.0003, 0.001, 0.003), "adam": (0.001, 0.003, 0.01)}
@@ -55,7 +54,7 @@ REMEDIES = {
     "Adam": Remedy(rule="adam"),
     "critical, Adam": Remedy(signal.critical, rule="adam"),
     "batch norm": Remedy(normalization="batch"),
-    "ReLU": Remedy(signal.critical, activation="relu"),
+    "ReLU": Remedy(signal.critical),
 }
 
 
@@ -102,27 +101,18 @@ def trained(name: str, activation: str, depth: int, rate: float, steps: int, see
         `EVERY` steps; start and end, the mean factor of the gradient a layer, before and after.
     """
     remedy, random = REMEDIES[name], np.random.default_rng([seed, depth])
-    activation = remedy.activation or activation
     X, y = planted(np.random.default_rng(seed))
     G = signal.weights(random, [INPUTS] + depth * [WIDTH], remedy.weight(activation), remedy.orthogonal)
     G = signal.fitted(G, activation, X[:BATCH]) if remedy.fitted else G
-    inner = [1.0] + depth * [
-        remedy.scale
-    ]  # a of a·θ(z) is in the next Γ = a W, so that a step of W is a² times one of Γ
+    inner = [1.0] + depth * [remedy.scale]  # a is in the next Γ = a W: a step of W makes one of Γ that is a² as long
     *G, out = (a * one for a, one in zip(inner, [*G, random.standard_normal(WIDTH) / WIDTH**0.5], strict=True))
     gamma, beta = [np.ones(WIDTH)] * depth, [np.zeros(WIDTH) for _ in range(depth)]
-    spec = Spec(activation, remedy.normalization, eps=1e-5 if remedy.normalization == "batch" else 0.0)
-    given = None if remedy.normalization == "batch" else [(np.zeros(WIDTH), np.ones(WIDTH))] * depth
+    normal = remedy.normalization == "batch"
+    spec = Spec(activation, remedy.normalization, eps=1e-5 if normal else 0.0)
+    given = None if normal else [(np.zeros(WIDTH), np.ones(WIDTH))] * depth
+    conventions = {"activation": activation, "normalization": remedy.normalization, "eps": spec.eps}
     learn, judge = (
-        prepare(
-            X[rows],
-            y[rows],
-            depth * [WIDTH],
-            statistics=given,
-            activation=activation,
-            normalization=spec.normalization,
-            eps=spec.eps,
-        )
+        prepare(X[rows], y[rows], depth * [WIDTH], statistics=given, **conventions)
         for rows in (slice(ROWS), slice(ROWS, None))
     )
     found: dict = {"start": factor(G, beta, X[:BATCH], spec, random), "curve": [], "steps": None}

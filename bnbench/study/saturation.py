@@ -23,9 +23,19 @@ QUESTION = (
     "when their gradients vanish?"
 )
 SATURATING = ("tanh", "gaussian", "sigmoid")
+ADVICE = {
+    "none": "draw Γ at the usual σ_w² = 1",
+    "critical": "draw Γ at that σ_w²",
+    "LSUV": "scale every Γ to pre-activations of variance 1 on data (LSUV)",
+    "a·θ(z)": f"multiply the activation by {remedies.SCALE:g}",
+    "orthogonal": "draw orthogonal Γ at that σ_w²",
+    "LARS": "scale every layer's step to its weights (LARS)",
+    "Adam": "make Adam's steps",
+    "critical, Adam": "draw Γ at that σ_w², and make Adam's steps",
+}
 COMPARED = ("batch norm", "ReLU")  # remedies that the question does without
 JUDGED = ("tanh", "relu", "sigmoid", "gaussian")  # whose χ₁ is claimed on and off the critical line
-BIASES = {"tanh": 0.1, "relu": 0.5, "sigmoid": 4.0, "gaussian": 0.5}  # σ_b² of the points of the map
+BIASES = {"tanh": 0.03, "relu": 0.5, "sigmoid": 4.0, "gaussian": 0.5}  # σ_b² of the points of the map
 OFF = (0.6, 1.0, 1.5)  # σ_w² of these points, over the critical one
 WIDE = (768, 1024)  # width and batch at which λ is claimed
 FINITE_BATCHES = {16: 2000, 64: 1000, 256: 400}  # and how many layers are drawn
@@ -58,6 +68,8 @@ class Point(NamedTuple):
             return signal.explosion(self.activation)
         if self.remedy == "LSUV":
             return signal.fitted_factor(self.activation)
+        if self.bias == 0 and np.isclose(self.weight, signal.critical(self.activation), rtol=1e-6):
+            return 1.0  # of tanh the fixed point is 0, and reached by no number of steps
         return float(signal.chi(self.activation, self.weight, self.bias))
 
     def norms(self) -> np.ndarray:
@@ -78,9 +90,9 @@ class Point(NamedTuple):
         return np.array(found)
 
     def factors(self) -> dict:
-        """The mean factor of the layers after the first, whose input is no activation, of each network."""
+        """The factor of every layer after the first, whose input is no activation; in wide layers independent."""
         norms = self.norms()
-        return {"factors": (norms[:, 1:-1] / norms[:, 2:]).mean(axis=1)}
+        return {"factors": (norms[:, 1:-1] / norms[:, 2:]).ravel()}
 
     def profile(self) -> dict:
         """The growth of the gradient's norm from the last layer down to each, of each network."""
@@ -102,9 +114,9 @@ class Plan(NamedTuple):
 
 
 PLANS = {
-    "quick": Plan((4, 2), ((32, 16), (128, 256)), (256, 12, 5), (96, 10, 3), 4, 16, (2, 8), 100),
+    "quick": Plan((3, 2), ((32, 16), (128, 256)), (256, 12, 5), (96, 10, 3), 8, 16, (2, 8), 80),
     "default": Plan(
-        (6, 3), tuple(itertools.product((32, 128), (16, 64, 256))), (512, 16, 8), (256, 12, 4), 1, 32,
+        (6, 3), tuple(itertools.product((32, 128), (16, 64, 256))), (512, 16, 20), (256, 12, 4), 1, 32,
         (2, 4, 8, 16, 32, 64), 250,
     ),
 }  # fmt: skip
@@ -115,9 +127,9 @@ def points(plan: Plan) -> Iterator[Point]:
     for activation in ACTIVATIONS:
         yield Point(activation, "batch", 1.0, 0.0, *WIDE, *plan.wide)
         for width, batch in plan.sizes:
-            yield Point(activation, "batch", 1.0, 0.0, width, batch, 12, 6)
+            yield Point(activation, "batch", 1.0, 0.0, width, batch, 8, 6)
         for weight in (0.25, 4.0):  # which λ does not depend on
-            yield Point(activation, "batch", weight, 0.0, 128, 256, 12, 3)
+            yield Point(activation, "batch", weight, 0.0, 128, 256, 8, 3)
         width, layers, repeats = plan.free if activation in JUDGED else plan.mapped
         critical = signal.critical(activation)
         for off in OFF if activation != "softplus" else OFF[:1]:  # which has no fixed point from there on
@@ -125,11 +137,13 @@ def points(plan: Plan) -> Iterator[Point]:
         for bias, off in itertools.product((1, 2), OFF if activation in JUDGED else ()):
             shift = bias * BIASES[activation]
             yield Point(activation, "none", off * critical, shift, plan.mapped[0], 64, *plan.mapped[1:])
-    width, layers, repeats = plan.mapped
     for activation in SATURATING:
-        yield Point(activation, "none", remedies.SCALE**2, 0.0, width, 64, layers, repeats, "a·θ(z)")
-        for name in ("orthogonal", "LSUV"):
-            yield Point(activation, "none", signal.critical(activation), 0.0, width, 64, layers, repeats, name)
+        for name, weight, (width, layers, repeats) in (
+            ("a·θ(z)", remedies.SCALE**2, plan.mapped),
+            ("orthogonal", signal.critical(activation), plan.mapped),
+            ("LSUV", 1.0, plan.free),
+        ):
+            yield Point(activation, "none", weight, 0.0, width, 64, layers, repeats, name)
 
 
 def ways(plan: Plan) -> Iterator[Point]:
@@ -138,13 +152,14 @@ def ways(plan: Plan) -> Iterator[Point]:
         for normalization, weight in (("batch", 1.0), ("none", 1.0), ("none", signal.critical(activation))):
             yield Point(
                 activation, normalization, weight, 0.0, 128, 128, plan.layers + 1, 4
-            )  # the first has no activation before it
+            )  # the first does not count
 
 
 def trials(plan: Plan) -> Iterator[tuple[str, str, int, float]]:
     """What is trained: remedy, activation, depth, rate."""
-    for activation, (name, remedy), depth in itertools.product(SATURATING, remedies.REMEDIES.items(), plan.depths):
-        for rate in remedies.RATES[remedy.rule]:
+    own = [(name, activation) for activation in SATURATING for name in remedies.REMEDIES if name != "ReLU"]
+    for (name, activation), depth in itertools.product([*own, ("ReLU", "relu")], plan.depths):
+        for rate in remedies.RATES[remedies.REMEDIES[name].rule]:
             yield name, activation, depth, rate
 
 
@@ -231,8 +246,7 @@ def trial_row(place: tuple[str, str, int], rate: float, found: dict) -> dict:
         activation, "batch" if remedy.normalization == "batch" else "none", remedy.weight(activation) * remedy.scale**2,
         0.0, remedies.WIDTH, remedies.BATCH, depth, 1, name,
     )  # fmt: skip
-    predicted = point._replace(activation=remedy.activation or activation).predicted
-    return row_of(point, predicted, (found["start"], np.nan, np.nan), what=TRAINING) | {
+    return row_of(point, point.predicted, (found["start"], np.nan, np.nan), what=TRAINING) | {
         "rate": rate, "steps": found["steps"] or np.nan, "R2": 1 - min(found["curve"]), "after": found["end"],
     }  # fmt: skip
 
@@ -271,10 +285,9 @@ def tables(table: pd.DataFrame) -> list[Table]:
     """What theory says of each activation; which networks learned, in how many steps; how far off narrow ones are."""
     said = []
     for name in ACTIVATIONS:
-        values = {
-            "λ, batch normalisation": signal.explosion(name), "χ₁ at σ_w² = 1": signal.chi(name, 1.0, 0.0),
-            "critical σ_w²": signal.critical(name), "LSUV": signal.fitted_factor(name),
-        }  # fmt: skip
+        usual = Point(name, "none", 1.0, 0.0, 1, 1, 1, 1).predicted
+        values = {"λ, batch normalisation": signal.explosion(name), "χ₁ at σ_w² = 1": usual}
+        values |= {"critical σ_w²": signal.critical(name), "LSUV": signal.fitted_factor(name)}
         said.append({"activation": name} | {head: number(f"{value:.4g}") for head, value in values.items()})
     trained = table[table["what"] == TRAINING]
     learned = []
@@ -307,43 +320,50 @@ def tables(table: pd.DataFrame) -> list[Table]:
 def answer(table: pd.DataFrame) -> str:
     """What the data say: what gradients do, what to do about it, and where theory does not hold."""
     factor, way, trained = (table[table["what"] == what] for what in (FACTOR, WAY, TRAINING))
-    normal = factor[(factor["normalization"] == "batch") & (factor["sigma_w2"] == 1)].set_index(["activation"])
+    normal = factor[(factor["normalization"] == "batch") & (factor["sigma_w2"] == 1)].set_index("activation")
     off = (normal["measured"] / normal["predicted"] - 1).abs()
-    wide, narrow = normal["width"] == WIDE[0], normal[["width", "batch"]].product(axis=1)
-    order = normal[wide].sort_values("predicted")["measured"]
-    usual = way[(way["depth"] == 1) & (way["normalization"] == "none") & (way["sigma_w2"] == 1)].set_index("activation")
-    own = trained[~trained["remedy"].isin(COMPARED)]
-    learned = trained[trained["steps"].notna()]
-    worst = off[narrow == narrow.min()]
-    tuned = own[own["remedy"] == "critical"]
+    wide, order = off[normal["width"] == WIDE[0]], normal["predicted"].sort_values()
+    small = normal["width"] * normal["batch"]
+    worst = off[small == small.min()]
+    usual = way[(way["depth"] == 1) & (way["normalization"] == "none")].groupby("activation")["measured"].first()
     sentences = [
-        "At the start of training a batch-normalised network's squared gradient grows from layer to layer towards "
-        f"the input by λ = E[a'²]/Var[a], whatever σ_w²: by {order.iloc[-1]:.2f} for {order.index[-1]}, least for "
-        f"{order.index[0]} ({order.iloc[0]:.2f}); at width {WIDE[0]} and a batch of {WIDE[1]} theory "
-        f"was off by {off[wide].max():.1%} at most.",
-        "Without normalisation and at the usual σ_w² = 1 the factor is "
-        + ", ".join(f"{usual['measured'][name]:.2f} for {name}" for name in SATURATING)
-        + ": below 1 the gradient vanishes.",
-        "What to do: draw Γ at the critical σ_w² ("
-        + ", ".join(f"{signal.critical(name):.3g} for {name}" for name in SATURATING)
-        + "), where the gradient keeps its size, and look whether that suffices, for "
-        + f"{tuned['steps'].notna().sum()} of {len(tuned)} networks so drawn learned a planted function by descent.",
+        "With batch normalisation gradients explode at the start of training: squared, they grow from a layer to the "
+        f"one before it by λ, whatever σ_w², from {order.iloc[0]:.2f} for {order.index[0]} to {order.iloc[-1]:.2f} for "
+        f"{order.index[-1]}.",
+        "Without it, at the usual σ_w² = 1, the factor is "
+        + ", ".join(f"{usual[name]:.2g} for {name}" for name in SATURATING)
+        + ": far below 1 they vanish.",
     ]
+    learned = trained[trained["steps"].notna()]
     for name in SATURATING:
-        here = learned[learned["activation"] == name].groupby("remedy", sort=False)["depth"].max()
-        mine = here[~here.index.isin(COMPARED)]
-        best = mine[mine == mine.max()].index
-        compared = " and ".join(f"{other} {here.get(other, 'none')}" for other in COMPARED)
-        plain = f"untreated {here.get('none', 'at no depth')}"
-        found = f"to depth {mine.max()} with {', '.join(best)}" if len(best) else "at no depth with any remedy"
-        sentences.append(f"{name.capitalize()} learned {found} ({plain}; for comparison {compared}).")
+        part = learned[learned["activation"].isin((name, "relu"))]
+        depths = part.groupby("remedy", sort=False)["depth"].max()
+        others = ", ".join(f"{other} {depths.get(other, 0)}" for other in ("none", *COMPARED))
+        own = depths.drop(list(COMPARED), errors="ignore")
+        do = "none of the remedies learned"
+        if len(own):
+            do = f"{ADVICE[own.idxmax()]}, which learned a planted function with up to {own.max()} layers"
+        sentences.append(f"{name}, critical at σ_w² = {signal.critical(name):.4g}: {do} (layers with {others}).")
+    own = trained[~trained["remedy"].isin(COMPARED)]
+    counts = own["steps"].notna().groupby(own["remedy"], sort=False).sum().sort_values(ascending=False, kind="stable")
+    sentences.append(
+        f"Of {len(own) // len(counts)} networks each learned "
+        + ", ".join(f"{count} with {name}" for name, count in counts.items())
+        + "."
+    )
+    held = own[own["remedy"].isin(("critical", "orthogonal", "critical, Adam"))]
+    deep = held[held["depth"] == held["depth"].max()]
+    able = int(deep["steps"].notna().sum())
+    sentences.append(
+        f"On the critical line {able} of {len(deep)} networks with {deep['depth'].iloc[0]} layers learned"
+        + (": that a gradient keeps its size is not enough." if able < len(deep) else ".")
+    )
     after = own[own["steps"].notna() & (own["depth"] > 2)]
     moved = (after["after"] / after["measured"]).to_numpy()
     sentences.append(
-        f"Theory is of wide layers, large batches and random weights: at width {normal['width'].min()} and a batch of "
-        f"{normal['batch'].min()} λ was off by up to {worst.max():.0%} ({worst.idxmax()}), and once networks had "
-        f"learned, their factor was {np.min(moved):.2g} to {np.max(moved):.2g} times that of the start."
-        if len(moved)
-        else "None of the networks learned, so that nothing can be said of the factor after training."
+        f"Theory is of wide layers, large batches and random weights: it was off by up to {wide.max():.1%} at width "
+        f"{WIDE[0]} and a batch of {WIDE[1]}, by up to {worst.max():.0%} ({worst.idxmax()}) at width "
+        f"{normal['width'].min()} and a batch of {normal['batch'].min()}"
+        + (f", and training changed the factor by {moved.min():.2g} to {moved.max():.2g} times." if len(moved) else ".")
     )
     return " ".join(sentences)

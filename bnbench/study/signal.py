@@ -63,7 +63,7 @@ def critical_line(activation: str, q: Any) -> tuple[np.ndarray, np.ndarray]:
 @functools.cache
 def critical(activation: str) -> float:
     """σ_w² where χ₁ = 1 without biases; its limit, where the line only tends there (tanh: q → 0; softplus: q → ∞)."""
-    q = np.geomspace(1e-8, 1e4, 500)
+    q = np.geomspace(1e-10, 1e6, 500)
     weight, bias = critical_line(activation, q)
     (crossed,) = np.nonzero((bias[:-1] < -1e-9 * q[:-1]) & (bias[1:] > 1e-9 * q[1:]))
     if not crossed.size:

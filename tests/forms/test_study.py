@@ -10,11 +10,11 @@ import pytest
 from bnbench.cli import main
 from bnbench.folder import FolderError
 from bnbench.problem import ACTIVATIONS
-from bnbench.study import Cells, remedies, saturation, signal, verdict
+from bnbench.study import Cells, page, remedies, saturation, signal, verdict
 
 COLUMNS = {"activation", "normalization", "sigma_w2", "sigma_b2", "width", "batch", "depth", "predicted", "measured"}
 COLUMNS |= {"low", "high"}
-TINY = saturation.Plan((3, 2), ((32, 64),), (64, 8, 3), (32, 5, 2), 200, 4, (2, 3), 10)
+TINY = saturation.Plan((3, 2), ((32, 64),), (64, 8, 3), (32, 5, 2), 200, 4, (2,), 10)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,7 @@ def test_a_study_is_complete_and_resumes_where_it_stopped(folder, capsys, monkey
     trained = remedies.trained
     monkeypatch.setattr(remedies, "trained", lambda *place: computed.append(place) or trained(*place))
     monkeypatch.setattr(saturation.Point, "norms", None)  # every other cell is there
+    monkeypatch.setattr(page, "write", lambda *given: None)
     assert study(folder, capsys, "--resume") == found
     assert len(computed) == 1
     assert main(["study", "saturation", "--out", str(folder)]) == 2
