@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from bnbench.commands import audit, compare, docs, doctor, history, listing, report, show, streams, sweep
+from bnbench.commands import audit, compare, docs, doctor, history, listing, report, show, streams, study, sweep
 from bnbench.commands.common import INTERRUPTED, USAGE, UsageError
 from bnbench.folder import FolderError
 
@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"bnbench {__version__}")
     top.set_defaults(command=first_words)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (sweep, audit, compare, history, report, listing, show, doctor, docs):
+    for module in (sweep, audit, study, compare, history, report, listing, show, doctor, docs):
         module.add(commands)
     return top
 
