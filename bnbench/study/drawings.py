@@ -100,7 +100,7 @@ def ways(rows: pd.DataFrame) -> Figure:
     figure.supxlabel("layers below the last")
     figure.supylabel("‖∂R/∂A‖² over that at the last layer")
     figure.set_label(
-        "Squared norm of the gradient, layer by layer from the last one towards the input, at random weights, width and "
+        "Squared norm of the gradient, layer by layer from the last one to the input, at random weights, width and "
         "batch 128: measured (marks, with 95 % intervals) and theory (lines, λ or χ₁ to the power of the layers). "
         "Upwards is exploding, downwards vanishing. Each panel has its own scale."
     )
