@@ -70,7 +70,7 @@ def claims(study: Study) -> Table:
 
 def whole(table: pd.DataFrame) -> Table:
     """All rows of a study's table."""
-    rows = [
+    rows: list[dict[str, str | Text]] = [
         {name: value if isinstance(value, str) else number(say(value)) for name, value in row.items()}
         for row in table.to_dict("records")
     ]
