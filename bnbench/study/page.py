@@ -55,7 +55,7 @@ def plain(study: Study) -> dict[str, Any]:
 
 def claims(study: Study) -> Table:
     """The claims of a study, a row each."""
-    rows = [
+    rows: list[dict[str, str | Text]] = [
         {"claim": one.text, "theory": number(say(one.theory)), "measured": number(say(one.measured))}
         | {"95 % interval": number(f"{say(one.low)} to {say(one.high)}")}
         | {"verdict": Text(one.verdict, ROLES[one.verdict])}
