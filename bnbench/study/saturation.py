@@ -339,12 +339,14 @@ def answer(table: pd.DataFrame) -> str:
     for name in SATURATING:
         part = learned[learned["activation"].isin((name, "relu"))]
         depths = part.groupby("remedy", sort=False)["depth"].max()
-        others = ", ".join(f"{other} {depths.get(other, 0)}" for other in ("none", *COMPARED))
+        others = ", ".join(f"{other} {depths.get(other, 0)}" for other in ("none", *COMPARED)).replace(
+            "none", "untreated"
+        )
         own = depths.drop(list(COMPARED), errors="ignore")
         do = "none of the remedies learned"
         if len(own):
             do = f"{ADVICE[own.idxmax()]}, which learned a planted function with up to {own.max()} layers"
-        sentences.append(f"{name}, critical at σ_w² = {signal.critical(name):.4g}: {do} (layers with {others}).")
+        sentences.append(f"{name}, critical at σ_w² = {signal.critical(name):.4g}: {do} (most layers: {others}).")
     own = trained[~trained["remedy"].isin(COMPARED)]
     counts = own["steps"].notna().groupby(own["remedy"], sort=False).sum().sort_values(ascending=False, kind="stable")
     sentences.append(
