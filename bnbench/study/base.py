@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import methodcaller
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -58,7 +58,7 @@ class Study(NamedTuple):
     answer: str
     claims: list[Claim]
     table: pd.DataFrame
-    plots: dict[str, Callable[[], Figure]]
+    plots: Mapping[str, Callable[[], Figure]]
     tables: Sequence[Table] = ()
 
 

@@ -94,15 +94,15 @@ def ways(rows: pd.DataFrame) -> Figure:
             )  # fmt: skip
             axes.plot(np.r_[0, x], np.r_[1, part["predicted"]], color=color, linewidth=1)
         axes.set_ylim(min(here["low"].min() / 3, 0.1), max(here["high"].max() * 3, 10))
-        style.log_axis(axes, "y", "{:g}".format, most=6)
+        style.log_axis(axes, "y", lambda value: f"{value:g}".replace("e+", "e").replace("e-0", "e-"), most=6)
         axes.set_xticks([0, *np.unique(x)[-3:]])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="lower right")
     figure.supxlabel("layers below the last")
     figure.supylabel("‖∂R/∂A‖² over that at the last layer")
     figure.set_label(
-        "Squared norm of the gradient, layer by layer from the last one towards the input, at random weights: measured "
-        "(marks, with 95 % intervals) and theory (lines, λ or χ₁ to the power of the layers). Upwards is exploding, "
-        "downwards vanishing. Each panel has its own scale."
+        "Squared norm of the gradient, layer by layer from the last one to the input, at random weights, width and "
+        "batch 128: measured (marks, with 95 % intervals) and theory (lines, λ or χ₁ to the power of the layers). "
+        "Upwards is exploding, downwards vanishing. Each panel has its own scale."
     )
     return figure
 

@@ -55,12 +55,14 @@ def plain(study: Study) -> dict[str, Any]:
 
 def claims(study: Study) -> Table:
     """The claims of a study, a row each."""
-    rows = [
-        {"claim": one.text, "theory": number(say(one.theory)), "measured": number(say(one.measured))}
-        | {"95 % interval": number(f"{say(one.low)} to {say(one.high)}")}
-        | {"verdict": Text(one.verdict, ROLES[one.verdict])}
+    rows: list[dict[str, str | Text]] = [
+        {
+            "claim": one.text, "theory": number(say(one.theory)), "measured": number(say(one.measured)),
+            "95 % interval": number(f"{say(one.low)} to {say(one.high)}"),
+            "verdict": Text(one.verdict, ROLES[one.verdict]),
+        }
         for one in study.claims
-    ]
+    ]  # fmt: skip
     note = (
         "A claim holds where the whole interval is within the tolerance that it states, is refuted where all of it is "
         "outside, and is undecided where the interval is too wide to say."
@@ -70,7 +72,7 @@ def claims(study: Study) -> Table:
 
 def whole(table: pd.DataFrame) -> Table:
     """All rows of a study's table."""
-    rows = [
+    rows: list[dict[str, str | Text]] = [
         {name: value if isinstance(value, str) else number(say(value)) for name, value in row.items()}
         for row in table.to_dict("records")
     ]

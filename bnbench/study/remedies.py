@@ -7,7 +7,7 @@ steps of gradients. All are trained on minibatches by the library's own gradient
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def descent(state: dict, parts: list, slopes: list, rate: float) -> None:
 def lars(state: dict, parts: list, slopes: list, rate: float) -> None:
     """As `descent`, with gradients that have the lengths of what they change (You, Gitman and Ginsburg 2017)."""
     pairs = list(zip(parts, slopes, strict=True))
-    sizes = [max(np.linalg.norm(part), 1.0) / max(np.linalg.norm(slope), 1e-300) for part, slope in pairs]
+    sizes = [max(float(np.linalg.norm(part)), 1.0) / max(float(np.linalg.norm(slope)), 1e-300) for part, slope in pairs]
     descent(state, parts, [size * slope for size, slope in zip(sizes, slopes, strict=True)], rate)
 
 
@@ -110,7 +110,7 @@ def trained(name: str, activation: str, depth: int, rate: float, steps: int, see
     normal = remedy.normalization == "batch"
     spec = Spec(activation, remedy.normalization, eps=1e-5 if normal else 0.0)
     given = None if normal else [(np.zeros(WIDTH), np.ones(WIDTH))] * depth
-    conventions = {"activation": activation, "normalization": remedy.normalization, "eps": spec.eps}
+    conventions: dict[str, Any] = {"activation": activation, "normalization": remedy.normalization, "eps": spec.eps}
     learn, judge = (
         prepare(X[rows], y[rows], depth * [WIDTH], statistics=given, **conventions)
         for rows in (slice(ROWS), slice(ROWS, None))

@@ -186,7 +186,8 @@ def run(preset: str, cells: Cells) -> Study:
     for place, group in itertools.groupby(trials(plan), lambda trial: trial[:3]):
         tried = {}
         for *_, rate in group:
-            compute = functools.partial(remedies.trained, *place, rate, plan.steps)
+            name, activation, depth = place
+            compute = functools.partial(remedies.trained, name, activation, depth, rate, plan.steps)
             tried[rate] = cells(f"training {place} {rate} {plan.steps}", compute)
         rate = min(tried, key=lambda rate: (tried[rate]["steps"] or np.inf, min(tried[rate]["curve"])))
         curves[place] = tried[rate]["curve"]
@@ -227,7 +228,7 @@ def finite(batch: int, share: int, cells: Cells) -> dict:
         random, found = np.random.default_rng(batch), []
         X = np.linalg.qr(random.standard_normal((n, batch)))[0].T * (n * batch / (batch - 1)) ** 0.5
         for _ in range(point.repeats):
-            layer = Layer(*signal.weights(random, [n, n]), np.ones(n), np.zeros(n))
+            layer = Layer(signal.weights(random, [n, n])[0], np.ones(n), np.zeros(n))
             upstream = random.standard_normal((batch, n))
             upstream -= upstream.mean(axis=0)
             _, dA = formula.backward(formula.forward(layer, X, Spec("identity", eps=0.0)), upstream)
@@ -277,8 +278,8 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 
 def judged(row: dict, text: str, share: float, words: str = "") -> Claim:
     """A claim about a row, whose tolerance is a share of theory's value."""
-    theory, *found = (row[name] for name in ("predicted", "measured", "low", "high"))
-    return claim(f"{text}, within {words or f'{share:.0%}'}", theory, *found, share * theory)
+    theory, text = row["predicted"], f"{text}, within {words or f'{share:.0%}'}"
+    return claim(text, theory, row["measured"], row["low"], row["high"], share * theory)
 
 
 def tables(table: pd.DataFrame) -> list[Table]:
@@ -338,12 +339,14 @@ def answer(table: pd.DataFrame) -> str:
     for name in SATURATING:
         part = learned[learned["activation"].isin((name, "relu"))]
         depths = part.groupby("remedy", sort=False)["depth"].max()
-        others = ", ".join(f"{other} {depths.get(other, 0)}" for other in ("none", *COMPARED))
+        others = ", ".join(f"{other} {depths.get(other, 0)}" for other in ("none", *COMPARED)).replace(
+            "none", "untreated"
+        )
         own = depths.drop(list(COMPARED), errors="ignore")
         do = "none of the remedies learned"
         if len(own):
             do = f"{ADVICE[own.idxmax()]}, which learned a planted function with up to {own.max()} layers"
-        sentences.append(f"{name}, critical at σ_w² = {signal.critical(name):.4g}: {do} (layers with {others}).")
+        sentences.append(f"{name}, critical at σ_w² = {signal.critical(name):.4g}: {do} (most layers: {others}).")
     own = trained[~trained["remedy"].isin(COMPARED)]
     counts = own["steps"].notna().groupby(own["remedy"], sort=False).sum().sort_values(ascending=False, kind="stable")
     sentences.append(
