@@ -2,11 +2,12 @@
 
 A block of R rows is copied once into *tiles of four columns*, element (i, k) at `4 R (k // 4) + 4 i + k % 4`, which
 serves both products of the step without a further copy: Z = X_b W, where it is read along k, and G += X_bᵀ T, where
-it is read along i. The right-hand matrix is read in panels of up to three vectors, and a tile of the result stays in
-registers over the whole sum; that order of the sum is fixed, so equal inputs give equal bits.
+it is read along i. The right-hand matrix is read in panels of three or four vectors, the last of fewer, and a tile of
+the result stays in registers over the whole sum; that order of the sum is fixed, so equal inputs give equal bits.
 
 Sizes are padded so that no tile has an edge: rows of a block to a multiple of 12, columns of X to 4 (8 in G), those of
-the right-hand matrix to whole vectors. What lies in the padding of T must be finite; that of P and W must be 0.
+the right-hand matrix to whole vectors, of 32 bytes at most. Where a register holds two of them, two are one. What lies
+in the padding of T must be finite; that of P and W must be 0.
 """
 
 from collections.abc import Callable
@@ -16,11 +17,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from bnbench.fused.layout import FOUR, PANEL, ROWS, VECTOR_BYTES
+from bnbench.fused.layout import FOUR, INPUTS, ROWS
 from bnbench.jit import njit
+from bnbench.width import vectors
 
-HEIGHTS_Z = {3: 4, 2: 6, 1: 12}  # vectors of a panel to rows of a tile: twelve sums in registers
-HEIGHTS_G = {3: 4, 2: 4, 1: 8}
+VECTOR_BYTES, WIDE, PANEL, SUMS, NODE_ROWS = (
+    getattr(vectors(), name) for name in ("bytes", "wide", "panel", "sums", "node_rows")
+)
+FEW_SUMS = 16  # up to which a tile of G takes four rows in a pass of its loop, else two
 
 WHOLE, INDEX = ir.IntType(32), ir.IntType(64)
 
@@ -28,11 +32,12 @@ WHOLE, INDEX = ir.IntType(32), ir.IntType(64)
 class Emitter:
     """What the intrinsics below share: vectors of one dtype, loaded from and stored to arrays."""
 
-    def __init__(self, context: Any, builder: Any, dtype: Any, lanes: int | None = None) -> None:
+    def __init__(self, context: Any, builder: Any, dtype: Any, count: int = 1, lanes: int = 0) -> None:
+        """For vectors of so many numbers, or so many of those that columns are padded to."""
         self.context, self.builder = context, builder
         self.number = context.get_value_type(dtype)
         self.size = context.get_abi_sizeof(self.number)
-        self.lanes = lanes or VECTOR_BYTES // self.size
+        self.lanes = lanes or count * VECTOR_BYTES // self.size
         self.vector = ir.VectorType(self.number, self.lanes)
 
     def pointer(self, array_type: Any, array: Any, offset: Any) -> Any:
@@ -62,13 +67,31 @@ class Emitter:
         return self.builder.shuffle_vector(one, undefined, ir.VectorType(WHOLE, self.lanes)([0] * self.lanes))
 
 
-def tile(*, transposed: bool, height: int, vectors: int) -> Callable:
-    """The intrinsic `tile(P, p0, stride, B, b0, ldb, C, c0, ldc, K, add)` for a tile of the result in registers.
+def registers(count: int) -> int:
+    """The registers that so many vectors take, which are one or a multiple of what a register holds."""
+    return max(1, count // WIDE)
+
+
+def height_Z(count: int) -> int:
+    """Rows of a tile of Z of so many vectors: a divisor of `ROWS`."""
+    return min(ROWS, SUMS // registers(count))
+
+
+def height_G(count: int) -> int:
+    """Rows of a tile of G of so many vectors: a divisor of `INPUTS`, but for panels, whose rest has its own tile."""
+    most = SUMS // registers(count)
+    return most // FOUR * FOUR if count == PANEL else min(INPUTS, most // FOUR * FOUR)
+
+
+def tile(*, transposed: bool, height: int, count: int) -> Callable:
+    """The intrinsic `tile(P, p0, stride, B, b0, ldb, C, c0, ldc, K, add)` for a tile of so many vectors, in registers.
 
     With transposed off, C[m, :] = Σ_k P(m, k) B[k, :] over K columns of the block; with it on, C[m, :] = Σ_i P(i, m)
     B[i, :] over K rows. With add that is added to C. stride is 4 R, K a multiple of 4; p0, b0, c0 are where the tile
     begins in each array, ldb and ldc the numbers from one row to the next.
     """
+    each = registers(count)
+    steps = 2 if transposed and height * each > FEW_SUMS else FOUR
 
     @intrinsic
     def compute(typing, P, p0, stride, B, b0, ldb, C, c0, ldc, K, add):
@@ -77,19 +100,19 @@ def tile(*, transposed: bool, height: int, vectors: int) -> Callable:
 
         def build(context, builder, signature, arguments):
             P0, p0, stride, B0, b0, ldb, C0, c0, ldc, K, add = arguments
-            emit = Emitter(context, builder, P.dtype)
+            emit = Emitter(context, builder, P.dtype, count // registers(count))
             left, right, out = emit.pointer(P, P0, p0), emit.pointer(B, B0, b0), emit.pointer(C, C0, c0)
             before = builder.block
             loop, done = builder.append_basic_block("sum"), builder.append_basic_block("sum.done")
             builder.branch(loop)
             builder.position_at_end(loop)
             k, a, b = builder.phi(INDEX), builder.phi(left.type), builder.phi(right.type)
-            start = [[builder.phi(emit.vector) for _ in range(vectors)] for _ in range(height)]
+            start = [[builder.phi(emit.vector) for _ in range(each)] for _ in range(height)]
             sums, row = start, b
             if transposed:
                 columns = [builder.gep(a, [builder.mul(INDEX(m // FOUR), stride)]) for m in range(0, height, FOUR)]
-            for u in range(FOUR):
-                values = [emit.load(row, v * emit.lanes) for v in range(vectors)]
+            for u in range(steps):
+                values = [emit.load(row, v * emit.lanes) for v in range(each)]
                 new = []
                 for m in range(height):
                     if transposed:
@@ -102,8 +125,8 @@ def tile(*, transposed: bool, height: int, vectors: int) -> Callable:
                         [builder.fadd(s, t, flags=("contract",)) for s, t in zip(sums[m], products, strict=True)]
                     )
                 sums, row = new, builder.gep(row, [ldb])
-            next_k = builder.add(k, INDEX(FOUR))
-            next_a = builder.gep(a, [INDEX(FOUR * FOUR) if transposed else stride])
+            next_k = builder.add(k, INDEX(steps))
+            next_a = builder.gep(a, [INDEX(FOUR * steps) if transposed else stride])
             zero = ir.Constant(emit.vector, [0.0] * emit.lanes)
             first = [INDEX(0), left, right, *(zero for line in start for _ in line)]
             later = [next_k, next_a, row, *(value for line in sums for value in line)]
@@ -146,7 +169,7 @@ def shifted_four(typing, X, x0, shift, k, P, p0):
 
     def build(context, builder, signature, arguments):
         X0, x0, shift0, k, P0, p0 = arguments
-        emit = Emitter(context, builder, X.dtype, FOUR)
+        emit = Emitter(context, builder, X.dtype, lanes=FOUR)
         value = emit.load(emit.pointer(X, X0, x0))
         value = builder.fsub(value, emit.load(emit.pointer(shift, shift0, k)))
         emit.store(value, emit.pointer(P, P0, p0))
@@ -155,8 +178,9 @@ def shifted_four(typing, X, x0, shift, k, P, p0):
     return signature, build
 
 
-def panel_copy(vectors: int, lanes: int | None = None) -> Callable:
-    """The intrinsic `copy(T, t0, B, b0)` for so many vectors, of so many numbers."""
+def panel_copy(count: int, lanes: int = 0) -> Callable:
+    """The intrinsic `copy(T, t0, B, b0)` for so many vectors, or for so many numbers."""
+    each = registers(count)
 
     @intrinsic
     def copy(typing, T, t0, B, b0):
@@ -164,9 +188,9 @@ def panel_copy(vectors: int, lanes: int | None = None) -> Callable:
 
         def build(context, builder, signature, arguments):
             T0, t0, B0, b0 = arguments
-            emit = Emitter(context, builder, T.dtype, lanes)
+            emit = Emitter(context, builder, T.dtype, count // each, lanes)
             source, target = emit.pointer(T, T0, t0), emit.pointer(B, B0, b0)
-            for v in range(vectors):
+            for v in range(each):
                 emit.store(emit.load(source, v * emit.lanes), target, v * emit.lanes)
             return context.get_dummy_value()
 
@@ -175,11 +199,12 @@ def panel_copy(vectors: int, lanes: int | None = None) -> Callable:
     return copy
 
 
-tile_Z3, tile_Z2, tile_Z1 = (
-    tile(transposed=False, height=HEIGHTS_Z[vectors], vectors=vectors) for vectors in (3, 2, 1)
-)
-tile_G3, tile_G2, tile_G1 = (tile(transposed=True, height=HEIGHTS_G[vectors], vectors=vectors) for vectors in (3, 2, 1))
-copy3, copy_four = panel_copy(3), panel_copy(1, FOUR)
+HEIGHT_Z, HEIGHT_Z2, HEIGHT_Z1 = map(height_Z, (PANEL, 2, 1))
+HEIGHT_G, HEIGHT_G2, HEIGHT_G1 = map(height_G, (PANEL, 2, 1))
+tile_Z, tile_Z2, tile_Z1 = (tile(transposed=False, height=height_Z(count), count=count) for count in (PANEL, 2, 1))
+tile_G, tile_G2, tile_G1 = (tile(transposed=True, height=height_G(count), count=count) for count in (PANEL, 2, 1))
+tile_G_rest = tile(transposed=True, height=FOUR, count=PANEL)
+copy_panel, copy_four = panel_copy(PANEL), panel_copy(1, FOUR)
 
 
 @njit(inner=True)
@@ -206,7 +231,7 @@ def pack(X, first, rows, shift, P, R):
 
 @njit(inner=True)
 def panels(G, W, lanes):
-    """A matrix G (p1, p2) as panels of three vectors (the last fewer), one after the other in W.
+    """A matrix G (p1, p2) as panels, the last of fewer vectors, one after the other in W.
 
     Each panel has its rows in turn, as many as p1 rounded up to 4; what is padding is left as it is.
     """
@@ -215,7 +240,7 @@ def panels(G, W, lanes):
     start = j = 0
     while j + PANEL * lanes <= p2:
         for k in range(p1):
-            copy3(G, k * p2 + j, W, start + k * PANEL * lanes)
+            copy_panel(G, k * p2 + j, W, start + k * PANEL * lanes)
         start += depth * PANEL * lanes
         j += PANEL * lanes
     wide = (p2 - j + lanes - 1) // lanes * lanes
@@ -232,17 +257,21 @@ def product(P, p0, R, rows, depth, W, ldw, vectors, lanes, Z, z0, ld):
     """
     j = w = 0
     while vectors >= PANEL:
-        for i in range(0, rows, HEIGHT_Z3):
-            tile_Z3(P, p0 + FOUR * i, FOUR * R, W, w, ldw or PANEL * lanes, Z, z0 + i * ld + j, ld, depth, False)
+        for i in range(0, rows, HEIGHT_Z):
+            tile_Z(P, p0 + FOUR * i, FOUR * R, W, w, ldw or PANEL * lanes, Z, z0 + i * ld + j, ld, depth, False)
         j += PANEL * lanes
         w = j if ldw > 0 else j * depth
         vectors -= PANEL
-    if vectors == 2:
+    ldw = ldw or vectors * lanes
+    if vectors >= 2:
         for i in range(0, rows, HEIGHT_Z2):
-            tile_Z2(P, p0 + FOUR * i, FOUR * R, W, w, ldw or 2 * lanes, Z, z0 + i * ld + j, ld, depth, False)
+            tile_Z2(P, p0 + FOUR * i, FOUR * R, W, w, ldw, Z, z0 + i * ld + j, ld, depth, False)
+        j += 2 * lanes
+        w += 2 * lanes
+        vectors -= 2
     if vectors == 1:
         for i in range(0, rows, HEIGHT_Z1):
-            tile_Z1(P, p0 + FOUR * i, FOUR * R, W, w, ldw or lanes, Z, z0 + i * ld + j, ld, depth, False)
+            tile_Z1(P, p0 + FOUR * i, FOUR * R, W, w, ldw, Z, z0 + i * ld + j, ld, depth, False)
 
 
 @njit(inner=True)
@@ -256,22 +285,33 @@ def transposed_product(P, R, rows, p1, T, ld, vectors, lanes, G, panel, upper, a
         last = lesser(p1, j + PANEL * lanes) if upper else p1
         if last >= COPY_PANEL and rows > COPY_ROWS:
             for i in range(rows):
-                copy3(T, i * ld + j, panel, i * PANEL * lanes)
-            for m in range(0, last, HEIGHT_G3):
-                tile_G3(P, m * R, FOUR * R, panel, 0, PANEL * lanes, G, m * ld + j, ld, rows, add)
+                copy_panel(T, i * ld + j, panel, i * PANEL * lanes)
+            panel_of_G(P, R, last, panel, 0, PANEL * lanes, G, j, ld, rows, add)
         else:
-            for m in range(0, last, HEIGHT_G3):
-                tile_G3(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
+            panel_of_G(P, R, last, T, j, ld, G, j, ld, rows, add)
         j += PANEL * lanes
         vectors -= PANEL
-    if vectors == 2:
+    if vectors >= 2:
         for m in range(0, p1, HEIGHT_G2):
             tile_G2(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
+        j += 2 * lanes
+        vectors -= 2
     if vectors == 1:
         for m in range(0, p1, HEIGHT_G1):
             tile_G1(P, m * R, FOUR * R, T, j, ld, G, m * ld + j, ld, rows, add)
 
 
-HEIGHT_Z3, HEIGHT_Z2, HEIGHT_Z1 = (HEIGHTS_Z[vectors] for vectors in (3, 2, 1))
-HEIGHT_G3, HEIGHT_G2, HEIGHT_G1 = (HEIGHTS_G[vectors] for vectors in (3, 2, 1))
+@njit(inner=True)
+def panel_of_G(P, R, last, T, t0, ldt, G, j, ld, rows, add):
+    """A panel of G from column j on, down to row `last`, from one of T."""
+    m = 0
+    if HEIGHT_G > FOUR:
+        while m + HEIGHT_G <= last:
+            tile_G(P, m * R, FOUR * R, T, t0, ldt, G, m * ld + j, ld, rows, add)
+            m += HEIGHT_G
+    while m < last:
+        tile_G_rest(P, m * R, FOUR * R, T, t0, ldt, G, m * ld + j, ld, rows, add)
+        m += FOUR
+
+
 COPY_PANEL, COPY_ROWS = 64, 24  # columns of X and rows from which a panel of T is worth copying together

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bnbench.problem import Problem
+from bnbench.width import vectors
 
 ONE_CALL, ONE_PASS, STORED, NODES = "one-call", "one-pass", "stored", "by nodes"
 ROW_LAYERS = "first layer", "layer"  # of several: the first takes nothing back to its input
@@ -27,12 +28,11 @@ ALGORITHMS = {
 
 FELL_BACK, BROKEN = -1e308, -1.5e308  # what a step answers in place of the loss: a variance cancels; a call was left so
 
-LINE_BYTES, VECTOR_BYTES = 64, 32
-# By nodes: rows of Γ that are copied at once, inputs of a group that makes ∂R/∂(the input), columns of X of one that
-# makes its tiles; panels of nodes of a group at most, and the time that two and four threads may wait for one another.
-STRIP, INPUTS_EACH, TILES, MOST_PANELS, WASTE = 256, 48, 64, 8, 0.15
+LINE_BYTES = 64
+# By nodes: rows of Γ that are copied at once, columns of X of a group that makes its tiles; panels of nodes of a group
+# at most, and the time that two and four threads may wait for one another.
+STRIP, TILES, MOST_PANELS, WASTE = 256, 64, 8, 0.15
 FOUR = 4  # columns of a tile of X
-PANEL = 3  # vectors of a panel
 ROWS = 12  # rows of a block are a multiple of it: of the height of every tile of Z
 INPUTS = 8  # rows of G are a multiple of it: of the height of every tile of G
 BLOCK_ROWS, TALL_ROWS = 96, 192  # rows of a block; the second where G is large against a cache
@@ -74,7 +74,7 @@ def one_pass_ns(problem: Problem, regime: str) -> float:
         return 0.0
     cost = 2 * FLOP_NS * p1 * p1 * p2 + SMALL_NS * p1 * p2
     if regime == "fresh":
-        cost += N * (p1 * (p1 + PANEL * FOUR) * FLOP_NS + GRAM_NS * p1 + GRAM_ROW_NS) + SMALL_NS * p1 * p1
+        cost += N * (p1 * (p1 + panel_width(8)) * FLOP_NS + GRAM_NS * p1 + GRAM_ROW_NS) + SMALL_NS * p1 * p1
     if problem.units:
         cost += N * (2 * FLOP_NS * p1 * p2 + p1)
     return cost
@@ -110,7 +110,7 @@ def for_nodes(problem: Problem) -> bool:
     Fitted to 458 random shapes; `tests/benchmarks/rows_or_nodes.py` shows what the choice costs at others.
     """
     N, p1, p2 = problem.N, problem.p1, problem.p2
-    width = PANEL * VECTOR_BYTES // np.dtype(problem.dtype).itemsize
+    width = panel_width(np.dtype(problem.dtype).itemsize)
     panels = -(-p2 // width)
     groups = -(-panels // (each := panels_of_group(panels)))
     padded = panels * width / p2 * min(panels, -(-groups // 2) * each) * 2 / panels
@@ -144,6 +144,21 @@ def choose(problem: Problem, regime: str) -> str:
 def up(number: int, multiple: int) -> int:
     """The next multiple at or above a number."""
     return -(-number // multiple) * multiple
+
+
+def lanes(itemsize: int) -> int:
+    """The numbers of a vector that columns are padded to."""
+    return vectors().bytes // itemsize
+
+
+def panel_width(itemsize: int) -> int:
+    """The columns of a panel."""
+    return vectors().panel * lanes(itemsize)
+
+
+def inputs_each() -> int:
+    """By nodes: inputs of a group that makes ∂R/∂(the input), whole panels in every dtype."""
+    return 2 * panel_width(4)
 
 
 @dataclass(frozen=True)
@@ -188,16 +203,16 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
         )
     inputs = up(p1, INPUTS)
     if algorithm in BY_NODES:
-        width = PANEL * VECTOR_BYTES // itemsize
+        width = panel_width(itemsize)
         panels = -(-p2 // width)
         each = panels_of_group(panels)
-        rows = up(-(-N // -(-N // BLOCK_ROWS)), FOUR)
+        rows = up(-(-N // -(-N // BLOCK_ROWS)), vectors().node_rows)
         return Layout(
-            algorithm, rows, N, -(-panels // each), PANEL * panels, panels * width, inputs, up(p1, FOUR), False, False,
-            each * width,
+            algorithm, rows, N, -(-panels // each), vectors().panel * panels, panels * width, inputs, up(p1, FOUR),
+            False, False, each * width,
         )  # fmt: skip
-    vectors, ld = leading(p2, itemsize)
-    in_place = algorithm == ONE_CALL and inputs == p1 and p2 == vectors * VECTOR_BYTES // itemsize
+    whole, ld = leading(p2, itemsize)
+    in_place = algorithm == ONE_CALL and inputs == p1 and p2 == whole * lanes(itemsize)
     if in_place:
         ld = p2
     makes_gram = algorithm == ONE_PASS and problem.normalization == "batch" and regime == "fresh"
@@ -211,7 +226,7 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
     rows = up(-(-group_rows // blocks), ROWS)
     flush = itemsize == 4 and blocks > FLUSH_BLOCKS
     return Layout(
-        algorithm, rows, group_rows, -(-N // group_rows), vectors, ld, inputs, up(p1, FOUR), flush,
+        algorithm, rows, group_rows, -(-N // group_rows), whole, ld, inputs, up(p1, FOUR), flush,
         in_place,
     )  # fmt: skip
 
@@ -228,9 +243,9 @@ def for_units(plan: Layout, problem: Problem, longest: int) -> Layout:
 
 def leading(columns: int, itemsize: int) -> tuple[int, int]:
     """Whole vectors of so many columns, and the numbers from one row to the next."""
-    lanes, line = VECTOR_BYTES // itemsize, LINE_BYTES // itemsize
-    vectors = -(-columns // lanes)
-    ld = vectors * lanes
+    each, line = lanes(itemsize), LINE_BYTES // itemsize
+    whole = -(-columns // each)
+    ld = whole * each
     if ld > 4 * line:
         ld = (up(ld, line) // line | 1) * line
-    return vectors, ld
+    return whole, ld

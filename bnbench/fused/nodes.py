@@ -4,8 +4,8 @@ A group has some columns of Z for all rows: their statistics, their sums and the
 nothing is merged. Only η, which is a sum over nodes, and ∂R/∂(the layer's input) are put together of all groups.
 Which nodes go together depends on the problem alone, so bits are the same for every number of threads.
 
-X, less shift, is kept in tiles (see `gemm`) twice, once for each product. A group's nodes are taken a *panel* of three
-vectors at a time. A panel's columns of Z, A and T lie together, row by row, so that four rows are one line of the
+X, less shift, is kept in tiles (see `gemm`) twice, once for each product. A group's nodes are taken a *panel* at a
+time. A panel's columns of Z, A and T lie together, row by row, so that four rows are one line of the
 arrays `Z_panels`, `A_panels` and `T_panels`: a loop over a line is long enough for vector instructions, and what
 belongs to a node is written four times side by side for it.
 """
@@ -24,22 +24,27 @@ from bnbench.elementary import compiled, compiled_loss
 from bnbench.fused.gemm import (
     FOUR,
     INDEX,
+    NODE_ROWS,
     PANEL,
     VECTOR_BYTES,
     WHOLE,
     Emitter,
-    copy3,
     copy_four,
+    copy_panel,
     lesser,
     shifted_four,
-    tile_G3,
-    tile_Z3,
+    tile,
+    tile_G_rest,
 )
 from bnbench.fused.head import add_linear, linear_part, total_loss
-from bnbench.fused.layout import BROKEN, INPUTS_EACH, STRIP, TILES
+from bnbench.fused.layout import BROKEN, STRIP, TILES, inputs_each
 from bnbench.fused.passes import leading_mean, up
 from bnbench.fused.scratch import DONE, At, arrays, call, call_all, clear, group, group_function
 from bnbench.jit import REASSOCIATE, njit
+
+INPUTS_EACH = inputs_each()
+of_rows = tile(transposed=False, height=NODE_ROWS, count=PANEL)  # of Z, and of ∂R/∂(the input)
+of_inputs = tile(transposed=True, height=NODE_ROWS, count=PANEL)  # of ∂R/∂Γ
 
 of_lines = njit(fastmath=REASSOCIATE, forceinline=True, inner=True, apart=True)
 
@@ -52,7 +57,7 @@ def turn_four(typing, G, g0, ldg, panel, p0, width):
 
     def build(context, builder, signature, arguments):
         G0, g0, ldg, panel0, p0, width = arguments
-        emit = Emitter(context, builder, G.dtype, FOUR)
+        emit = Emitter(context, builder, G.dtype, lanes=FOUR)
         source, target = emit.pointer(G, G0, g0), emit.pointer(panel, panel0, p0)
 
         def shuffled(one, other, *places):
@@ -71,7 +76,7 @@ def turn_four(typing, G, g0, ldg, panel, p0, width):
 
 @functools.cache
 def make_tiles(real: type) -> Callable:
-    """Some columns of X, less shift, in tiles of four rows and in tiles of a block's."""
+    """Some columns of X, less shift, in tiles of a few rows and in tiles of a block's."""
 
     @group_function
     def compute(table, g):
@@ -83,14 +88,14 @@ def make_tiles(real: type) -> Callable:
         for start in range(0, N, R):
             for i in range(lesser(R, N - start)):
                 row = start + i
-                at_X, at_four = row * p1, row // FOUR * FOUR * depth + row % FOUR * FOUR
+                at_X, at_four = row * p1, row // NODE_ROWS * NODE_ROWS * depth + row % NODE_ROWS * FOUR
                 at_block = start * depth + FOUR * i
                 for k in range(first, whole, FOUR):
-                    shifted_four(X, at_X + k, shift, k, fours, at_four + FOUR * k)
+                    shifted_four(X, at_X + k, shift, k, fours, at_four + NODE_ROWS * k)
                     shifted_four(X, at_X + k, shift, k, blocks, at_block + k * R)
                 for k in range(end - whole):
                     x = X[row, whole + k] - shift[whole + k]
-                    fours[at_four + FOUR * whole + k] = blocks[at_block + whole * R + k] = x
+                    fours[at_four + NODE_ROWS * whole + k] = blocks[at_block + whole * R + k] = x
         return DONE
 
     return compute
@@ -155,7 +160,7 @@ def product(normalization: str, real: type) -> Callable:
                 at = (q - first) * STRIP
                 if q + width <= p2:
                     for k in range(strip):
-                        copy3(G, (k0 + k) * p2 + q, strips, at + k * width)
+                        copy_panel(G, (k0 + k) * p2 + q, strips, at + k * width)
                 else:
                     for k in range(strip):
                         for n in range(width):
@@ -164,9 +169,9 @@ def product(normalization: str, real: type) -> Callable:
                     strips[at + n] = 0
             for block in range(0, rows, R):
                 for q in range(first, end, width):
-                    for i in range(block, block + R, FOUR):
-                        tile_Z3(
-                            X, i * depth + FOUR * k0, FOUR * FOUR, strips, (q - first) * STRIP, width,
+                    for i in range(block, block + R, NODE_ROWS):
+                        of_rows(
+                            X, i * depth + NODE_ROWS * k0, FOUR * NODE_ROWS, strips, (q - first) * STRIP, width,
                             Z, q * rows + i * width, width, up(strip, FOUR), k0 > 0,
                         )  # fmt: skip
         gamma, beta, G2, s, centre = of.gamma, of.beta, of.G2, of.s, of.centre
@@ -291,25 +296,27 @@ def gradient(normalization: str, last: bool, below: bool, real: type) -> Callabl
                     T[start + i // FOUR, i % FOUR * width + n] = 0
             if below:
                 tiles, depth_below = of.dZ_fours, up(p2, FOUR)
-                for i in range(lines):
-                    for m in range(FOUR):
-                        for n in range(0, lesser(width, depth_below - q), FOUR):
-                            at = FOUR * (i * depth_below + q + n + m)
-                            copy_four(T, ((start + i) * FOUR + m) * width + n, tiles, at)
+                for i in range(FOUR * lines):
+                    at = i // NODE_ROWS * NODE_ROWS * depth_below + FOUR * (i % NODE_ROWS)
+                    for n in range(0, lesser(width, depth_below - q), FOUR):
+                        copy_four(T, (start * FOUR + i) * width + n, tiles, at + NODE_ROWS * (q + n))
         for block in range(0, FOUR * lines, R):
             for k0 in range(0, p1, TILES):
                 for q in range(first, end, width):
                     t0 = (q * FOUR * lines) + block * width
-                    for k in range(k0, lesser(p1, k0 + TILES), FOUR):
-                        x0 = block * depth + k * R
-                        if q + width <= p2 and k + FOUR <= p1:
-                            tile_G3(X, x0, FOUR * R, T, t0, width, dG, k * p2 + q, p2, R, block > 0)
-                        else:
-                            tile_G3(X, x0, FOUR * R, T, t0, width, edge, 0, width, R, False)
-                            for m in range(lesser(FOUR, p1 - k)):
-                                for n in range(lesser(width, p2 - q)):
-                                    old = dG[k + m, q + n] if block > 0 else real(0)
-                                    dG[k + m, q + n] = edge[m * width + n] + old
+                    k, bottom = k0, lesser(p1, k0 + TILES)
+                    if q + width <= p2:
+                        while k + NODE_ROWS <= bottom:
+                            x0 = block * depth + k * R
+                            of_inputs(X, x0, FOUR * R, T, t0, width, dG, k * p2 + q, p2, R, block > 0)
+                            k += NODE_ROWS
+                    while k < bottom:
+                        tile_G_rest(X, block * depth + k * R, FOUR * R, T, t0, width, edge, 0, width, R, False)
+                        for m in range(lesser(FOUR, p1 - k)):
+                            for n in range(lesser(width, p2 - q)):
+                                old = dG[k + m, q + n] if block > 0 else real(0)
+                                dG[k + m, q + n] = edge[m * width + n] + old
+                        k += FOUR
         return DONE
 
     return compute
@@ -405,14 +412,14 @@ def below_of(real: type) -> Callable:
                 for j in range(up(strip, FOUR)):
                     for n in range(fours if j < whole else 0, width):
                         strips[at + j * width + n] = G[k + n, j0 + j] if n < count and j < strip else real(0)
-            for i in range(0, rows, FOUR):
+            for i in range(0, rows, NODE_ROWS):
                 for k in range(first, end, width):
-                    left, at = i * depth + FOUR * j0, (k - first) * STRIP
+                    left, at, deep = i * depth + NODE_ROWS * j0, (k - first) * STRIP, up(strip, FOUR)
                     if k + width <= p1:
-                        tile_Z3(dZ, left, FOUR * FOUR, strips, at, width, dA, i * p1 + k, p1, up(strip, FOUR), j0 > 0)
+                        of_rows(dZ, left, FOUR * NODE_ROWS, strips, at, width, dA, i * p1 + k, p1, deep, j0 > 0)
                     else:
-                        tile_Z3(dZ, left, FOUR * FOUR, strips, at, width, edge, 0, width, up(strip, FOUR), False)
-                        for m in range(FOUR):
+                        of_rows(dZ, left, FOUR * NODE_ROWS, strips, at, width, edge, 0, width, deep, False)
+                        for m in range(NODE_ROWS):
                             for n in range(p1 - k):
                                 dA[i + m, k + n] = edge[m * width + n] + (dA[i + m, k + n] if j0 > 0 else real(0))
         return DONE
