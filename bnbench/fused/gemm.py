@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from bnbench.fused.layout import FOUR, INPUTS, ROWS
+from bnbench.fused.layout import FOUR, INPUTS, LINE_BYTES, ROWS
 from bnbench.jit import njit
 from bnbench.width import vectors
 
@@ -60,6 +60,17 @@ class Emitter:
         """Write a vector, of any alignment."""
         self.builder.store(value, self.at(pointer, offset)).align = self.size
 
+    def prefetch(self, pointer: Any, stride: Any, rows: int, count: int) -> None:
+        """Have so many vectors of so many rows brought to the second cache, to be written soon."""
+        byte, whole = ir.IntType(8).as_pointer(), [ir.IntType(32)] * 3
+        kind = ir.FunctionType(ir.VoidType(), [byte, *whole])
+        fetch = self.builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
+        for _ in range(rows):
+            for place in range(0, count * self.lanes * self.size, LINE_BYTES):
+                at = self.builder.bitcast(self.builder.gep(pointer, [INDEX(place // self.size)]), byte)
+                self.builder.call(fetch, [at, WHOLE(1), WHOLE(2), WHOLE(1)])
+            pointer = self.builder.gep(pointer, [stride])
+
     def spread(self, pointer: Any) -> Any:
         """A vector of one number."""
         undefined = ir.Constant(self.vector, ir.Undefined)
@@ -78,9 +89,8 @@ def height_Z(count: int) -> int:
 
 
 def height_G(count: int) -> int:
-    """Rows of a tile of G of so many vectors: a divisor of `INPUTS`, but for panels, whose rest has its own tile."""
-    most = SUMS // registers(count)
-    return most // FOUR * FOUR if count == PANEL else min(INPUTS, most // FOUR * FOUR)
+    """Rows of a tile of G of so many vectors: a divisor of `INPUTS`."""
+    return min(INPUTS, SUMS // registers(count) // FOUR * FOUR)
 
 
 def tile(*, transposed: bool, height: int, count: int) -> Callable:
@@ -90,65 +100,83 @@ def tile(*, transposed: bool, height: int, count: int) -> Callable:
     B[i, :] over K rows. With add that is added to C. stride is 4 R, K a multiple of 4; p0, b0, c0 are where the tile
     begins in each array, ldb and ldc the numbers from one row to the next.
     """
-    each = registers(count)
-    steps = 2 if transposed and height * each > FEW_SUMS else FOUR
 
     @intrinsic
     def compute(typing, P, p0, stride, B, b0, ldb, C, c0, ldc, K, add):
         index = types.intp
         signature = types.void(P, index, index, B, index, index, C, index, index, index, types.boolean)
-
-        def build(context, builder, signature, arguments):
-            P0, p0, stride, B0, b0, ldb, C0, c0, ldc, K, add = arguments
-            emit = Emitter(context, builder, P.dtype, count // registers(count))
-            left, right, out = emit.pointer(P, P0, p0), emit.pointer(B, B0, b0), emit.pointer(C, C0, c0)
-            before = builder.block
-            loop, done = builder.append_basic_block("sum"), builder.append_basic_block("sum.done")
-            builder.branch(loop)
-            builder.position_at_end(loop)
-            k, a, b = builder.phi(INDEX), builder.phi(left.type), builder.phi(right.type)
-            start = [[builder.phi(emit.vector) for _ in range(each)] for _ in range(height)]
-            sums, row = start, b
-            if transposed:
-                columns = [builder.gep(a, [builder.mul(INDEX(m // FOUR), stride)]) for m in range(0, height, FOUR)]
-            for u in range(steps):
-                values = [emit.load(row, v * emit.lanes) for v in range(each)]
-                new = []
-                for m in range(height):
-                    if transposed:
-                        place = builder.gep(columns[m // FOUR], [INDEX(FOUR * u + m % FOUR)])
-                    else:
-                        place = builder.gep(a, [INDEX(FOUR * m + u)])
-                    x = emit.spread(place)
-                    products = [builder.fmul(x, value, flags=("contract",)) for value in values]
-                    new.append(
-                        [builder.fadd(s, t, flags=("contract",)) for s, t in zip(sums[m], products, strict=True)]
-                    )
-                sums, row = new, builder.gep(row, [ldb])
-            next_k = builder.add(k, INDEX(steps))
-            next_a = builder.gep(a, [INDEX(FOUR * steps) if transposed else stride])
-            zero = ir.Constant(emit.vector, [0.0] * emit.lanes)
-            first = [INDEX(0), left, right, *(zero for line in start for _ in line)]
-            later = [next_k, next_a, row, *(value for line in sums for value in line)]
-            for phi, one, other in zip([k, a, b, *(s for line in start for s in line)], first, later, strict=True):
-                phi.add_incoming(one, before)
-                phi.add_incoming(other, loop)
-            builder.cbranch(builder.icmp_signed("<", next_k, K), loop, done)
-            builder.position_at_end(done)
-            with builder.if_else(add) as (adding, storing):
-                for branch, old in ((adding, True), (storing, False)):
-                    with branch:
-                        row = out
-                        for line in sums:
-                            for v, value in enumerate(line):
-                                place = v * emit.lanes
-                                emit.store(builder.fadd(emit.load(row, place), value) if old else value, row, place)
-                            row = builder.gep(row, [ldc])
-            return context.get_dummy_value()
-
-        return signature, build
+        return signature, tile_code(transposed, height, count)
 
     return compute
+
+
+def tile_of_any(*, transposed: bool, height: int) -> Callable:
+    """The same with the number of vectors, a constant, as a last argument."""
+
+    @intrinsic(prefer_literal=True)
+    def compute(typing, P, p0, stride, B, b0, ldb, C, c0, ldc, K, add, count):
+        index = types.intp
+        signature = types.void(P, index, index, B, index, index, C, index, index, index, types.boolean, count)
+        return signature, tile_code(transposed, height, count.literal_value)
+
+    return compute
+
+
+def tile_code(transposed: bool, height: int, count: int) -> Callable:
+    """What writes a tile's code."""
+    each = registers(count)
+    steps = 2 if transposed and height * each > FEW_SUMS else FOUR
+
+    def build(context, builder, signature, arguments):
+        P0, p0, stride, B0, b0, ldb, C0, c0, ldc, K, add = arguments[:11]
+        P, B, C = (signature.args[place] for place in (0, 3, 6))
+        emit = Emitter(context, builder, P.dtype, count // registers(count))
+        left, right, out = emit.pointer(P, P0, p0), emit.pointer(B, B0, b0), emit.pointer(C, C0, c0)
+        if transposed and count == PANEL:
+            emit.prefetch(out, ldc, height, each)
+        before = builder.block
+        loop, done = builder.append_basic_block("sum"), builder.append_basic_block("sum.done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k, a, b = builder.phi(INDEX), builder.phi(left.type), builder.phi(right.type)
+        start = [[builder.phi(emit.vector) for _ in range(each)] for _ in range(height)]
+        sums, row = start, b
+        if transposed:
+            columns = [builder.gep(a, [builder.mul(INDEX(m // FOUR), stride)]) for m in range(0, height, FOUR)]
+        for u in range(steps):
+            values = [emit.load(row, v * emit.lanes) for v in range(each)]
+            new = []
+            for m in range(height):
+                if transposed:
+                    place = builder.gep(columns[m // FOUR], [INDEX(FOUR * u + m % FOUR)])
+                else:
+                    place = builder.gep(a, [INDEX(FOUR * m + u)])
+                x = emit.spread(place)
+                products = [builder.fmul(x, value, flags=("contract",)) for value in values]
+                new.append([builder.fadd(s, t, flags=("contract",)) for s, t in zip(sums[m], products, strict=True)])
+            sums, row = new, builder.gep(row, [ldb])
+        next_k = builder.add(k, INDEX(steps))
+        next_a = builder.gep(a, [INDEX(FOUR * steps) if transposed else stride])
+        zero = ir.Constant(emit.vector, [0.0] * emit.lanes)
+        first = [INDEX(0), left, right, *(zero for line in start for _ in line)]
+        later = [next_k, next_a, row, *(value for line in sums for value in line)]
+        for phi, one, other in zip([k, a, b, *(s for line in start for s in line)], first, later, strict=True):
+            phi.add_incoming(one, before)
+            phi.add_incoming(other, loop)
+        builder.cbranch(builder.icmp_signed("<", next_k, K), loop, done)
+        builder.position_at_end(done)
+        with builder.if_else(add) as (adding, storing):
+            for branch, old in ((adding, True), (storing, False)):
+                with branch:
+                    row = out
+                    for line in sums:
+                        for v, value in enumerate(line):
+                            place = v * emit.lanes
+                            emit.store(builder.fadd(emit.load(row, place), value) if old else value, row, place)
+                        row = builder.gep(row, [ldc])
+        return context.get_dummy_value()
+
+    return build
 
 
 @intrinsic
@@ -178,25 +206,34 @@ def shifted_four(typing, X, x0, shift, k, P, p0):
     return signature, build
 
 
-def panel_copy(count: int, lanes: int = 0) -> Callable:
-    """The intrinsic `copy(T, t0, B, b0)` for so many vectors, or for so many numbers."""
-    each = registers(count)
+@intrinsic(prefer_literal=True)
+def copy_vectors(typing, T, t0, B, b0, count):
+    """Copy so many vectors, a constant, from T[t0:] to B[b0:]."""
+    signature, each = types.void(T, types.intp, B, types.intp, count), registers(count.literal_value)
 
-    @intrinsic
-    def copy(typing, T, t0, B, b0):
-        signature = types.void(T, types.intp, B, types.intp)
+    def build(context, builder, signature, arguments):
+        T0, t0, B0, b0, _ = arguments
+        emit = Emitter(context, builder, T.dtype, count.literal_value // each)
+        source, target = emit.pointer(T, T0, t0), emit.pointer(B, B0, b0)
+        for v in range(each):
+            emit.store(emit.load(source, v * emit.lanes), target, v * emit.lanes)
+        return context.get_dummy_value()
 
-        def build(context, builder, signature, arguments):
-            T0, t0, B0, b0 = arguments
-            emit = Emitter(context, builder, T.dtype, count // each, lanes)
-            source, target = emit.pointer(T, T0, t0), emit.pointer(B, B0, b0)
-            for v in range(each):
-                emit.store(emit.load(source, v * emit.lanes), target, v * emit.lanes)
-            return context.get_dummy_value()
+    return signature, build
 
-        return signature, build
 
-    return copy
+@intrinsic
+def copy_four(typing, T, t0, B, b0):
+    """Copy four numbers from T[t0:] to B[b0:]."""
+    signature = types.void(T, types.intp, B, types.intp)
+
+    def build(context, builder, signature, arguments):
+        T0, t0, B0, b0 = arguments
+        emit = Emitter(context, builder, T.dtype, lanes=FOUR)
+        emit.store(emit.load(emit.pointer(T, T0, t0)), emit.pointer(B, B0, b0))
+        return context.get_dummy_value()
+
+    return signature, build
 
 
 HEIGHT_Z, HEIGHT_Z2, HEIGHT_Z1 = map(height_Z, (PANEL, 2, 1))
@@ -204,7 +241,6 @@ HEIGHT_G, HEIGHT_G2, HEIGHT_G1 = map(height_G, (PANEL, 2, 1))
 tile_Z, tile_Z2, tile_Z1 = (tile(transposed=False, height=height_Z(count), count=count) for count in (PANEL, 2, 1))
 tile_G, tile_G2, tile_G1 = (tile(transposed=True, height=height_G(count), count=count) for count in (PANEL, 2, 1))
 tile_G_rest = tile(transposed=True, height=FOUR, count=PANEL)
-copy_panel, copy_four = panel_copy(PANEL), panel_copy(1, FOUR)
 
 
 @njit(inner=True)
@@ -240,7 +276,7 @@ def panels(G, W, lanes):
     start = j = 0
     while j + PANEL * lanes <= p2:
         for k in range(p1):
-            copy_panel(G, k * p2 + j, W, start + k * PANEL * lanes)
+            copy_vectors(G, k * p2 + j, W, start + k * PANEL * lanes, PANEL)
         start += depth * PANEL * lanes
         j += PANEL * lanes
     wide = (p2 - j + lanes - 1) // lanes * lanes
@@ -285,7 +321,7 @@ def transposed_product(P, R, rows, p1, T, ld, vectors, lanes, G, panel, upper, a
         last = lesser(p1, j + PANEL * lanes) if upper else p1
         if last >= COPY_PANEL and rows > COPY_ROWS:
             for i in range(rows):
-                copy_panel(T, i * ld + j, panel, i * PANEL * lanes)
+                copy_vectors(T, i * ld + j, panel, i * PANEL * lanes, PANEL)
             panel_of_G(P, R, last, panel, 0, PANEL * lanes, G, j, ld, rows, add)
         else:
             panel_of_G(P, R, last, T, j, ld, G, j, ld, rows, add)

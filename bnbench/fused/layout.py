@@ -29,9 +29,9 @@ ALGORITHMS = {
 FELL_BACK, BROKEN = -1e308, -1.5e308  # what a step answers in place of the loss: a variance cancels; a call was left so
 
 LINE_BYTES = 64
-# By nodes: rows of Γ that are copied at once, columns of X of a group that makes its tiles; panels of nodes of a group
-# at most, and the time that two and four threads may wait for one another.
-STRIP, TILES, MOST_PANELS, WASTE = 256, 64, 8, 0.15
+# By nodes: rows of Γ that are copied at once, columns of X of a group that makes its tiles; groups of nodes, or a
+# multiple of that, and their panels at most; the share of padding and waiting that a narrower panel must save.
+STRIP, TILES, NODE_GROUPS, MOST_PANELS, NARROWER = 256, 64, 16, 8, 0.03
 FOUR = 4  # columns of a tile of X
 ROWS = 12  # rows of a block are a multiple of it: of the height of every tile of Z
 INPUTS = 8  # rows of G are a multiple of it: of the height of every tile of G
@@ -91,17 +91,22 @@ def stored_ns(problem: Problem) -> float:
     return N * cost
 
 
-def panels_of_group(panels: int) -> int:
-    """So many panels of nodes that two and four threads have as much to do each, or nearly; the most of such."""
-    sizes = range(1, MOST_PANELS + 1)
-    least = min(waiting(panels, each) for each in sizes)
-    return max(each for each in sizes if waiting(panels, each) <= least + WASTE)
+def node_groups(panels: int) -> int:
+    """How many groups share out so many panels of nodes: with one more or less each, threads have as much to do."""
+    return min(panels, NODE_GROUPS * -(-panels // (NODE_GROUPS * MOST_PANELS)))
 
 
-def waiting(panels: int, each: int) -> float:
-    """The time that two threads take for so many panels of nodes, over half of one's; and that of four, added up."""
-    groups = -(-panels // each)
-    return sum(min(panels, -(-groups // threads) * each) * threads / panels for threads in (2, 4))
+def computed(nodes: int, width: int) -> float:
+    """The nodes that two and four threads take the time of, on average, in panels of so many; more than there are."""
+    panels = -(-nodes // width)
+    return sum(-(-panels // threads) * threads * width for threads in (2, 4)) / 2
+
+
+def node_panel(problem: Problem) -> int:
+    """The vectors of a panel of nodes: as wide as tiles are, or one register's where that leaves less to be padding."""
+    each, widest = lanes(np.dtype(problem.dtype).itemsize), vectors()
+    wide, narrow = (computed(problem.p2, count * each) for count in (widest.panel, widest.wide))
+    return widest.wide if widest.wide > 1 and narrow < (1 - NARROWER) * wide else widest.panel
 
 
 def for_nodes(problem: Problem) -> bool:
@@ -110,11 +115,10 @@ def for_nodes(problem: Problem) -> bool:
     Fitted to 458 random shapes; `tests/benchmarks/rows_or_nodes.py` shows what the choice costs at others.
     """
     N, p1, p2 = problem.N, problem.p1, problem.p2
-    width = panel_width(np.dtype(problem.dtype).itemsize)
-    panels = -(-p2 // width)
-    groups = -(-panels // (each := panels_of_group(panels)))
-    padded = panels * width / p2 * min(panels, -(-groups // 2) * each) * 2 / panels
-    return problem.work >= NODES_WORK and N < NODES_ROWS * math.sqrt(p1 * p2) and padded < NODES_PADDED
+    if problem.work < NODES_WORK or N >= NODES_ROWS * math.sqrt(p1 * p2):
+        return False
+    width = node_panel(problem) * lanes(np.dtype(problem.dtype).itemsize)
+    return up(-(-p2 // width), 2) * width < NODES_PADDED * p2
 
 
 def group_count(problem: Problem, G_bytes: int) -> int:
@@ -174,7 +178,8 @@ class Layout:
         inputs, depth: p1 up to the heights of the tiles of G, and to the tiles of X.
         flush: whether a group has a float64 G beside its float32 one.
         in_place: whether G is the answer itself: one block, and sizes that need no padding.
-        group_nodes: hidden nodes of a group, a multiple of a panel, where they are shared out.
+        panel, group_nodes: where hidden nodes are shared out, the vectors of a panel, and the nodes of the largest
+            group, a multiple of a panel.
     """
 
     algorithm: str
@@ -187,6 +192,7 @@ class Layout:
     depth: int
     flush: bool
     in_place: bool
+    panel: int = 0
     group_nodes: int = 0
 
 
@@ -203,13 +209,14 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
         )
     inputs = up(p1, INPUTS)
     if algorithm in BY_NODES:
-        width = panel_width(itemsize)
+        count = node_panel(problem)
+        width = count * lanes(itemsize)
         panels = -(-p2 // width)
-        each = panels_of_group(panels)
+        groups = node_groups(panels)
         rows = up(-(-N // -(-N // BLOCK_ROWS)), vectors().node_rows)
         return Layout(
-            algorithm, rows, N, -(-panels // each), vectors().panel * panels, panels * width, inputs, up(p1, FOUR),
-            False, False, each * width,
+            algorithm, rows, N, groups, count * panels, panels * width, inputs, up(p1, FOUR), False, False, count,
+            -(-panels // groups) * width,
         )  # fmt: skip
     whole, ld = leading(p2, itemsize)
     in_place = algorithm == ONE_CALL and inputs == p1 and p2 == whole * lanes(itemsize)

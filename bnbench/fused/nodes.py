@@ -25,16 +25,14 @@ from bnbench.fused.gemm import (
     FOUR,
     INDEX,
     NODE_ROWS,
-    PANEL,
     VECTOR_BYTES,
     WHOLE,
     Emitter,
     copy_four,
-    copy_panel,
+    copy_vectors,
     lesser,
     shifted_four,
-    tile,
-    tile_G_rest,
+    tile_of_any,
 )
 from bnbench.fused.head import add_linear, linear_part, total_loss
 from bnbench.fused.layout import BROKEN, STRIP, TILES, inputs_each
@@ -43,8 +41,9 @@ from bnbench.fused.scratch import DONE, At, arrays, call, call_all, clear, group
 from bnbench.jit import REASSOCIATE, njit
 
 INPUTS_EACH = inputs_each()
-of_rows = tile(transposed=False, height=NODE_ROWS, count=PANEL)  # of Z, and of ∂R/∂(the input)
-of_inputs = tile(transposed=True, height=NODE_ROWS, count=PANEL)  # of ∂R/∂Γ
+tile_of_rows = tile_of_any(transposed=False, height=NODE_ROWS)  # of Z, and of ∂R/∂(the input)
+tile_of_inputs = tile_of_any(transposed=True, height=NODE_ROWS)  # of ∂R/∂Γ
+four_inputs = tile_of_any(transposed=True, height=FOUR)
 
 of_lines = njit(fastmath=REASSOCIATE, forceinline=True, inner=True, apart=True)
 
@@ -101,6 +100,13 @@ def make_tiles(real: type) -> Callable:
     return compute
 
 
+@njit(inner=True)
+def nodes_of(of, g, width):
+    """The first of a group's nodes, and the first after them."""
+    panels = (of.p2 + width - 1) // width
+    return panels * g // of.groups * width, lesser(of.p2, panels * (g + 1) // of.groups * width)
+
+
 @of_lines
 def four_times(values, q, end, width, line):
     """The numbers of a panel's nodes from q on, once for each of four rows, with 0 for nodes from `end` on."""
@@ -143,24 +149,24 @@ def add_statistics(Z, first, N, width, mean, rest, squares):
 
 
 @functools.cache
-def product(normalization: str, real: type) -> Callable:
+def product(normalization: str, real: type, panel: int) -> Callable:
     """Z of a group's nodes, their statistics, and what passes read of them."""
-    width = PANEL * VECTOR_BYTES // real().itemsize
+    width = panel * VECTOR_BYTES // real().itemsize
     batch, frozen = normalization == "batch", normalization == "frozen"
 
     @group_function
     def compute(table, g):
         of = arrays(table, real, g)
         G, X, Z, strips = of.Gamma, of.X_fours, of.Z_panels, of.strips
-        N, p1, p2, R, nodes = of.N, of.p1, of.p2, of.rows, of.group_nodes
-        depth, rows, first, end = up(p1, FOUR), up(N, R), g * nodes, lesser(p2, (g + 1) * nodes)
+        N, p1, p2, R = of.N, of.p1, of.p2, of.rows
+        depth, rows, (first, end) = up(p1, FOUR), up(N, R), nodes_of(of, g, width)
         for k0 in range(0, p1, STRIP):
             strip = lesser(STRIP, p1 - k0)
             for q in range(first, end, width):
                 at = (q - first) * STRIP
                 if q + width <= p2:
                     for k in range(strip):
-                        copy_panel(G, (k0 + k) * p2 + q, strips, at + k * width)
+                        copy_vectors(G, (k0 + k) * p2 + q, strips, at + k * width, panel)
                 else:
                     for k in range(strip):
                         for n in range(width):
@@ -170,9 +176,9 @@ def product(normalization: str, real: type) -> Callable:
             for block in range(0, rows, R):
                 for q in range(first, end, width):
                     for i in range(block, block + R, NODE_ROWS):
-                        of_rows(
+                        tile_of_rows(
                             X, i * depth + NODE_ROWS * k0, FOUR * NODE_ROWS, strips, (q - first) * STRIP, width,
-                            Z, q * rows + i * width, width, up(strip, FOUR), k0 > 0,
+                            Z, q * rows + i * width, width, up(strip, FOUR), k0 > 0, panel,
                         )  # fmt: skip
         gamma, beta, G2, s, centre = of.gamma, of.beta, of.G2, of.s, of.centre
         mu, weight, bias, out, eps, ddof = of.mu, of.weight, of.bias, of.out, of.eps[0], of.ddof
@@ -202,9 +208,9 @@ def product(normalization: str, real: type) -> Callable:
 
 
 @functools.cache
-def forward(code: int, last: bool, real: type) -> Callable:
+def forward(code: int, last: bool, real: type, panel: int) -> Callable:
     """Z and A of a group's nodes, or under the head their part of η, for one activation."""
-    (a, _), width = compiled(code), PANEL * VECTOR_BYTES // real().itemsize
+    (a, _), width = compiled(code), panel * VECTOR_BYTES // real().itemsize
 
     @of_lines
     def activate(Z, first, lines, mu, weight, bias, out, A, parts):
@@ -222,8 +228,7 @@ def forward(code: int, last: bool, real: type) -> Callable:
             return 0
         of = arrays(table, real, g)
         Z, A, parts, eta = of.Z_panels, of.A_panels, of.eta_parts, of.eta_group
-        N, p2, nodes, lines = of.N, of.p2, of.group_nodes, parts.shape[0]
-        first, end = g * nodes, lesser(p2, (g + 1) * nodes)
+        N, p2, lines, (first, end) = of.N, of.p2, parts.shape[0], nodes_of(of, g, width)
         if last:
             clear(parts)
         for q in range(first, end, width):
@@ -250,9 +255,9 @@ def forward(code: int, last: bool, real: type) -> Callable:
 
 
 @functools.cache
-def gradient(normalization: str, last: bool, below: bool, real: type) -> Callable:
+def gradient(normalization: str, last: bool, below: bool, real: type, panel: int) -> Callable:
     """The gradients of a group's nodes from their sums and T, and dZ."""
-    width = PANEL * VECTOR_BYTES // real().itemsize
+    width = panel * VECTOR_BYTES // real().itemsize
     batch, normalized = normalization == "batch", normalization != "none"
 
     @of_lines
@@ -267,11 +272,11 @@ def gradient(normalization: str, last: bool, below: bool, real: type) -> Callabl
     def compute(table, g):
         of = arrays(table, real, g)
         X, Z, T, dG, edge = of.X_blocks, of.Z_panels, of.T_panels, of.dG1, of.edge
-        N, p1, p2, R, nodes, lines = of.N, of.p1, of.p2, of.rows, of.group_nodes, of.eta_parts.shape[0]
+        N, p1, p2, R, lines = of.N, of.p1, of.p2, of.rows, of.eta_parts.shape[0]
         dgamma, dbeta, dG2, s, out, weight, ddof = of.dgamma, of.dbeta, of.dG2, of.s, of.out, of.weight, of.ddof
         node_T, node_Ar, node_TZ = of.node_T, of.node_Ar, of.node_TZ
         slope, mean_term, s_term = of.slope, of.mean_term, of.s_term
-        depth, first, end = up(p1, FOUR), g * nodes, lesser(p2, (g + 1) * nodes)
+        depth, (first, end) = up(p1, FOUR), nodes_of(of, g, width)
         for j in range(first, end):
             c = np.float64(out[j]) if last else 1.0
             db, dg = c * node_T[j], c * node_TZ[j] / s[j]
@@ -308,10 +313,10 @@ def gradient(normalization: str, last: bool, below: bool, real: type) -> Callabl
                     if q + width <= p2:
                         while k + NODE_ROWS <= bottom:
                             x0 = block * depth + k * R
-                            of_inputs(X, x0, FOUR * R, T, t0, width, dG, k * p2 + q, p2, R, block > 0)
+                            tile_of_inputs(X, x0, FOUR * R, T, t0, width, dG, k * p2 + q, p2, R, block > 0, panel)
                             k += NODE_ROWS
                     while k < bottom:
-                        tile_G_rest(X, block * depth + k * R, FOUR * R, T, t0, width, edge, 0, width, R, False)
+                        four_inputs(X, block * depth + k * R, FOUR * R, T, t0, width, edge, 0, width, R, False, panel)
                         for m in range(lesser(FOUR, p1 - k)):
                             for n in range(lesser(width, p2 - q)):
                                 old = dG[k + m, q + n] if block > 0 else real(0)
@@ -323,9 +328,9 @@ def gradient(normalization: str, last: bool, below: bool, real: type) -> Callabl
 
 
 @functools.cache
-def backward(code: int, last: bool, real: type) -> Callable:
+def backward(code: int, last: bool, real: type, panel: int) -> Callable:
     """T, the sums and the gradients of a group's nodes, for one activation."""
-    (_, da), width = compiled(code), PANEL * VECTOR_BYTES // real().itemsize
+    (_, da), width = compiled(code), panel * VECTOR_BYTES // real().itemsize
 
     @of_lines
     def add_up(Z, first, lines, mu, weight, bias, A, r, T, sum_T, sum_Ar, sum_TZ):
@@ -349,8 +354,7 @@ def backward(code: int, last: bool, real: type) -> Callable:
         of = arrays(table, real, g)
         Z, A, T, r, of_rows = of.Z_panels, of.A_panels, of.T_panels, of.r, of.eta_parts
         node_T, node_Ar, node_TZ = of.node_T, of.node_Ar, of.node_TZ
-        N, p2, nodes, lines = of.N, of.p2, of.group_nodes, of_rows.shape[0]
-        first, end = g * nodes, lesser(p2, (g + 1) * nodes)
+        N, p2, lines, (first, end) = of.N, of.p2, of_rows.shape[0], nodes_of(of, g, width)
         if last:
             for i in range(FOUR * lines):
                 ri = r[i] if i < N else real(0)
@@ -390,9 +394,9 @@ def backward(code: int, last: bool, real: type) -> Callable:
 
 
 @functools.cache
-def below_of(real: type) -> Callable:
+def below_of(real: type, panel: int) -> Callable:
     """∂R/∂(the input) = dZ Γᵀ at a group of inputs."""
-    width = PANEL * VECTOR_BYTES // real().itemsize
+    width = panel * VECTOR_BYTES // real().itemsize
 
     @group_function
     def compute(table, g):
@@ -416,9 +420,11 @@ def below_of(real: type) -> Callable:
                 for k in range(first, end, width):
                     left, at, deep = i * depth + NODE_ROWS * j0, (k - first) * STRIP, up(strip, FOUR)
                     if k + width <= p1:
-                        of_rows(dZ, left, FOUR * NODE_ROWS, strips, at, width, dA, i * p1 + k, p1, deep, j0 > 0)
+                        tile_of_rows(
+                            dZ, left, FOUR * NODE_ROWS, strips, at, width, dA, i * p1 + k, p1, deep, j0 > 0, panel
+                        )
                     else:
-                        of_rows(dZ, left, FOUR * NODE_ROWS, strips, at, width, edge, 0, width, deep, False)
+                        tile_of_rows(dZ, left, FOUR * NODE_ROWS, strips, at, width, edge, 0, width, deep, False, panel)
                         for m in range(NODE_ROWS):
                             for n in range(p1 - k):
                                 dA[i + m, k + n] = edge[m * width + n] + (dA[i + m, k + n] if j0 > 0 else real(0))
@@ -427,15 +433,18 @@ def below_of(real: type) -> Callable:
     return compute
 
 
-def functions(code: int, normalization: str, last: bool, below: bool, real: type) -> dict[str, CFunc]:
-    """The functions that a layer's passes call; a whole step with units calls `head.outcome` too."""
+def functions(code: int, normalization: str, last: bool, below: bool, real: type, panel: int) -> dict[str, CFunc]:
+    """The functions that a layer's passes call, its panels of so many vectors.
+
+    A whole step with units calls `head.outcome` too.
+    """
     return {
         "make_tiles": make_tiles(real),
-        "nodes_product": product(normalization, real),
-        "nodes_forward": forward(code, last, real),
-        "nodes_gradient": gradient(normalization, last, below, real),
-        "nodes_backward": backward(code, last, real),
-    } | ({"nodes_below": below_of(real)} if below else {})
+        "nodes_product": product(normalization, real, panel),
+        "nodes_forward": forward(code, last, real, panel),
+        "nodes_gradient": gradient(normalization, last, below, real, panel),
+        "nodes_backward": backward(code, last, real, panel),
+    } | ({"nodes_below": below_of(real, panel)} if below else {})
 
 
 @functools.cache

@@ -32,7 +32,6 @@ from bnbench.fused.layout import (
     inputs_each,
     lanes,
     leading,
-    panel_width,
     up,
 )
 from bnbench.problem import Problem
@@ -211,7 +210,7 @@ FUNCTIONS = (
 # row_W: from one row of W to the next where W is Γ1 itself, or 0; in_place: whether G is dG1; gathers: whether
 # the units' effects are found of η of all rows, before the sweep that takes r
 NUMBERS = (
-    *("N", "p1", "p2", "rows", "groups", "group_rows", "ddof", "row_W", "in_place", "group_nodes", "tiled"),
+    *("N", "p1", "p2", "rows", "groups", "group_rows", "ddof", "row_W", "in_place", "tiled"),
     *("units", "gathers"),
 )
 
@@ -226,7 +225,8 @@ WORDS = sum(OF_WORDS.values())
 def sizes(problem: Problem, plan: Layout) -> dict[str, int]:
     """What the shapes of roles are made of, by name."""
     p1, p2, itemsize = problem.p1, problem.p2, np.dtype(problem.dtype).itemsize
-    width, each = panel_width(itemsize), lanes(itemsize)
+    each = lanes(itemsize)
+    width = (plan.panel or vectors().panel) * each
     vectors_below, ld_below = leading(p1, itemsize)
     all_rows = up(problem.N, plan.rows if plan.algorithm in BY_NODES else ROWS)
     return {
@@ -345,7 +345,7 @@ def template(problem: Problem, plan: Layout, regime: str) -> np.ndarray:
         table[WORD[name] + 1] = calls.get(name, plan.groups)
     values = (
         *(problem.N, problem.p1, problem.p2, plan.rows, plan.groups, plan.group_rows, problem.ddof),
-        *(problem.p2 if unpacked(problem, plan) else 0, plan.in_place, plan.group_nodes, 0, problem.units, 0),
+        *(problem.p2 if unpacked(problem, plan) else 0, plan.in_place, 0, problem.units, 0),
     )
     table[WORD[NUMBERS[0]] : WORD[NUMBERS[-1]] + 1] = values
     for name, (offset, step, shape, _) in scratch_places(problem, plan, regime)[0].items():

@@ -118,7 +118,7 @@ class FusedNumba(Variant):
             kernel, functions = one_pass(code, problem.normalization, problem.loss, real, several, self.has_head)
         elif plan.algorithm == NODES:
             kernel = nodes.whole_step(problem.loss, problem.normalization, real)
-            functions = nodes.functions(code, problem.normalization, True, False, real)
+            functions = nodes.functions(code, problem.normalization, True, False, real, plan.panel)
             self.offsets = [array("shift")[: problem.p1]] if problem.normalization == "batch" else []
         else:
             kernel, functions = stored(code, problem.loss, real, several, self.has_head)
@@ -352,7 +352,7 @@ class FusedLayer(FormLayer):
         if self.by_nodes:
             forward = by_nodes.forward_step(problem.normalization, self.last, real)
             backward = by_nodes.backward_step(below, real)
-            functions = by_nodes.functions(code, problem.normalization, self.last, below, real)
+            functions = by_nodes.functions(code, problem.normalization, self.last, below, real, plan.panel)
         else:
             forward, backward, functions = layer(code, problem.normalization, self.last, below, real, several)
         self.X = np.zeros((problem.N, fan_in), problem.dtype)  # until the first step
