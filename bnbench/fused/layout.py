@@ -213,7 +213,7 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
         width = count * lanes(itemsize)
         panels = -(-p2 // width)
         groups = node_groups(panels)
-        rows = up(-(-N // -(-N // BLOCK_ROWS)), vectors().node_rows)
+        rows = up(-(-N // -(-N // BLOCK_ROWS)), vectors().node_rows if N > BLOCK_ROWS else FOUR)
         return Layout(
             algorithm, rows, N, groups, count * panels, panels * width, inputs, up(p1, FOUR), False, False, count,
             -(-panels // groups) * width,

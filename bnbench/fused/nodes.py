@@ -43,7 +43,8 @@ from bnbench.jit import REASSOCIATE, njit
 INPUTS_EACH = inputs_each()
 tile_of_rows = tile_of_any(transposed=False, height=NODE_ROWS)  # of Z, and of ∂R/∂(the input)
 tile_of_inputs = tile_of_any(transposed=True, height=NODE_ROWS)  # of ∂R/∂Γ
-four_inputs = tile_of_any(transposed=True, height=FOUR)
+four_rows, four_inputs = (tile_of_any(transposed=transposed, height=FOUR) for transposed in (False, True))
+SOME_LEFT = NODE_ROWS > FOUR
 
 of_lines = njit(fastmath=REASSOCIATE, forceinline=True, inner=True, apart=True)
 
@@ -175,10 +176,18 @@ def product(normalization: str, real: type, panel: int) -> Callable:
                     strips[at + n] = 0
             for block in range(0, rows, R):
                 for q in range(first, end, width):
-                    for i in range(block, block + R, NODE_ROWS):
+                    at, z, deep = (q - first) * STRIP, q * rows, up(strip, FOUR)
+                    i = block
+                    while i + NODE_ROWS <= block + R:
                         tile_of_rows(
-                            X, i * depth + NODE_ROWS * k0, FOUR * NODE_ROWS, strips, (q - first) * STRIP, width,
-                            Z, q * rows + i * width, width, up(strip, FOUR), k0 > 0, panel,
+                            X, i * depth + NODE_ROWS * k0, FOUR * NODE_ROWS, strips, at, width,
+                            Z, z + i * width, width, deep, k0 > 0, panel,
+                        )  # fmt: skip
+                        i += NODE_ROWS
+                    if SOME_LEFT and i < block + R:
+                        four_rows(
+                            X, i * depth + NODE_ROWS * k0, FOUR * NODE_ROWS, strips, at, width,
+                            Z, z + i * width, width, deep, k0 > 0, panel,
                         )  # fmt: skip
         gamma, beta, G2, s, centre = of.gamma, of.beta, of.G2, of.s, of.centre
         mu, weight, bias, out, eps, ddof = of.mu, of.weight, of.bias, of.out, of.eps[0], of.ddof
@@ -417,16 +426,17 @@ def below_of(real: type, panel: int) -> Callable:
                     for n in range(fours if j < whole else 0, width):
                         strips[at + j * width + n] = G[k + n, j0 + j] if n < count and j < strip else real(0)
             for i in range(0, rows, NODE_ROWS):
+                count, left = lesser(NODE_ROWS, rows - i), i * depth + NODE_ROWS * j0
                 for k in range(first, end, width):
-                    left, at, deep = i * depth + NODE_ROWS * j0, (k - first) * STRIP, up(strip, FOUR)
-                    if k + width <= p1:
+                    at, deep = (k - first) * STRIP, up(strip, FOUR)
+                    if k + width <= p1 and count == NODE_ROWS:
                         tile_of_rows(
                             dZ, left, FOUR * NODE_ROWS, strips, at, width, dA, i * p1 + k, p1, deep, j0 > 0, panel
                         )
                     else:
                         tile_of_rows(dZ, left, FOUR * NODE_ROWS, strips, at, width, edge, 0, width, deep, False, panel)
-                        for m in range(NODE_ROWS):
-                            for n in range(p1 - k):
+                        for m in range(count):
+                            for n in range(lesser(width, p1 - k)):
                                 dA[i + m, k + n] = edge[m * width + n] + (dA[i + m, k + n] if j0 > 0 else real(0))
         return DONE
 

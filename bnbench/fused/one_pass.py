@@ -173,7 +173,8 @@ def one_pass_step(normalization: str, head: bool, real: type) -> Callable:
             gemm.panels(wide, panels, lanes_wide)
             c_rows, ld64 = V.shape
             depth = up(p1, FOUR)
-            gemm.product(C, 0, c_rows, c_rows, depth, panels, 0, ld64 // lanes_wide, lanes_wide, V, 0, ld64)
+            vectors = up(p2, lanes_wide) // lanes_wide
+            gemm.product(C, 0, c_rows, c_rows, depth, panels, 0, vectors, lanes_wide, V, 0, ld64)
             variance, terms, rest_part = of.variance, of.terms, of.rest_part
             for j in range(p2):
                 variance[j] = terms[j] = 0

@@ -167,12 +167,12 @@ INSIDE = (
     Role("back", "rows ld_below", "dZ Γᵀ of a block", "rows below", grouped=True),
     Role("nothing", "ld", "zeros", "rows below"),
     # where nodes are shared out; a panel's rows lie four by four, one after the other
-    Role("X_fours", "all_rows*depth", "X less shift, in tiles of four rows, or eight", "nodes"),
+    Role("X_fours", "tiled_rows*depth", "X less shift, in tiles of four rows, or eight", "nodes"),
     Role("X_blocks", "all_rows*depth", "X less shift, in tiles of a block's rows", "nodes"),
     Role("Z_panels", "panels*fours four_panels", "Z, less shift Γ, a panel of nodes after the other", "nodes"),
     Role("A_panels", "panels*fours four_panels", "A", "nodes"),
     Role("T_panels", "panels*fours four_panels", "T, then dZ", "nodes"),
-    Role("dZ_fours", "all_rows*columns", "dZ in such tiles", "nodes below"),
+    Role("dZ_fours", "tiled_rows*columns", "dZ in such tiles", "nodes below"),
     Role("strips", "strip*group_nodes", "some rows of Γ, a panel after the other", "nodes", grouped=True),
     Role("edge", "tile", "a tile of a result, at its edge", "nodes", grouped=True),
     Role("turned_strips", "input_groups strip*inputs_each", "some rows of Γᵀ, for a group of inputs", "nodes below"),
@@ -237,6 +237,7 @@ def sizes(problem: Problem, plan: Layout) -> dict[str, int]:
         "rows": plan.rows,  # of a block
         "all_rows": all_rows,
         "fours": all_rows // FOUR,
+        "tiled_rows": up(all_rows, vectors().node_rows),
         "panels": plan.ld // width,
         "four_panels": FOUR * width,
         "tile": vectors().node_rows * width,
