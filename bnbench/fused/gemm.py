@@ -24,6 +24,7 @@ from bnbench.width import vectors
 VECTOR_BYTES, WIDE, PANEL, SUMS, NODE_ROWS = (
     getattr(vectors(), name) for name in ("bytes", "wide", "panel", "sums", "node_rows")
 )
+AHEAD = 8  # rows of B that a tile which copies them asks for before it reads them
 FEW_SUMS = 16  # up to which a tile of G takes four rows in a pass of its loop, else two
 
 WHOLE, INDEX = ir.IntType(32), ir.IntType(64)
@@ -60,15 +61,15 @@ class Emitter:
         """Write a vector, of any alignment."""
         self.builder.store(value, self.at(pointer, offset)).align = self.size
 
-    def prefetch(self, pointer: Any, stride: Any, rows: int, count: int) -> None:
-        """Have so many vectors of so many rows brought to the second cache, to be written soon."""
+    def prefetch(self, pointer: Any, stride: Any, rows: int, count: int, near: int = 2) -> None:
+        """Have so many vectors of so many rows brought to a cache: to the second, to be written, or the first, 3."""
         byte, whole = ir.IntType(8).as_pointer(), [ir.IntType(32)] * 3
         kind = ir.FunctionType(ir.VoidType(), [byte, *whole])
         fetch = self.builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
         for _ in range(rows):
             for place in range(0, count * self.lanes * self.size, LINE_BYTES):
                 at = self.builder.bitcast(self.builder.gep(pointer, [INDEX(place // self.size)]), byte)
-                self.builder.call(fetch, [at, WHOLE(1), WHOLE(2), WHOLE(1)])
+                self.builder.call(fetch, [at, WHOLE(int(near == 2)), WHOLE(near), WHOLE(1)])
             pointer = self.builder.gep(pointer, [stride])
 
     def spread(self, pointer: Any) -> Any:
@@ -122,7 +123,19 @@ def tile_of_any(*, transposed: bool, height: int) -> Callable:
     return compute
 
 
-def tile_code(transposed: bool, height: int, count: int) -> Callable:
+def tile_that_copies(*, height: int) -> Callable:
+    """The same of Z, which copies what it reads of B to S[s0:], row after row: tiles of other rows read it there."""
+
+    @intrinsic(prefer_literal=True)
+    def compute(typing, P, p0, stride, B, b0, ldb, C, c0, ldc, K, add, count, S, s0):
+        index = types.intp
+        signature = types.void(P, index, index, B, index, index, C, index, index, index, types.boolean, count, S, index)
+        return signature, tile_code(False, height, count.literal_value, copies=True)
+
+    return compute
+
+
+def tile_code(transposed: bool, height: int, count: int, copies: bool = False) -> Callable:
     """What writes a tile's code."""
     each = registers(count)
     steps = 2 if transposed and height * each > FEW_SUMS else FOUR
@@ -131,6 +144,7 @@ def tile_code(transposed: bool, height: int, count: int) -> Callable:
         P0, p0, stride, B0, b0, ldb, C0, c0, ldc, K, add = arguments[:11]
         P, B, C = (signature.args[place] for place in (0, 3, 6))
         emit = Emitter(context, builder, P.dtype, count // registers(count))
+        kept = emit.pointer(signature.args[12], *arguments[12:]) if copies else None
         left, right, out = emit.pointer(P, P0, p0), emit.pointer(B, B0, b0), emit.pointer(C, C0, c0)
         if transposed and count == PANEL:
             emit.prefetch(out, ldc, height, each)
@@ -139,12 +153,17 @@ def tile_code(transposed: bool, height: int, count: int) -> Callable:
         builder.branch(loop)
         builder.position_at_end(loop)
         k, a, b = builder.phi(INDEX), builder.phi(left.type), builder.phi(right.type)
+        copy = builder.phi(kept.type) if copies else None
         start = [[builder.phi(emit.vector) for _ in range(each)] for _ in range(height)]
         sums, row = start, b
         if transposed:
             columns = [builder.gep(a, [builder.mul(INDEX(m // FOUR), stride)]) for m in range(0, height, FOUR)]
         for u in range(steps):
             values = [emit.load(row, v * emit.lanes) for v in range(each)]
+            if copies:
+                emit.prefetch(builder.gep(row, [builder.mul(ldb, INDEX(AHEAD))]), ldb, 1, each, near=3)
+                for v, value in enumerate(values):
+                    emit.store(value, copy, (u * each + v) * emit.lanes)
             new = []
             for m in range(height):
                 if transposed:
@@ -160,7 +179,12 @@ def tile_code(transposed: bool, height: int, count: int) -> Callable:
         zero = ir.Constant(emit.vector, [0.0] * emit.lanes)
         first = [INDEX(0), left, right, *(zero for line in start for _ in line)]
         later = [next_k, next_a, row, *(value for line in sums for value in line)]
-        for phi, one, other in zip([k, a, b, *(s for line in start for s in line)], first, later, strict=True):
+        phis = [k, a, b, *(s for line in start for s in line)]
+        if copies:
+            phis.append(copy)
+            first.append(kept)
+            later.append(builder.gep(copy, [INDEX(FOUR * each * emit.lanes)]))
+        for phi, one, other in zip(phis, first, later, strict=True):
             phi.add_incoming(one, before)
             phi.add_incoming(other, loop)
         builder.cbranch(builder.icmp_signed("<", next_k, K), loop, done)

@@ -21,6 +21,7 @@ from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from bnbench.elementary import compiled, compiled_loss
+from bnbench.fused import gemm
 from bnbench.fused.gemm import (
     FOUR,
     INDEX,
@@ -42,6 +43,7 @@ from bnbench.jit import REASSOCIATE, njit
 
 INPUTS_EACH = inputs_each()
 tile_of_rows = tile_of_any(transposed=False, height=NODE_ROWS)  # of Z, and of ∂R/∂(the input)
+tile_that_copies = gemm.tile_that_copies(height=NODE_ROWS)
 tile_of_inputs = tile_of_any(transposed=True, height=NODE_ROWS)  # of ∂R/∂Γ
 four_rows, four_inputs = (tile_of_any(transposed=transposed, height=FOUR) for transposed in (False, True))
 SOME_LEFT = NODE_ROWS > FOUR
@@ -165,7 +167,12 @@ def product(normalization: str, real: type, panel: int) -> Callable:
             strip = lesser(STRIP, p1 - k0)
             for q in range(first, end, width):
                 at = (q - first) * STRIP
-                if q + width <= p2:
+                if q + width <= p2 and strip & (FOUR - 1) == 0 and R >= NODE_ROWS:
+                    tile_that_copies(
+                        X, NODE_ROWS * k0, FOUR * NODE_ROWS, G, k0 * p2 + q, p2,
+                        Z, q * rows, width, strip, k0 > 0, panel, strips, at,
+                    )  # fmt: skip
+                elif q + width <= p2:
                     for k in range(strip):
                         copy_vectors(G, (k0 + k) * p2 + q, strips, at + k * width, panel)
                 else:
@@ -178,6 +185,8 @@ def product(normalization: str, real: type, panel: int) -> Callable:
                 for q in range(first, end, width):
                     at, z, deep = (q - first) * STRIP, q * rows, up(strip, FOUR)
                     i = block
+                    if block == 0 and q + width <= p2 and strip & (FOUR - 1) == 0 and R >= NODE_ROWS:
+                        i = NODE_ROWS  # these rows are there already
                     while i + NODE_ROWS <= block + R:
                         tile_of_rows(
                             X, i * depth + NODE_ROWS * k0, FOUR * NODE_ROWS, strips, at, width,
