@@ -13,6 +13,10 @@ SWITCH = "BNBENCH_VECTOR_BYTES"
 WIDTHS = (16, 32, 64)
 
 
+class WidthError(ValueError):
+    """BNBENCH_VECTOR_BYTES is no width of this processor's vectors."""
+
+
 class Vectors(NamedTuple):
     """The vectors that tiles of products are made of.
 
@@ -35,11 +39,11 @@ class Vectors(NamedTuple):
 
 @functools.cache
 def vectors() -> Vectors:
-    """Those of this process. Raises ValueError where BNBENCH_VECTOR_BYTES is no width of this processor's."""
+    """Those of this process. Raises `WidthError`."""
     asked, widest = os.environ.get(SWITCH, ""), widest_bytes()
     allowed = [str(width) for width in WIDTHS if width <= widest]
     if asked and asked not in allowed:
-        raise ValueError(
+        raise WidthError(
             f"{SWITCH} is {asked!r}; allowed are the widths in bytes of this processor's vectors: {', '.join(allowed)}"
         )
     width = int(asked or widest)

@@ -343,12 +343,13 @@ def transposed_product(P, R, rows, p1, T, ld, vectors, lanes, G, panel, upper, a
     j = 0
     while vectors >= PANEL:
         last = lesser(p1, j + PANEL * lanes) if upper else p1
+        half = 2 * lanes if upper and WIDE == 2 else 0
         if last >= COPY_PANEL and rows > COPY_ROWS:
             for i in range(rows):
                 copy_vectors(T, i * ld + j, panel, i * PANEL * lanes, PANEL)
-            panel_of_G(P, R, last, panel, 0, PANEL * lanes, G, j, ld, rows, add)
+            panel_of_G(P, R, last, panel, 0, PANEL * lanes, G, j, ld, rows, add, half)
         else:
-            panel_of_G(P, R, last, T, j, ld, G, j, ld, rows, add)
+            panel_of_G(P, R, last, T, j, ld, G, j, ld, rows, add, half)
         j += PANEL * lanes
         vectors -= PANEL
     if vectors >= 2:
@@ -362,16 +363,22 @@ def transposed_product(P, R, rows, p1, T, ld, vectors, lanes, G, panel, upper, a
 
 
 @njit(inner=True)
-def panel_of_G(P, R, last, T, t0, ldt, G, j, ld, rows, add):
-    """A panel of G from column j on, down to row `last`, from one of T."""
-    m = 0
+def panel_of_G(P, R, last, T, t0, ldt, G, j, ld, rows, add, half):
+    """A panel of G from column j on, down to row `last`, from one of T.
+
+    With half, columns of half a panel, only what lies on and above the diagonal need be right.
+    """
+    m, whole = 0, lesser(last, j + half) if half > 0 else last
     if HEIGHT_G > FOUR:
-        while m + HEIGHT_G <= last:
+        while m + HEIGHT_G <= whole:
             tile_G(P, m * R, FOUR * R, T, t0, ldt, G, m * ld + j, ld, rows, add)
             m += HEIGHT_G
-    while m < last:
+    while m < whole:
         tile_G_rest(P, m * R, FOUR * R, T, t0, ldt, G, m * ld + j, ld, rows, add)
         m += FOUR
+    if WIDE == 2 and half > 0:
+        for m in range(whole, last, HEIGHT_G2):
+            tile_G2(P, m * R, FOUR * R, T, t0 + half, ldt, G, m * ld + j + half, ld, rows, add)
 
 
 COPY_PANEL, COPY_ROWS = 64, 24  # columns of X and rows from which a panel of T is worth copying together

@@ -33,6 +33,7 @@ from bnbench.threads import guard
 from bnbench.variants import formulas
 from bnbench.variants.base import ANY_NETWORK, Variant
 from bnbench.variants.layerwise import FormLayer, Network
+from bnbench.width import vectors
 
 
 class FusedNumba(Variant):
@@ -264,8 +265,9 @@ class FusedNumba(Variant):
         return STORED if self.said <= FELL_BACK else self.plan.algorithm
 
     def details(self) -> dict[str, str]:
-        """The algorithm of the last step."""
-        return {"algorithm": "layer by layer" if self.network else self.algorithm}
+        """The algorithm of the last step, and the bytes of the vectors that its products are compiled for."""
+        algorithm = "layer by layer" if self.network else self.algorithm
+        return {"algorithm": algorithm, "vector_bytes": str(vectors().register_bytes)}
 
     def result(self) -> Gradients:
         """Copies of the last step's gradients."""
