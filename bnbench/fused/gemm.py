@@ -86,7 +86,7 @@ def registers(count: int) -> int:
 
 def height_Z(count: int) -> int:
     """Rows of a tile of Z of so many vectors: a divisor of `ROWS`."""
-    return min(ROWS, SUMS // registers(count))
+    return min(ROWS // 2 if count == PANEL else ROWS, SUMS // registers(count))
 
 
 def height_G(count: int) -> int:
