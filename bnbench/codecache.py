@@ -33,6 +33,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from bnbench import compiling
+from bnbench.width import vectors
 
 SWITCH = "BNBENCH_JIT_CACHE"  # environment:
 OFF = "off"  # every process compiles afresh,
@@ -169,7 +170,7 @@ class CodeCache(NullCache):
             write(self._path(sig, data.codegen), dumps((code, needs)))
 
     def _path(self, signature: Any, codegen: Any) -> Path:
-        what = self.key, repr(signature), codegen.magic_tuple(), VERSIONS, settings()
+        what = self.key, repr(signature), codegen.magic_tuple(), VERSIONS, vectors(), settings()
         return self.folder / f"{self.name}-{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bnbench.problem import Problem
+from bnbench.width import vectors
 
 ONE_CALL, ONE_PASS, STORED, NODES, THIN = "one-call", "one-pass", "stored", "by nodes", "thin"
 ROW_LAYERS = "first layer", "layer"  # of several: the first takes nothing back to its input
@@ -28,15 +29,14 @@ ALGORITHMS = {
 
 FELL_BACK, BROKEN = -1e308, -1.5e308  # what a step answers in place of the loss: a variance cancels; a call was left so
 
-LINE_BYTES, VECTOR_BYTES = 64, 32
-# By nodes: rows of Γ that are copied at once, inputs of a group that makes ∂R/∂(the input), columns of X of one that
-# makes its tiles; panels of nodes of a group at most, and the time that two and four threads may wait for one another.
-STRIP, INPUTS_EACH, TILES, MOST_PANELS, WASTE = 256, 48, 64, 8, 0.15
+LINE_BYTES = 64
+# By nodes: rows of Γ that are copied at once, columns of X of a group that makes its tiles; groups of nodes, or a
+# multiple of that, and their panels at most; the share of padding and waiting that a narrower panel must save.
+STRIP, TILES, NODE_GROUPS, MOST_PANELS, NARROWER = 256, 64, 16, 8, 0.03
 # Without tiles: rows of a block and of a group are a multiple of EIGHT; bytes of X, and of Z and T, in a block, and of
 # the rows of X that are multiplied at once by dZ.
 EIGHT, THIN_BYTES, THIN_LINES, AT_ONCE_BYTES = 8, 2**18, 2**14, 2**14
 FOUR = 4  # columns of a tile of X
-PANEL = 3  # vectors of a panel
 ROWS = 12  # rows of a block are a multiple of it: of the height of every tile of Z
 INPUTS = 8  # rows of G are a multiple of it: of the height of every tile of G
 UNPACKED_ROWS = 24  # up to which Γ1 is not worth copying into panels
@@ -84,7 +84,7 @@ def one_pass_ns(problem: Problem, regime: str) -> float:
         return 0.0
     cost = 2 * FLOP_NS * p1 * p1 * p2 + SMALL_NS * p1 * p2
     if regime == "fresh":
-        cost += N * (p1 * (p1 + PANEL * FOUR) * FLOP_NS + GRAM_NS * p1 + GRAM_ROW_NS) + SMALL_NS * p1 * p1
+        cost += N * (p1 * (p1 + panel_width(8)) * FLOP_NS + GRAM_NS * p1 + GRAM_ROW_NS) + SMALL_NS * p1 * p1
     if problem.units:
         cost += N * (2 * FLOP_NS * p1 * p2 + p1)
     return cost
@@ -101,17 +101,22 @@ def stored_ns(problem: Problem) -> float:
     return N * cost
 
 
-def panels_of_group(panels: int) -> int:
-    """So many panels of nodes that two and four threads have as much to do each, or nearly; the most of such."""
-    sizes = range(1, MOST_PANELS + 1)
-    least = min(waiting(panels, each) for each in sizes)
-    return max(each for each in sizes if waiting(panels, each) <= least + WASTE)
+def node_groups(panels: int) -> int:
+    """How many groups share out so many panels of nodes: with one more or less each, threads have as much to do."""
+    return min(panels, NODE_GROUPS * -(-panels // (NODE_GROUPS * MOST_PANELS)))
 
 
-def waiting(panels: int, each: int) -> float:
-    """The time that two threads take for so many panels of nodes, over half of one's; and that of four, added up."""
-    groups = -(-panels // each)
-    return sum(min(panels, -(-groups // threads) * each) * threads / panels for threads in (2, 4))
+def computed(nodes: int, width: int) -> float:
+    """The nodes that two and four threads take the time of, on average, in panels of so many; more than there are."""
+    panels = -(-nodes // width)
+    return sum(-(-panels // threads) * threads * width for threads in (2, 4)) / 2
+
+
+def node_panel(problem: Problem) -> int:
+    """The vectors of a panel of nodes: as wide as tiles are, or one register's where that leaves less to be padding."""
+    each, widest = lanes(np.dtype(problem.dtype).itemsize), vectors()
+    wide, narrow = (computed(problem.p2, count * each) for count in (widest.panel, widest.wide))
+    return widest.wide if widest.wide > 1 and narrow < (1 - NARROWER) * wide else widest.panel
 
 
 def for_nodes(problem: Problem) -> bool:
@@ -120,11 +125,10 @@ def for_nodes(problem: Problem) -> bool:
     Fitted to 458 random shapes; `tests/benchmarks/rows_or_nodes.py` shows what the choice costs at others.
     """
     N, p1, p2 = problem.N, problem.p1, problem.p2
-    width = PANEL * VECTOR_BYTES // np.dtype(problem.dtype).itemsize
-    panels = -(-p2 // width)
-    groups = -(-panels // (each := panels_of_group(panels)))
-    padded = panels * width / p2 * min(panels, -(-groups // 2) * each) * 2 / panels
-    return problem.work >= NODES_WORK and N < NODES_ROWS * math.sqrt(p1 * p2) and padded < NODES_PADDED
+    if problem.work < NODES_WORK or N >= NODES_ROWS * math.sqrt(p1 * p2):
+        return False
+    width = node_panel(problem) * lanes(np.dtype(problem.dtype).itemsize)
+    return up(-(-p2 // width), 2) * width < NODES_PADDED * p2
 
 
 def thin_ns(problem: Problem) -> float:
@@ -160,8 +164,8 @@ def choose(problem: Problem, regime: str) -> str:
     """
     if for_nodes(problem):
         return NODES
-    lanes = VECTOR_BYTES // np.dtype(problem.dtype).itemsize
-    as_it_is = problem.N <= UNPACKED_ROWS and problem.p1 % INPUTS == problem.p2 % lanes == 0
+    each = lanes(np.dtype(problem.dtype).itemsize)
+    as_it_is = problem.N <= UNPACKED_ROWS and problem.p1 % INPUTS == problem.p2 % each == 0
     few_rows = problem.N <= BLOCK_ROWS and problem.normalization == "batch"
     if for_thin(problem, regime) and not (few_rows and (problem.work <= TINY_WORK or as_it_is)):
         return THIN
@@ -179,6 +183,21 @@ def up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
+def lanes(itemsize: int) -> int:
+    """The numbers of a vector that columns are padded to."""
+    return vectors().bytes // itemsize
+
+
+def panel_width(itemsize: int) -> int:
+    """The columns of a panel."""
+    return vectors().panel * lanes(itemsize)
+
+
+def inputs_each() -> int:
+    """By nodes: inputs of a group that makes ∂R/∂(the input), whole panels in every dtype."""
+    return 2 * panel_width(4)
+
+
 @dataclass(frozen=True)
 class Layout:
     """The sizes of one problem's step.
@@ -193,7 +212,8 @@ class Layout:
         inputs, depth: p1 up to the heights of the tiles of G, and to the tiles of X, or in thin to whole vectors.
         flush: whether a group has a float64 G beside its float32 one.
         in_place: whether G is the answer itself: one block, and sizes that need no padding.
-        group_nodes: hidden nodes of a group, a multiple of a panel, where they are shared out.
+        panel, group_nodes: where hidden nodes are shared out, the vectors of a panel, and the nodes of the largest
+            group, a multiple of a panel.
     """
 
     algorithm: str
@@ -206,6 +226,7 @@ class Layout:
     depth: int
     flush: bool
     in_place: bool
+    panel: int = 0
     group_nodes: int = 0
 
 
@@ -222,23 +243,24 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
         )
     inputs = up(p1, INPUTS)
     if algorithm in BY_NODES:
-        width = PANEL * VECTOR_BYTES // itemsize
+        count = node_panel(problem)
+        width = count * lanes(itemsize)
         panels = -(-p2 // width)
-        each = panels_of_group(panels)
-        rows = up(-(-N // -(-N // BLOCK_ROWS)), FOUR)
+        groups = node_groups(panels)
+        rows = up(-(-N // -(-N // BLOCK_ROWS)), vectors().node_rows if N > BLOCK_ROWS else FOUR)
         return Layout(
-            algorithm, rows, N, -(-panels // each), PANEL * panels, panels * width, inputs, up(p1, FOUR), False, False,
-            each * width,
+            algorithm, rows, N, groups, count * panels, panels * width, inputs, up(p1, FOUR), False, False, count,
+            -(-panels // groups) * width,
         )  # fmt: skip
-    vectors, ld = leading(p2, itemsize)
+    whole, ld = leading(p2, itemsize)
     if algorithm == THIN:
         groups = group_count(problem, p2 * p1 * 8, thin=True)
         group_rows = up(-(-N // groups), EIGHT)
-        depth = up(p1, VECTOR_BYTES // itemsize)
+        depth = up(p1, lanes(itemsize))
         most_rows = max(EIGHT, min(THIN_BYTES // (depth * itemsize), THIN_LINES // (p2 * itemsize)))
         rows = up(-(-group_rows // -(-group_rows // most_rows)), EIGHT)
-        return Layout(algorithm, rows, group_rows, -(-N // group_rows), vectors, ld, inputs, depth, False, False)
-    in_place = algorithm == ONE_CALL and inputs == p1 and p2 == vectors * VECTOR_BYTES // itemsize
+        return Layout(algorithm, rows, group_rows, -(-N // group_rows), whole, ld, inputs, depth, False, False)
+    in_place = algorithm == ONE_CALL and inputs == p1 and p2 == whole * lanes(itemsize)
     if in_place:
         ld = p2
     makes_gram = algorithm == ONE_PASS and problem.normalization == "batch" and regime == "fresh"
@@ -252,7 +274,7 @@ def layout(problem: Problem, regime: str, algorithm: str = "") -> Layout:
     rows = up(-(-group_rows // blocks), ROWS)
     flush = itemsize == 4 and blocks > FLUSH_BLOCKS
     return Layout(
-        algorithm, rows, group_rows, -(-N // group_rows), vectors, ld, inputs, up(p1, FOUR), flush,
+        algorithm, rows, group_rows, -(-N // group_rows), whole, ld, inputs, up(p1, FOUR), flush,
         in_place,
     )  # fmt: skip
 
@@ -269,9 +291,9 @@ def for_units(plan: Layout, problem: Problem, longest: int) -> Layout:
 
 def leading(columns: int, itemsize: int) -> tuple[int, int]:
     """Whole vectors of so many columns, and the numbers from one row to the next."""
-    lanes, line = VECTOR_BYTES // itemsize, LINE_BYTES // itemsize
-    vectors = -(-columns // lanes)
-    ld = vectors * lanes
+    each, line = lanes(itemsize), LINE_BYTES // itemsize
+    whole = -(-columns // each)
+    ld = whole * each
     if ld > 4 * line:
         ld = (up(ld, line) // line | 1) * line
-    return vectors, ld
+    return whole, ld

@@ -4,8 +4,8 @@ A group has some columns of Z for all rows: their statistics, their sums and the
 nothing is merged. Only η, which is a sum over nodes, and ∂R/∂(the layer's input) are put together of all groups.
 Which nodes go together depends on the problem alone, so bits are the same for every number of threads.
 
-X, less shift, is kept in tiles (see `gemm`) twice, once for each product. A group's nodes are taken a *panel* of three
-vectors at a time. A panel's columns of Z, A and T lie together, row by row, so that four rows are one line of the
+X, less shift, is kept in tiles (see `gemm`) twice, once for each product. A group's nodes are taken a *panel* at a
+time. A panel's columns of Z, A and T lie together, row by row, so that four rows are one line of the
 arrays `Z_panels`, `A_panels` and `T_panels`: a loop over a line is long enough for vector instructions, and what
 belongs to a node is written four times side by side for it.
 """
@@ -21,25 +21,32 @@ from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from bnbench.elementary import compiled, compiled_loss
+from bnbench.fused import gemm
 from bnbench.fused.gemm import (
     FOUR,
     INDEX,
-    PANEL,
+    NODE_ROWS,
     VECTOR_BYTES,
     WHOLE,
     Emitter,
-    copy3,
     copy_four,
+    copy_vectors,
     lesser,
     shifted_four,
-    tile_G3,
-    tile_Z3,
+    tile_of_any,
 )
 from bnbench.fused.head import add_linear, linear_part, total_loss
-from bnbench.fused.layout import BROKEN, INPUTS_EACH, STRIP, TILES
+from bnbench.fused.layout import BROKEN, STRIP, TILES, inputs_each
 from bnbench.fused.passes import leading_mean, up
 from bnbench.fused.scratch import DONE, At, arrays, call, call_all, clear, group, group_function
 from bnbench.jit import REASSOCIATE, njit
+
+INPUTS_EACH = inputs_each()
+tile_of_rows = tile_of_any(transposed=False, height=NODE_ROWS)  # of Z, and of ∂R/∂(the input)
+tile_that_copies = gemm.tile_that_copies(height=NODE_ROWS)
+tile_of_inputs = tile_of_any(transposed=True, height=NODE_ROWS)  # of ∂R/∂Γ
+four_rows, four_inputs = (tile_of_any(transposed=transposed, height=FOUR) for transposed in (False, True))
+SOME_LEFT = NODE_ROWS > FOUR
 
 of_lines = njit(fastmath=REASSOCIATE, forceinline=True, inner=True, apart=True)
 
@@ -52,7 +59,7 @@ def turn_four(typing, G, g0, ldg, panel, p0, width):
 
     def build(context, builder, signature, arguments):
         G0, g0, ldg, panel0, p0, width = arguments
-        emit = Emitter(context, builder, G.dtype, FOUR)
+        emit = Emitter(context, builder, G.dtype, lanes=FOUR)
         source, target = emit.pointer(G, G0, g0), emit.pointer(panel, panel0, p0)
 
         def shuffled(one, other, *places):
@@ -71,7 +78,7 @@ def turn_four(typing, G, g0, ldg, panel, p0, width):
 
 @functools.cache
 def make_tiles(real: type) -> Callable:
-    """Some columns of X, less shift, in tiles of four rows and in tiles of a block's."""
+    """Some columns of X, less shift, in tiles of a few rows and in tiles of a block's."""
 
     @group_function
     def compute(table, g):
@@ -83,17 +90,24 @@ def make_tiles(real: type) -> Callable:
         for start in range(0, N, R):
             for i in range(lesser(R, N - start)):
                 row = start + i
-                at_X, at_four = row * p1, row // FOUR * FOUR * depth + row % FOUR * FOUR
+                at_X, at_four = row * p1, row // NODE_ROWS * NODE_ROWS * depth + row % NODE_ROWS * FOUR
                 at_block = start * depth + FOUR * i
                 for k in range(first, whole, FOUR):
-                    shifted_four(X, at_X + k, shift, k, fours, at_four + FOUR * k)
+                    shifted_four(X, at_X + k, shift, k, fours, at_four + NODE_ROWS * k)
                     shifted_four(X, at_X + k, shift, k, blocks, at_block + k * R)
                 for k in range(end - whole):
                     x = X[row, whole + k] - shift[whole + k]
-                    fours[at_four + FOUR * whole + k] = blocks[at_block + whole * R + k] = x
+                    fours[at_four + NODE_ROWS * whole + k] = blocks[at_block + whole * R + k] = x
         return DONE
 
     return compute
+
+
+@njit(inner=True)
+def nodes_of(of, g, width):
+    """The first of a group's nodes, and the first after them."""
+    panels = (of.p2 + width - 1) // width
+    return panels * g // of.groups * width, lesser(of.p2, panels * (g + 1) // of.groups * width)
 
 
 @of_lines
@@ -138,24 +152,29 @@ def add_statistics(Z, first, N, width, mean, rest, squares):
 
 
 @functools.cache
-def product(normalization: str, real: type) -> Callable:
+def product(normalization: str, real: type, panel: int) -> Callable:
     """Z of a group's nodes, their statistics, and what passes read of them."""
-    width = PANEL * VECTOR_BYTES // real().itemsize
+    width = panel * VECTOR_BYTES // real().itemsize
     batch, frozen = normalization == "batch", normalization == "frozen"
 
     @group_function
     def compute(table, g):
         of = arrays(table, real, g)
         G, X, Z, strips = of.Gamma, of.X_fours, of.Z_panels, of.strips
-        N, p1, p2, R, nodes = of.N, of.p1, of.p2, of.rows, of.group_nodes
-        depth, rows, first, end = up(p1, FOUR), up(N, R), g * nodes, lesser(p2, (g + 1) * nodes)
+        N, p1, p2, R = of.N, of.p1, of.p2, of.rows
+        depth, rows, (first, end) = up(p1, FOUR), up(N, R), nodes_of(of, g, width)
         for k0 in range(0, p1, STRIP):
             strip = lesser(STRIP, p1 - k0)
             for q in range(first, end, width):
                 at = (q - first) * STRIP
-                if q + width <= p2:
+                if q + width <= p2 and strip & (FOUR - 1) == 0 and R >= NODE_ROWS:
+                    tile_that_copies(
+                        X, NODE_ROWS * k0, FOUR * NODE_ROWS, G, k0 * p2 + q, p2,
+                        Z, q * rows, width, strip, k0 > 0, panel, strips, at,
+                    )  # fmt: skip
+                elif q + width <= p2:
                     for k in range(strip):
-                        copy3(G, (k0 + k) * p2 + q, strips, at + k * width)
+                        copy_vectors(G, (k0 + k) * p2 + q, strips, at + k * width, panel)
                 else:
                     for k in range(strip):
                         for n in range(width):
@@ -164,10 +183,20 @@ def product(normalization: str, real: type) -> Callable:
                     strips[at + n] = 0
             for block in range(0, rows, R):
                 for q in range(first, end, width):
-                    for i in range(block, block + R, FOUR):
-                        tile_Z3(
-                            X, i * depth + FOUR * k0, FOUR * FOUR, strips, (q - first) * STRIP, width,
-                            Z, q * rows + i * width, width, up(strip, FOUR), k0 > 0,
+                    at, z, deep = (q - first) * STRIP, q * rows, up(strip, FOUR)
+                    i = block
+                    if block == 0 and q + width <= p2 and strip & (FOUR - 1) == 0 and R >= NODE_ROWS:
+                        i = NODE_ROWS  # these rows are there already
+                    while i + NODE_ROWS <= block + R:
+                        tile_of_rows(
+                            X, i * depth + NODE_ROWS * k0, FOUR * NODE_ROWS, strips, at, width,
+                            Z, z + i * width, width, deep, k0 > 0, panel,
+                        )  # fmt: skip
+                        i += NODE_ROWS
+                    if SOME_LEFT and i < block + R:
+                        four_rows(
+                            X, i * depth + NODE_ROWS * k0, FOUR * NODE_ROWS, strips, at, width,
+                            Z, z + i * width, width, deep, k0 > 0, panel,
                         )  # fmt: skip
         gamma, beta, G2, s, centre = of.gamma, of.beta, of.G2, of.s, of.centre
         mu, weight, bias, out, eps, ddof = of.mu, of.weight, of.bias, of.out, of.eps[0], of.ddof
@@ -197,9 +226,9 @@ def product(normalization: str, real: type) -> Callable:
 
 
 @functools.cache
-def forward(code: int, last: bool, real: type) -> Callable:
+def forward(code: int, last: bool, real: type, panel: int) -> Callable:
     """Z and A of a group's nodes, or under the head their part of η, for one activation."""
-    (a, _), width = compiled(code), PANEL * VECTOR_BYTES // real().itemsize
+    (a, _), width = compiled(code), panel * VECTOR_BYTES // real().itemsize
 
     @of_lines
     def activate(Z, first, lines, mu, weight, bias, out, A, parts):
@@ -217,8 +246,7 @@ def forward(code: int, last: bool, real: type) -> Callable:
             return 0
         of = arrays(table, real, g)
         Z, A, parts, eta = of.Z_panels, of.A_panels, of.eta_parts, of.eta_group
-        N, p2, nodes, lines = of.N, of.p2, of.group_nodes, parts.shape[0]
-        first, end = g * nodes, lesser(p2, (g + 1) * nodes)
+        N, p2, lines, (first, end) = of.N, of.p2, parts.shape[0], nodes_of(of, g, width)
         if last:
             clear(parts)
         for q in range(first, end, width):
@@ -245,9 +273,9 @@ def forward(code: int, last: bool, real: type) -> Callable:
 
 
 @functools.cache
-def gradient(normalization: str, last: bool, below: bool, real: type) -> Callable:
+def gradient(normalization: str, last: bool, below: bool, real: type, panel: int) -> Callable:
     """The gradients of a group's nodes from their sums and T, and dZ."""
-    width = PANEL * VECTOR_BYTES // real().itemsize
+    width = panel * VECTOR_BYTES // real().itemsize
     batch, normalized = normalization == "batch", normalization != "none"
 
     @of_lines
@@ -262,11 +290,11 @@ def gradient(normalization: str, last: bool, below: bool, real: type) -> Callabl
     def compute(table, g):
         of = arrays(table, real, g)
         X, Z, T, dG, edge = of.X_blocks, of.Z_panels, of.T_panels, of.dG1, of.edge
-        N, p1, p2, R, nodes, lines = of.N, of.p1, of.p2, of.rows, of.group_nodes, of.eta_parts.shape[0]
+        N, p1, p2, R, lines = of.N, of.p1, of.p2, of.rows, of.eta_parts.shape[0]
         dgamma, dbeta, dG2, s, out, weight, ddof = of.dgamma, of.dbeta, of.dG2, of.s, of.out, of.weight, of.ddof
         node_T, node_Ar, node_TZ = of.node_T, of.node_Ar, of.node_TZ
         slope, mean_term, s_term = of.slope, of.mean_term, of.s_term
-        depth, first, end = up(p1, FOUR), g * nodes, lesser(p2, (g + 1) * nodes)
+        depth, (first, end) = up(p1, FOUR), nodes_of(of, g, width)
         for j in range(first, end):
             c = np.float64(out[j]) if last else 1.0
             db, dg = c * node_T[j], c * node_TZ[j] / s[j]
@@ -291,34 +319,36 @@ def gradient(normalization: str, last: bool, below: bool, real: type) -> Callabl
                     T[start + i // FOUR, i % FOUR * width + n] = 0
             if below:
                 tiles, depth_below = of.dZ_fours, up(p2, FOUR)
-                for i in range(lines):
-                    for m in range(FOUR):
-                        for n in range(0, lesser(width, depth_below - q), FOUR):
-                            at = FOUR * (i * depth_below + q + n + m)
-                            copy_four(T, ((start + i) * FOUR + m) * width + n, tiles, at)
+                for i in range(FOUR * lines):
+                    at = i // NODE_ROWS * NODE_ROWS * depth_below + FOUR * (i % NODE_ROWS)
+                    for n in range(0, lesser(width, depth_below - q), FOUR):
+                        copy_four(T, (start * FOUR + i) * width + n, tiles, at + NODE_ROWS * (q + n))
         for block in range(0, FOUR * lines, R):
             for k0 in range(0, p1, TILES):
                 for q in range(first, end, width):
                     t0 = (q * FOUR * lines) + block * width
-                    for k in range(k0, lesser(p1, k0 + TILES), FOUR):
-                        x0 = block * depth + k * R
-                        if q + width <= p2 and k + FOUR <= p1:
-                            tile_G3(X, x0, FOUR * R, T, t0, width, dG, k * p2 + q, p2, R, block > 0)
-                        else:
-                            tile_G3(X, x0, FOUR * R, T, t0, width, edge, 0, width, R, False)
-                            for m in range(lesser(FOUR, p1 - k)):
-                                for n in range(lesser(width, p2 - q)):
-                                    old = dG[k + m, q + n] if block > 0 else real(0)
-                                    dG[k + m, q + n] = edge[m * width + n] + old
+                    k, bottom = k0, lesser(p1, k0 + TILES)
+                    if q + width <= p2:
+                        while k + NODE_ROWS <= bottom:
+                            x0 = block * depth + k * R
+                            tile_of_inputs(X, x0, FOUR * R, T, t0, width, dG, k * p2 + q, p2, R, block > 0, panel)
+                            k += NODE_ROWS
+                    while k < bottom:
+                        four_inputs(X, block * depth + k * R, FOUR * R, T, t0, width, edge, 0, width, R, False, panel)
+                        for m in range(lesser(FOUR, p1 - k)):
+                            for n in range(lesser(width, p2 - q)):
+                                old = dG[k + m, q + n] if block > 0 else real(0)
+                                dG[k + m, q + n] = edge[m * width + n] + old
+                        k += FOUR
         return DONE
 
     return compute
 
 
 @functools.cache
-def backward(code: int, last: bool, real: type) -> Callable:
+def backward(code: int, last: bool, real: type, panel: int) -> Callable:
     """T, the sums and the gradients of a group's nodes, for one activation."""
-    (_, da), width = compiled(code), PANEL * VECTOR_BYTES // real().itemsize
+    (_, da), width = compiled(code), panel * VECTOR_BYTES // real().itemsize
 
     @of_lines
     def add_up(Z, first, lines, mu, weight, bias, A, r, T, sum_T, sum_Ar, sum_TZ):
@@ -342,8 +372,7 @@ def backward(code: int, last: bool, real: type) -> Callable:
         of = arrays(table, real, g)
         Z, A, T, r, of_rows = of.Z_panels, of.A_panels, of.T_panels, of.r, of.eta_parts
         node_T, node_Ar, node_TZ = of.node_T, of.node_Ar, of.node_TZ
-        N, p2, nodes, lines = of.N, of.p2, of.group_nodes, of_rows.shape[0]
-        first, end = g * nodes, lesser(p2, (g + 1) * nodes)
+        N, p2, lines, (first, end) = of.N, of.p2, of_rows.shape[0], nodes_of(of, g, width)
         if last:
             for i in range(FOUR * lines):
                 ri = r[i] if i < N else real(0)
@@ -383,9 +412,9 @@ def backward(code: int, last: bool, real: type) -> Callable:
 
 
 @functools.cache
-def below_of(real: type) -> Callable:
+def below_of(real: type, panel: int) -> Callable:
     """∂R/∂(the input) = dZ Γᵀ at a group of inputs."""
-    width = PANEL * VECTOR_BYTES // real().itemsize
+    width = panel * VECTOR_BYTES // real().itemsize
 
     @group_function
     def compute(table, g):
@@ -405,30 +434,36 @@ def below_of(real: type) -> Callable:
                 for j in range(up(strip, FOUR)):
                     for n in range(fours if j < whole else 0, width):
                         strips[at + j * width + n] = G[k + n, j0 + j] if n < count and j < strip else real(0)
-            for i in range(0, rows, FOUR):
+            for i in range(0, rows, NODE_ROWS):
+                count, left = lesser(NODE_ROWS, rows - i), i * depth + NODE_ROWS * j0
                 for k in range(first, end, width):
-                    left, at = i * depth + FOUR * j0, (k - first) * STRIP
-                    if k + width <= p1:
-                        tile_Z3(dZ, left, FOUR * FOUR, strips, at, width, dA, i * p1 + k, p1, up(strip, FOUR), j0 > 0)
+                    at, deep = (k - first) * STRIP, up(strip, FOUR)
+                    if k + width <= p1 and count == NODE_ROWS:
+                        tile_of_rows(
+                            dZ, left, FOUR * NODE_ROWS, strips, at, width, dA, i * p1 + k, p1, deep, j0 > 0, panel
+                        )
                     else:
-                        tile_Z3(dZ, left, FOUR * FOUR, strips, at, width, edge, 0, width, up(strip, FOUR), False)
-                        for m in range(FOUR):
-                            for n in range(p1 - k):
+                        tile_of_rows(dZ, left, FOUR * NODE_ROWS, strips, at, width, edge, 0, width, deep, False, panel)
+                        for m in range(count):
+                            for n in range(lesser(width, p1 - k)):
                                 dA[i + m, k + n] = edge[m * width + n] + (dA[i + m, k + n] if j0 > 0 else real(0))
         return DONE
 
     return compute
 
 
-def functions(code: int, normalization: str, last: bool, below: bool, real: type) -> dict[str, CFunc]:
-    """The functions that a layer's passes call; a whole step with units calls `head.outcome` too."""
+def functions(code: int, normalization: str, last: bool, below: bool, real: type, panel: int) -> dict[str, CFunc]:
+    """The functions that a layer's passes call, its panels of so many vectors.
+
+    A whole step with units calls `head.outcome` too.
+    """
     return {
         "make_tiles": make_tiles(real),
-        "nodes_product": product(normalization, real),
-        "nodes_forward": forward(code, last, real),
-        "nodes_gradient": gradient(normalization, last, below, real),
-        "nodes_backward": backward(code, last, real),
-    } | ({"nodes_below": below_of(real)} if below else {})
+        "nodes_product": product(normalization, real, panel),
+        "nodes_forward": forward(code, last, real, panel),
+        "nodes_gradient": gradient(normalization, last, below, real, panel),
+        "nodes_backward": backward(code, last, real, panel),
+    } | ({"nodes_below": below_of(real, panel)} if below else {})
 
 
 @functools.cache

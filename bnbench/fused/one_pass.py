@@ -154,7 +154,7 @@ def one_pass(
 def one_pass_step(normalization: str, head: bool, real: type) -> Callable:
     """The step of the one-pass algorithm in one dtype, for every activation and loss."""
     normalize, frozen = normalization == "batch", normalization == "frozen"
-    lanes = VECTOR_BYTES // real().itemsize
+    lanes, lanes_wide = VECTOR_BYTES // real().itemsize, VECTOR_BYTES // 8
 
     @njit(fastmath=REASSOCIATE, plain=True)
     def step(table, eps):
@@ -170,10 +170,11 @@ def one_pass_step(normalization: str, head: bool, real: type) -> Callable:
             for k in range(p1):
                 for j in range(p2):
                     wide[k, j] = G1[k, j]
-            gemm.panels(wide, panels, 4)
+            gemm.panels(wide, panels, lanes_wide)
             c_rows, ld64 = V.shape
             depth = up(p1, FOUR)
-            gemm.product(C, 0, c_rows, c_rows, depth, panels, 0, ld64 // 4, 4, V, 0, ld64)
+            vectors = up(p2, lanes_wide) // lanes_wide
+            gemm.product(C, 0, c_rows, c_rows, depth, panels, 0, vectors, lanes_wide, V, 0, ld64)
             variance, terms, rest_part = of.variance, of.terms, of.rest_part
             for j in range(p2):
                 variance[j] = terms[j] = 0

@@ -23,23 +23,23 @@ from bnbench.fused.layout import (
     BY_NODES,
     EIGHT,
     FOUR,
-    INPUTS_EACH,
     LAYERS,
     LINE_BYTES,
     NODE_LAYERS,
     ONE_PASS,
-    PANEL,
     ROWS,
     STRIP,
     THIN,
     TILES,
     UNPACKED_ROWS,
-    VECTOR_BYTES,
     Layout,
+    inputs_each,
+    lanes,
     leading,
     up,
 )
 from bnbench.problem import Problem
+from bnbench.width import vectors
 
 
 @dataclass(frozen=True)
@@ -169,16 +169,16 @@ INSIDE = (
     Role("back", "rows ld_below", "dZ Γᵀ of a block", "rows below", grouped=True),
     Role("nothing", "ld", "zeros", "rows below"),
     # where nodes are shared out; a panel's rows lie four by four, one after the other
-    Role("X_fours", "all_rows*depth", "X less shift, in tiles of four rows", "nodes"),
+    Role("X_fours", "tiled_rows*depth", "X less shift, in tiles of four rows, or eight", "nodes"),
     Role("X_blocks", "all_rows*depth", "X less shift, in tiles of a block's rows", "nodes"),
     Role("Z_panels", "panels*fours four_panels", "Z, less shift Γ, a panel of nodes after the other", "nodes"),
     Role("A_panels", "panels*fours four_panels", "A", "nodes"),
     Role("T_panels", "panels*fours four_panels", "T, then dZ", "nodes"),
-    Role("dZ_fours", "all_rows*columns", "dZ in tiles of four rows", "nodes below"),
+    Role("dZ_fours", "tiled_rows*columns", "dZ in such tiles", "nodes below"),
     Role("strips", "strip*group_nodes", "some rows of Γ, a panel after the other", "nodes", grouped=True),
-    Role("edge", "four_panels", "a tile of a result, at its edge", "nodes", grouped=True),
+    Role("edge", "tile", "a tile of a result, at its edge", "nodes", grouped=True),
     Role("turned_strips", "input_groups strip*inputs_each", "some rows of Γᵀ, for a group of inputs", "nodes below"),
-    Role("edges_below", "input_groups four_panels", "a tile of dA, at its edge", "nodes below"),
+    Role("edges_below", "input_groups tile", "a tile of dA, at its edge", "nodes below"),
     Role("eta_parts", "fours four_panels", "A Γ_out of a group's nodes, then r of each", "nodes", grouped=True),
     Role("eta_group", "all_rows", "η of a group's nodes", "nodes", grouped=True),
     Role("node_T", "ld", "1ᵀT", "nodes", wide=True),
@@ -220,7 +220,7 @@ FUNCTIONS = (
 # row_W: from one row of W to the next where W is Γ1 itself, or 0; in_place: whether G is dG1; gathers: whether
 # the units' effects are found of η of all rows, before the sweep that takes r
 NUMBERS = (
-    *("N", "p1", "p2", "rows", "groups", "group_rows", "ddof", "row_W", "in_place", "group_nodes", "tiled"),
+    *("N", "p1", "p2", "rows", "groups", "group_rows", "ddof", "row_W", "in_place", "tiled"),
     *("units", "gathers"),
 )
 
@@ -235,7 +235,8 @@ WORDS = sum(OF_WORDS.values())
 def sizes(problem: Problem, plan: Layout) -> dict[str, int]:
     """What the shapes of roles are made of, by name."""
     p1, p2, itemsize = problem.p1, problem.p2, np.dtype(problem.dtype).itemsize
-    lanes = VECTOR_BYTES // itemsize
+    each = lanes(itemsize)
+    width = (plan.panel or vectors().panel) * each
     vectors_below, ld_below = leading(p1, itemsize)
     all_rows = up(problem.N, plan.rows if plan.algorithm in BY_NODES else ROWS)
     return {
@@ -246,22 +247,24 @@ def sizes(problem: Problem, plan: Layout) -> dict[str, int]:
         "rows": plan.rows,  # of a block
         "all_rows": all_rows,
         "fours": all_rows // FOUR,
-        "panels": plan.ld // (PANEL * lanes),
-        "four_panels": FOUR * PANEL * lanes,
+        "tiled_rows": up(all_rows, vectors().node_rows),
+        "panels": plan.ld // width,
+        "four_panels": FOUR * width,
+        "tile": vectors().node_rows * width,
         "group_nodes": plan.group_nodes,
         "strip": STRIP,
-        "inputs_each": INPUTS_EACH,
+        "inputs_each": inputs_each(),
         "input_groups": input_groups(p1),
         "one": 1,
         "two": 2,
         "ld": plan.ld,  # from one row to the next
         "inputs": plan.inputs,  # p1 in tiles of G
         "depth": plan.depth,  # p1 in tiles of X
-        "nodes": plan.vectors * lanes,  # p2 in vectors
-        "panel": PANEL * lanes,
+        "nodes": plan.vectors * each,  # p2 in vectors
+        "panel": width,
         "square": up(p1, ROWS),
         "columns": up(p2, FOUR),  # p2 in tiles
-        "nodes_below": vectors_below * lanes,
+        "nodes_below": vectors_below * each,
         "ld_below": ld_below,
         "lines": leading(up(problem.N, EIGHT), itemsize)[1],  # of a node's row of Z, where they lie node by node
         "at_once": max(EIGHT, min(plan.rows, AT_ONCE_BYTES // (plan.depth * itemsize) // EIGHT * EIGHT)),
@@ -340,7 +343,7 @@ def scratch_places(problem: Problem, plan: Layout, regime: str) -> tuple[dict[st
 
 def input_groups(p1: int) -> int:
     """How many groups of inputs there are, where nodes are shared out."""
-    return -(-p1 // INPUTS_EACH)
+    return -(-p1 // inputs_each())
 
 
 def unpacked(problem: Problem, plan: Layout) -> bool:
@@ -357,7 +360,7 @@ def template(problem: Problem, plan: Layout, regime: str) -> np.ndarray:
         table[WORD[name] + 1] = calls.get(name, plan.groups)
     values = (
         *(problem.N, problem.p1, problem.p2, plan.rows, plan.groups, plan.group_rows, problem.ddof),
-        *(problem.p2 if unpacked(problem, plan) else 0, plan.in_place, plan.group_nodes, 0, problem.units, 0),
+        *(problem.p2 if unpacked(problem, plan) else 0, plan.in_place, 0, problem.units, 0),
     )
     table[WORD[NUMBERS[0]] : WORD[NUMBERS[-1]] + 1] = values
     for name, (offset, step, shape, _) in scratch_places(problem, plan, regime)[0].items():

@@ -20,14 +20,14 @@ from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from bnbench.elementary import compiled, compiled_loss
-from bnbench.fused.gemm import INDEX, WHOLE, Emitter, lesser
+from bnbench.fused.gemm import INDEX, SUMS, VECTOR_BYTES, WHOLE, Emitter, lesser
 from bnbench.fused.head import add_linear, block_outcome, linear_part, total_linear, total_loss
-from bnbench.fused.layout import BROKEN, CACHE_BYTES, EIGHT, FOUR, LINE_BYTES, VECTOR_BYTES
+from bnbench.fused.layout import BROKEN, CACHE_BYTES, EIGHT, FOUR, LINE_BYTES
 from bnbench.fused.passes import merge_groups, moved, up
 from bnbench.fused.scratch import DONE, At, arrays, call, call_all, clear, group, group_function
 from bnbench.jit import REASSOCIATE, njit
 
-MOST_NODES = 4 if VECTOR_BYTES > 32 else 3  # that a row in registers serves: sums for 32 or 16 registers
+MOST_NODES = 4 if SUMS > 12 else 3  # that a row in registers serves: of 32 or of 16 registers
 STRIP_VECTORS = 4  # of a row of ∂R/∂Γ1ᵀ whose sums stay in registers, for up to three nodes; half for four
 CHAINS = 8  # sums that are independent of each other, so that none waits for another
 NEAR = 8  # a column is taken to be far from 0 where its first rows lie within this part of their mean

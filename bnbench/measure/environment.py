@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from bnbench.measure import cgroup
+from bnbench.width import vectors
 
 PACKAGES = ("bnbench", "numpy", "numba", "llvmlite", "scipy", "pandas", "matplotlib", "threadpoolctl")
 CUDA_PACKAGES = ("numba-cuda", "nvidia-nvvm", "nvidia-cuda-nvrtc", "nvidia-nvjitlink", "cuda-core")
@@ -134,6 +135,7 @@ def describe() -> dict:
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": machine(),
         "caches": caches(),
+        "vector_bytes": vectors().register_bytes,
         "software": software(),
         "libraries": libraries(),
         "gpus": gpus(),

@@ -34,6 +34,7 @@ from bnbench.threads import guard
 from bnbench.variants import formulas
 from bnbench.variants.base import ANY_NETWORK, Variant
 from bnbench.variants.layerwise import FormLayer, Network
+from bnbench.width import vectors
 
 
 class FusedNumba(Variant):
@@ -120,7 +121,7 @@ class FusedNumba(Variant):
             kernel, functions = one_pass(code, problem.normalization, problem.loss, real, several, self.has_head)
         elif plan.algorithm == NODES:
             kernel = nodes.whole_step(problem.loss, problem.normalization, real)
-            functions = nodes.functions(code, problem.normalization, True, False, real)
+            functions = nodes.functions(code, problem.normalization, True, False, real, plan.panel)
             self.offsets = [array("shift")[: problem.p1]] if problem.normalization == "batch" else []
         elif plan.algorithm == THIN:
             kernel, functions = thin(code, problem.normalization, problem.loss, real, self.has_head)
@@ -269,8 +270,9 @@ class FusedNumba(Variant):
         return STORED if self.said <= FELL_BACK else self.plan.algorithm
 
     def details(self) -> dict[str, str]:
-        """The algorithm of the last step."""
-        return {"algorithm": "layer by layer" if self.network else self.algorithm}
+        """The algorithm of the last step, and the bytes of the vectors that its products are compiled for."""
+        algorithm = "layer by layer" if self.network else self.algorithm
+        return {"algorithm": algorithm, "vector_bytes": str(vectors().register_bytes)}
 
     def result(self) -> Gradients:
         """Copies of the last step's gradients."""
@@ -362,7 +364,7 @@ class FusedLayer(FormLayer):
         if self.by_nodes:
             forward = by_nodes.forward_step(problem.normalization, self.last, real)
             backward = by_nodes.backward_step(below, real)
-            functions = by_nodes.functions(code, problem.normalization, self.last, below, real)
+            functions = by_nodes.functions(code, problem.normalization, self.last, below, real, plan.panel)
         else:
             forward, backward, functions = layer(code, problem.normalization, self.last, below, real, several)
         self.X = np.zeros((problem.N, fan_in), problem.dtype)  # until the first step

@@ -98,7 +98,7 @@ def test_linear_terms_and_units_in_every_algorithm(algorithm, head, loss, dtype)
                 variant = FUSED(algorithm)
                 found = verdict(variant, one, problem, regime)
                 assert found.valid, f"{problem} {regime}: {found.reason}"
-                assert variant.details() == {"algorithm": algorithm}
+                assert variant.details()["algorithm"] == algorithm
                 lies_so = problem.units and algorithm == ONE_PASS and not np.any(np.diff(one.units) < 0)
                 assert variant.gathers == bool(problem.units and not lies_so)
         if problem.units:
