@@ -17,7 +17,7 @@ from typing import NoReturn
 from bnbench.commands import audit, compare, docs, doctor, history, listing, report, show, streams, study, sweep
 from bnbench.commands.common import INTERRUPTED, USAGE, UsageError
 from bnbench.folder import FolderError
-from bnbench.width import WidthError
+from bnbench.width import SettingError
 
 HINTS = dict.fromkeys((errno.EMFILE, errno.ENFILE), "; ulimit -n raises the limit")
 FILES = ("out", "folder", "folders", "pyperf", "formula", "layer", "running", "config", "data", "plugin")
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return options.command(options)
             finally:
                 sys.stdout.flush()
-        except (UsageError, FolderError, WidthError, streams.OutputError) as error:
+        except (UsageError, FolderError, SettingError, streams.OutputError) as error:
             return refused(error)
         except OSError as error:  # whatever the system refuses: no space, no permission, too many open files
             hint = HINTS.get(error.errno or 0, "")

@@ -13,8 +13,8 @@ SWITCH = "BNBENCH_VECTOR_BYTES"
 WIDTHS = (16, 32, 64)
 
 
-class WidthError(ValueError):
-    """BNBENCH_VECTOR_BYTES is no width of this processor's vectors."""
+class SettingError(ValueError):
+    """An environment variable says what cannot be."""
 
 
 class Vectors(NamedTuple):
@@ -39,11 +39,11 @@ class Vectors(NamedTuple):
 
 @functools.cache
 def vectors() -> Vectors:
-    """Those of this process. Raises `WidthError`."""
+    """Those of this process. Raises `SettingError`."""
     asked, widest = os.environ.get(SWITCH, ""), widest_bytes()
     allowed = [str(width) for width in WIDTHS if width <= widest]
     if asked and asked not in allowed:
-        raise WidthError(
+        raise SettingError(
             f"{SWITCH} is {asked!r}; allowed are the widths in bytes of this processor's vectors: {', '.join(allowed)}"
         )
     width = int(asked or widest)

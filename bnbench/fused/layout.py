@@ -6,13 +6,15 @@ of threads: that is what makes results bit-identical for every number of threads
 """
 
 import functools
+import json
 import math
+import os
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bnbench.problem import Problem
-from bnbench.width import vectors
+from bnbench.width import SettingError, vectors
 
 ONE_CALL, ONE_PASS, STORED, NODES, THIN = "one-call", "one-pass", "stored", "by nodes", "thin"
 ROW_LAYERS = "first layer", "layer"  # of several: the first takes nothing back to its input
@@ -52,7 +54,7 @@ CANCELLED = 2.0**-7  # of Σ Γ²C: where s² is less, the one-pass form is left
 
 # The cost model, in nanoseconds of one core, float64; float32 takes half of everything. What both algorithms do is
 # left out of the choice between them. The constants were measured; their ratios matter, and by far not to the last
-# digit: `tests/benchmarks/test_choice.py` shows the choice beside what it did not choose.
+# digit: `tests/benchmarks/choice.py` shows what the choice costs, and fits them to the machine at hand.
 FLOP_NS = 0.02  # an operation of a product
 GRAM_ROW_NS, GRAM_NS = 5.0, 0.55  # a row of X, and an element, in the sweep that makes XᵀX, beside its products
 SMALL_NS = 4.3  # an element of Γ1, and of XᵀX if it is made, in what the one-pass algorithm does with them
@@ -67,6 +69,35 @@ GROUP_NS = 40_000  # a group's share of a step is at least this: to wake another
 # nodes, a node: where X is swept over twice by the other algorithms too, and where once; tiny steps are one call.
 ROW_VECTOR_NS, ROW_PRODUCT_NS, ROW_Z_NS, THIN_GROUP_NS = 0.39, 0.28, 1.0, 25_000
 THIN_NODES, TWICE, ONCE, TINY_WORK = 32, (12, 1), (8, 6), 300
+MOST_NODES_ROWS, MOST_THIN_NODES = 2**14, 64  # beyond which the two are not thought of
+PAYS_WITHIN = 100  # steps in which what `prepare` takes for XᵀX must have been worth it
+
+COSTS = (  # what may be fitted: the choice depends on it, and nothing else
+    *("FLOP_NS", "GRAM_ROW_NS", "GRAM_NS", "SMALL_NS", "STORED_ROW_NS", "STORED_X_NS", "STORED_Z_NS", "AGAIN_NS"),
+    *("MEMORY_X_NS", "MEMORY_Z_NS", "NODES_WORK", "NODES_ROWS", "NODES_PADDED", "THIN_NODES"),
+)
+COSTS_FILE = "BNBENCH_COSTS"  # environment: a JSON file of constants to be used in the place of those
+
+
+def fitted_costs(path: str) -> dict[str, float]:
+    """The constants of a file, by name.
+
+    Raises:
+        SettingError: it cannot be read, names another constant, or has a number that is not above 0.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = {str(name): float(value) for name, value in json.load(file).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise SettingError(f"{COSTS_FILE} is {path!r}, which is no JSON object of numbers: {error}") from error
+    for name, value in found.items():
+        if name not in COSTS or not 0 < value < math.inf:
+            raise SettingError(f"{COSTS_FILE}: {name} is {value}; allowed are numbers above 0 for {', '.join(COSTS)}")
+    return found
+
+
+if os.environ.get(COSTS_FILE):
+    globals().update(fitted_costs(os.environ[COSTS_FILE]))
 
 
 def product_ns(problem: Problem) -> float:
@@ -75,7 +106,7 @@ def product_ns(problem: Problem) -> float:
 
 
 def one_pass_ns(problem: Problem, regime: str) -> float:
-    """What the one-pass algorithm does beyond the two products: C Γ1, and XᵀX itself unless X is fixed.
+    """What the one-pass algorithm does beyond the two products: C Γ1, and XᵀX itself, or a step's share of it.
 
     And with units XΓ1 again.
     """
@@ -83,11 +114,22 @@ def one_pass_ns(problem: Problem, regime: str) -> float:
     if problem.normalization != "batch":
         return 0.0
     cost = 2 * FLOP_NS * p1 * p1 * p2 + SMALL_NS * p1 * p2
-    if regime == "fresh":
-        cost += N * (p1 * (p1 + panel_width(8)) * FLOP_NS + GRAM_NS * p1 + GRAM_ROW_NS) + SMALL_NS * p1 * p1
+    cost += gram_ns(problem) / (1 if regime == "fresh" else PAYS_WITHIN)
     if problem.units:
         cost += N * (2 * FLOP_NS * p1 * p2 + p1)
     return cost
+
+
+def gram_ns(problem: Problem) -> float:
+    """What XᵀX takes."""
+    N, p1 = problem.N, problem.p1
+    return N * (p1 * (p1 + panel_width(8)) * FLOP_NS + GRAM_NS * p1 + GRAM_ROW_NS) + SMALL_NS * p1 * p1
+
+
+def pays_after(problem: Problem) -> int:
+    """The steps after which XᵀX of a fixed design has been worth it, by the cost model."""
+    saved = stored_ns(problem) - one_pass_ns(problem, "fixed") + gram_ns(problem) / PAYS_WITHIN
+    return math.ceil(gram_ns(problem) / saved)
 
 
 def stored_ns(problem: Problem) -> float:
@@ -122,7 +164,7 @@ def node_panel(problem: Problem) -> int:
 def for_nodes(problem: Problem) -> bool:
     """Whether nodes are better shared out than rows: rows are few beside the sides of Γ, and little is padding.
 
-    Fitted to 458 random shapes; `tests/benchmarks/rows_or_nodes.py` shows what the choice costs at others.
+    Fitted to several hundred random shapes.
     """
     N, p1, p2 = problem.N, problem.p1, problem.p2
     if problem.work < NODES_WORK or N >= NODES_ROWS * math.sqrt(p1 * p2):
@@ -140,8 +182,7 @@ def thin_ns(problem: Problem) -> float:
 def for_thin(problem: Problem, regime: str) -> bool:
     """Whether hidden nodes are so few that tiles would cost more than they save.
 
-    Of several hundred random shapes with up to 40 nodes; `tests/benchmarks/thin_or_tiles.py` shows what the choice
-    costs at others.
+    Fitted to several hundred random shapes with up to 40 nodes.
     """
     beyond, each = TWICE if problem.normalization == "batch" and regime == "fresh" else ONCE
     return problem.p2 <= THIN_NODES and problem.p1 >= each * (problem.p2 - beyond)
@@ -158,24 +199,37 @@ def group_count(problem: Problem, G_bytes: int, thin: bool = False) -> int:
 
 
 def choose(problem: Problem, regime: str) -> str:
-    """The algorithm with the least cost; one compiled call where all rows are one block of one group.
+    """The algorithm with the least cost; one compiled call where all rows are one block of one group."""
+    allowed = possible(problem, regime)
+    if NODES in allowed and for_nodes(problem):
+        return NODES
+    if THIN in allowed and for_thin(problem, regime):
+        return THIN
+    if ONE_CALL in allowed:
+        return ONE_CALL
+    if ONE_PASS in allowed and STORED in allowed:
+        return ONE_PASS if one_pass_ns(problem, regime) < stored_ns(problem) else STORED
+    return ONE_PASS if ONE_PASS in allowed else STORED
+
+
+def possible(problem: Problem, regime: str) -> list[str]:
+    """The algorithms that may be best.
 
     Never one pass where C would take more memory than X and than may lie in a cache.
     """
-    if for_nodes(problem):
-        return NODES
+    allowed = [NODES] if problem.N <= MOST_NODES_ROWS else []
+    few_rows = problem.N <= BLOCK_ROWS and problem.normalization == "batch"
     each = lanes(np.dtype(problem.dtype).itemsize)
     as_it_is = problem.N <= UNPACKED_ROWS and problem.p1 % INPUTS == problem.p2 % each == 0
-    few_rows = problem.N <= BLOCK_ROWS and problem.normalization == "batch"
-    if for_thin(problem, regime) and not (few_rows and (problem.work <= TINY_WORK or as_it_is)):
-        return THIN
+    if problem.p2 <= MOST_THIN_NODES and not (few_rows and (problem.work <= TINY_WORK or as_it_is)):
+        allowed.append(THIN)
     if problem.normalization != "batch":
-        return ONE_PASS
-    if problem.N <= BLOCK_ROWS and group_count(problem, 1) == 1:
-        return ONE_CALL
+        return [*allowed, ONE_PASS]
+    if few_rows and group_count(problem, 1) == 1:
+        return [*allowed, ONE_CALL]
     if GRAM_ARRAYS * 8 * problem.p1**2 > max(SUMS_BYTES, problem.batch_bytes):
-        return STORED
-    return ONE_PASS if one_pass_ns(problem, regime) < stored_ns(problem) else STORED
+        return [*allowed, STORED]
+    return [*allowed, ONE_PASS, STORED]
 
 
 def up(number: int, multiple: int) -> int:

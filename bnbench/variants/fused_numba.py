@@ -28,6 +28,7 @@ from bnbench.fused.layout import (
     for_nodes,
     for_units,
     layout,
+    pays_after,
 )
 from bnbench.problem import Batch, Gradients, Layer, Problem
 from bnbench.threads import guard
@@ -270,9 +271,20 @@ class FusedNumba(Variant):
         return STORED if self.said <= FELL_BACK else self.plan.algorithm
 
     def details(self) -> dict[str, str]:
-        """The algorithm of the last step, and the bytes of the vectors that its products are compiled for."""
+        """The algorithm of the last step, and the bytes of the vectors that its products are compiled for.
+
+        And with XᵀX of a fixed design the steps after which it has been worth its time, by the cost model.
+        """
         algorithm = "layer by layer" if self.network else self.algorithm
-        return {"algorithm": algorithm, "vector_bytes": str(vectors().register_bytes)}
+        said = {"algorithm": algorithm, "vector_bytes": str(vectors().register_bytes)}
+        if (
+            not self.network
+            and algorithm == ONE_PASS
+            and self.regime == "fixed"
+            and self.problem.normalization == "batch"
+        ):
+            said["pays_after_steps"] = str(pays_after(self.problem))
+        return said
 
     def result(self) -> Gradients:
         """Copies of the last step's gradients."""

@@ -67,7 +67,7 @@ def test_a_width_that_there_is_not(asked, monkeypatch):
     # catches: a width taken that the processor lacks, which LLVM splits into slow halves
     monkeypatch.setenv(width.SWITCH, str(asked))
     monkeypatch.setenv("NUMBA_CPU_FEATURES", "+avx,+avx2,+fma")
-    with pytest.raises(width.WidthError, match=rf"^BNBENCH_VECTOR_BYTES is '{asked}'; allowed are .*: 16, 32$"):
+    with pytest.raises(width.SettingError, match=rf"^BNBENCH_VECTOR_BYTES is '{asked}'; allowed are .*: 16, 32$"):
         width.vectors.__wrapped__()
     monkeypatch.setenv(width.SWITCH, "")
     assert width.vectors.__wrapped__().register_bytes == 32
