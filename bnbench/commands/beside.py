@@ -76,7 +76,7 @@ class Beside:
 
         pairs = [(name, cell) for cell in self.plan.cells() for name in self.names]
         if wanted is not None:
-            pairs = [pair for pair in pairs if (pair[0], *pair[1].axes.values()) in wanted]
+            pairs = [pair for pair in pairs if (pair[0], None, *pair[1].axes.values()) in wanted]
         names = [name for name in self.names if any(name == pair[0] for pair in pairs)]
         sizes = dict.fromkeys("x".join(map(str, cell.sizes)) for _, cell in pairs)
         plan = self.plan if wanted is None else dataclasses.replace(self.plan, sizes=tuple(sizes))

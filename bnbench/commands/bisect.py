@@ -56,7 +56,7 @@ def bisect(options: argparse.Namespace, threshold: float | None) -> int:
             variant = max(slow, key=lambda each: each.own or each.ratio or 0.0).variant
             cells = [each for each in slow if each.variant == variant]
             controls = [name for name in found.controls if name != variant][:MOST_CONTROLS]
-            wanted = {(name, *each.cell.values()) for each in cells for name in (variant, *controls)}
+            wanted = {(name, *each.key[1:]) for each in cells for name in (variant, *controls)}
 
             def measure(commit: Commit, name: str = "") -> Tried:
                 what = f"{commit} {commit.subject}: {variant} against {good}"

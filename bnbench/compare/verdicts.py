@@ -77,8 +77,8 @@ class Comparison:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Variant and cell, as `key` of a record."""
-        return self.variant, *self.cell.values()
+        """As `key` of a record."""
+        return self.variant, self.cell.get("host"), *(value for name, value in self.cell.items() if name != "host")
 
     @property
     def slowed(self) -> bool:
@@ -170,8 +170,8 @@ def gone(old: Sequence[Record], new: Sequence[Record]) -> list[str]:
 
 
 def key(record: Record) -> tuple[Any, ...]:
-    """Host, variant and cell; the seed is left out, which forced comparisons may have two of."""
-    return record.host, record.variant, *record.cell.axes.values()
+    """Variant, host and cell; the seed is left out, which forced comparisons may have two of."""
+    return record.variant, record.host, *record.cell.axes.values()
 
 
 def pass_ratios(old: Record, new: Record) -> list[float]:

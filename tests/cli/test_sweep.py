@@ -25,7 +25,7 @@ from bnbench.measure import data, worker
 from bnbench.problem import Problem
 
 CONTRACT = [
-    *["variant", "family", "device", "N", "p1", "p2", "depth", "linear", "units", "dtype", "activation"],
+    *["variant", "family", "device", "host", "N", "p1", "p2", "depth", "linear", "units", "dtype", "activation"],
     *["normalization", "loss", "threads", "regime", "status", "reason", "median_s", "ci_low_s", "ci_high_s"],
     *["samples", "inner_loops", "compile_s", "prepare_s", "peak_bytes", "gflops", "limit_s", "limit_fraction"],
     *["max_error_ratio"],

@@ -128,7 +128,7 @@ def test_lasting_changes_are_found_where_they_are_and_have_their_cause():
     assert first.high > one / 1.03
     assert (second.what, second.run, second.cause) == ("fused-numba", "run 13", "change")
     assert second.low < 1.2 < second.high
-    assert {cell[0] for cell in second.cells} == {1000, 5000}
+    assert {N for _, N, *_ in second.cells} == {1000, 5000}
     assert changed(named[:9]) == []  # too few runs
 
 

@@ -91,7 +91,9 @@ def test_compare_takes_the_same_host_of_both_runs(tmp_path, described, command):
     assert {(each.cell["host"], each.verdict) for each in found} == {("fast", "same"), ("slow", "slower")}
     assert not runs.differences(old, new)
     done = command("compare", old.folder, new.folder)
-    assert (done.returncode, "4 slower, 4 the same of 8 cells" in done.stdout) == (3, True), done.stdout
+    assert (done.returncode, "4 slower (2 by the machine), 4 the same of 8 cells" in done.stdout) == (3, True), (
+        done.stdout
+    )
 
     other = described | {"machine": described["machine"] | {"cpu": "another"}}
     moved = runs.Run(new.folder, new.environment | {"hosts": {"fast": described, "slow": other}}, new.records, [])

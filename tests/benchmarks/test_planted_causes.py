@@ -1,6 +1,6 @@
 """A planted slow variant and a planted slow machine, measured: does `compare` tell them apart?
 
-Twenty trials of three sweeps, five minutes: pytest tests/benchmarks/test_causes.py --benchmark-only -s
+Twenty trials of three sweeps, five minutes: pytest tests/benchmarks/test_planted_causes.py --benchmark-only -s
 `BNBENCH_TRIALS` is another number of trials.
 """
 
