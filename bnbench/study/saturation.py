@@ -352,7 +352,7 @@ def answer(table: pd.DataFrame) -> str:
     sentences.append(
         f"Of {len(own) // len(counts)} networks each learned "
         + ", ".join(f"{count} with {name}" for name, count in counts.items())
-        + "."
+        + "; each was trained once, so that one or two more or fewer say little."
     )
     held = own[own["remedy"].isin(("critical", "orthogonal", "critical, Adam"))]
     deep = held[held["depth"] == held["depth"].max()]
