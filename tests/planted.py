@@ -93,8 +93,8 @@ BUGS = {
     ),
     "settings of Numba left out of the key": Bug(
         "codecache.py",
-        "codegen.magic_tuple(), VERSIONS, settings()",
-        "codegen.magic_tuple(), VERSIONS",
+        "codegen.magic_tuple(), VERSIONS, vectors(), settings()",
+        "codegen.magic_tuple(), VERSIONS, vectors()",
         "forms/test_jit.py",
     ),
     "tanh of a half": Bug("elementary.py", "u = two * abs(x)", "u = abs(x)", "forms/test_elementary.py"),

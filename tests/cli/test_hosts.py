@@ -93,6 +93,7 @@ def complete(out):
     )
 
 
+@pytest.mark.exhaustive
 def test_a_host_that_dies_costs_its_cells_and_resume_makes_them(cluster, room, tmp_path, command, bare):
     # catches: a lost host's task run on the other host, a sweep that waits for it for ever, cells made twice or under
     # the wrong name, what the nanny set in the process that is timed, folders left on the hosts

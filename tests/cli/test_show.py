@@ -22,7 +22,7 @@ from bnbench.variants.registry import HOMES
 
 PACKAGES = {"numpy": "numpy", "numba": "numba", "autograd": "autograd", "pytorch": "torch", "jax": "jax"}  # by language
 STEPS = {"loops-numba": 10, "loops-numba-parallel": 20, "jax-jit": 10}  # compile for seconds: of problems every so many
-SLOW = ("torch-eager", "jax-jit")  # to import or compile: -m exhaustive
+SLOW = ("torch-eager", "jax-jit", "matrix-eigen", "rcpp-loop")  # to import or compile: -m exhaustive
 HERE = str(Path(np.__file__).parents[1])  # site-packages, of which an isolated Python reads no .pth
 TAKEN = """
 import json, sys

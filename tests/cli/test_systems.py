@@ -86,7 +86,7 @@ def test_on_macos_the_library_and_a_sweep_run(tmp_path):
     code = (
         "import sys, bnbench\nfrom bnbench.cli import main\n"
         "bnbench.gradients(*bnbench.Problem(20, 3, 2).sample())\n"
-        "sys.exit(main('sweep --sizes 10x2x2 --variants matrix-numpy,loops-numba-parallel --threads 1,2 "
+        "sys.exit(main('sweep --sizes 10x2x2 --variants matrix-numpy,fused-numba --threads 1,2 "
         "--sampling 0.02 --out run'.split()))"
     )
     done = subprocess.run(
