@@ -2,10 +2,10 @@
 
     python tests/benchmarks/choice.py [--seconds 120] [--seed 0] [--fit FILE.json]
 
-At each shape every algorithm that could be chosen is timed in turn; a line has the median of a step by each in µs, and a
-star at the choice. At last the regret: the time of the choice over that of the best. With a fixed design a step bears its
-share of the set-up, as if there were `layout.PAYS_WITHIN` steps. With --fit the model's constants are fitted to half of the
-shapes, the other half says whether that pays, and BNBENCH_COSTS=FILE.json takes them. Nothing else on.
+At each shape every algorithm that could be chosen is timed in turn; a line has the median of a step by each in µs, and
+a star at the choice. At last the regret: the time of the choice over that of the best. With a fixed design a step bears
+its share of the set-up, as if there were `layout.PAYS_WITHIN` steps. With --fit the model's constants are fitted to half
+of the shapes, the other half says whether that pays, and BNBENCH_COSTS=FILE.json takes them. Nothing else on.
 """
 
 import argparse
@@ -89,9 +89,8 @@ def fitted(measured):
 
 
 def told(title, found):
-    mean = math.exp(np.log(found).mean())
-    print(f"{title}: {len(found)} shapes, time over the best's at {PERCENT} %: {np.percentile(found, PERCENT).round(2)}, "
-          f"geometric mean {mean:.3f}")  # fmt: skip
+    share, mean = np.percentile(found, PERCENT).round(2), math.exp(np.log(found).mean())
+    print(f"{title}: {len(found)} shapes, time over the best's at {PERCENT} %: {share}, geometric mean {mean:.3f}")
 
 
 def main():
