@@ -4,7 +4,7 @@
 
 At each shape every algorithm that could be chosen is timed in turn; a line has the median of a step by each in µs, and
 a star at the choice. At last the regret: the time of the choice over that of the best. With a fixed design a step bears
-its share of the set-up, as if there were `layout.PAYS_WITHIN` steps. With --fit the model's constants are fitted to half
+its share of the set-up, as if there were `layout.PAYS_WITHIN` steps. With --fit its constants are fitted to half
 of the shapes, the other half says whether that pays, and BNBENCH_COSTS=FILE.json takes them. Nothing else on.
 """
 
