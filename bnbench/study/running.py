@@ -33,14 +33,14 @@ VALUES, PASSES = 64, 30  # of the small training set that is averaged over, and 
 ORDERS, SIZES = ("drawn", "shuffled", "sorted"), (4, 8, 16, 32)  # rows drawn with replacement; rows of a batch
 STARTS, STEPS = ((0.0, 1.0), (5.0, 3.0)), (10, 100)  # of averages over the same batches; how many batches
 MOMENTA, DRIFTS, DRIFT_ROWS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01), (0.0, 0.02, 0.1), 4
-ROOTS = ((8, 1), (32, 1), (256, 1), (8, 20))  # rows of a batch, batches whose variances are averaged
+JENSEN_AT = ((8, 1), (32, 1), (256, 1), (8, 20))  # rows of a batch, batches whose variances are averaged
 SAMPLE, INPUTS, TAUGHT = 512, 16, 8  # rows of a planted training set; inputs of one, and of one that is learned
 WIDTHS, BATCH, RATE, HEAVY = (32, 32), 32, 0.1, 0.9  # of the nets that are trained, by gradient descent with momentum
 NEAR = 0.02  # how close scores by averages are to come to those by exact statistics
 PRECISE = 8  # batches whose statistics are pooled anew
 MODES = ("exact", "precise", "moving, 0.9", "moving, 0.99", "batch", "batch, sorted")
 MOVING = {"moving, 0.9": ("pytorch", 0.1), "moving, 0.99": ("keras", 0.99)}
-TOLERANCES = {"bias": 0.005, "exponential": 0.02, "error": 0.1, "lag": 0.02, "root": 0.01, "sampling": 0.1}  # shares
+TOLERANCES = {"bias": 0.005, "exponential": 0.02, "error": 0.1, "lag": 0.02, "jensen": 0.01, "sampling": 0.1}  # shares
 TOLERANCES |= {"start": 1e-12, "gap": 0.02}
 SHOWN = ("pytorch", "keras", "paper", "population")  # of the conventions: in claims and plots
 FOUND = ("measured", "low", "high")
@@ -105,7 +105,7 @@ def _cells(preset: str) -> dict[tuple, Callable[[], dict]]:
     found |= {("start", t): partial(measure_start, t) for t in STEPS}
     for weight, drift in itertools.product(MOMENTA, DRIFTS):
         found["drift", weight, drift] = partial(measure_drift, weight, drift, columns)
-    found |= {("root", *key): partial(measure_root, *key, columns) for key in ROOTS}
+    found |= {("jensen", *key): partial(measure_jensen, *key, columns) for key in JENSEN_AT}
     found["sampling",] = partial(measure_sampling, chosen["samples"])
     found["cost",] = partial(measure_cost, chosen["rounds"])
     for data, seed in itertools.product(("planted", "digits"), range(chosen["seeds"])):
@@ -174,12 +174,12 @@ def measure_drift(weight: float, drift: float, columns: int) -> dict:
     return {"square": interval(behind**2), "lag": interval(behind / drift) if drift else None}
 
 
-def measure_root(m: int, batches: int, columns: int) -> dict:
+def measure_jensen(m: int, batches: int, columns: int) -> dict:
     """σ/√var of normal rows, where var is what RunningStatistics makes of so many batches."""
     random, held = np.random.default_rng([4, m, batches]), RunningStatistics("paper")
     for _ in range(batches):
         held.update(random.normal(size=(m, 4 * columns)))
-    return {"root": interval(held.var**-0.5)}
+    return {"jensen": interval(held.var**-0.5)}
 
 
 def measure_sampling(samples: int) -> dict:
@@ -342,9 +342,9 @@ def _average_rows(found: dict[tuple, dict]) -> Iterator[dict]:
                 yield here | {"part": "error", "predicted": square} | _found(row["square"])
                 if drift:
                     yield here | {"part": "lag", "predicted": lag(weight)} | _found(row["lag"])
-            case "root", m, batches:
-                here = {"part": "root", "data": "planted", "batch": m, "step": batches, "convention": "paper"}
-                yield here | {"predicted": jensen(m, batches)} | _found(row["root"])
+            case "jensen", m, batches:
+                here = {"part": "jensen", "data": "planted", "batch": m, "step": batches, "convention": "paper"}
+                yield here | {"predicted": jensen(m, batches)} | _found(row["jensen"])
             case ("sampling",):
                 here = {"part": "sampling", "data": "planted", "convention": "population"}
                 yield here | {"predicted": sampling(SAMPLE)} | _found(row["square"])
@@ -380,7 +380,7 @@ def _claims(table: pd.DataFrame) -> list[Claim]:
             "start": f"weight of the start by {name} after {t:g} batches",
             "error": f"variance of an average over a batch's, weight {weight:g}",
             "lag": f"steps that an average lags behind a steady move, weight {weight:g}",
-            "root": f"mean of σ/√var of normal rows, batches: {t:g} of {m:g}",
+            "jensen": f"mean of σ/√var of normal rows, batches: {t:g} of {m:g}",
             "sampling": f"mean square error of exact variances of {SAMPLE} rows against the truth",
             "gap": f"{row['data']}: score by {name} less that by exact statistics, after training",
         }[part]
@@ -435,7 +435,7 @@ def _answer(table: pd.DataFrame) -> str:
         f"m/(m - 1) matters in small batches alone (at m = {m} a variance without it is "
         f"{value('bias', convention='paper', order='drawn', batch=m) / m:.0%} short) and mends no sorted rows "
         f"({value('bias', convention='paper', order='sorted', batch=m):.2g} of σ²); 1/√var is too large by "
-        f"{value('root', batch=8, step=1) - 1:.1%} for one batch of 8, by {value('root', batch=8, step=20) - 1:.1%} "
+        f"{value('jensen', batch=8, step=1) - 1:.1%} for one batch of 8, by {value('jensen', batch=8, step=20) - 1:.1%} "
         "for the average of 20.",
         "Where this does not hold: noise and lag are those of independent batches and steady moves, 1/√var's bias "
         f"that of normal rows, and exact statistics are exact for the training rows: those of {SAMPLE} are "
