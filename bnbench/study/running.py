@@ -435,8 +435,8 @@ def _answer(table: pd.DataFrame) -> str:
         f"m/(m - 1) matters in small batches alone (at m = {m} a variance without it is "
         f"{value('bias', convention='paper', order='drawn', batch=m) / m:.0%} short) and mends no sorted rows "
         f"({value('bias', convention='paper', order='sorted', batch=m):.2g} of σ²); 1/√var is too large by "
-        f"{value('jensen', batch=8, step=1) - 1:.1%} for one batch of 8, by {value('jensen', batch=8, step=20) - 1:.1%} "
-        "for the average of 20.",
+        f"{value('jensen', batch=8, step=1) - 1:.1%} for one batch of 8, by "
+        f"{value('jensen', batch=8, step=20) - 1:.1%} for the average of 20.",
         "Where this does not hold: noise and lag are those of independent batches and steady moves, 1/√var's bias "
         f"that of normal rows, and exact statistics are exact for the training rows: those of {SAMPLE} are "
         f"{value('sampling') ** 0.5:.1%} off the truth in variance.",

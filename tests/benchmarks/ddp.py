@@ -141,6 +141,12 @@ def peer(processes, folder, steps, kept):
             each.kill()
 
 
+def rows_of(path, beside=None, block_info=None):
+    """A chunk's rows of an array's file, read where the chunk beside it lies."""
+    first, end = block_info[None]["array-location"][0]
+    return np.array(np.load(path, mmap_mode="r")[first:end])
+
+
 def ours(processes, folder, steps, chunks, regime):
     """The seconds of our steps over so many workers, and the gradient."""
     import dask.array
@@ -148,15 +154,14 @@ def ours(processes, folder, steps, chunks, regime):
 
     G1, *others = (np.load(folder / f"{name}.npy") for name in ("G1", "gamma", "beta", "G2"))
     with LocalCluster(processes, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
-        rows = -(-len(np.load(folder / "y.npy", mmap_mode="r")) // chunks)
-        # Each worker reads its rows of the file itself, and holds them.
-        X, y = (
-            dask.array.from_array(np.load(folder / f"{name}.npy", mmap_mode="r"), (rows, *more), inline_array=True)
-            .map_blocks(np.array)
-            .persist()
-            for name, more in (("X", (len(G1),)), ("y", ()))
-        )
-        wait([X, y])
+        N = len(np.load(folder / "y.npy", mmap_mode="r"))
+        rows = tuple(len(part) for part in np.array_split(np.arange(N), chunks))
+        # Each worker reads its rows of the file itself, and holds them; those of y where X's are.
+        chunks_of_X, mapped = (rows, (len(G1),)), dask.array.map_blocks
+        X = mapped(rows_of, folder / "X.npy", chunks=chunks_of_X, dtype=float, meta=np.zeros((0, 0))).persist()
+        wait(X)
+        y = mapped(rows_of, folder / "y.npy", X, chunks=(rows,), drop_axis=1, dtype=float, meta=np.zeros(0)).persist()
+        wait(y)
         prepared = bnbench.prepare(X, y, G1.shape[1], eps=EPS, regime=regime)
         seconds = []
         for _ in range(WARM + steps):
