@@ -197,7 +197,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return typed(row | {"cell": cell}, cls)
 
     def row(self) -> dict[str, Any]:
-        """The record as an object of the journal, without what is unknown; a number that is not finite is none."""
+        """The record as an object of the journal, without what is unknown; a number that is not finite is none.
+
+        What was measured has six digits; the cell is as it was asked for.
+        """
         fields = _finite(msgspec.structs.asdict(self) | {"cell": None})
         known = {name: value for name, value in fields.items() if value not in (None, [])}
         return {"variant": self.variant, **self.cell.columns} | known
@@ -348,11 +351,11 @@ def typed(content: object, kind: type[T]) -> T:
 
 
 def _finite(value: Any) -> Any:
-    """The value with NaN and infinities as None, which JSON has no names for, and NumPy's numbers as Python's."""
+    """The value with NaN and infinities as None, which JSON has no names for, and others to six digits, as measured."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
+        return float(f"{value:.6g}") if math.isfinite(value) else None
     return value

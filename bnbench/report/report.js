@@ -41,8 +41,8 @@
   // What a column's cell sorts by: its number, its text, or null where it is empty.
   function keyOf(row, column) {
     if (!isNumber(column)) return textOf(row, column) || null;
-    const value = row.cells[column].dataset.value;
-    return value === undefined ? null : Number(value);
+    const { textContent, dataset } = row.cells[column];
+    return dataset.value === undefined ? null : Number(dataset.value || textContent);
   }
 
   function sort(column, direction) {

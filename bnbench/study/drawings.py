@@ -29,7 +29,7 @@ LOOKS = (
     (":", style.BLACK, 1.4), (":", style.GREEN, 1.4),
 )  # fmt: skip
 SHADES = "PuOr_r"  # orange for chaos, violet for order
-LIMITS = (0.4, 1.0, 1.6)  # of χ₁ in the shading
+LEVELS = np.arange(0.4, 1.61, 0.1)  # of χ₁ in the shading
 
 
 def factors(rows: pd.DataFrame) -> Figure:
@@ -110,14 +110,14 @@ def ways(rows: pd.DataFrame) -> Figure:
 def critical_map(rows: pd.DataFrame) -> Figure:
     """Order and chaos in the plane of σ_w² and σ_b², with the points measured in the same colours as theory."""
     names = list(rows["activation"].unique())
-    figure, shade = Figure(figsize=(9, 6.4)), TwoSlopeNorm(1, LIMITS[0], LIMITS[-1])
+    figure, shade = Figure(figsize=(9, 6.4)), TwoSlopeNorm(1, LEVELS[0], LEVELS[-1])
     panels = figure.subplots(2, 2).ravel()
     for axes, name in zip(panels, names, strict=True):
         here = rows[rows["activation"] == name]
         right, top = 1.2 * here["sigma_w2"].max(), 1.25 * here["sigma_b2"].max()
         weight, bias = np.meshgrid(np.linspace(0.02, 1, 40) * right, np.linspace(0, 1, 24) * top)
         chi = signal.chi(name, weight, bias, steps=100)
-        image = axes.pcolormesh(weight, bias, chi, norm=shade, cmap=SHADES, shading="gouraud", rasterized=True)
+        image = axes.contourf(weight, bias, chi, LEVELS, norm=shade, cmap=SHADES, extend="both")
         if name == "relu":  # whose χ₁ is σ_w²/2, whatever σ_b²
             axes.axvline(signal.critical(name), color=style.INK)
         axes.plot(*signal.critical_line(name, np.geomspace(1e-6, 1e4, 2000)), color=style.INK)
@@ -142,7 +142,7 @@ def critical_map(rows: pd.DataFrame) -> Figure:
         axes.grid(False)
     figure.supxlabel("σ_w²")
     figure.supylabel("σ_b²")
-    bar = figure.colorbar(image, ax=panels, shrink=0.7, extend="both")
+    bar = figure.colorbar(image, ax=panels, shrink=0.7)
     bar.set_label("χ₁: below 1 gradients vanish (order), above they explode (chaos)")
     figure.set_label(
         "Theory's factor a layer without normalisation, χ₁, over σ_w² and σ_b², its critical line χ₁ = 1 in black, and "

@@ -142,7 +142,7 @@ def test_faults_cost_their_cell_and_nothing_else(tmp_path, names):
     out = tmp_path / "run"
     done = bnbench(
         "sweep", "--plugin", PLUGINS / "faults.py", "--variants", ",".join([*names, "matrix-numpy"]),
-        "--N", "20,300", "--p1", "2", "--p2", "3", "--sampling", "0.01", "--timeout", "15", "--out", out, bare=True,
+        "--N", "20,300", "--p1", "2", "--p2", "3", "--sampling", "0.01", "--timeout", "8", "--out", out, bare=True,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     records = {(r["variant"], r["N"]): r for r in rows(out)}
