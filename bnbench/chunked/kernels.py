@@ -87,7 +87,8 @@ def s_of(known: Known, eps: float) -> np.ndarray:
 
 def one_layer(theta: Theta, data: Data, spec: Spec, known: Known) -> Sums:
     """The loss and the gradients of one hidden layer in one sweep over the rows, Z never stored."""
-    from bnbench.variants.fused_numba import FusedNumba, unbroken
+    from bnbench.variants.fused_layer import unbroken
+    from bnbench.variants.fused_numba import FusedNumba
 
     (layer,), out, delta = theta
     n, p1 = data.X.shape
@@ -129,7 +130,7 @@ def one_layer(theta: Theta, data: Data, spec: Spec, known: Known) -> Sums:
 
 def layers_of(theta: Theta, data: Data, spec: Spec, known: list[Known]) -> list[Any]:
     """The fused layers of a network for these rows, with what is known of each; the last two terms are set."""
-    from bnbench.variants.fused_numba import FusedLayer
+    from bnbench.variants.fused_layer import FusedLayer
 
     n, p1 = data.X.shape
     widths = tuple(layer.G.shape[1] for layer in theta.layers)
@@ -209,7 +210,8 @@ def gram(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from bnbench.fused.layout import up
     from bnbench.fused.one_pass import gram as compiled
     from bnbench.fused.scratch import Scratch
-    from bnbench.variants.fused_numba import of_gram, unbroken
+    from bnbench.variants.fused_layer import unbroken
+    from bnbench.variants.fused_numba import of_gram
 
     n, p1 = X.shape
     square, plan = of_gram(Problem(n, p1, p1, dtype=X.dtype.name))
@@ -236,7 +238,7 @@ def mean_of(A: np.ndarray, shift: Any = None) -> np.ndarray:
 
 def moments(theta: Theta, data: Data, spec: Spec, known: list[Known], place: int, shift: Any) -> Sums:
     """The mean and squares of the Z of a layer, those below it known, and the mean of its input; of the first V too."""
-    from bnbench.variants.fused_numba import FusedLayer
+    from bnbench.variants.fused_layer import FusedLayer
 
     _, A = forward(theta, data, spec, known, place)
     G = theta.layers[place].G

@@ -61,7 +61,7 @@ SMALL = "import bnbench; found = bnbench.gradients([[1.0], [2.0], [4.0]], [1.0, 
 def test_a_gradient_imports_the_variant_that_it_takes():
     # catches: peers, their packages' search and all forms' kernels on the way to one
     allowed = {"base", "formulas", "function", "layerwise", "registry"}
-    for words, modules in (("", {"fused_numba"}), (", variant='matrix-numpy'", {"matrix_numpy"})):
+    for words, modules in (("", {"fused_numba", "fused_layer"}), (", variant='matrix-numpy'", {"matrix_numpy"})):
         found = {name.split(".")[2] for name in imported(SMALL.format(words)) if name.startswith("bnbench.variants.")}
         assert found - allowed == modules
 
