@@ -62,7 +62,8 @@ STORED_ROW_NS, STORED_X_NS, STORED_Z_NS = 15.0, 0.3, 1.0  # a row, an element of
 AGAIN_NS = 1.0  # an element of Z more, where a' is from an exponential that is computed again
 MEMORY_X_NS, MEMORY_Z_NS = 0.5, 2.2  # the same two, more, where Z does not stay in a cache
 CACHE_BYTES = 2**23
-NODES_WORK, NODES_ROWS, NODES_PADDED = 3e5, 1.5, 1.5  # N p1 p2, N over √(p1 p2), and what two threads do over Γ1's
+# By nodes: N p1 p2, N over √(p1 p2) and over p2, and what two threads do over Γ1's; nodes at least.
+NODES_WORK, NODES_ROWS, NODES_EACH, NODES_PADDED, LEAST_NODES = 5e5, 1.5, 3.0, 1.5, 24
 GROUP_NS = 40_000  # a group's share of a step is at least this: to wake another thread takes about 10 µs a sweep
 # Without tiles: what a vector of X costs, a product of one with a node's, and an element of Z; a group's least share,
 # whose threads are woken three times for 10 µs in all; the most nodes, and the fewest inputs for more than so many
@@ -74,7 +75,7 @@ PAYS_WITHIN = 100  # steps in which what `prepare` takes for XᵀX must have bee
 
 COSTS = (  # what may be fitted: the choice depends on it, and nothing else
     *("FLOP_NS", "GRAM_ROW_NS", "GRAM_NS", "SMALL_NS", "STORED_ROW_NS", "STORED_X_NS", "STORED_Z_NS", "AGAIN_NS"),
-    *("MEMORY_X_NS", "MEMORY_Z_NS", "NODES_WORK", "NODES_ROWS", "NODES_PADDED", "THIN_NODES"),
+    *("MEMORY_X_NS", "MEMORY_Z_NS", "NODES_WORK", "NODES_ROWS", "NODES_EACH", "NODES_PADDED", "THIN_NODES"),
 )
 COSTS_FILE = "BNBENCH_COSTS"  # environment: a JSON file of constants to be used in the place of those
 
@@ -164,10 +165,11 @@ def node_panel(problem: Problem) -> int:
 def for_nodes(problem: Problem) -> bool:
     """Whether nodes are better shared out than rows: rows are few beside the sides of Γ, and little is padding.
 
-    Fitted to several hundred random shapes.
+    Every thread reads all of X, part of it from another's cache: it must have nodes enough to make that worth while.
+    Fitted to more than a thousand random shapes.
     """
     N, p1, p2 = problem.N, problem.p1, problem.p2
-    if problem.work < NODES_WORK or N >= NODES_ROWS * math.sqrt(p1 * p2):
+    if problem.work < NODES_WORK or p2 < LEAST_NODES or N >= min(NODES_ROWS * math.sqrt(p1 * p2), NODES_EACH * p2):
         return False
     width = node_panel(problem) * lanes(np.dtype(problem.dtype).itemsize)
     return up(-(-p2 // width), 2) * width < NODES_PADDED * p2
@@ -201,10 +203,10 @@ def group_count(problem: Problem, G_bytes: int, thin: bool = False) -> int:
 def choose(problem: Problem, regime: str) -> str:
     """The algorithm with the least cost; one compiled call where all rows are one block of one group."""
     allowed = possible(problem, regime)
-    if NODES in allowed and for_nodes(problem):
-        return NODES
     if THIN in allowed and for_thin(problem, regime):
         return THIN
+    if NODES in allowed and for_nodes(problem):
+        return NODES
     if ONE_CALL in allowed:
         return ONE_CALL
     if ONE_PASS in allowed and STORED in allowed:

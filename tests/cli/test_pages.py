@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+import html
 import json
 import os
 import re
@@ -21,8 +22,10 @@ from rich.cells import cell_len
 
 from bnbench import cli
 from bnbench.measure.noise import WORDS
-from bnbench.report import units
+from bnbench.record import FAULTS
+from bnbench.report import answers, tables, units
 from bnbench.report.tables import COLUMNS
+from bnbench.store import read_journal
 from bnbench.variants.registry import HOMES
 
 ROOT = Path(__file__).parents[2]
@@ -252,6 +255,7 @@ KINDS = {  # of the tables' columns: which variants each takes the fastest of
     "compiled loops": ["loops-numba", "loops-numba-parallel"],
     "matrix form": ["matrix-numpy", "matrix-numba", "matrix-kronecker"],
     "fused-numba": ["fused-numba"],
+    "C++, Pythran": ["loops-cpp", "matrix-eigen", "loops-pythran", "matrix-pythran"],
     "framework": ["autograd", "torch-eager", "torch-compile", "jax-jit", "tensorflow-xla"],
     "in R": ["r-loop", "r-matrix", "rcpp-loop"],
 }
@@ -346,6 +350,32 @@ def test_what_is_said_of_the_stored_run_is_what_its_intervals_say(stored):
     assert [sentence for sentence in said if plain(sentence) not in text] == []
     assert f"in {loops.sum()} of {len(ratio)} cells and lose in {matrix.sum()}" in plain(PAGES["README"])
     assert fused in plain(PAGES["README"])
+
+
+RUNS = sorted(path.parent.name for path in (ROOT / "results").glob("*/summary.csv"))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_stored_run_is_whole_and_its_answer_is_on_the_page(name):
+    # catches: figures of an earlier run, a run that no page speaks of, a gradient that was wrong, a page of before
+    run = ROOT / "results" / name
+    records, remarks = read_journal(run)
+    assert remarks == []
+    table = tables.frame(records)
+    assert {record.status for record in records}.isdisjoint(FAULTS)
+    assert len(pd.read_csv(run / "summary.csv")) == len(records)
+    right, fastest, _ = answers.answers(table)
+    for written in ("summary.md", "report.html"):
+        text = (run / written).read_text("utf-8")
+        assert all(html.escape(answer.verdict) in text for answer in (right, fastest)), written
+    assert f"results/{name}/summary.md" in PAGES["sweep"]
+    assert plain(fastest.verdict) in plain(PAGES["sweep"])
+
+
+def test_what_is_kept_of_results_is_small():
+    # catches: a report that has grown, plots that are kept twice
+    files = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert sum((ROOT / name).stat().st_size for name in files.stdout.splitlines()) < 6e6
 
 
 def plain(text):
