@@ -53,7 +53,8 @@ def medians(asked):
     }[asked.shapes]
     plan = Plan(
         sizes=tuple(sizes), depth=tuple(asked.depth) if asked.shapes == "depth" else (1,), dtype=tuple(asked.dtype),
-        regime=tuple(asked.regime), sampling_s=asked.sampling, timeout=asked.timeout, variants=(OURS, *asked.peers),
+        regime=tuple(asked.regime), sampling_s=asked.sampling, timeout=asked.timeout,
+        time_budget=asked.time_budget, variants=(OURS, *asked.peers),
         seed=asked.seed,
     )  # fmt: skip
     scope = Scope(compilation=False, limit=False, verdicts=False, derivation=False)
@@ -86,6 +87,7 @@ def main():
     parser.add_argument("--peers", nargs="+", default=PEERS)
     parser.add_argument("--sampling", type=float, default=0.5, help="seconds for a variant at a shape")
     parser.add_argument("--timeout", type=float, default=120.0)
+    parser.add_argument("--time-budget", type=float, help="seconds for all shapes, of which the rest are left out")
     parser.add_argument("--out", help="a .csv of the medians in seconds")
     asked = parser.parse_args()
     table = medians(asked)
