@@ -162,7 +162,7 @@ def product(normalization: str, real: type, panel: int) -> Callable:
         of = arrays(table, real, g)
         G, X, Z, strips = of.Gamma, of.X_fours, of.Z_panels, of.strips
         N, p1, p2, R = of.N, of.p1, of.p2, of.rows
-        depth, rows, (first, end) = up(p1, FOUR), up(N, R), nodes_of(of, g, width)
+        depth, rows, (first, end) = up(p1, FOUR), up(N, FOUR), nodes_of(of, g, width)
         for k0 in range(0, p1, STRIP):
             strip = lesser(STRIP, p1 - k0)
             for q in range(first, end, width):
@@ -182,18 +182,19 @@ def product(normalization: str, real: type, panel: int) -> Callable:
                 for n in range(strip * width, up(strip, FOUR) * width):
                     strips[at + n] = 0
             for block in range(0, rows, R):
+                below = lesser(rows, block + R)
                 for q in range(first, end, width):
                     at, z, deep = (q - first) * STRIP, q * rows, up(strip, FOUR)
                     i = block
                     if block == 0 and q + width <= p2 and strip & (FOUR - 1) == 0 and R >= NODE_ROWS:
                         i = NODE_ROWS  # these rows are there already
-                    while i + NODE_ROWS <= block + R:
+                    while i + NODE_ROWS <= below:
                         tile_of_rows(
                             X, i * depth + NODE_ROWS * k0, FOUR * NODE_ROWS, strips, at, width,
                             Z, z + i * width, width, deep, k0 > 0, panel,
                         )  # fmt: skip
                         i += NODE_ROWS
-                    if SOME_LEFT and i < block + R:
+                    if SOME_LEFT and i < below:
                         four_rows(
                             X, i * depth + NODE_ROWS * k0, FOUR * NODE_ROWS, strips, at, width,
                             Z, z + i * width, width, deep, k0 > 0, panel,
@@ -324,6 +325,7 @@ def gradient(normalization: str, last: bool, below: bool, real: type, panel: int
                     for n in range(0, lesser(width, depth_below - q), FOUR):
                         copy_four(T, (start * FOUR + i) * width + n, tiles, at + NODE_ROWS * (q + n))
         for block in range(0, FOUR * lines, R):
+            rows = lesser(R, FOUR * lines - block)
             for k0 in range(0, p1, TILES):
                 for q in range(first, end, width):
                     t0 = (q * FOUR * lines) + block * width
@@ -331,10 +333,12 @@ def gradient(normalization: str, last: bool, below: bool, real: type, panel: int
                     if q + width <= p2:
                         while k + NODE_ROWS <= bottom:
                             x0 = block * depth + k * R
-                            tile_of_inputs(X, x0, FOUR * R, T, t0, width, dG, k * p2 + q, p2, R, block > 0, panel)
+                            tile_of_inputs(X, x0, FOUR * R, T, t0, width, dG, k * p2 + q, p2, rows, block > 0, panel)
                             k += NODE_ROWS
                     while k < bottom:
-                        four_inputs(X, block * depth + k * R, FOUR * R, T, t0, width, edge, 0, width, R, False, panel)
+                        four_inputs(
+                            X, block * depth + k * R, FOUR * R, T, t0, width, edge, 0, width, rows, False, panel
+                        )
                         for m in range(lesser(FOUR, p1 - k)):
                             for n in range(lesser(width, p2 - q)):
                                 old = dG[k + m, q + n] if block > 0 else real(0)

@@ -170,7 +170,7 @@ INSIDE = (
     Role("nothing", "ld", "zeros", "rows below"),
     # where nodes are shared out; a panel's rows lie four by four, one after the other
     Role("X_fours", "tiled_rows*depth", "X less shift, in tiles of four rows, or eight", "nodes"),
-    Role("X_blocks", "all_rows*depth", "X less shift, in tiles of a block's rows", "nodes"),
+    Role("X_blocks", "block_rows*depth", "X less shift, in tiles of a block's rows", "nodes"),
     Role("Z_panels", "panels*fours four_panels", "Z, less shift Γ, a panel of nodes after the other", "nodes"),
     Role("A_panels", "panels*fours four_panels", "A", "nodes"),
     Role("T_panels", "panels*fours four_panels", "T, then dZ", "nodes"),
@@ -238,7 +238,7 @@ def sizes(problem: Problem, plan: Layout) -> dict[str, int]:
     each = lanes(itemsize)
     width = (plan.panel or vectors().panel) * each
     vectors_below, ld_below = leading(p1, itemsize)
-    all_rows = up(problem.N, plan.rows if plan.algorithm in BY_NODES else ROWS)
+    all_rows = up(problem.N, FOUR if plan.algorithm in BY_NODES else ROWS)
     return {
         "N": problem.N,
         "p1": p1,
@@ -246,6 +246,7 @@ def sizes(problem: Problem, plan: Layout) -> dict[str, int]:
         "q": problem.linear,
         "rows": plan.rows,  # of a block
         "all_rows": all_rows,
+        "block_rows": up(problem.N, plan.rows),  # in whole blocks
         "fours": all_rows // FOUR,
         "tiled_rows": up(all_rows, vectors().node_rows),
         "panels": plan.ld // width,
