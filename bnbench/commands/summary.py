@@ -1,7 +1,6 @@
 """The end of a sweep on the terminal: the fastest of each kind by size, the three answers, where the report lies."""
 
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from bnbench.report import analysis, answers, units
 
 LOOPS, MATRIX, FUSED, ELSEWHERE, FRAMEWORK = "loops", "matrix form", "fused", "compiled elsewhere", "framework"
 KINDS = {"loops": LOOPS, "matrix": MATRIX, "fused": FUSED, "elsewhere": ELSEWHERE, "autodiff": FRAMEWORK}  # by family
-COMPILED_ELSEWHERE = re.compile("rcpp-.*|.*-(cpp|eigen|pythran)")  # variants that another compiler than Numba made
 DEFAULTS = (
     ("ddof", 0),
     ("eps", 1e-5),
@@ -80,7 +78,7 @@ def kind_of(row: dict[str, Any]) -> str:
     Runs made by hand may lack family and device.
     """
     family, device = (value if isinstance(value, str) else "" for value in (row["family"], row["device"]))
-    kind = ELSEWHERE if COMPILED_ELSEWHERE.fullmatch(row["variant"]) else KINDS.get(family, family or "other")
+    kind = ELSEWHERE if analysis.COMPILED_ELSEWHERE.fullmatch(row["variant"]) else KINDS.get(family, family or "other")
     return kind if device in ("cpu", "") else f"{kind} ({device})"
 
 

@@ -23,6 +23,7 @@ NETWORK: dict[str, Callable] = {
     "loss": lambda value: f"{value} loss",
 }
 UNRANKED = "noisy"  # the word of the column `noise` for a median that no ranking can lean on
+COMPILED_ELSEWHERE = re.compile("rcpp-.*|.*-(cpp|eigen|pythran)")  # variants
 CLEAN = "clean"  # what the column `noise` says where nothing was found
 REFERENCE = "matrix-numpy"  # what a compiled variant has to pay its compile time back against
 NOT_IN_NAMES = re.compile(r"[^\w.@+-]+")  # of files
@@ -208,15 +209,21 @@ def contest(rows: pd.DataFrame, ours: str, theirs: str) -> pd.DataFrame:
     return cells.assign(verdict=np.select(list(outcomes.values()), list(outcomes), ""))
 
 
-def crossover(part: pd.DataFrame) -> pd.DataFrame:
+def compiled_elsewhere(rows: pd.DataFrame) -> pd.Series:
+    """Of each row whether another compiler than Numba made its variant: of C++, Pythran, Rcpp."""
+    return rows["variant"].str.fullmatch(COMPILED_ELSEWHERE)
+
+
+def crossover(part: pd.DataFrame, elsewhere: bool = False) -> pd.DataFrame:
     """The contest of loops with the matrix form: loops, matrix (variants), loops_s, matrix_s, ratio and so on.
 
+    Of the variants that were compiled elsewhere, or of all others: C++ is not held against NumPy here.
     ratio = loops_s / matrix_s, above 1 where the matrix form is faster; NaN where a family is missing. It lies between
     low and high; verdict is `WON` where loops win. Where variants ran on several devices, that with most cells of both
     families is taken (`device`).
     """
     rows = measured(part)
-    rows = rows[rows["family"].isin(["loops", "matrix"])]
+    rows = rows[rows["family"].isin(["loops", "matrix"]) & (compiled_elsewhere(rows) == elsewhere)]
     if rows["device"].nunique() > 1:
         both = rows.groupby(["device", *CELL])["family"].nunique() == 2
         rows = rows[rows["device"] == both.groupby("device").sum().idxmax()]

@@ -186,12 +186,15 @@ def _under_one_setting(setting: Part) -> list[str]:
     won = analysis.winners(part)
     if not won:
         return ["Nothing was timed successfully."]
-    crossover = analysis.crossover(part)
+    crossover, elsewhere = analysis.crossover(part), analysis.crossover(part, elsewhere=True)
+    built = _contest(elsewhere, "loops compiled elsewhere", "beat", "such a matrix form", "beats")
+    if not elsewhere["verdict"].any():
+        built = ""
     frameworks = analysis.contest(analysis.measured(part), "fused", "autodiff")
     lines = [
         _who_wins(part, won),
         _contest(crossover, "loops", "beat", "the matrix form", "beats") + _what_decides(crossover),
-        _share_of_limit(part),
+        built, _share_of_limit(part),
         _contest(frameworks, "the fused form", "beats", "the fastest framework", "beats"),
         _compiling(part), _page_faults(part), _unsettled(part, won), _processes(part),
     ]  # fmt: skip

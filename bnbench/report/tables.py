@@ -176,7 +176,8 @@ def loops_or_matrix(part: Part) -> Table:
         rows.setdefault(shape, {"p1 × p2": number(shape)})[_at_N(cell["N"])] = _lead(cell)
     heads = ["p1 × p2", *(_at_N(N) for N in sorted(cells["N"].unique()))]
     note = (
-        "The faster of the two forms, each by its fastest variant, and by how many times. A tie: their 95 % intervals "
+        "The faster of the two forms, each by its fastest variant but those compiled elsewhere (C++, Pythran, Rcpp), "
+        "and by how many times. A tie: their 95 % intervals "
     )
     note += f"overlap. ≥ is the least that the intervals allow, where a median is too noisy to rank ({NOISE_MARK})."
     return Table.of(f"Loops or matrix form, by size: {part.label}", rows.values(), heads, note)

@@ -307,6 +307,10 @@ def test_what_is_said_of_the_stored_run_is_what_its_intervals_say(stored):
         noisy = one["noise"].str.contains("noisy", na=False) | other["noise"].str.contains("noisy", na=False)
         return won, lost, (other["median_s"] / one["median_s"]).mask(noisy)
 
+    def won_tied(one, other):
+        won, lost, _ = against(one, other)
+        return won.sum(), lost.sum(), (~won & ~lost).sum(), len(won)
+
     loops, matrix, ratio = against(KINDS["compiled loops"], KINDS["matrix form"])
     wide = matrix[matrix.index.get_level_values("p1") == 256]
     said = [
@@ -320,32 +324,40 @@ def test_what_is_said_of_the_stored_run_is_what_its_intervals_say(stored):
     said.append(f"take {least:.0f} to {most:.0f} times as long as `loops-numba`")
     literal, *_ = against(["matrix-numpy"], ["matrix-kronecker"])
     assert literal.all()
+    refused = stored.loc[stored["variant"] == "matrix-kronecker", "status"].eq("unsupported").sum()
     said.append(
-        f"slower than `matrix-numpy` at all {len(literal)} cells where they fit into 1 GiB, and are refused at the "
-        f"other {cells - len(literal)}"
+        f"slower than `matrix-numpy` at all {len(literal)} cells where they were timed, and at {refused} are refused, "
+        "since they do not fit into 1 GiB"
     )
+    won, lost, _, both = won_tied(["matrix-eigen"], ["loops-cpp"])
+    said.append(f"the matrix form beats loops in {won} of {both} cells and loses in {lost}")
+    won, lost, _, both = won_tied(["loops-pythran"], ["matrix-pythran"])
+    said.append(f"Through Pythran loops win in {won} and lose in {lost}")
     others = [name for names in KINDS.values() for name in names if name != "fused-numba"]
-    first, beaten, lead = against(["fused-numba"], others)
+    first, beaten, _ = against(["fused-numba"], others)
     fused = f"fastest in {first.sum()} of {cells} cells and ties with the fastest in {(~first & ~beaten).sum()}"
-    said.append(fused)
-    said.append(f"The {beaten.sum()} cells that it loses, by up to {1 / lead[beaten].min():.2g} times")
-    assert set(best(others).loc[beaten[beaten].index, "variant"]) == {"loops-numba-parallel"}
-    assert {p2 for *_, p2 in beaten[beaten].index} == {4}
+    lost = ", ".join(f"{units.count(N)} × {p1} × {p2} ({best(others).loc[(N, p1, p2), 'variant']})"
+                     for N, p1, p2 in beaten[beaten].index)  # fmt: skip
+    said += [fused, f"It loses in {beaten.sum()}: {lost}"]
     *_, classic = against(["fused-numba"], KINDS["compiled loops"] + KINDS["matrix form"])
-    frameworks, none, theirs = against(["fused-numba"], KINDS["framework"])
-    assert not none.any()
-    assert (~frameworks).sum() == 1
+    frameworks, _, theirs = against(["fused-numba"], KINDS["framework"])
+    assert frameworks.all()
     said.append(f"up to {classic.max():.0f} times as fast as the best loop or matrix form, and {theirs.min():.2g} to "
-                f"{theirs.max():.0f} times as fast as the fastest framework")  # fmt: skip
+                f"{theirs.max():.0f} times as fast as the fastest framework, ahead of it everywhere")  # fmt: skip
     ahead, *_ = against(KINDS["framework"], KINDS["compiled loops"] + KINDS["matrix form"])
-    assert min(N for N, *_ in ahead[ahead].index) == 1000
-    said.append(f"a framework is faster in {ahead.sum()} cells, all with N from 1 000 on")
+    assert min(N for N, *_ in ahead[ahead].index) == 10_000
+    said.append(f"a framework is faster in {ahead.sum()} cells, all with N from 10 000 on")
     in_python, _, by = against(["matrix-numpy"], ["loops-python"])
     assert in_python.all()
     in_R, *_ = against(["r-matrix"], ["r-loop"])
     said.append(
         f"by up to {units.grouped(float(f'{by.max():.2g}'), 0)} times, and in R in {in_R.sum()} of {len(in_R)} cells"
     )
+    said.append(f"{rows['noise'].str.contains('noisy').sum()} of its {len(rows)} medians are marked noisy")
+    quick = pd.read_csv(ROOT / "results/quick-2-cores/summary.csv")
+    here = quick[(quick["variant"] == "matrix-numpy") & (quick[CELL] == [1000, 32, 32]).all(axis=1)].set_index("memory")
+    returned, kept = (f"{1e6 * here['median_s'][memory]:.2g}" for memory in ("returned", "kept"))
+    said.append(f"it took {returned} µs at (1 000, 32, 32), and {kept} µs with `--keep-memory`")
     text = plain(PAGES["sweep"])
     assert [sentence for sentence in said if plain(sentence) not in text] == []
     assert f"in {loops.sum()} of {len(ratio)} cells and lose in {matrix.sum()}" in plain(PAGES["README"])
@@ -365,9 +377,8 @@ def test_a_stored_run_is_whole_and_its_answer_is_on_the_page(name):
     assert {record.status for record in records}.isdisjoint(FAULTS)
     assert len(pd.read_csv(run / "summary.csv")) == len(records)
     right, fastest, _ = answers.answers(table)
-    for written in ("summary.md", "report.html"):
-        text = (run / written).read_text("utf-8")
-        assert all(html.escape(answer.verdict) in text for answer in (right, fastest)), written
+    for written in filter(Path.exists, (run / "summary.md", run / "report.html")):
+        assert all(html.escape(answer.verdict) in written.read_text("utf-8") for answer in (right, fastest)), written
     assert plain(fastest.verdict) in plain(PAGES["sweep"])
 
 
@@ -375,7 +386,7 @@ def test_what_is_kept_of_results_is_small_and_spoken_of():
     # catches: a report that has grown, plots that are kept twice, a run that no page speaks of
     listed = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, check=True)
     files = [Path(name) for name in listed.stdout.splitlines()]
-    assert sum((ROOT / name).stat().st_size for name in files) < 6e6
+    assert sum((ROOT / name).stat().st_size for name in files) < 9e6
     assert [name.parent.name for name in files if name.name == "summary.csv"] == RUNS
 
 
