@@ -63,7 +63,7 @@ AGAIN_NS = 1.0  # an element of Z more, where a' is from an exponential that is 
 MEMORY_X_NS, MEMORY_Z_NS = 0.5, 2.2  # the same two, more, where Z does not stay in a cache
 CACHE_BYTES = 2**23
 # By nodes: N p1 p2, N over √(p1 p2) and over p2, and what two threads do over Γ1's; nodes at least.
-NODES_WORK, NODES_ROWS, NODES_EACH, NODES_PADDED, LEAST_NODES = 5e5, 1.5, 3.0, 1.5, 24
+NODES_WORK, NODES_ROWS, NODES_EACH, NODES_PADDED, LEAST_NODES = 5e5, 1.5, 4.0, 1.5, 26
 GROUP_NS = 40_000  # a group's share of a step is at least this: to wake another thread takes about 10 µs a sweep
 # Without tiles: what a vector of X costs, a product of one with a node's, and an element of Z; a group's least share,
 # whose threads are woken three times for 10 µs in all; the most nodes, and the fewest inputs for more than so many
@@ -162,14 +162,16 @@ def node_panel(problem: Problem) -> int:
     return widest.wide if widest.wide > 1 and narrow < (1 - NARROWER) * wide else widest.panel
 
 
-def for_nodes(problem: Problem) -> bool:
+def for_nodes(problem: Problem, regime: str = "fresh") -> bool:
     """Whether nodes are better shared out than rows: rows are few beside the sides of Γ, and little is padding.
 
-    Every thread reads all of X, part of it from another's cache: it must have nodes enough to make that worth while.
-    Fitted to more than a thousand random shapes.
+    Where X is put into tiles in every step, each thread reads all of them, half from another's cache: it must have
+    nodes enough to make that worth while. Fitted to more than a thousand random shapes.
     """
     N, p1, p2 = problem.N, problem.p1, problem.p2
-    if problem.work < NODES_WORK or p2 < LEAST_NODES or N >= min(NODES_ROWS * math.sqrt(p1 * p2), NODES_EACH * p2):
+    if problem.work < NODES_WORK or N >= NODES_ROWS * math.sqrt(p1 * p2):
+        return False
+    if regime == "fresh" and (p2 < LEAST_NODES or N >= NODES_EACH * p2):
         return False
     width = node_panel(problem) * lanes(np.dtype(problem.dtype).itemsize)
     return up(-(-p2 // width), 2) * width < NODES_PADDED * p2
@@ -203,10 +205,10 @@ def group_count(problem: Problem, G_bytes: int, thin: bool = False) -> int:
 def choose(problem: Problem, regime: str) -> str:
     """The algorithm with the least cost; one compiled call where all rows are one block of one group."""
     allowed = possible(problem, regime)
+    if NODES in allowed and for_nodes(problem, regime):
+        return NODES
     if THIN in allowed and for_thin(problem, regime):
         return THIN
-    if NODES in allowed and for_nodes(problem):
-        return NODES
     if ONE_CALL in allowed:
         return ONE_CALL
     if ONE_PASS in allowed and STORED in allowed:

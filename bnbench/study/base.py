@@ -89,11 +89,6 @@ def interval(samples: Any) -> tuple[float, float, float]:
     return float(x.mean()), float(x.mean() - half), float(x.mean() + half)
 
 
-def rounded(number: str) -> float:
-    """A decimal number of nine digits: more than any measurement here has, and half the bytes."""
-    return float(f"{float(number):.9g}")
-
-
 class Cells:
     """What studies have computed, a line of JSON a cell, appended and synced; a line that a kill tore off is dropped.
 
@@ -130,15 +125,11 @@ class Cells:
         self.file.close()
 
     def __call__(self, key: str, compute: Callable[[], dict]) -> dict:
-        """The row of a cell, with arrays as lists and numbers to nine digits.
-
-        `compute` is called only where no row of this key is there.
-        """
+        """The row of a cell, with arrays as lists; `compute` is called only where no row of this key is there."""
         if key not in self.rows:
-            row = json.loads(json.dumps(compute(), default=methodcaller("tolist")), parse_float=rounded)
-            line = json.dumps({"key": key, "row": row})
+            line = json.dumps({"key": key, "row": compute()}, default=methodcaller("tolist"))
             self.file.write(line.encode() + b"\n")
             os.fsync(self.file.fileno())
-            self.rows[key] = row  # the same, whether computed or read
+            self.rows[key] = json.loads(line)["row"]  # the same, whether computed or read
         self.done()
         return self.rows[key]

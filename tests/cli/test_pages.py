@@ -22,10 +22,11 @@ from rich.cells import cell_len
 
 from bnbench import cli
 from bnbench.measure.noise import WORDS
+from bnbench.measure.roofline import with_best
 from bnbench.record import FAULTS
 from bnbench.report import answers, tables, units
 from bnbench.report.tables import COLUMNS
-from bnbench.store import read_journal
+from bnbench.store import read_environment, read_journal
 from bnbench.variants.registry import HOMES
 
 ROOT = Path(__file__).parents[2]
@@ -356,8 +357,8 @@ def test_what_is_said_of_the_stored_run_is_what_its_intervals_say(stored):
     said.append(f"{rows['noise'].str.contains('noisy').sum()} of its {len(rows)} medians are marked noisy")
     quick = pd.read_csv(ROOT / "results/quick-2-cores/summary.csv")
     here = quick[(quick["variant"] == "matrix-numpy") & (quick[CELL] == [1000, 32, 32]).all(axis=1)].set_index("memory")
-    returned, kept = (f"{1e6 * here['median_s'][memory]:.2g}" for memory in ("returned", "kept"))
-    said.append(f"it took {returned} µs at (1 000, 32, 32), and {kept} µs with `--keep-memory`")
+    returned, kept = (f"{1e3 * here['median_s'][memory]:.2g}" for memory in ("returned", "kept"))
+    said.append(f"it took {returned} ms at (1 000, 32, 32), and {kept} ms with `--keep-memory`")
     text = plain(PAGES["sweep"])
     assert [sentence for sentence in said if plain(sentence) not in text] == []
     assert f"in {loops.sum()} of {len(ratio)} cells and lose in {matrix.sum()}" in plain(PAGES["README"])
@@ -373,7 +374,7 @@ def test_a_stored_run_is_whole_and_its_answer_is_on_the_page(name):
     run = ROOT / "results" / name
     records, remarks = read_journal(run)
     assert remarks == []
-    table = tables.frame(records)
+    table = tables.frame(with_best(records, read_environment(run)["rooflines"]))
     assert {record.status for record in records}.isdisjoint(FAULTS)
     assert len(pd.read_csv(run / "summary.csv")) == len(records)
     right, fastest, _ = answers.answers(table)
