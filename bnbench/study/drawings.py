@@ -118,6 +118,7 @@ def critical_map(rows: pd.DataFrame) -> Figure:
         weight, bias = np.meshgrid(np.linspace(0.02, 1, 40) * right, np.linspace(0, 1, 24) * top)
         chi = signal.chi(name, weight, bias, steps=100)
         image = axes.contourf(weight, bias, chi, LEVELS, norm=shade, cmap=SHADES, extend="both")
+        axes.set_facecolor(image.cmap(0.0))  # beside σ_w² = 0
         if name == "relu":  # whose χ₁ is σ_w²/2, whatever σ_b²
             axes.axvline(signal.critical(name), color=style.INK)
         axes.plot(*signal.critical_line(name, np.geomspace(1e-6, 1e4, 2000)), color=style.INK)
