@@ -57,9 +57,8 @@ def claims(study: Study) -> Table:
     """The claims of a study, a row each."""
     rows: list[dict[str, str | Text]] = [
         {
-            "claim": one.text, "theory": number(say(one.theory)), "measured": number(say(one.measured)),
-            "95 % interval": number(f"{say(one.low)} to {say(one.high)}"),
-            "verdict": Text(one.verdict, ROLES[one.verdict]),
+            "claim": one.text, "verdict": Text(one.verdict, ROLES[one.verdict]), "theory": number(say(one.theory)),
+            "measured": number(say(one.measured)), "95 % interval": number(f"{say(one.low)} to {say(one.high)}"),
         }
         for one in study.claims
     ]  # fmt: skip

@@ -75,8 +75,8 @@ def crossover(part: analysis.Part, looks: dict[str, style.Look]) -> Drawing:
     caption = (
         f"{_left_out(all_values, (N, p1, p2))}Fastest variant of the family loops against fastest of the family "
         f"matrix{device}, those compiled elsewhere left out: {said}. A number is how many times as long the slower one "
-        "takes. In a tie the interval of the faster one's median overlaps that of the other. A cell with one family, or "
-        "none, says so; blank ones were not asked for."
+        "takes. In a tie the interval of the faster one's median overlaps that of the other. A cell with one family, "
+        "or none, says so; blank ones were not asked for."
     )
     alt = (
         f"A square of p1 and p2 for each N: {said}; loops take {_range(both)} of the matrix form's time ({part.label})."
