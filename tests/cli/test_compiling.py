@@ -47,7 +47,7 @@ def test_every_cell_pays_for_all_that_it_runs(runs):
         own = [records[name, "fresh", N] for N in (10, 20)]
         for record in own:
             assert record["compile_s"] == pytest.approx(own[0]["compile_s"], rel=1e-9)
-            assert record["compile_s"] == pytest.approx(sum(record["kernels"].values()), rel=1e-9)
+            assert record["compile_s"] == pytest.approx(sum(record["kernels"].values()), rel=1e-5)  # of six digits
             assert record["prepare_s"] + record["first_step_s"] < record["compile_s"] / 4
             assert record["kernels"].get(OWN_NAMES.get(name, START), 0) > 0
     assert records["matrix-numpy", "fresh", 20]["compile_s"] == 0.0
