@@ -46,6 +46,7 @@ BLOCK_ROWS, TALL_ROWS = 96, 192  # rows of a block; the second where G is large 
 TALL_FROM_BYTES = 2**22  # of G
 GROUPS = (48, 24, 12, 6, 4, 2, 1)  # so many; most can be shared out evenly
 GROUP_ROWS, FEW_GROUPS, FEW_ROWS = 384, 4, 48  # a group has at least GROUP_ROWS rows, one of up to four FEW_ROWS
+FEW_THIN_ROWS = 16  # the same without tiles
 SUMS_BYTES = 2**26  # of all groups' G together, at most
 GRAM_ARRAYS = 6  # of p1 by p1 numbers, that C takes while it is made
 UNITS_BYTES = 2**18  # of X, A and a' in a block that ends where units of many rows do
@@ -197,7 +198,7 @@ def group_count(problem: Problem, G_bytes: int, thin: bool = False) -> int:
     share = product_ns(problem) * np.dtype(problem.dtype).itemsize / 8 / GROUP_NS
     if thin:
         share = thin_ns(problem) / THIN_GROUP_NS
-    rows = max(problem.N / GROUP_ROWS, min(FEW_GROUPS, problem.N / FEW_ROWS))
+    rows = max(problem.N / GROUP_ROWS, min(FEW_GROUPS, problem.N / (FEW_THIN_ROWS if thin else FEW_ROWS)))
     most = min(rows, share, max(FEW_GROUPS, SUMS_BYTES / G_bytes))
     return next(groups for groups in GROUPS if groups <= max(1, most))
 
