@@ -201,7 +201,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
         What was measured has six digits; the cell is as it was asked for.
         """
-        fields = _finite(msgspec.structs.asdict(self) | {"cell": None})
+        fields = _written(msgspec.structs.asdict(self) | {"cell": None})
         known = {name: value for name, value in fields.items() if value not in (None, [])}
         return {"variant": self.variant, **self.cell.columns} | known
 
@@ -350,12 +350,12 @@ def typed(content: object, kind: type[T]) -> T:
         raise ValueError(f"{place}: {said[0].lower()}{said[1:]}" if place else said) from None
 
 
-def _finite(value: Any) -> Any:
+def _written(value: Any) -> Any:
     """The value with NaN and infinities as None, which JSON has no names for, and others to six digits, as measured."""
     if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
+        return {name: _written(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_written(item) for item in value]
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value

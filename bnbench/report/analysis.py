@@ -23,7 +23,7 @@ NETWORK: dict[str, Callable] = {
     "loss": lambda value: f"{value} loss",
 }
 UNRANKED = "noisy"  # the word of the column `noise` for a median that no ranking can lean on
-COMPILED_ELSEWHERE = re.compile("rcpp-.*|.*-(cpp|eigen|pythran)")  # variants
+COMPILED_ELSEWHERE = re.compile("rcpp-.*|.*-(cpp|eigen|pythran)")  # names of variants of another compiler
 CLEAN = "clean"  # what the column `noise` says where nothing was found
 REFERENCE = "matrix-numpy"  # what a compiled variant has to pay its compile time back against
 NOT_IN_NAMES = re.compile(r"[^\w.@+-]+")  # of files

@@ -187,14 +187,13 @@ def _under_one_setting(setting: Part) -> list[str]:
     if not won:
         return ["Nothing was timed successfully."]
     crossover, elsewhere = analysis.crossover(part), analysis.crossover(part, elsewhere=True)
-    built = _contest(elsewhere, "loops compiled elsewhere", "beat", "such a matrix form", "beats")
-    if not elsewhere["verdict"].any():
-        built = ""
+    built = ("loops compiled elsewhere", "beat", "such a matrix form", "beats")
     frameworks = analysis.contest(analysis.measured(part), "fused", "autodiff")
     lines = [
         _who_wins(part, won),
         _contest(crossover, "loops", "beat", "the matrix form", "beats") + _what_decides(crossover),
-        built, _share_of_limit(part),
+        _contest(elsewhere, *built) if elsewhere["verdict"].any() else "",
+        _share_of_limit(part),
         _contest(frameworks, "the fused form", "beats", "the fastest framework", "beats"),
         _compiling(part), _page_faults(part), _unsettled(part, won), _processes(part),
     ]  # fmt: skip

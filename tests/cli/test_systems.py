@@ -86,7 +86,7 @@ def test_on_macos_the_library_and_a_sweep_run(tmp_path):
     code = (
         "import sys, bnbench\nfrom bnbench.cli import main\n"
         "bnbench.gradients(*bnbench.Problem(20, 3, 2).sample())\n"
-        "sys.exit(main('sweep --sizes 10x2x2 --variants matrix-numpy,fused-numba "
+        "sys.exit(main('sweep --sizes 10x2x2 --variants matrix-numpy,fused-numba --threads 1,2 "
         "--sampling 0.02 --out run'.split()))"
     )
     done = subprocess.run(
@@ -94,4 +94,4 @@ def test_on_macos_the_library_and_a_sweep_run(tmp_path):
         env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{PACKAGE}"},
     )  # fmt: skip
     assert done.returncode == 0, done
-    assert "all 2 gradients that were judged" in " ".join(done.stdout.split())
+    assert "all 4 gradients that were judged" in " ".join(done.stdout.split())

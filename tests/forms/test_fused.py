@@ -161,6 +161,8 @@ def test_choice_by_size():
     assert chosen(100_000, 32, 64, "fixed") == chosen(100_000, 32, 64, "fresh") == ONE_PASS
     assert (chosen(10_000, 256, 256, "fixed"), chosen(10_000, 256, 256, "fresh")) == (ONE_PASS, STORED)
     assert chosen(4096, 1024, 1024, "fixed") == STORED
+    assert chosen(135, 1323, 13, "fresh") == THIN  # by nodes two threads would wait for each other's tiles of X
+    assert chosen(40, 1089, 16, "fixed") == NODES
     assert chosen(2000, 1000, 64, "fixed") == STORED  # XᵀX would take longer than it saves in a hundred steps
     assert chosen(64, 512, 512, "fixed") == chosen(64, 512, 512, "fresh") == chosen(22, 1182, 330, "fresh") == NODES
     sizes = 10_000, 128, 128

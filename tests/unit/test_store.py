@@ -75,3 +75,11 @@ def test_a_broken_line_before_the_last_is_refused(tmp_path, line):
     path.write_bytes(line + b"\n" + path.read_bytes())
     with pytest.raises(store.StoreError, match="line 1 is"):
         store.read_journal(tmp_path)
+
+
+def test_what_was_measured_has_six_digits_and_what_was_asked_for_all():
+    # catches: a cell that is another one when it is resumed, a record that is another one when it is read
+    cell = Cell(Problem(10, 2, 2, eps=1.23456789e-5))
+    row = Record(variant="matrix-numpy", cell=cell, status="ok", samples_s=(1.23456789e-6, 2e-6)).row()
+    assert (row["eps"], row["samples_s"]) == (1.23456789e-5, [1.23457e-6, 2e-6])
+    assert Record.of(row).row() == row
